@@ -1,0 +1,31 @@
+# Everything a fresh machine needs is Python 3.10+ and make.
+#   make demo    align the bundled model under four divergences; ends with a table and runs/demo/report.html
+#   make test    export drift, every notebook, the README's own code blocks
+PYTHON ?= python3
+VENV   ?= .venv
+# the build of torch to install; e.g. `make test TORCH="torch --index-url ..."` for a particular CUDA
+TORCH  ?= torch
+PIP    := $(VENV)/bin/python -m pip --disable-pip-version-check -q
+
+.PHONY: demo test bench wheel clean
+demo: $(VENV)/.package
+	$(VENV)/bin/fdiv demo --output_dir runs/demo --overwrite
+
+test: $(VENV)/.dev
+	$(VENV)/bin/python .ci/test.py
+
+wheel: $(VENV)/.dev
+	$(VENV)/bin/python .ci/wheel.py
+
+$(VENV)/.package: settings.ini setup.py pyproject.toml constraints.txt
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install -c constraints.txt $(TORCH)
+	$(PIP) install -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.package
+	$(PIP) install -c constraints.txt -e ".[dev,peft]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info runs
