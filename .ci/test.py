@@ -18,8 +18,8 @@ def check(name, ok, detail=''):
 def drift():
     "Each module of the package is, byte for byte, what its notebook exports."
     from nbdev.export import nb_export
-    with tempfile.TemporaryDirectory() as d:
-        lib = Path(d)/'fdiv_nb'; lib.mkdir()
+    with tempfile.TemporaryDirectory(prefix='.drift-', dir=root) as d:          # beside fdiv_nb/, so that recorded paths agree
+        lib = Path(d)
         for nb in sorted((root/'nbs').glob('*.ipynb')): nb_export(str(nb), lib_path=str(lib))
         made = {p.name for p in lib.glob('*.py')} - {'_modidx.py'}
         kept = {p.name for p in (root/'fdiv_nb').glob('*.py')} - {'_modidx.py', '__init__.py'}
