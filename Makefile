@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 # the build of torch to install; e.g. `make test TORCH="torch --index-url ..."` for a particular CUDA
 TORCH  ?= torch
-PIP    := $(VENV)/bin/python -m pip --disable-pip-version-check -q
+PIP    := $(VENV)/bin/python -m pip --disable-pip-version-check -q install --no-compile -c constraints.txt
 
 .PHONY: demo test bench wheel clean
 demo: $(VENV)/.package
@@ -19,12 +19,12 @@ wheel: $(VENV)/.dev
 
 $(VENV)/.package: settings.ini setup.py pyproject.toml constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install -c constraints.txt $(TORCH)
-	$(PIP) install -c constraints.txt -e .
+	$(PIP) $(TORCH)
+	$(PIP) -e .
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.package
-	$(PIP) install -c constraints.txt -e ".[dev,peft]"
+	$(PIP) -e ".[dev,peft]"
 	touch $@
 
 clean:

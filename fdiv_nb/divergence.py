@@ -96,9 +96,14 @@ def _over_u(self, l) -> Tensor:
     return _evaluate(l, lambda x: self.other.f(-x), lambda x: -self.other.df(-x), torch.inf if self.f0 > 0 else -torch.inf, self.fprime_inf)
 
 def _fprime(self, l) -> Tensor:
-    "f'(u), shape of `l` = log u; its gradient in l is `slope`. At l = +inf it is f'(∞)."
-    return _evaluate(l, self.side.fprime, lambda x: _curve(self, x), float(self.side.fprime(torch.tensor(-1e30)))
-                     if torch.is_tensor(l) and (l == -torch.inf).any() else 0., self.fprime_inf)
+    "f'(u), shape of `l` = log u; its gradient in l is `slope`. The limits f'(0) and f'(∞) at l = -inf and +inf."
+    low = _fprime_at_zero(self.side) if torch.is_tensor(l) and (l == -torch.inf).any() else 0.
+    return _evaluate(l, self.side.fprime, lambda x: _curve(self, x), low, self.fprime_inf)
+
+def _fprime_at_zero(s: Side) -> float:
+    "lim f'(u) as u → 0; logarithmic growth counts as -inf."
+    y = float(s.fprime(torch.tensor(-1e30, dtype=torch.float64)))
+    return y if y > -1e20 else -math.inf
 
 def _log_slope(self, l) -> Tensor:
     "log(u f''(u)), shape of `l` = log u: finite where the slope itself would overflow or vanish."
@@ -408,6 +413,7 @@ def _conjugate(self: FDivergence, t) -> Tensor:
         low, high = s.clamp(max=0), s.clamp(min=0)
         y = torch.where(s <= 0, low.exp()*x - self.side.f(low), high.exp()*(x - self.other.f(-high)))
         y = torch.where(l == -torch.inf, torch.full_like(y, -self.f0), y)
+        y = torch.where(x == self.fprime_inf, -_fprime_at_zero(self.other), y)          # f*(f'(∞)) = -f°'(0)
         return torch.where(x > self.fprime_inf, torch.inf, y).to(t.dtype)
     t0 = _wide(t); y = chain(value, lambda t: _inv_fprime(self, t).exp(), t0)
     return y.to(t.dtype) if torch.is_tensor(t) else y
