@@ -1,5 +1,5 @@
 """The checks behind `make test`: exported code matches the notebooks, notebooks are clean and pass, README blocks run."""
-import filecmp, os, re, subprocess, sys, tempfile, time
+import filecmp, os, re, shutil, subprocess, sys, tempfile, time
 from pathlib import Path
 
 root = Path(__file__).resolve().parent.parent
@@ -18,9 +18,11 @@ def check(name, ok, detail=''):
 def drift():
     "Each module of the package is, byte for byte, what its notebook exports."
     from nbdev.export import nb_export
-    with tempfile.TemporaryDirectory(prefix='.drift-', dir=root) as d:          # beside fdiv_nb/, so that recorded paths agree
-        lib = Path(d)
-        for nb in sorted((root/'nbs').glob('*.ipynb')): nb_export(str(nb), lib_path=str(lib))
+    with tempfile.TemporaryDirectory() as d:                # the same two folders elsewhere: imports and recorded paths agree
+        lib = Path(d)/'fdiv_nb'
+        lib.mkdir()
+        shutil.copytree(root/'nbs', Path(d)/'nbs', ignore=shutil.ignore_patterns('.*'))
+        for nb in sorted((Path(d)/'nbs').glob('*.ipynb')): nb_export(str(nb), lib_path=str(lib))
         made = {p.name for p in lib.glob('*.py')} - {'_modidx.py'}
         kept = {p.name for p in (root/'fdiv_nb').glob('*.py')} - {'_modidx.py', '__init__.py'}
         for name in sorted(made | kept):
