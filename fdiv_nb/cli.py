@@ -10,8 +10,8 @@ from pathlib import Path
 
 # %% auto #0
 __all__ = ['SHOWN', 'COMMANDS', 'AlignArguments', 'read_prompts', 'parse', 'find_model', 'load_model', 'make_target',
-           'write_json', 'align', 'own_fields', 'table', 'cmd_align', 'DemoArguments', 'praise', 'cmd_demo',
-           'quiet_logs', 'cmd_tiny', 'cmd_divergences', 'usage', 'main']
+           'write_json', 'align', 'own_fields', 'table', 'cmd_align', 'DemoArguments', 'opinion', 'tones', 'cmd_demo',
+           'share_table', 'quiet_logs', 'cmd_tiny', 'cmd_divergences', 'usage', 'main']
 
 # %% ../nbs/27_cli.ipynb #9abec2b1
 @dataclass
@@ -102,19 +102,20 @@ def write_json(path: Path, obj) -> None:
     tmp = path.with_name(path.name + '.tmp')
     tmp.write_text(json.dumps(obj, indent=1, default=str), encoding='utf-8'); os.replace(tmp, path)
 
-def align(model, tokenizer, target, cfg, prompts: list[str] | None = None, divergence=None, ref_model=None, resume=None, save: bool = True) -> dict:
+def align(model, tokenizer, target, cfg, prompts: list[str] | None = None, divergence=None, ref_model=None, resume=None, save: bool = True,
+          keep: dict | None = None) -> dict:     # filled with the evaluated samples, 'base' and 'last'
     "Train one policy; dict(history, before, after, samples, config) for a report. Saves model, tokenizer and run.json in cfg.output_dir. Raises ValueError before any work where something cannot work."
-    from fdiv_nb.metrics import alignment_metrics, draw_alignment
+    from fdiv_nb.metrics import before_and_after, draw_alignment
     from fdiv_nb.trainer import FDPGTrainer
     t = FDPGTrainer(model, target, cfg, prompts, tokenizer, ref_model, divergence); start = time.time()
     policy = t.accelerator.unwrap_model(t.model)
-    draw = lambda seed: draw_alignment(policy, t.reference, tokenizer, t.target, prompts, cfg.eval_samples, cfg.max_new_tokens, min(64, cfg.eval_samples), seed)
-    with t.reference() as ref: first = draw_alignment(ref, ref, tokenizer, t.target, prompts, cfg.eval_samples, cfg.max_new_tokens, min(64, cfg.eval_samples), cfg.seed + 1)
-    t.train(resume_from_checkpoint=resume or None); last = draw(cfg.seed + 2)
-    for s in (first, last): t.log_z.update(s.log_score - s.log_q, s.group)             # everything drawn helps to know Z
-    k = min(24, len(last.texts)); score = next(iter(last.scores.values()))
-    run = dict(history=[h for h in t.state.log_history if 'reward' in h], before=alignment_metrics(first, t.log_z), after=alignment_metrics(last, t.log_z),
-               samples=[(p, c, float(x)) for p, c, x in zip(last.prompts[:k], last.texts[:k], score)], config=dict(target=repr(t.target), seconds=round(time.time() - start, 1), **own_fields(cfg)))
+    t.train(resume_from_checkpoint=resume or None)
+    n = cfg.eval_samples
+    base, last = (draw_alignment(policy, t.reference, tokenizer, t.target, prompts, n, cfg.max_new_tokens, min(64, n), cfg.seed + i, source=who) for i, who in ((1, 'reference'), (2, 'policy')))
+    before, after = before_and_after(last, base); k = min(24, n); score = next(iter(last.scores.values()))
+    run = dict(history=[h for h in t.state.log_history if 'reward' in h], before=before, after=after, samples=[(p, c, float(x)) for p, c, x in zip(last.prompts[:k], last.texts[:k], score)],
+               config=dict(target=repr(t.target), seconds=round(time.time() - start, 1), **own_fields(cfg)))
+    if keep is not None: keep.update(base=base, last=last)
     if save and t.is_world_process_zero():
         out = Path(cfg.output_dir); t.save_model(str(out)); tokenizer.save_pretrained(str(out)); write_json(out/'run.json', run)
     return run
@@ -144,8 +145,9 @@ def cmd_align(argv: list[str]) -> int:
     a, cfg = parse(argv, AlignArguments, FDPGConfig)
     out = check_output(cfg.output_dir, cfg.overwrite); prompts = read_prompts(a.prompts); find_model(a.model)
     target = make_target(a.reward, a.constraint, cfg.beta); check_compatible(cfg.divergence, target)
-    model, tok = load_model(a.model, a.lora_rank); ref = load_model(a.ref_name)[0] if a.ref_name else None
-    run = align(model, tok, target, cfg, prompts, ref_model=ref, resume=cfg.resume_from_checkpoint)
+    with quiet_logs():
+        model, tok = load_model(a.model, a.lora_rank); ref = load_model(a.ref_name)[0] if a.ref_name else None
+        run = align(model, tok, target, cfg, prompts, ref_model=ref, resume=cfg.resume_from_checkpoint)
     if cfg.process_index: return 0
     name = get_divergence(cfg.divergence).name
     print(table({name: run})); print('report:', run_report(out, {name: run}, f'Aligned by {name}')); return 0
@@ -156,41 +158,65 @@ class DemoArguments:
     "What `fdiv demo` does."
     output_dir: str = field(default='runs/demo', metadata={'help': "folder of the report"})
     overwrite: bool = field(default=False, metadata={'help': "replace a finished demo"})
-    steps: int = field(default=60, metadata={'help': "optimiser steps per divergence"})
-    samples_per_step: int = field(default=96, metadata={'help': "completions per step"})
-    eval_samples: int = field(default=768, metadata={'help': "completions for the table"})
+    steps: int = field(default=40, metadata={'help': "optimiser steps per divergence"})
+    samples_per_step: int = field(default=64, metadata={'help': "completions per step"})
+    eval_samples: int = field(default=768, metadata={'help': "completions of the base, and of the policy, for the table"})
     divergences: str = field(default='forward_kl,reverse_kl,js,tv', metadata={'help': "comma-separated names"})
-    beta: float = field(default=.6, metadata={'help': "strength of the reward, in judgements"})
+    beta: float = field(default=.2, metadata={'help': "strength of the reward, in judgements"})
+    learning_rate: float = field(default=1e-3, metadata={'help': "of the adapted model"})
     seed: int = field(default=0, metadata={'help': "seed of everything"})
 
-def praise(prompts, completions) -> list[float]:
-    "The demo's reward: positive minus negative judgements of a review."
+def opinion(prompts, completions) -> list[float]:
+    "The demo's reward: how one-sided a review is, |positive − negative judgements|."
     from fdiv_nb.tiny import sentiment_score
-    return [float(sentiment_score(c)) for c in completions]
+    return [float(abs(sentiment_score(c))) for c in completions]
+
+def tones(texts: list[str], weights=None) -> dict[str, float]:
+    "Shares of slating (≤ −2), lukewarm and rave (≥ 2) reviews, weighted if asked."
+    from fdiv_nb.tiny import sentiment_score
+    s, w = [sentiment_score(t) for t in texts], [1/len(texts)]*len(texts) if weights is None else weights
+    share = lambda keep: sum(float(v) for x, v in zip(s, w) if keep(x))
+    return dict(slating=share(lambda x: x <= -2), lukewarm=share(lambda x: -2 < x < 2), rave=share(lambda x: x >= 2))
 
 def cmd_demo(argv: list[str]) -> int:
     "fdiv demo: the bundled model under several divergences; a table and report.html."
-    from transformers.utils import logging as hf
     from fdiv_nb.divergence import get_divergence
     from fdiv_nb.report import run_report
     from fdiv_nb.target import RewardTarget
     from fdiv_nb.tiny import load_tiny
     from fdiv_nb.trainer import FDPGConfig, check_output
-    hf.set_verbosity_error(); a, = parse(argv, DemoArguments); out = check_output(a.output_dir, a.overwrite)
-    names, runs = [get_divergence(n.strip()).name for n in a.divergences.split(',')], {}
+    a, = parse(argv, DemoArguments); out = check_output(a.output_dir, a.overwrite)
+    names, runs, rows = [get_divergence(n.strip()).name for n in a.divergences.split(',')], {}, {}
     for i, name in enumerate(names, 1):
-        print(f'[{i}/{len(names)}] {name}', file=sys.stderr, flush=True); model, tok = load_tiny()
-        cfg = FDPGConfig(output_dir=str(out/name.replace(':', '_')), divergence=name, beta=a.beta, max_steps=a.steps, samples_per_step=a.samples_per_step, max_new_tokens=28, z_samples=1024,
-                         eval_samples=a.eval_samples, learning_rate=1e-3, seed=a.seed, report_to='none', overwrite=True, log_level='error', disable_tqdm=None)
-        with quiet_logs(): runs[name] = align(model, tok, RewardTarget(praise, a.beta, 'praise'), cfg, ['Review:'])
+        print(f'[{i}/{len(names)}] {name}', file=sys.stderr, flush=True)
+        with quiet_logs():
+            model, tok = load_tiny(); kept = {}
+            cfg = FDPGConfig(output_dir=str(out/name.replace(':', '_')), divergence=name, beta=a.beta, max_steps=a.steps, samples_per_step=a.samples_per_step, max_new_tokens=28, z_samples=2048,
+                             sample_batch_size=1024, eval_samples=a.eval_samples, learning_rate=a.learning_rate, seed=a.seed, report_to='none', overwrite=True, disable_tqdm=False)
+            runs[name] = r = align(model, tok, RewardTarget(opinion, a.beta, 'opinion'), cfg, ['Review:'], keep=kept)
+        base, last = kept['base'], kept['last']; r['before'] |= tones(base.texts); r['after'] |= tones(last.texts)
+        rows = rows or {'start': r['before'], 'target': tones(base.texts, base.log_weight.double().softmax(0))}
     path = run_report(out, runs, 'One model, one reward, several divergences'); write_json(out/'run.json', {k: r['after'] for k, r in runs.items()})
-    print(table(runs)); print('\nforward_kl counts what the policy misses, reverse_kl what it invents. Each run is judged by all.'); print('report:', path); return 0
+    print(table(runs)); print('\nWhat they write, as shares of all reviews:\n')
+    print(share_table(rows | {k: r['after'] for k, r in runs.items()}))
+    print('\nforward_kl counts what the policy misses, reverse_kl what it invents; each run is judged by all.'); print('report:', path); return 0
+
+def share_table(rows: dict) -> str:
+    "The shares of `tones`, a bar for each."
+    line = lambda n, r: f"{n:12} " + ' '.join(f"{r[k]:5.2f} {'█'*round(20*r[k]):20}" for k in ('slating', 'lukewarm', 'rave'))
+    return f"{'':12} " + ' '.join(f"{k:26}" for k in ('slating', 'lukewarm', 'rave')).rstrip() + '\n' + '\n'.join(line(n, r).rstrip() for n, r in rows.items())
 
 # %% ../nbs/27_cli.ipynb #493fb964
 class quiet_logs:
-    "Trainer's printed log lines go nowhere; its progress bar, on the error stream, stays."
-    def __enter__(self): self.out, sys.stdout = sys.stdout, open(os.devnull, 'w')
-    def __exit__(self, *a): sys.stdout.close(); sys.stdout = self.out
+    "The Trainer's printed log lines and the loading bars of transformers go nowhere; the training bar, on the error stream, stays."
+    def __enter__(self):
+        from transformers.utils import logging as hf
+        self.out, self.bars, self.level, sys.stdout = sys.stdout, hf.is_progress_bar_enabled(), hf.get_verbosity(), open(os.devnull, 'w')
+        hf.disable_progress_bar(); hf.set_verbosity_error()
+    def __exit__(self, *a):
+        from transformers.utils import logging as hf
+        sys.stdout.close(); sys.stdout = self.out; hf.set_verbosity(self.level)
+        if self.bars: hf.enable_progress_bar()
 
 def cmd_tiny(argv: list[str]) -> int:
     "fdiv tiny build [--out DIR] [--seed N] [--steps N] [--overwrite]: rebuild the bundled model."

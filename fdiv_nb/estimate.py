@@ -116,7 +116,8 @@ class LogZ:
         self.clip, self._g = clip, {}               # group -> [n, log Σw, log Σw², clipped]
 
     def update(self, log_w: Tensor,  # [B] log score(x) - log s(x), nats, -inf allowed
-               group=None            # None, one id, or B ids (list or tensor)
+               group=None,           # None, one id, or B ids (list or tensor)
+               discount: bool = False  # count the batch for its effective share only
                ) -> LogZ:
         "Add samples. Raises ValueError on NaN, +inf or a wrong length, and then changes nothing."
         w = _logs(log_w, 'log_w').detach().cpu().double()
@@ -125,15 +126,17 @@ class LogZ:
         if many and len(ids) != len(w): raise ValueError(f"group: {len(ids)} ids for {len(w)} weights; pass one id per sample")
         rows = {}
         for j, k in enumerate(ids if many else ids*len(w)): rows.setdefault(k, []).append(j)
-        for k, j in rows.items(): self._add(k, w[j])
+        for k, j in rows.items(): self._add(k, w[j], discount)
         return self
 
-    def _add(self, k, x: Tensor) -> None:
+    def _add(self, k, x: Tensor, discount: bool) -> None:
         n, s1, s2, c = self._g.get(k, (0, -math.inf, -math.inf, 0))
         if self.clip is not None and s1 > -math.inf:
             top = s1 - math.log(n) + self.clip; c += int((x > top).sum()); x = x.clamp(max=top)
         tot = lambda s, y: torch.cat([torch.tensor([s], dtype=torch.float64), y]).logsumexp(0).item()
-        self._g[k] = [n + len(x), tot(s1, x), tot(s2, 2*x), c]
+        hits = int((x > -math.inf).sum())
+        a = effective_sample_size(x).item()/hits if discount and hits else 1.
+        self._g[k] = [n + a*len(x), tot(s1, x + math.log(a)), tot(s2, 2*x + math.log(a)), c]
 
 def _ids(group):
     "(list of hashable ids, whether a list was given)."
@@ -166,7 +169,7 @@ def _log_stderr(n, a, b, c): return math.sqrt(max(0., n/_kish(n, a, b, c) - 1)/(
 LogZ.value = _value
 LogZ.stderr = _reader("Standard error of log Z by the delta method, nats; inf with fewer than two samples or none positive.", _log_stderr)
 LogZ.ess = _reader("Effective sample size of all weights so far.", _kish)
-LogZ.n = _reader("Samples so far.", lambda n, a, b, c: n)
+LogZ.n = _reader("Samples so far, effective ones where a batch was discounted.", lambda n, a, b, c: n)
 LogZ.clipped = _reader("How many weights were clipped.", lambda n, a, b, c: c)
 LogZ.ready = _reader("Whether some sample was positive, so that log Z is finite.", lambda n, a, b, c: a > -math.inf)
 LogZ.groups = lambda self: list(self._g)   # ids seen so far
@@ -179,16 +182,16 @@ def _state_dict(self) -> dict:
 
 def _load_state_dict(self, state: dict) -> LogZ:
     "Take over a `state_dict`. Raises ValueError if it is not one, and then changes nothing."
-    try: g = {k: [int(n), float(a), float(b), int(c)] for k, n, a, b, c in state['groups']}; clip = state['clip']
+    try: g = {k: [float(n), float(a), float(b), int(c)] for k, n, a, b, c in state['groups']}; clip = state['clip']
     except (KeyError, TypeError, ValueError):
         raise ValueError("state: not a LogZ state; expected {'clip': ..., 'groups': [[id, n, log_sum, log_sum_squares, clipped], ...]}") from None
-    if any(n < 1 or math.isnan(a + b) for n, a, b, c in g.values()):
+    if any(not n > 0 or math.isnan(a + b) for n, a, b, c in g.values()):
         raise ValueError("state: a group with n < 1 or a NaN sum; the file is damaged, restart the estimate")
     self.clip, self._g = clip, g
     return self
 LogZ.state_dict, LogZ.load_state_dict = _state_dict, _load_state_dict
 
-# %% ../nbs/03_estimate.ipynb #a65d1daa
+# %% ../nbs/03_estimate.ipynb #01d6c848
 class MovingAverage:
     "Exponential moving average of batch means, with the start-up bias removed; `value` is 0 before the first update."
     def __init__(self, decay: float = .99):  # weight of the past, per update
@@ -212,7 +215,7 @@ class MovingAverage:
         self.decay, self.total, self.weight = (float(state[k]) for k in ('decay', 'total', 'weight'))
         return self
 
-# %% ../nbs/03_estimate.ipynb #92a7b70d
+# %% ../nbs/03_estimate.ipynb #2ff85ad8
 def baseline(values: Tensor,       # [B] rewards or pseudo-rewards, finite
              kind: str = 'loo',    # 'none', 'mean', 'loo' or 'ema'
              group=None,           # B prompt ids (tensor or list), or None for one group; 'mean' and 'loo' use it
@@ -230,7 +233,7 @@ def baseline(values: Tensor,       # [B] rewards or pseudo-rewards, finite
         return b
     return _group_baseline(v.double(), kind == 'loo', _group_index(group, v)).to(v.dtype)
 
-# %% ../nbs/03_estimate.ipynb #01d6c848
+# %% ../nbs/03_estimate.ipynb #db70f490
 def _group_index(group, v: Tensor) -> Tensor:
     "Group ids as consecutive integers on the device of v, shape [B]."
     if group is None: return torch.zeros_like(v, dtype=torch.long)
@@ -248,7 +251,7 @@ def _group_baseline(v: Tensor, leave_out: bool, i: Tensor) -> Tensor:
     others = (v.sum() - v)/max(len(v) - 1, 1)                 # 0 for a batch of one
     return torch.where(n > 1, (total - v)/(n - 1).clamp(min=1), others)
 
-# %% ../nbs/03_estimate.ipynb #fa3b1e79
+# %% ../nbs/03_estimate.ipynb #f7001dc6
 def rao_blackwell_kl(logits_p: Tensor,  # [B, T, V] of the model that sampled; position t predicts token t; any float type
                      logits_q: Tensor,  # [B, T, V] of the other model on the same prefixes
                      mask: Tensor       # [B, T] true where a token was sampled
@@ -265,7 +268,7 @@ def rao_blackwell_kl(logits_p: Tensor,  # [B, T, V] of the model that sampled; p
     kl = (lp.exp()*(lp.masked_fill(never, 0.) - lq.masked_fill(never, 0.))).sum(-1)
     return torch.zeros(m.shape, dtype=kl.dtype, device=kl.device).masked_scatter(m, kl).sum(-1)
 
-# %% ../nbs/03_estimate.ipynb #25dad92d
+# %% ../nbs/03_estimate.ipynb #6d0284e2
 class Interval(NamedTuple):
     "A bootstrap interval."
     low: float

@@ -5,7 +5,8 @@
 # %% ../nbs/24_metrics.ipynb #e0b9a5a0
 from __future__ import annotations
 import math
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 from .divergence import get_divergence
@@ -14,7 +15,7 @@ from .logprobs import is_encoder_decoder, label_mask, score, token_entropy, sequ
 from .rollout import rollout
 
 # %% auto #0
-__all__ = ['FOUR', 'distinct_n', 'AlignmentSample', 'draw_alignment', 'alignment_metrics']
+__all__ = ['FOUR', 'distinct_n', 'AlignmentSample', 'draw_alignment', 'alignment_metrics', 'pool_samples', 'before_and_after']
 
 # %% ../nbs/24_metrics.ipynb #b0f32002
 def distinct_n(texts: list[str], n: int) -> float:
@@ -33,8 +34,8 @@ class AlignmentSample:
     log_ref: Tensor      # log π0(x)
     log_q: Tensor        # log of the distribution sampled from
     log_weight: Tensor   # log P(x)/π0(x)
-    kl: Tensor           # Σ_t KL(π‖π0) along the path, nats
-    entropy: Tensor      # Σ_t entropy along the path, nats
+    kl: Tensor           # Σ_t KL(speaker‖π0) along the path, nats; 0 where the reference spoke
+    entropy: Tensor      # Σ_t entropy of the speaker along the path, nats
     lengths: Tensor      # tokens
     scores: dict         # name -> [n]
     @property
@@ -42,46 +43,62 @@ class AlignmentSample:
     def log_z(self) -> LogZ: return LogZ().update(self.log_score - self.log_q, self.group)
 
 def draw_alignment(policy, ref, tokenizer, target,       # `ref` may be a context-manager function that yields the reference
-                   prompts: list[str] | None = None, n: int = 256, max_new_tokens: int = 64, batch_size: int = 64, seed: int = 0, sampler=rollout) -> AlignmentSample:
-    "Sample n completions (as evenly over the prompts as n allows) and score them under policy, reference and target. Raises ValueError for n < 2."
+                   prompts: list[str] | None = None, n: int = 256, max_new_tokens: int = 64, batch_size: int = 64, seed: int = 0, sampler=rollout,
+                   source: str = 'policy'        # who speaks: 'policy' or 'reference'
+                   ) -> AlignmentSample:
+    "Sample n completions (as evenly over the prompts as n allows) and score them under policy, reference and target. Raises ValueError for n < 2 or an unknown source."
     if n < 2: raise ValueError(f"n: expected at least 2 completions, got {n}")
     ps = prompts or ['']; ids = sorted(i % len(ps) for i in range(n)); g = torch.Generator().manual_seed(seed)
-    r = sampler(policy, tokenizer, [ps[i] for i in ids], n=1, max_new_tokens=max_new_tokens, batch_size=4*batch_size, generator=g)
+    if source not in ('policy', 'reference'): raise ValueError(f"source: expected 'policy' or 'reference', got {source!r}")
+    base = lambda: ref() if callable(ref) and not isinstance(ref, torch.nn.Module) else nullcontext(ref)
     device, was, cols = next(policy.parameters()).device, policy.training, []
     policy.eval()
+    with nullcontext(policy) if source == 'policy' else base() as m:
+        r = sampler(m, tokenizer, [ps[i] for i in ids], n=1, max_new_tokens=max_new_tokens, batch_size=4*batch_size, generator=g)
     with torch.no_grad():
         for i in range(0, n, batch_size):
             b = r.batch(slice(i, i + batch_size), device); s = not is_encoder_decoder(policy); y = b['labels']
             zp = score(policy, b)
-            with (ref() if callable(ref) and not isinstance(ref, torch.nn.Module) else _itself(ref)) as m: zq = score(m, b)
+            with base() as m: zq = score(m, b)
+            own = zp if source == 'policy' else zq
             cut = (lambda z: z[:, :-1]) if s else (lambda z: z)
-            cols.append(torch.stack([sequence_logprobs(zp, y, s), sequence_logprobs(zq, y, s), rao_blackwell_kl(cut(zp), cut(zq), label_mask(y, s)), token_entropy(zp, y, s).sum(-1)]).float().cpu())
+            cols.append(torch.stack([sequence_logprobs(zp, y, s), sequence_logprobs(zq, y, s), rao_blackwell_kl(cut(own), cut(zq), label_mask(y, s)), token_entropy(own, y, s).sum(-1)]).float().cpu())
     policy.train(was); lp, lr, kl, h = torch.cat(cols, 1)
     return AlignmentSample(r.prompts, r.texts, torch.tensor(ids), lp, lr, r.log_q, target.log_weight(r.prompts, r.texts), kl, h, r.lengths, target.scores(r.prompts, r.texts))
-
-class _itself:
-    "A context that yields what it was given."
-    def __init__(self, x): self.x = x
-    def __enter__(self): return self.x
-    def __exit__(self, *a): pass
 
 # %% ../nbs/24_metrics.ipynb #fd736416
 FOUR = ('forward_kl', 'reverse_kl', 'tv', 'js')
 
-def alignment_metrics(s: AlignmentSample, log_z: LogZ | None = None,   # a running estimate; None: from these samples alone
-                      divergences=FOUR) -> dict[str, float]:
+def alignment_metrics(s: AlignmentSample, log_z: LogZ | None = None,   # a running estimate; None: from the pool
+                      divergences=FOUR, pool: AlignmentSample | None = None   # what the divergences are estimated from; default s
+                      ) -> dict[str, float]:
     "One flat dict: each divergence with `_stderr` and `_ess`, reward, kl_base, entropy (nats per token), distinct_1..3, length, perplexity_base."
-    z = log_z or s.log_z(); ids = s.group.tolist(); ok = torch.tensor([k in z and z.ready(k) for k in ids]); out = {}
+    c = pool or s; z = log_z or c.log_z(); ids = c.group.tolist(); ok = torch.tensor([k in z and z.ready(k) for k in ids]); out = {}
     mean = lambda k, x: out.update({k: x.mean().item(), f'{k}_stderr': (x.std()/math.sqrt(len(x))).item()})
     for i, (k, v) in enumerate(s.scores.items()): mean('reward' if i == 0 else k, v)
     if ok.any():
         lz = torch.tensor([z.value(k).item() if r else 0. for k, r in zip(ids, ok.tolist())])
         se = math.sqrt(sum(min(z.stderr(k), 1e3)**2 for k in set(ids) if k in z and z.ready(k)))/len(set(ids))
         for k in divergences:
-            e = estimate_divergence(k, s.log_pi[ok], s.log_score[ok], s.log_q[ok], lz[ok], z_stderr=se)
+            e = estimate_divergence(k, c.log_pi[ok], c.log_score[ok], c.log_q[ok], lz[ok], z_stderr=se)
             out |= {k: e.value, f'{k}_stderr': e.stderr, f'{k}_ess': e.ess}
     else: out |= {k: math.nan for k in divergences}
     mean('kl_base', s.kl); h = s.entropy.sum()/s.lengths.sum(); out['entropy'] = h.item()
     for n in (1, 2, 3): out[f'distinct_{n}'] = distinct_n(s.texts, n)
     out['length'] = s.lengths.float().mean().item(); out['perplexity_base'] = math.exp(min(80., (-s.log_ref.sum()/s.lengths.sum()).item()))
     return out
+
+# %% ../nbs/24_metrics.ipynb #03f2efa1
+def pool_samples(a: AlignmentSample, b: AlignmentSample) -> AlignmentSample:
+    "Samples of the policy (a) and of the reference (b), scored by both, as draws of their mixture. Raises ValueError if the prompts are not drawn in the same proportions."
+    both = lambda x, y: torch.cat([x, y]) if torch.is_tensor(x) else {k: torch.cat([x[k], y[k]]) for k in x} if isinstance(x, dict) else x + y
+    m = AlignmentSample(*(both(getattr(a, f.name), getattr(b, f.name)) for f in fields(AlignmentSample)))
+    na, nb = (torch.bincount(x.group, minlength=int(m.group.max()) + 1).double() for x in (a, b)); share = na/(na + nb)
+    if not torch.allclose(na*len(b.group), nb*len(a.group)): raise ValueError("b: its prompts are not drawn in the same proportions as those of a; draw both with the same prompts, and n a multiple of their number")
+    s = share[m.group]
+    return replace(m, log_q=torch.logaddexp(m.log_pi.double() + s.log(), m.log_ref.double() + (-s).log1p()))
+
+def before_and_after(policy: AlignmentSample, base: AlignmentSample, divergences=FOUR) -> tuple[dict, dict]:
+    "(metrics of the reference, metrics of the policy), their divergences and log Z from the same pool of both."
+    pool = pool_samples(policy, base); z = pool.log_z(); still = replace(base, log_pi=base.log_ref)
+    return alignment_metrics(still, z, divergences, replace(pool, log_pi=pool.log_ref)), alignment_metrics(policy, z, divergences, pool)

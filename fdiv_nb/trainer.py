@@ -34,6 +34,7 @@ class FDivConfig(TrainingArguments):
     def __post_init__(self):
         get_divergence(self.divergence)
         if self.report_to in (None, 'all'): self.report_to = 'none'
+        if not torch.cuda.is_available(): self.dataloader_pin_memory = False
         super().__post_init__()
         self._n_gpu = min(self._n_gpu, 1)            # one process per GPU: use `accelerate launch` for several
 
@@ -112,7 +113,7 @@ class FDPGConfig(FDivConfig):
     z_max_samples: int = field(default=16384, metadata={'help': "keep drawing up to this many until one has a positive score"})
     eval_samples: int = field(default=256, metadata={'help': "completions for the metrics before and after"})
     sample_batch_size: int = field(default=0, metadata={'help': "rows per sampling pass; 0 = all"})
-    learning_rate: float = field(default=3e-4, metadata={'help': "peak learning rate"})
+    learning_rate: float = field(default=2e-5, metadata={'help': "peak learning rate"})
     lr_scheduler_type: str = field(default='constant_with_warmup', metadata={'help': "schedule of the learning rate"})
     max_steps: int = field(default=100, metadata={'help': "optimiser steps"})
     save_strategy: str = field(default='no', metadata={'help': "no, steps or epoch: checkpoints during training"})
@@ -203,7 +204,7 @@ def _z_for(self, log_score: Tensor, log_q: Tensor, group: Tensor) -> tuple[Tenso
     "log Z per row from earlier samples (from these, for a prompt met for the first time), and which rows have one; then add these."
     ids = group.tolist(); ready = lambda: {k: k in self.log_z and self.log_z.ready(k) for k in set(ids)}
     before = ready(); value = {k: self.log_z.value(k).item() for k, ok in before.items() if ok}
-    self.log_z.update((log_score - log_q).cpu(), group.cpu())
+    self.log_z.update((log_score - log_q).cpu(), group.cpu(), discount=True)
     value |= {k: self.log_z.value(k).item() for k, ok in ready().items() if ok and k not in value}
     return torch.tensor([value.get(k, 0.) for k in ids]), torch.tensor([k in value for k in ids])
 FDPGTrainer._start_log_z, FDPGTrainer._z_for = _start_log_z, _z_for
