@@ -10,8 +10,8 @@ from pathlib import Path
 
 # %% auto #0
 __all__ = ['SHOWN', 'COMMANDS', 'AlignArguments', 'read_prompts', 'parse', 'find_model', 'load_model', 'make_target',
-           'write_json', 'align', 'own_fields', 'table', 'cmd_align', 'DemoArguments', 'opinion', 'tones', 'cmd_demo',
-           'share_table', 'quiet_logs', 'cmd_tiny', 'cmd_divergences', 'usage', 'main']
+           'write_json', 'align', 'own_fields', 'table', 'cmd_align', 'DemoArguments', 'opinion', 'tones',
+           'share_table', 'cmd_demo', 'quiet_logs', 'cmd_tiny', 'cmd_divergences', 'usage', 'main']
 
 # %% ../nbs/27_cli.ipynb #9abec2b1
 @dataclass
@@ -178,6 +178,12 @@ def tones(texts: list[str], weights=None) -> dict[str, float]:
     share = lambda keep: sum(float(v) for x, v in zip(s, w) if keep(x))
     return dict(slating=share(lambda x: x <= -2), lukewarm=share(lambda x: -2 < x < 2), rave=share(lambda x: x >= 2))
 
+# %% ../nbs/27_cli.ipynb #93406e0b
+def share_table(rows: dict) -> str:
+    "The shares of `tones`, a bar for each."
+    line = lambda n, r: f"{n:12} " + ' '.join(f"{r[k]:5.2f} {'█'*round(20*r[k]):20}" for k in ('slating', 'lukewarm', 'rave'))
+    return f"{'':12} " + ' '.join(f"{k:26}" for k in ('slating', 'lukewarm', 'rave')).rstrip() + '\n' + '\n'.join(line(n, r).rstrip() for n, r in rows.items())
+
 def cmd_demo(argv: list[str]) -> int:
     "fdiv demo: the bundled model under several divergences; a table and report.html."
     from fdiv_nb.divergence import get_divergence
@@ -201,12 +207,7 @@ def cmd_demo(argv: list[str]) -> int:
     print(share_table(rows | {k: r['after'] for k, r in runs.items()}))
     print('\nforward_kl counts what the policy misses, reverse_kl what it invents; each run is judged by all.'); print('report:', path); return 0
 
-def share_table(rows: dict) -> str:
-    "The shares of `tones`, a bar for each."
-    line = lambda n, r: f"{n:12} " + ' '.join(f"{r[k]:5.2f} {'█'*round(20*r[k]):20}" for k in ('slating', 'lukewarm', 'rave'))
-    return f"{'':12} " + ' '.join(f"{k:26}" for k in ('slating', 'lukewarm', 'rave')).rstrip() + '\n' + '\n'.join(line(n, r).rstrip() for n, r in rows.items())
-
-# %% ../nbs/27_cli.ipynb #493fb964
+# %% ../nbs/27_cli.ipynb #22aac1f0
 class quiet_logs:
     "The Trainer's printed log lines and the loading bars of transformers go nowhere; the training bar, on the error stream, stays."
     def __enter__(self):
@@ -238,7 +239,7 @@ def cmd_divergences(argv: list[str]) -> int:
     ds = [get_divergence(given.get(k, k)) for k in divergence_names()]
     print(text_table({d.name: {"f(0)": d.f0, "f'(∞)": d.fprime_inf, "constraints": 'no' if d.fprime_inf == float('inf') else 'yes'} for d in ds})); return 0
 
-# %% ../nbs/27_cli.ipynb #93406e0b
+# %% ../nbs/27_cli.ipynb #6f2cb4c6
 COMMANDS = {'align': cmd_align, 'demo': cmd_demo, 'tiny': cmd_tiny, 'divergences': cmd_divergences}
 
 def usage() -> str:

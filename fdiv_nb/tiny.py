@@ -139,7 +139,10 @@ def tiny_path() -> Path:
 def load_tiny():
     "(model, tokenizer): the bundled LM in float32, eval mode."
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    return AutoModelForCausalLM.from_pretrained(tiny_path(), use_safetensors=True, dtype=torch.float32).eval(), AutoTokenizer.from_pretrained(tiny_path())
+    from transformers.utils import logging as hf
+    shown = hf.is_progress_bar_enabled(); hf.disable_progress_bar()          # 38 tensors need no bar
+    try: return AutoModelForCausalLM.from_pretrained(tiny_path(), use_safetensors=True, dtype=torch.float32).eval(), AutoTokenizer.from_pretrained(tiny_path())
+    finally: shown and hf.enable_progress_bar()
 
 def train_tokenizer(docs: list[str], vocab: int = 640):
     "A byte-level BPE tokenizer with <pad>, <s>, </s>, which begins every text with <s>."
