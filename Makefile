@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 # the build of torch to install; e.g. `make test TORCH="torch --index-url ..."` for a particular CUDA
 TORCH  ?= torch
-PIP    := $(VENV)/bin/python -m pip --disable-pip-version-check -q install --no-compile -c constraints.txt
+PIP    := $(VENV)/bin/python -m pip --disable-pip-version-check -q install --no-compile
 
 .PHONY: demo test bench wheel clean
 demo: $(VENV)/.package
@@ -19,13 +19,17 @@ wheel: $(VENV)/.dev
 
 $(VENV)/.package: settings.ini setup.py pyproject.toml constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) $(TORCH)
-	$(PIP) -e .
+	$(PIP) -c constraints.txt $(TORCH)
+	$(PIP) -c constraints.txt -e .
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.package
-	$(PIP) -e ".[dev,peft]"
-	touch $@
+# constraints.txt names every package of the known-good set, so nothing is left to resolve
+$(VENV)/.dev: settings.ini setup.py pyproject.toml constraints.txt
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) -c constraints.txt $(TORCH)
+	$(PIP) --no-deps -r constraints.txt
+	$(PIP) --no-deps -e .
+	touch $(VENV)/.package $@
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info runs
