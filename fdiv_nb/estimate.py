@@ -219,7 +219,8 @@ class MovingAverage:
 def baseline(values: Tensor,       # [B] rewards or pseudo-rewards, finite
              kind: str = 'loo',    # 'none', 'mean', 'loo' or 'ema'
              group=None,           # B prompt ids (tensor or list), or None for one group; 'mean' and 'loo' use it
-             average: MovingAverage | None = None  # for 'ema': read, then updated with `values`
+             average: MovingAverage | None = None,  # for 'ema': read, then updated with `values`
+             weight: Tensor | None = None  # [B] positive: weighted means for 'mean' and 'loo'
              ) -> Tensor:
     "What to subtract from each value, shape [B], no gradient. Raises ValueError on an unknown kind, a shape, a value that is not finite."
     if kind not in ('none', 'mean', 'loo', 'ema'): raise ValueError(f"baseline: unknown kind {kind!r}; choose 'none', 'mean', 'loo' or 'ema'")
@@ -231,7 +232,9 @@ def baseline(values: Tensor,       # [B] rewards or pseudo-rewards, finite
         if average is None: raise ValueError("average: kind 'ema' needs one; pass average=MovingAverage(0.99) and keep it between steps")
         b = torch.full_like(v, average.value); average.update(v)
         return b
-    return _group_baseline(v.double(), kind == 'loo', _group_index(group, v)).to(v.dtype)
+    if weight is not None and (weight.shape != v.shape or not (weight >= 0).all() or not weight.isfinite().all()):
+        raise ValueError(f"weight: expected {len(v)} finite weights, none negative, got shape {list(weight.shape)}")
+    return _group_baseline(v.double(), kind == 'loo', _group_index(group, v), None if weight is None else weight.detach().double()).to(v.dtype)
 
 # %% ../nbs/03_estimate.ipynb #db70f490
 def _group_index(group, v: Tensor) -> Tensor:
@@ -242,14 +245,16 @@ def _group_index(group, v: Tensor) -> Tensor:
     number = {k: i for i, k in enumerate(dict.fromkeys(ids))}
     return torch.tensor([number[k] for k in ids], device=v.device)
 
-def _group_baseline(v: Tensor, leave_out: bool, i: Tensor) -> Tensor:
-    "Mean of v over each group, itself left out or not; a group of one leaves itself out of the whole batch."
+def _group_baseline(v: Tensor, leave_out: bool, i: Tensor, w: Tensor | None = None) -> Tensor:
+    "(Weighted) mean of v over each group, itself left out or not; where nothing is left, it leaves itself out of the whole batch."
     if not len(v): return v
-    k = int(i.max()) + 1; n = torch.bincount(i, minlength=k)[i]
-    total = torch.zeros(k, dtype=v.dtype, device=v.device).index_add(0, i, v)[i]
-    if not leave_out: return total/n
-    others = (v.sum() - v)/max(len(v) - 1, 1)                 # 0 for a batch of one
-    return torch.where(n > 1, (total - v)/(n - 1).clamp(min=1), others)
+    k = int(i.max()) + 1; w = torch.ones_like(v) if w is None else w
+    over = lambda x: torch.zeros(k, dtype=v.dtype, device=v.device).index_add(0, i, x)[i]
+    total, mass, tiny = over(w*v), over(w), torch.finfo(v.dtype).tiny
+    if not leave_out: return total/mass.clamp(min=tiny)
+    others = ((w*v).sum() - w*v)/(w.sum() - w).clamp(min=tiny)    # 0 for a batch of one
+    rest = mass - w
+    return torch.where(rest > 1e-9*mass, (total - w*v)/rest.clamp(min=tiny), torch.where((w.sum() - w) > 1e-9*w.sum(), others, 0.))
 
 # %% ../nbs/03_estimate.ipynb #f7001dc6
 def rao_blackwell_kl(logits_p: Tensor,  # [B, T, V] of the model that sampled; position t predicts token t; any float type

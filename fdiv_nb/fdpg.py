@@ -11,7 +11,7 @@ from .divergence import FDivergence, get_divergence
 from .estimate import baseline as subtract_baseline, effective_sample_size
 
 # %% auto #0
-__all__ = ['pseudo_reward', 'fdpg_weights', 'fdpg_loss']
+__all__ = ['pseudo_reward', 'surprise_norm', 'exact_baseline', 'fdpg_weights', 'fdpg_loss']
 
 # %% ../nbs/11_fdpg.ipynb #6abed332
 _MAX = 1e18   # a pseudo-reward is held within ±_MAX, so that its square still fits single precision
@@ -27,15 +27,27 @@ def pseudo_reward(divergence,      # a name or an `FDivergence`
     return (-d.fprime(l)).clamp(-_MAX, _MAX)
 
 # %% ../nbs/11_fdpg.ipynb #cf5f10aa
+def surprise_norm(token_logprobs: Tensor) -> Tensor:  # [B, T] log π of each token, 0 after the end; nats
+    "Σ_t (1 - π(x_t))², [B]: the squared norm of the gradient of log π with respect to the logits, within a factor of two."
+    return token_logprobs.detach().float().expm1().square().sum(-1)
+
+def exact_baseline(divergence) -> float:
+    "E_π[-f'(π/p)] where it is the same for every π: f' affine in 1/u. Raises ValueError for other divergences."
+    d = get_divergence(divergence); l = torch.tensor([0., 1., -2., 3.], dtype=torch.float64); r, v = -d.fprime(l), (-l).expm1()
+    if not torch.allclose(r - r[0], (r[1] - r[0])/v[1]*v, atol=1e-9): raise ValueError(f"baseline: no exact constant is known for {d.name}, since E[f'(π/p)] depends on the policy; use 'optimal' or 'loo'")
+    return r[0].item()
+
+# %% ../nbs/11_fdpg.ipynb #23406a78
 def fdpg_weights(divergence,                         # a name or an `FDivergence`
                  logp: Tensor,                       # [B] log π(x_i), nats; not differentiated
                  log_target: Tensor,                 # [B] log P(x_i), unnormalised, -inf allowed
                  log_z: float | Tensor,              # log Z: a number, or [B] with one per prompt
                  log_sampler: Tensor | None = None,  # [B] log q(x_i); None: sampled from π itself
-                 baseline: str | float = 'loo',      # 'none', 'loo', 'mean' or a constant
+                 baseline: str | float = 'loo',      # 'none', 'loo', 'mean', 'optimal', 'snis', 'exact' or a constant
                  group: Tensor | None = None,        # [B] prompt ids for per-prompt baselines
                  clip: float | None = None,          # largest importance ratio ρ; None: unclipped
-                 reward_clip: float | None = None    # largest |r_i|; None: only where single precision ends
+                 reward_clip: float | None = None,   # largest |r_i|; None: only where single precision ends
+                 score_norm: Tensor | None = None    # [B] for 'optimal': squared norm of ∇log π(x_i), or `surprise_norm`
                  ) -> tuple[Tensor, dict[str, float]]:
     "(weights [B] of ∇log π(x_i), detached; stats). Raises ValueError on shapes, NaN, a log_z that is not finite, or bad options."
     d, n = get_divergence(divergence), len(logp)
@@ -51,18 +63,26 @@ def fdpg_weights(divergence,                         # a name or an `FDivergence
     if log_sampler is not None:
         log_ratio = lp - wide(log_sampler); ratio = log_ratio.clamp(max=80.).exp()
         if clip is not None: clipped = (ratio > clip).float().mean().item(); ratio = ratio.clamp(max=clip)
-    w = ratio*(r - _baseline(baseline, ratio*r, group))
+    w = _weights(d, baseline, ratio, r, group, score_norm)
     stats = dict(pseudo_reward=r.mean().item(), pseudo_reward_std=r.std().item() if n > 1 else 0., saturated=(r.abs() >= cap).float().mean().item(), ratio_clipped=clipped,
-                 ratio_ess=effective_sample_size(ratio.log()).item()/n)
+                 ratio_ess=effective_sample_size(ratio.log()).item()/n, weighted_reward=(ratio*r).mean().item())
     return w, stats
 
-def _baseline(kind, values: Tensor, group) -> Tensor | float:
-    if isinstance(kind, (int, float)): return float(kind)
-    if kind not in ('none', 'loo', 'mean'): raise ValueError(f"baseline: expected 'none', 'loo', 'mean' or a number, got {kind!r}")
-    if kind == 'none' or len(values) == 1: return 0.
-    return subtract_baseline(values, kind, group=group).to(values)
+def _weights(d, kind, ratio: Tensor, r: Tensor, group, score_norm) -> Tensor:
+    "ρ(r - B), for each kind of baseline."
+    if isinstance(kind, (int, float)): return ratio*(r - float(kind))
+    if kind == 'exact': return ratio*(r - exact_baseline(d))
+    if kind not in ('none', 'loo', 'mean', 'optimal', 'snis'): raise ValueError(f"baseline: expected 'none', 'loo', 'mean', 'optimal', 'snis', 'exact' or a number, got {kind!r}")
+    if kind == 'none' or len(r) == 1 and kind != 'snis': return ratio*r
+    if kind == 'optimal':
+        if score_norm is None or score_norm.shape != r.shape: raise ValueError(f"score_norm: baseline='optimal' needs [{len(r)}] squared norms; pass score_norm=surprise_norm(token_logprobs)")
+        return ratio*(r - subtract_baseline(r, 'loo', group, weight=ratio.square()*score_norm.detach().to(r)).to(r))
+    if kind == 'snis':
+        mean = subtract_baseline(ratio, 'mean', group).to(r)
+        return ratio/mean*(r - subtract_baseline(r, 'mean', group, weight=ratio).to(r))
+    return ratio*(r - subtract_baseline(ratio*r, kind, group).to(r))
 
-# %% ../nbs/11_fdpg.ipynb #29100857
+# %% ../nbs/11_fdpg.ipynb #861f92df
 def fdpg_loss(divergence, logp: Tensor, log_target: Tensor | None = None, log_z: float | Tensor = 0., log_sampler: Tensor | None = None, baseline: str | float = 'loo',
               reduction: str = 'mean',           # or 'none': [B]
               weights: Tensor | None = None,     # from `fdpg_weights` over a larger batch; then the target is not needed
