@@ -19,7 +19,7 @@ setup(
     packages=['fdiv_nb'],
     package_data={'fdiv_nb': ['data/*/*']},
     install_requires=cfg['requirements'].split(),
-    extras_require={k: cfg[f'{k}_requirements'].split() for k in ('peft', 'dev', 'docs')},
+    extras_require={k: cfg[f'{k}_requirements'].split() for k in ('peft', 'eval', 'dev', 'docs')},
     entry_points={'console_scripts': cfg['console_scripts'].split()},
     zip_safe=False,
 )

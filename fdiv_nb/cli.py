@@ -20,6 +20,7 @@ class AlignArguments:
     model: str = field(default='tiny', metadata={'help': "a transformers folder or hub name; 'tiny' is the bundled model"})
     reward: str = field(default='', metadata={'help': "P = π₀ exp(r/β): module:function, FILE.py:function, lexicon:FILE, contains:WORD, regex:PATTERN, classifier:DIR[:LABEL], python"})
     constraint: str = field(default='', metadata={'help': "P = π₀ b with b in {0, 1}: contains:WORD, regex:PATTERN, module:function, ...; with --reward, the product of both"})
+    moments: list[str] = field(default_factory=list, metadata={'help': "P = π₀ exp(λ·φ) with E φ as wanted: SPEC=VALUE ..., e.g. contains:princess=0.5 'regex:^She=0.8'; with the others, their product"})
     prompts: str = field(default='', metadata={'help': "a .txt file (one prompt a line) or .jsonl/.json with a 'prompt' field; default: the model's own beginning"})
     lora_rank: int = field(default=0, metadata={'help': "train a LoRA adapter of this rank instead of the whole model (needs peft); 0 = whole model"})
     ref_name: str = field(default='', metadata={'help': "reference model, where it is not the starting model"})
@@ -88,13 +89,20 @@ def load_model(name: str, lora_rank: int = 0):
         model = get_peft_model(model, LoraConfig(r=lora_rank, lora_alpha=2*lora_rank, target_modules='all-linear', task_type=kind))
     return model, tok
 
-def make_target(reward: str, constraint: str, beta: float):
-    "The target of `--reward`, `--constraint` or both. Raises ValueError if neither is given."
-    from fdiv_nb.target import BinaryTarget, RewardTarget, load_reward
-    if not reward and not constraint: raise ValueError("reward: nothing to align to; give --reward (P = π₀ exp(r/β)), --constraint (P = π₀ b) or both, e.g. --reward contains:great")
+def make_target(reward: str, constraint: str, beta: float, moments=()):
+    "The target of `--reward`, `--constraint` and `--moments`, multiplied. Raises ValueError if none is given."
+    from fdiv_nb.target import BinaryTarget, MomentTarget, ProductTarget, RewardTarget, load_reward
     parts = [RewardTarget(load_reward(reward), beta)] if reward else []
     if constraint: parts.append(BinaryTarget(load_reward(constraint)))
-    return parts[0] if len(parts) == 1 else parts[0]*parts[1]
+    if moments:
+        cut = [m.rpartition('=') for m in moments]
+        for m, (spec, _, v) in zip(moments, cut):
+            try: float(v)
+            except ValueError: spec = ''
+            if not spec: raise ValueError(f"moments: {m!r} is not SPEC=VALUE; write for instance contains:princess=0.5")
+        parts.append(MomentTarget({s: load_reward(s) for s, _, _ in cut}, {s: float(v) for s, _, v in cut}))
+    if not parts: raise ValueError("reward: nothing to align to; give --reward (P = π₀ exp(r/β)), --constraint (P = π₀ b), --moments (E_p φ = m) or several, e.g. --reward contains:great")
+    return parts[0] if len(parts) == 1 else ProductTarget(*parts)
 
 # %% ../nbs/27_cli.ipynb #71796c82
 def write_json(path: Path, obj) -> None:
@@ -128,13 +136,15 @@ def own_fields(cfg) -> dict:
     return {k: getattr(cfg, k) for k in keep if k not in ('output_dir', 'overwrite')}
 
 # %% ../nbs/27_cli.ipynb #87adceb3
-SHOWN = ['reward', 'forward_kl', 'reverse_kl', 'tv', 'js', 'kl_base', 'entropy', 'distinct_2', 'length']
+SHOWN = ['reward', 'forward_kl', 'reverse_kl', 'tv', 'js', 'kl_base', 'entropy', 'distinct_2', 'self_bleu', 'length']
 
 def table(runs: dict) -> str:
     "Before and after, one row per run, as text."
     from fdiv_nb.report import text_table
     pick = lambda m: {k: m.get(k, float('nan')) for k in SHOWN}
-    return text_table({'before': pick(next(iter(runs.values()))['before'])} | {k: pick(r['after']) for k, r in runs.items()})
+    few = [k for k, r in runs.items() if not r['after'].get('reliable', 1)]
+    note = f"\nfewer than ten effective samples speak for the target in {', '.join(few)}: their divergences are rough; raise eval_samples" if few else ''
+    return text_table({'before': pick(next(iter(runs.values()))['before'])} | {k: pick(r['after']) for k, r in runs.items()}) + note
 
 def cmd_align(argv: list[str]) -> int:
     "fdiv align --model DIR --reward SPEC --divergence js --output_dir DIR ..."
@@ -144,7 +154,7 @@ def cmd_align(argv: list[str]) -> int:
     from fdiv_nb.trainer import FDPGConfig, check_output
     a, cfg = parse(argv, AlignArguments, FDPGConfig)
     out = check_output(cfg.output_dir, cfg.overwrite); prompts = read_prompts(a.prompts); find_model(a.model)
-    target = make_target(a.reward, a.constraint, cfg.beta); check_compatible(cfg.divergence, target)
+    target = make_target(a.reward, a.constraint, cfg.beta, a.moments); check_compatible(cfg.divergence, target)
     with quiet_logs():
         model, tok = load_model(a.model, a.lora_rank); ref = load_model(a.ref_name)[0] if a.ref_name else None
         run = align(model, tok, target, cfg, prompts, ref_model=ref, resume=cfg.resume_from_checkpoint)

@@ -15,7 +15,8 @@ from .logprobs import is_encoder_decoder, label_mask, score, token_entropy, sequ
 from .rollout import rollout
 
 # %% auto #0
-__all__ = ['FOUR', 'distinct_n', 'AlignmentSample', 'draw_alignment', 'alignment_metrics', 'pool_samples', 'before_and_after']
+__all__ = ['FOUR', 'distinct_n', 'self_bleu', 'AlignmentSample', 'draw_alignment', 'alignment_metrics', 'pool_samples',
+           'before_and_after', 'qrs_accept', 'qrs_curve']
 
 # %% ../nbs/24_metrics.ipynb #b0f32002
 def distinct_n(texts: list[str], n: int) -> float:
@@ -25,6 +26,16 @@ def distinct_n(texts: list[str], n: int) -> float:
     return len(set(grams))/len(grams) if grams else math.nan
 
 # %% ../nbs/24_metrics.ipynb #316ceda8
+def self_bleu(texts: list[str], n: int = 4, max_texts: int = 100, seed: int = 0) -> float:
+    "Mean BLEU-n of each text against the others, in [0, 1], over `max_texts` of them; NaN for fewer than two or without nltk."
+    try: from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
+    except ImportError: return math.nan
+    pick = torch.randperm(len(texts), generator=torch.Generator().manual_seed(seed))[:max_texts].tolist(); ts = [t.split() for t in (texts[i] for i in pick)]; ts = [t for t in ts if t]
+    if len(ts) < 2: return math.nan
+    smooth, w = SmoothingFunction().method1, tuple([1/n]*n)
+    return sum(float(sentence_bleu(ts[:i] + ts[i + 1:], t, w, smooth)) for i, t in enumerate(ts))/len(ts)
+
+# %% ../nbs/24_metrics.ipynb #dc9079e3
 @dataclass
 class AlignmentSample:
     "n completions of a policy with what they need to be judged, each [n]."
@@ -66,13 +77,13 @@ def draw_alignment(policy, ref, tokenizer, target,       # `ref` may be a contex
     policy.train(was); lp, lr, kl, h = torch.cat(cols, 1)
     return AlignmentSample(r.prompts, r.texts, torch.tensor(ids), lp, lr, r.log_q, target.log_weight(r.prompts, r.texts), kl, h, r.lengths, target.scores(r.prompts, r.texts))
 
-# %% ../nbs/24_metrics.ipynb #fd736416
+# %% ../nbs/24_metrics.ipynb #6a74a423
 FOUR = ('forward_kl', 'reverse_kl', 'tv', 'js')
 
 def alignment_metrics(s: AlignmentSample, log_z: LogZ | None = None,   # a running estimate; None: from the pool
                       divergences=FOUR, pool: AlignmentSample | None = None   # what the divergences are estimated from; default s
                       ) -> dict[str, float]:
-    "One flat dict: each divergence with `_stderr` and `_ess`, reward, kl_base, entropy (nats per token), distinct_1..3, length, perplexity_base."
+    "One flat dict: each divergence with `_stderr` and `_ess`, `reliable` (0 where fewer than ten effective samples speak for the target), reward, kl_base, entropy (nats per token), distinct_1..3, self_bleu, length, perplexity_base."
     c = pool or s; z = log_z or c.log_z(); ids = c.group.tolist(); ok = torch.tensor([k in z and z.ready(k) for k in ids]); out = {}
     mean = lambda k, x: out.update({k: x.mean().item(), f'{k}_stderr': (x.std()/math.sqrt(len(x))).item()})
     for i, (k, v) in enumerate(s.scores.items()): mean('reward' if i == 0 else k, v)
@@ -82,13 +93,14 @@ def alignment_metrics(s: AlignmentSample, log_z: LogZ | None = None,   # a runni
         for k in divergences:
             e = estimate_divergence(k, c.log_pi[ok], c.log_score[ok], c.log_q[ok], lz[ok], z_stderr=se)
             out |= {k: e.value, f'{k}_stderr': e.stderr, f'{k}_ess': e.ess}
+        out['reliable'] = float(e.ess >= 10)                        # the target's effective sample size is the same for every f
     else: out |= {k: math.nan for k in divergences}
     mean('kl_base', s.kl); h = s.entropy.sum()/s.lengths.sum(); out['entropy'] = h.item()
     for n in (1, 2, 3): out[f'distinct_{n}'] = distinct_n(s.texts, n)
-    out['length'] = s.lengths.float().mean().item(); out['perplexity_base'] = math.exp(min(80., (-s.log_ref.sum()/s.lengths.sum()).item()))
+    out['self_bleu'] = self_bleu(s.texts); n = s.lengths.float(); out |= dict(length=n.mean().item(), length_std=n.std().item(), length_max=n.max().item()); out['perplexity_base'] = math.exp(min(80., (-s.log_ref.sum()/s.lengths.sum()).item()))
     return out
 
-# %% ../nbs/24_metrics.ipynb #03f2efa1
+# %% ../nbs/24_metrics.ipynb #a1a13bff
 def pool_samples(a: AlignmentSample, b: AlignmentSample) -> AlignmentSample:
     "Samples of the policy (a) and of the reference (b), scored by both, as draws of their mixture. Raises ValueError if the prompts are not drawn in the same proportions."
     both = lambda x, y: torch.cat([x, y]) if torch.is_tensor(x) else {k: torch.cat([x[k], y[k]]) for k in x} if isinstance(x, dict) else x + y
@@ -102,3 +114,25 @@ def before_and_after(policy: AlignmentSample, base: AlignmentSample, divergences
     "(metrics of the reference, metrics of the policy), their divergences and log Z from the same pool of both."
     pool = pool_samples(policy, base); z = pool.log_z(); still = replace(base, log_pi=base.log_ref)
     return alignment_metrics(still, z, divergences, replace(pool, log_pi=pool.log_ref)), alignment_metrics(policy, z, divergences, pool)
+
+# %% ../nbs/24_metrics.ipynb #50b06d4b
+def qrs_accept(log_score: Tensor, log_q: Tensor, log_beta: float, generator: torch.Generator | None = None) -> Tensor:
+    "Which of the samples of q are accepted, [n] bool, with probability min(1, P/(βq)). Raises ValueError unless β is positive and finite."
+    if not math.isfinite(log_beta): raise ValueError(f"log_beta: expected a finite number, got {log_beta}")
+    return torch.rand(len(log_q), generator=generator, dtype=torch.float64).log() <= (log_score - log_q).cpu().double() - log_beta
+
+def qrs_curve(log_score: Tensor,  # [n] log P(x_i), unnormalised, of samples of q
+              log_q: Tensor,      # [n]
+              log_betas: Tensor | None = None,   # [k]; default from all accepted to a thousandth
+              divergences=('tv', 'forward_kl')) -> list[dict]:
+    "For each β: log_beta, acceptance rate, and D_f(p_β‖p) of the accepted to the target, estimated with P's own Z from the samples."
+    s, q = log_score.double().cpu(), log_q.double().cpu(); w = s - q; z = (w.logsumexp(0) - math.log(len(w))).item()
+    if not math.isfinite(z): raise ValueError("log_score: no sample has a positive score; nothing could be accepted")
+    if log_betas is None: log_betas = torch.linspace(w[w > -torch.inf].min().item(), w.max().item(), 12)
+    rows = []
+    for b in log_betas.tolist():
+        a = (w - b).clamp(max=0.); za = (a.logsumexp(0) - math.log(len(a))).item(); keep = a > -torch.inf
+        row = dict(log_beta=b, acceptance=math.exp(za))
+        for k in divergences: row[k] = estimate_divergence(k, torch.where(keep, q + a - za, -torch.inf), s, q, z).value
+        rows.append(row)
+    return rows

@@ -33,8 +33,13 @@ def check_scores(scores, n: int,               # completions scored
 
 # %% ../nbs/10_target.ipynb #b8b16015
 class Target:
-    "P(x) = π0(x) w(x). Subclasses give `log_weight` and `scores`; `full_support` says that w > 0 everywhere."
-    full_support = True
+    "P(x) = π0(x) w(x). Subclasses give `log_weight` and `scores`; `full_support` says that w > 0 everywhere, `fitted` that nothing is left to fit."
+    full_support = fitted = True
+    def fit(self, prompts: list[str], completions: list[str], log_w: Tensor | None = None) -> Target:
+        "Learn from samples of π0 (weighted by log_w, [B]) what must be known before `log_weight`; by default nothing."
+        return self
+    def state_dict(self) -> dict: return {}
+    def load_state_dict(self, state: dict) -> None: pass
     def log_weight(self, prompts: list[str], completions: list[str]) -> Tensor:
         "log w, [B] float32, -inf where w = 0."
         raise NotImplementedError
@@ -79,6 +84,16 @@ class ProductTarget(Target):
     def __init__(self, *factors: Target): self.factors = [f for x in factors for f in (x.factors if isinstance(x, ProductTarget) else [x])]
     @property
     def full_support(self): return all(f.full_support for f in self.factors)
+    @property
+    def fitted(self): return all(f.fitted for f in self.factors)
+    def fit(self, prompts, completions, log_w=None):
+        for f in sorted(self.factors, key=lambda f: not f.fitted):         # a moment is met under all the other factors
+            f.fit(prompts, completions, log_w)
+            w = f.log_weight(prompts, completions); log_w = w if log_w is None else log_w + w
+        return self
+    def state_dict(self): return {'factors': [f.state_dict() for f in self.factors]}
+    def load_state_dict(self, state):
+        for f, x in zip(self.factors, state['factors']): f.load_state_dict(x)
     def log_weight(self, prompts, completions): return torch.stack([f.log_weight(prompts, completions) for f in self.factors]).sum(0)
     def scores(self, prompts, completions): return {k: v for f in self.factors for k, v in f.scores(prompts, completions).items()}
     def __repr__(self): return ' * '.join(map(repr, self.factors))
@@ -86,21 +101,25 @@ class ProductTarget(Target):
 # %% ../nbs/10_target.ipynb #ddc84907
 def fit_lambdas(phi: Tensor,            # [n, k] features of samples of π0
                 moments: Tensor,        # [k] wanted averages
-                tol: float = 1e-6, min_ess: float = 10., names: list[str] | None = None) -> tuple[Tensor, float]:
+                tol: float = 1e-6, min_ess: float = 10., names: list[str] | None = None,
+                log_w: Tensor | None = None   # [n] log-weights of the samples, -inf allowed
+                ) -> tuple[Tensor, float]:
     "(λ [k], effective sample size): the moments met to `tol`. Raises ValueError for a moment that these samples cannot reach."
-    phi, mu = phi.double(), moments.double(); names = names or [f'feature {i}' for i in range(phi.shape[1])]
+    phi, mu = phi.double(), moments.double(); keep = torch.ones(len(phi), dtype=torch.bool) if log_w is None else log_w > -torch.inf; phi = phi[keep]
+    if not len(phi): raise ValueError("moments: no sample meets the other factors of the target; draw more samples")
+    lw = torch.zeros(len(phi)).double() if log_w is None else log_w[keep].double().log_softmax(0); names = names or [f'feature {i}' for i in range(phi.shape[1])]
     for i, nm in enumerate(names):
         lo, hi = phi[:, i].min().item(), phi[:, i].max().item()
         if not lo < mu[i] < hi: raise ValueError(f"moments: {nm} = {mu[i].item():g} is outside ({lo:g}, {hi:g}), the range of {len(phi)} samples; ask for less, or draw more samples")
-    lam = torch.zeros_like(mu); obj = lambda x: (phi @ x).logsumexp(0) - math.log(len(phi)) - x @ mu
+    lam = torch.zeros_like(mu); obj = lambda x: (phi @ x + lw).logsumexp(0) - x @ mu
     for _ in range(200):
-        wgt = (phi @ lam).softmax(0); g = wgt @ phi - mu
+        wgt = (phi @ lam + lw).softmax(0); g = wgt @ phi - mu
         if g.abs().max() < tol: break
         c = phi - wgt @ phi; step = torch.linalg.solve((wgt[:, None]*c).T @ c + 1e-9*torch.eye(len(mu), dtype=mu.dtype), g)
         t = 1.
         while obj(lam - t*step) > obj(lam) - .25*t*(g @ step) and t > 1e-8: t /= 2
         lam = lam - t*step
-    ess = effective_sample_size(phi @ lam).item()
+    ess = effective_sample_size(phi @ lam + lw).item()
     if g.abs().max() >= tol: raise ValueError(f"moments: {mu.tolist()} cannot be met together by these {len(phi)} samples (nearest {(wgt @ phi).tolist()}); the features may conflict")
     if ess < min_ess: raise ValueError(f"moments: meeting {mu.tolist()} leaves {ess:.1f} effective samples of {len(phi)} (at least {min_ess:g} wanted); draw more samples or ask for less")
     return lam, ess
@@ -111,9 +130,13 @@ class MomentTarget(Target):
         if set(features) != set(moments) or not features: raise ValueError(f"moments: names {sorted(moments)} differ from features {sorted(features)}; give one moment per feature")
         self.features, self.moments, self.lambdas, self.ess = dict(features), {k: float(moments[k]) for k in features}, None, 0.
     def _phi(self, prompts, completions): return torch.stack([_call(f, prompts, completions, k) for k, f in self.features.items()], -1)
-    def fit(self, prompts: list[str], completions: list[str], tol: float = 1e-6, min_ess: float = 10.) -> MomentTarget:
+    @property
+    def fitted(self): return self.lambdas is not None
+    def fit(self, prompts: list[str], completions: list[str], log_w: Tensor | None = None, tol: float = 1e-6, min_ess: float = 10.) -> MomentTarget:
         "Fit λ on samples of π0. Raises ValueError where a moment cannot be reached."
-        self.lambdas, self.ess = fit_lambdas(self._phi(prompts, completions), torch.tensor(list(self.moments.values())), tol, min_ess, list(self.features)); return self
+        self.lambdas, self.ess = fit_lambdas(self._phi(prompts, completions), torch.tensor(list(self.moments.values())), tol, min_ess, list(self.features), log_w); return self
+    def state_dict(self): return {'lambdas': None if self.lambdas is None else self.lambdas.tolist()}
+    def load_state_dict(self, state): self.lambdas = None if state['lambdas'] is None else torch.tensor(state['lambdas'], dtype=torch.float64)
     def log_weight(self, prompts, completions):
         if self.lambdas is None: raise ValueError("MomentTarget: λ is not fitted; call .fit(prompts, completions) with samples of the starting model first")
         return (self._phi(prompts, completions).double() @ self.lambdas).float()

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, Trainer, TrainingArguments, default_data_collator
 from .divergence import FDivergence, get_divergence
-from .estimate import LogZ, estimate_divergence
-from .logprobs import is_encoder_decoder, logprobs_of
-from .fdpg import fdpg_loss, fdpg_weights
+from .estimate import LogZ, MovingAverage, estimate_divergence
+from .logprobs import is_encoder_decoder, logprobs_of, score, token_logprobs
+from .fdpg import exact_baseline, fdpg_loss, fdpg_weights, surprise_norm
 from .rollout import Rollout, rollout
 from .target import RewardTarget, Target, check_compatible
 
 # %% auto #0
-__all__ = ['FDivConfig', 'check_output', 'without_dropout', 'is_adapter', 'frozen_copy', 'FDivTrainer', 'FDPGConfig',
-           'FDPGTrainer', 'a_world']
+__all__ = ['FDivConfig', 'check_output', 'without_dropout', 'is_adapter', 'frozen_copy', 'FDivTrainer', 'FDPGConfig', 'Lagging',
+           'FDPGTrainer', 'a_world', 'a_device']
 
 # %% ../nbs/23_trainer.ipynb #191872c6
 @dataclass
@@ -106,7 +106,13 @@ class FDPGConfig(FDivConfig):
     per_device_train_batch_size: int = field(default=0, metadata={'help': "completions per forward and backward pass; 0 = all at once"})
     max_new_tokens: int = field(default=64, metadata={'help': "longest completion, tokens"})
     temperature: float = field(default=1., metadata={'help': "of sampling; away from 1 the estimator is corrected by importance ratios"})
-    baseline: str = field(default='loo', metadata={'help': "loo, mean or none"})
+    top_k: int = field(default=0, metadata={'help': "must stay 0 here: truncated samples cannot be re-weighted"})
+    top_p: float = field(default=1., metadata={'help': "must stay 1 here: truncated samples cannot be re-weighted"})
+    baseline: str = field(default='auto', metadata={'help': "auto (optimal with 16 completions per prompt or more, else loo), optimal, loo, mean, ema, snis, exact or none"})
+    z_estimate: str = field(default='running', metadata={'help': "running: log Z from everything drawn before; batch: from the step itself (biased)"})
+    z_clip: float = field(default=0., metadata={'help': "a log-weight counts at most this far above the running log Z, nats; 0 = unclipped"})
+    proposal: str = field(default='policy', metadata={'help': "who is sampled: the policy, or a lagging copy of it that is replaced when the policy has come closer to the target"})
+    proposal_every: int = field(default=10, metadata={'help': "steps between the checks of a lagging proposal"})
     ratio_clip: float = field(default=0., metadata={'help': "largest importance ratio; 0 = unclipped"})
     reward_clip: float = field(default=0., metadata={'help': "largest absolute pseudo-reward; 0 = unclipped"})
     z_samples: int = field(default=256, metadata={'help': "completions of the starting model from which log Z is estimated before the first step"})
@@ -119,10 +125,16 @@ class FDPGConfig(FDivConfig):
     save_strategy: str = field(default='no', metadata={'help': "no, steps or epoch: checkpoints during training"})
 
     def __post_init__(self):
-        positive = ('beta', 'samples_per_step', 'max_new_tokens', 'temperature', 'z_samples', 'eval_samples', 'max_steps')
+        get_divergence(self.divergence)
+        positive = ('beta', 'samples_per_step', 'max_new_tokens', 'temperature', 'z_samples', 'eval_samples', 'max_steps', 'proposal_every')
         for k in positive:
             if not getattr(self, k) > 0: raise ValueError(f"{k}: expected > 0, got {getattr(self, k)}")
-        if self.baseline not in ('loo', 'mean', 'none'): raise ValueError(f"baseline: expected loo, mean or none, got {self.baseline!r}")
+        one_of = dict(baseline=('auto', 'optimal', 'loo', 'mean', 'ema', 'snis', 'exact', 'none'), z_estimate=('running', 'batch'), proposal=('policy', 'lagging'))
+        for k, known in one_of.items():
+            if getattr(self, k) not in known: raise ValueError(f"{k}: expected {', '.join(known)}, got {getattr(self, k)!r}")
+        if self.top_k or self.top_p != 1: raise ValueError(f"top_k, top_p: {self.top_k} and {self.top_p} would cut tokens off the samples but not off the policy, and no importance ratio brings them back; leave them at 0 and 1, and use temperature")
+        if self.proposal == 'lagging' and (self.fsdp or self.deepspeed): raise ValueError("proposal: 'lagging' swaps whole parameters and cannot be used with FSDP or DeepSpeed; use proposal='policy'")
+        if self.baseline == 'exact': exact_baseline(self.divergence)
         whole = not self.per_device_train_batch_size
         if whole: self.per_device_train_batch_size = 1
         super().__post_init__()
@@ -157,93 +169,129 @@ def _prompts_of(data, column: str = 'prompt') -> list[str]:
     if bad is not None: raise ValueError(f"train_dataset: row {bad} has a prompt of type {type(rows[bad]).__name__}; prompts are strings (render chat messages with tokenizer.apply_chat_template)")
     return rows
 
-# %% ../nbs/23_trainer.ipynb #b3a9a0b9
+# %% ../nbs/23_trainer.ipynb #39fc0f28
+class Lagging:
+    "A lagging copy of a model's trainable weights; `speaking()` lends them to the model."
+    def __init__(self, model: nn.Module):
+        self.params = {k: p for k, p in model.named_parameters() if p.requires_grad}; self.replaced, self.sums = -1, [0., 0.]; self.replace()
+    def replace(self) -> None:
+        "Take over the policy's weights of now."
+        self.kept = {k: p.detach().clone() for k, p in self.params.items()}; self.sums = [0., 0.]; self.replaced += 1
+    def _swap(self):
+        for k, p in self.params.items(): p.data, self.kept[k] = self.kept[k], p.data
+    @contextmanager
+    def speaking(self):
+        "The model speaks with the copy's weights inside."
+        self._swap()
+        try: yield
+        finally: self._swap()
+    def observe(self, logp: Tensor, log_q: Tensor, log_p: Tensor) -> None:
+        "Add the distances of policy and copy to the target as seen by the copy's samples, all [B], log_p normalised."
+        r, t = (logp - log_q).clamp(max=80.).exp(), (log_p - log_q).clamp(max=80.).exp()
+        self.sums[0] += (r - t).abs().sum().item(); self.sums[1] += (1 - t).abs().sum().item()
+    def closer(self) -> bool: return self.sums[0] < self.sums[1]
+
+# %% ../nbs/23_trainer.ipynb #e11e67f0
 class FDPGTrainer(FDivTrainer):
     "Minimise D_f(π‖p) for a target p ∝ π₀ w by sampling from π (f-DPG). `target` is a `Target`, or a reward function, which becomes RewardTarget(reward, args.beta)."
     def __init__(self, model, target, args: FDPGConfig, train_dataset=None, processing_class=None, ref_model=None, divergence: FDivergence | None = None, sampler=rollout, **kw):
         self.target = target if isinstance(target, Target) else RewardTarget(target, args.beta)
         check_compatible(divergence or args.divergence, self.target)
-        self.prompts, self.sampler, self.log_z = _prompts_of(train_dataset), sampler, LogZ()
+        self.prompts, self.sampler, self.log_z, self.average = _prompts_of(train_dataset), sampler, LogZ(args.z_clip or None), MovingAverage(.9)
         per_prompt = args.samples_per_prompt or (args.samples_per_step if len(self.prompts) == 1 else min(8, args.samples_per_step))
         rows = _Rows(len(self.prompts), args.samples_per_step, per_prompt, args.max_steps, args.seed)
+        self.baseline = args.baseline if args.baseline != 'auto' else 'optimal' if per_prompt >= 16 else 'loo'
         super().__init__(model, args, divergence, ref_model, processing_class=processing_class, train_dataset=rows, data_collator=default_data_collator, **kw)
+        self.proposal = Lagging(self.model) if args.proposal == 'lagging' else None
 
     def _get_train_sampler(self, *a, **kw): return torch.utils.data.SequentialSampler(self.train_dataset)
 
-    def _draw(self, model, prompt: list[int], seed: int) -> Rollout:
-        "One completion for each prompt number, from the model."
-        a = self.args; g = torch.Generator().manual_seed((a.seed*1_000_003 + seed)*997 + a.process_index)
+    def _draw(self, model, prompt: list[int], seed: int, rank: int | None = None) -> Rollout:
+        "One completion for each prompt number, from the model; the same on all processes for rank=0."
+        a = self.args; g = torch.Generator().manual_seed((a.seed*1_000_003 + seed)*997 + (a.process_index if rank is None else rank))
         return self.sampler(model, self.processing_class, [self.prompts[i] for i in prompt], n=1, max_new_tokens=a.max_new_tokens, temperature=a.temperature, top_k=0, top_p=1.,
                             batch_size=a.sample_batch_size or None, generator=g)
 
-    def _logprobs(self, model, r: Rollout) -> Tensor:
-        "log π of each completion under a model, without gradients, [B] float32."
-        k = self.args.per_device_train_batch_size; was = model.training; model.eval()
-        with torch.no_grad(), self.compute_loss_context_manager(): y = torch.cat([logprobs_of(model, r.batch(slice(i, i + k), self.args.device)).float() for i in range(0, len(r), k)])
-        model.train(was); return y
+    def _logprobs(self, model, r: Rollout) -> tuple[Tensor, Tensor]:
+        "log π of each completion under a model and its `surprise_norm`, without gradients, [B] float32 each."
+        k, out = self.args.per_device_train_batch_size, []; was = model.training; model.eval()
+        with torch.no_grad(), self.compute_loss_context_manager():
+            for i in range(0, len(r), k):
+                b = r.batch(slice(i, i + k), self.args.device); t = token_logprobs(score(model, b), b['labels'], not is_encoder_decoder(model)).float(); out.append(torch.stack([t.sum(-1), surprise_norm(t)]))
+        model.train(was); return torch.cat(out, 1).unbind(0)
 
     def _all(self, *xs: Tensor) -> list[Tensor]: return [self.accelerator.gather(x.contiguous()) for x in xs] if self.args.world_size > 1 else list(xs)
 
-# %% ../nbs/23_trainer.ipynb #b16d6b96
+# %% ../nbs/23_trainer.ipynb #59db26a2
 def _start_log_z(self) -> None:
     "Estimate log Z from the reference before the first step. Raises ValueError if no completion has a positive score."
     a, n = self.args, max(1, -(-self.args.z_samples//a_world(self))); drawn = 0
+    if not self.target.fitted:                                               # moments: the same samples, so the same λ, on every process
+        with self.reference() as ref: r = self._draw(ref, [i % len(self.prompts) for i in range(a.z_samples)], -10**6, rank=0)
+        self.target.fit(r.prompts, r.texts)
     groups = list(range(len(self.prompts))) if len(self.prompts) <= a.z_samples else []
     while groups and drawn < a.z_max_samples and not any(k in self.log_z and self.log_z.ready(k) for k in groups):
         ids = [groups[i % len(groups)] for i in range(n)]
         with self.reference() as ref:
             r = self._draw(ref, ids, -1 - drawn); lw = self.target.log_weight(r.prompts, r.texts)
-            if a.temperature != 1: lw = lw + self._logprobs(ref, r).cpu() - r.log_q
+            if a.temperature != 1: lw = lw + self._logprobs(ref, r)[0].cpu() - r.log_q
         lw, g = self._all(lw.to(a.device), torch.tensor(ids, device=a.device)); self.log_z.update(lw.cpu(), g.cpu()); drawn += len(lw)
     if groups and not any(self.log_z.ready(k) for k in groups if k in self.log_z):
         raise ValueError(f"target: none of {drawn} completions of the starting model has a positive score under {self.target!r}, so Z cannot be estimated; raise z_max_samples, or begin with a reward that leads there")
 
 def a_world(self) -> int: return self.args.world_size
+def a_device(self): return self.args.device
 
 def _z_for(self, log_score: Tensor, log_q: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
     "log Z per row from earlier samples (from these, for a prompt met for the first time), and which rows have one; then add these."
     ids = group.tolist(); ready = lambda: {k: k in self.log_z and self.log_z.ready(k) for k in set(ids)}
     before = ready(); value = {k: self.log_z.value(k).item() for k, ok in before.items() if ok}
     self.log_z.update((log_score - log_q).cpu(), group.cpu(), discount=True)
+    if self.args.z_estimate == 'batch':
+        now = LogZ().update((log_score - log_q).cpu(), group.cpu()); value |= {k: now.value(k).item() for k in now.groups() if now.ready(k)}
     value |= {k: self.log_z.value(k).item() for k, ok in ready().items() if ok and k not in value}
     return torch.tensor([value.get(k, 0.) for k in ids]), torch.tensor([k in value for k in ids])
 FDPGTrainer._start_log_z, FDPGTrainer._z_for = _start_log_z, _z_for
 
-# %% ../nbs/23_trainer.ipynb #e11e67f0
+# %% ../nbs/23_trainer.ipynb #43e839f7
 def _get_batch_samples(self, epoch_iterator, num_batches, device):
     "All micro-batches of one optimiser step, sampled, scored and weighted together."
     fetched, _ = Trainer.get_batch_samples(self, epoch_iterator, num_batches, device)
     prompt = [int(i) for b in fetched for i in b['prompt']]
     if not prompt: return fetched, None
     a, policy = self.args, self.accelerator.unwrap_model(self.model)
-    r = self._draw(policy, prompt, self.state.global_step)
-    exact = a.temperature == 1 and not (a.bf16 or a.fp16) and next(policy.parameters()).dtype == torch.float32 and self.sampler is rollout
-    log_q = r.log_q.to(device); logp = log_q if exact else self._logprobs(policy, r)
-    with self.reference() as ref: log_ref = self._logprobs(ref, r)
+    if self.proposal and self.state.global_step % a.proposal_every == 0 and self.proposal.closer(): self.proposal.replace()
+    with self.proposal.speaking() if self.proposal else nullcontext(): r = self._draw(policy, prompt, self.state.global_step)
+    exact = a.temperature == 1 and not (a.bf16 or a.fp16) and next(policy.parameters()).dtype == torch.float32 and self.sampler is rollout and not self.proposal
+    log_q = r.log_q.to(device); logp, norm = (log_q, surprise_norm(r.token_logprobs).to(device)) if exact else self._logprobs(policy, r)
+    with self.reference() as ref: log_ref, _ = self._logprobs(ref, r)
     lw = self.target.log_weight(r.prompts, r.texts).to(device)
-    weights = self._weigh(logp, log_ref, lw, log_q, torch.tensor(prompt, device=device))
+    weights = self._weigh(logp, log_ref, lw, log_q, norm, torch.tensor(prompt, device=device))
     scores = self.target.scores(r.prompts, r.texts)
     self.record(reward=next(iter(scores.values())).mean().item(), length=r.lengths.float().mean().item(), finished=r.finished.float().mean().item(),
                 **({f'score/{k}': v.mean().item() for k, v in scores.items()} if len(scores) > 1 else {}), entropy=(-logp.sum()/r.lengths.sum().to(logp)).item())
     k = a.per_device_train_batch_size
     return [dict(r.batch(slice(i, i + k)), weights=weights[i:i + k]) for i in range(0, len(r), k)], None
 
-def _weigh(self, logp, log_ref, lw, log_q, group) -> Tensor:
+def _weigh(self, logp, log_ref, lw, log_q, norm, group) -> Tensor:
     "The weights of this process's rows, from the rows of all processes."
     a, n, d = self.args, len(logp), self.divergence; rank = a.process_index
-    logp, log_ref, lw, log_q, group = self._all(logp, log_ref, lw, log_q, group)
+    logp, log_ref, lw, log_q, norm, group = self._all(logp, log_ref, lw, log_q, norm, group)
     score = log_ref + lw; z, known = self._z_for(score, log_q, group); z, known = z.to(logp), known.to(logp.device)
-    many = len(self.prompts) > 1
-    w, stats = fdpg_weights(d, logp, torch.where(known, score, logp), z, None if a.temperature == 1 else log_q, a.baseline, group if many else None, a.ratio_clip or None, a.reward_clip or None)
-    w = w*known
-    self.record(kl_base=(logp - log_ref).mean().item(), log_z=z[known].mean().item() if known.any() else math.nan, z_unknown=(~known).float().mean().item(), **stats)
+    on_policy = a.temperature == 1 and not self.proposal
+    w, stats = fdpg_weights(d, logp, torch.where(known, score, logp), z, None if on_policy else log_q, self.average.value if self.baseline == 'ema' else self.baseline,
+                            group if len(self.prompts) > 1 else None, a.ratio_clip or None, a.reward_clip or None, norm)
+    w = w*known; self.average.update(torch.tensor(stats.pop('weighted_reward')))
+    if self.proposal and known.any(): self.proposal.observe(logp[known], log_q[known], (score - z)[known]); stats['proposals'] = 1 + self.proposal.replaced
+    self.record(kl_base=(logp - log_ref).mean().item() if on_policy else math.nan, log_z=z[known].mean().item() if known.any() else math.nan, z_unknown=(~known).float().mean().item(), **stats)
+    if a.z_clip: self.record(z_clipped=sum(map(self.log_z.clipped, self.log_z.groups()))/sum(map(self.log_z.n, self.log_z.groups())))
     if known.any():
         for k in ('forward_kl', 'reverse_kl', 'js', 'tv'):
             e = estimate_divergence(k, logp[known], score[known], log_q[known], z[known]); self.record(**{k: e.value if math.isfinite(e.value) else math.nan})
     return w[rank*n:(rank + 1)*n].to(logp.device)
 FDPGTrainer.get_batch_samples, FDPGTrainer._weigh = _get_batch_samples, _weigh
 
-# %% ../nbs/23_trainer.ipynb #59db26a2
+# %% ../nbs/23_trainer.ipynb #3716d2a7
 def _compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
     "−mean(w log π): f-DPG's loss on one micro-batch."
     w = inputs['weights']; logp = logprobs_of(model, {k: inputs[k] for k in ('input_ids', 'attention_mask', 'labels')})
@@ -260,11 +308,20 @@ def _train(self, resume_from_checkpoint=None, **kw):
     if where:
         f = Path(where)/'fdiv_state.json'
         if not f.is_file(): raise ValueError(f"resume_from_checkpoint: {str(where)!r} has no fdiv_state.json, so log Z is lost; give a checkpoint written by this trainer")
-        self.log_z.load_state_dict(json.loads(f.read_text()))
+        s = json.loads(f.read_text()); self.log_z.load_state_dict(s['log_z']); self.average.load_state_dict(s['average']); self.target.load_state_dict(s['target'])
+        if self.proposal:
+            from safetensors.torch import load_file
+            self.proposal.kept = {k: v.to(a_device(self)) for k, v in load_file(Path(where)/'proposal.safetensors').items()}; self.proposal.sums, self.proposal.replaced = s['proposal']
     else: self._start_log_z()
     return Trainer.train(self, resume_from_checkpoint=where, **kw)
 
 def _save_checkpoint(self, *args, **kw):
     Trainer._save_checkpoint(self, *args, **kw)
-    if self.args.should_save: (Path(self._get_output_dir(None))/f'checkpoint-{self.state.global_step}'/'fdiv_state.json').write_text(json.dumps(self.log_z.state_dict()))
+    if not self.args.should_save: return
+    d, p = Path(self._get_output_dir(None))/f'checkpoint-{self.state.global_step}', self.proposal
+    state = dict(log_z=self.log_z.state_dict(), average=self.average.state_dict(), target=self.target.state_dict(), proposal=p and [p.sums, p.replaced])
+    if p:
+        from safetensors.torch import save_file
+        save_file(p.kept, d/'proposal.safetensors')
+    (d/'fdiv_state.json').write_text(json.dumps(state))
 FDPGTrainer.compute_loss, FDPGTrainer.train, FDPGTrainer._save_checkpoint = _compute_loss, _train, _save_checkpoint
