@@ -10,8 +10,9 @@ from pathlib import Path
 
 # %% auto #0
 __all__ = ['SHOWN', 'COMMANDS', 'AlignArguments', 'read_prompts', 'parse', 'find_model', 'load_model', 'make_target',
-           'write_json', 'align', 'own_fields', 'table', 'cmd_align', 'DemoArguments', 'opinion', 'tones',
-           'share_table', 'cmd_demo', 'quiet_logs', 'cmd_tiny', 'cmd_divergences', 'usage', 'main']
+           'write_json', 'align', 'own_fields', 'table', 'rejection', 'rejection_figure', 'cmd_align', 'DemoArguments',
+           'opinion', 'tones', 'share_table', 'cmd_demo', 'quiet_logs', 'cmd_tiny', 'cmd_divergences', 'commands',
+           'usage', 'main']
 
 # %% ../nbs/27_cli.ipynb #9abec2b1
 @dataclass
@@ -146,6 +147,18 @@ def table(runs: dict) -> str:
     note = f"\nfewer than ten effective samples speak for the target in {', '.join(few)}: their divergences are rough; raise eval_samples" if few else ''
     return text_table({'before': pick(next(iter(runs.values()))['before'])} | {k: pick(r['after']) for k, r in runs.items()}) + note
 
+def rejection(last) -> list[dict]:
+    "`qrs_curve` of evaluated samples of the policy; [] where none has a positive score."
+    from fdiv_nb.metrics import qrs_curve
+    ok = bool((last.log_score > -float('inf')).any())
+    return [{k: round(v, 6) for k, v in r.items()} for r in qrs_curve(last.log_score, last.log_q)] if ok else []
+
+def rejection_figure(curve: list[dict]):
+    "Total variation of the accepted samples to the target, against the rate of acceptance."
+    from matplotlib.figure import Figure
+    fig = Figure(figsize=(5, 2.8)); ax = fig.subplots(); ax.plot([r['acceptance'] for r in curve], [r['tv'] for r in curve], '.-', color='#4477aa')
+    ax.set(xscale='log', xlabel='share of samples accepted', ylabel='TV to the target'); fig.tight_layout(); return fig
+
 def cmd_align(argv: list[str]) -> int:
     "fdiv align --model DIR --reward SPEC --divergence js --output_dir DIR ..."
     from fdiv_nb.divergence import get_divergence
@@ -157,10 +170,12 @@ def cmd_align(argv: list[str]) -> int:
     target = make_target(a.reward, a.constraint, cfg.beta, a.moments); check_compatible(cfg.divergence, target)
     with quiet_logs():
         model, tok = load_model(a.model, a.lora_rank); ref = load_model(a.ref_name)[0] if a.ref_name else None
-        run = align(model, tok, target, cfg, prompts, ref_model=ref, resume=cfg.resume_from_checkpoint)
+        kept = {}; run = align(model, tok, target, cfg, prompts, ref_model=ref, resume=cfg.resume_from_checkpoint, keep=kept)
     if cfg.process_index: return 0
-    name = get_divergence(cfg.divergence).name
-    print(table({name: run})); print('report:', run_report(out, {name: run}, f'Aligned by {name}')); return 0
+    name, curve = get_divergence(cfg.divergence).name, rejection(kept['last'])
+    if curve: write_json(out/'qrs.json', curve)
+    more = [('Rejection after training', rejection_figure(curve), 'Keeping a sample with probability min(1, P/(β π)) brings what is kept closer to the target; a larger β keeps fewer.')] if curve else []
+    print(table({name: run})); print('report:', run_report(out, {name: run}, f'Aligned by {name}', figures=more)); return 0
 
 # %% ../nbs/27_cli.ipynb #cd388ff6
 @dataclass
@@ -251,18 +266,25 @@ def cmd_divergences(argv: list[str]) -> int:
 
 # %% ../nbs/27_cli.ipynb #6f2cb4c6
 COMMANDS = {'align': cmd_align, 'demo': cmd_demo, 'tiny': cmd_tiny, 'divergences': cmd_divergences}
+_MODULES = dict(unlearn='cli_unlearn', evaluate='cli_unlearn', attack='cli_unlearn', sft='cli_bridge', dpo='cli_bridge', distill='cli_bridge', bridge='cli_bridge')
+
+def commands() -> dict:
+    "Every command: those of this module, and those whose own module is found."
+    from importlib import import_module, util
+    return COMMANDS | {k: getattr(import_module(f'fdiv_nb.{m}'), f'cmd_{k}') for k, m in _MODULES.items() if util.find_spec(f'fdiv_nb.{m}')}
 
 def usage() -> str:
     "What `fdiv` prints without a command."
-    return 'usage: fdiv <command> [flags]\n\n' + '\n'.join(f'  {k:12} {f.__doc__}' for k, f in COMMANDS.items()) + '\n\n  fdiv align --help lists every flag; --config FILE.yaml holds the same names'
+    return 'usage: fdiv <command> [flags]\n\n' + '\n'.join(f'  {k:12} {f.__doc__}' for k, f in commands().items()) + '\n\n  fdiv align --help lists every flag; --config FILE.yaml holds the same names'
 
 def main(argv: list[str] | None = None) -> int:
     "The `fdiv` command; 0 when all went well, 2 with one line on the error stream for bad input."
     argv = sys.argv[1:] if argv is None else list(argv)
     if not argv or argv[0] in ('-h', '--help', 'help'): print(usage()); return 0
-    if argv[0] not in COMMANDS:
-        near = difflib.get_close_matches(argv[0], COMMANDS, 2, .4); print(f"fdiv: unknown command {argv[0]!r}" + (f"; did you mean {' or '.join(near)}?" if near else f"; the commands are {', '.join(COMMANDS)}"), file=sys.stderr); return 2
-    try: return COMMANDS[argv[0]](argv[1:])
+    known = COMMANDS if argv[0] in COMMANDS else commands()
+    if argv[0] not in known:
+        near = difflib.get_close_matches(argv[0], known, 2, .4); print(f"fdiv: unknown command {argv[0]!r}" + (f"; did you mean {' or '.join(near)}?" if near else f"; the commands are {', '.join(known)}"), file=sys.stderr); return 2
+    try: return known[argv[0]](argv[1:])
     except ValueError as e:
         if os.environ.get('FDIV_DEBUG'): raise
         print(f'fdiv {argv[0]}: error: {e}', file=sys.stderr); return 2

@@ -508,7 +508,8 @@ def run_report(out_dir,                # folder for report.html, curves.png and 
                runs: dict[str, dict],  # run name -> dict(history=[rows], before={}, after={}, samples=[triples], config={})
                title: str,             # heading
                subtitle: str | None = None,  # one line under it
-               metrics: list[str] | None = None) -> Path:  # panels of the curves (default: what is logged, at most 12)
+               metrics: list[str] | None = None,  # panels of the curves (default: what is logged, at most 12)
+               figures=()) -> Path:    # more figures: (heading, Figure, caption), shown after the samples
     "Writes the report of one run, or of several compared; returns its Path. Raises ValueError, before any file, on malformed runs."
     runs, rep, pngs = _check_runs(runs), Report(title, subtitle), {}
     rows, (history, samples) = _outcome(runs), ({n: r[k] for n, r in runs.items() if r[k]} for k in ('history', 'samples'))
@@ -530,6 +531,7 @@ def run_report(out_dir,                # folder for report.html, curves.png and 
         rep.text('## During training').figure(pngs['curves'], f'One panel per metric, one line per run, its last value at the end{how}. '
                                               'A gap is a value that is not a number, a triangle an infinite one.')
     if samples: rep.text('## Samples').samples(samples if len(runs) > 1 else samples.popitem()[1], 'What the models write, with its score.')
+    for head, fig, caption in figures: rep.text(f'## {head}').figure(fig, caption)
     if cols: rep.text('## Details').details('All numbers', text_table(rows, digits=6))
     for n, r in runs.items():
         if r['config']: rep.details(f'Configuration of {n}', r['config'])
