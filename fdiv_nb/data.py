@@ -229,8 +229,11 @@ class PairCollator:
     side: str = 'right'              # of the padding
     encoder_decoder: bool = False
     pack: int = 0                    # tokens of a packed row; 0 = no packing. The packed form is added under 'packed'
+    def sequences(self, rows: list[dict]) -> tuple[list, list]:
+        "(prompts, answers) of the batch's rows, lists of ids; an answer's own '<answer>_prompt_ids' come before the row's 'prompt_ids'."
+        return [r.get(f'{a}_prompt_ids', r['prompt_ids']) for a in self.answers for r in rows], [r[a] for a in self.answers for r in rows]
     def __call__(self, rows: list[dict]) -> dict:
-        ps, cs = [r['prompt_ids'] for _ in self.answers for r in rows], [r[a] for a in self.answers for r in rows]
+        ps, cs = self.sequences(rows)
         b = build_batch(ps, cs, self.pad_id, self.side, encoder_decoder=self.encoder_decoder)
         for k in rows[0]:
             v = [r.get(k) for r in rows]
