@@ -22,7 +22,7 @@ from .target import RewardTarget, Target, check_compatible
 __all__ = ['FDivConfig', 'check_output', 'without_dropout', 'is_adapter', 'frozen_copy', 'FDivTrainer', 'FDPGConfig', 'Lagging',
            'FDPGTrainer', 'a_world', 'a_device']
 
-# %% ../nbs/23_trainer.ipynb #191872c6
+# %% ../nbs/23_trainer.ipynb #77ea6cba
 @dataclass
 class FDivConfig(TrainingArguments):
     "`TrainingArguments` with a divergence; `report_to`, `remove_unused_columns` and `logging_steps` have defaults that suit us."
@@ -35,6 +35,7 @@ class FDivConfig(TrainingArguments):
         get_divergence(self.divergence)
         if self.report_to in (None, 'all'): self.report_to = 'none'
         if not torch.cuda.is_available(): self.dataloader_pin_memory = False
+        if self.ddp_find_unused_parameters is None: self.ddp_find_unused_parameters = False      # every weight is used by every loss
         super().__post_init__()
         self._n_gpu = min(self._n_gpu, 1)            # one process per GPU: use `accelerate launch` for several
 
@@ -62,7 +63,7 @@ def frozen_copy(model: nn.Module) -> nn.Module:
     "A copy in eval mode that asks for no gradients."
     return copy.deepcopy(model).eval().requires_grad_(False)
 
-# %% ../nbs/23_trainer.ipynb #2df82176
+# %% ../nbs/23_trainer.ipynb #a5cbb1ad
 class FDivTrainer(Trainer):
     "The base of all trainers here: a divergence, a reference model, metrics averaged into the log. Subclasses give `compute_loss`."
     def __init__(self, model, args: FDivConfig, divergence: FDivergence | None = None, ref_model: nn.Module | None = None, needs_ref: bool = True, processing_class=None, **kw):
@@ -74,7 +75,7 @@ class FDivTrainer(Trainer):
         self.divergence = get_divergence(divergence or args.divergence)
         if args.disable_dropout: without_dropout(model)
         self.ref_model = None if is_adapter(model) or not needs_ref else (ref_model.eval().requires_grad_(False) if ref_model is not None else frozen_copy(model))
-        self._sums: dict[str, list[float]] = {}
+        self._sums: dict[str, list[tuple[float, float]]] = {}
         super().__init__(model=model, args=args, processing_class=processing_class, **kw)
         self.model_accepts_loss_kwargs = False           # our losses are means over rows: let the Trainer divide by the accumulation steps
         if self.ref_model is not None: self.ref_model.to(args.device)
@@ -88,13 +89,21 @@ class FDivTrainer(Trainer):
             try: yield m if self.ref_model is None else self.ref_model
             finally: m.train(was)
 
-    def record(self, **values: float) -> None:
-        "Add numbers to the next log line, where they appear as means; NaN is left out."
+    def record(self, weight: float = 1., **values: float) -> None:
+        "Add numbers to the next log line, where they appear as means over its steps and all processes; NaN is left out."
         for k, v in values.items():
-            if not math.isnan(v): self._sums.setdefault(k, []).append(float(v))
+            if not math.isnan(v): self._sums.setdefault(k, []).append((float(v), weight))
 
-    def log(self, logs: dict, *args, **kw) -> None:
-        super().log({**logs, **{k: sum(v)/len(v) for k, v in self._sums.items()}}, *args, **kw); self._sums.clear()
+    def means(self, sums: dict[str, list[tuple[float, float]]]) -> dict[str, float]:
+        "Weighted means of (value, weight) pairs, pooled over processes; clears `sums`."
+        mine = {k: (sum(v*w for v, w in vs), sum(w for _, w in vs)) for k, vs in sums.items()}; parts = [mine]; sums.clear()
+        if self.args.world_size > 1:
+            from accelerate.utils import gather_object
+            parts = gather_object([mine])
+        keys = dict.fromkeys(k for p in parts for k in p); total = lambda k, i: sum(p[k][i] for p in parts if k in p)
+        return {k: total(k, 0)/total(k, 1) for k in keys}
+
+    def log(self, logs: dict, *args, **kw) -> None: super().log({**logs, **self.means(self._sums)}, *args, **kw)
 
 # %% ../nbs/23_trainer.ipynb #318ff442
 @dataclass

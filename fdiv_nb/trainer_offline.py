@@ -19,7 +19,7 @@ from .trainer import FDivConfig, FDivTrainer, check_output, is_adapter
 # %% auto #0
 __all__ = ['OfflineConfig', 'fingerprint', 'sequence_key', 'RefStore', 'RowCollator', 'OfflineTrainer']
 
-# %% ../nbs/23b_trainer_offline.ipynb #f2a73adc
+# %% ../nbs/23b_trainer_offline.ipynb #5854c130
 @dataclass
 class OfflineConfig(FDivConfig):
     "What every trainer on given rows can be told. Raises ValueError for an option out of range, naming it."
@@ -33,7 +33,6 @@ class OfflineConfig(FDivConfig):
         for k in ('max_length', 'max_prompt_length', 'packing'):
             if getattr(self, k) < 0: raise ValueError(f"{k}: expected >= 0, got {getattr(self, k)}; 0 sets no limit")
         if self.on_long not in ('refuse', 'drop', 'truncate'): raise ValueError(f"on_long: expected refuse, drop or truncate, got {self.on_long!r}")
-        if self.ddp_find_unused_parameters is None: self.ddp_find_unused_parameters = False      # every weight is used by every loss
         super().__post_init__()
 
 # %% ../nbs/23b_trainer_offline.ipynb #fcd15e6d
@@ -174,7 +173,7 @@ def _ref_logps(self: OfflineTrainer, batch: dict) -> dict[str, Tensor]:
     with self.reference() as ref: return self.by_answer(self.answer_logps(ref, batch))
 OfflineTrainer.sequences, OfflineTrainer.prepare_reference, OfflineTrainer.ref_logps = _sequences, _prepare_reference, _ref_logps
 
-# %% ../nbs/23b_trainer_offline.ipynb #e424ffe9
+# %% ../nbs/23b_trainer_offline.ipynb #b8c9160f
 def _get_batch_samples(self: OfflineTrainer, epoch_iterator, num_batches, device):
     "The micro-batches of a step, and the sum of the weights of all their rows on all processes."
     fetched = []
@@ -191,7 +190,7 @@ def _compute_loss(self: OfflineTrainer, model, inputs, return_outputs=False, num
     rows, stats = self.loss_of(self.by_answer(logps), self.by_answer(masks), inputs); w = self.row_weights(inputs).to(rows)
     if num_items_in_batch is not None: loss = (rows*w).sum()*self.args.world_size/num_items_in_batch.to(rows)
     else: loss = (rows*w).sum()/w.sum()
-    if torch.is_grad_enabled(): self.record(**stats)
+    if torch.is_grad_enabled(): self.record(len(rows), **stats)
     else:
         for k, v in stats.items(): self._eval_sums.setdefault(k, []).append((float(v), len(rows)))
     return (loss, {'rows': rows.detach()}) if return_outputs else loss
@@ -203,7 +202,7 @@ def _train(self: OfflineTrainer, resume_from_checkpoint=None, **kw):
     return Trainer.train(self, resume_from_checkpoint=resume_from_checkpoint, **kw)
 OfflineTrainer.get_batch_samples, OfflineTrainer.compute_loss, OfflineTrainer.train = _get_batch_samples, _compute_loss, _train
 
-# %% ../nbs/23b_trainer_offline.ipynb #568c5218
+# %% ../nbs/23b_trainer_offline.ipynb #ee2c3dba
 def _prediction_step(self: OfflineTrainer, model, inputs, prediction_loss_only, ignore_keys=None):
     "The mean loss of one batch; its numbers are kept for the log."
     inputs = self._prepare_inputs(inputs)
@@ -219,6 +218,6 @@ def _log(self: OfflineTrainer, logs: dict, *args, **kw) -> None:
     "Training lines as in the base; evaluation lines with their own means."
     prefix = next((k[:-4] for k in logs if k.endswith('_loss') and k != 'train_loss'), None)
     if prefix is None: return FDivTrainer.log(self, logs, *args, **kw)
-    logs.update({prefix + k: sum(v*n for v, n in vs)/sum(n for _, n in vs) for k, vs in self._eval_sums.items()}); self._eval_sums.clear()
+    logs.update({prefix + k: v for k, v in self.means(self._eval_sums).items()})
     Trainer.log(self, logs, *args, **kw)
 OfflineTrainer.prediction_step, OfflineTrainer.evaluate, OfflineTrainer.log = _prediction_step, _evaluate, _log
