@@ -264,9 +264,9 @@ def cmd_divergences(argv: list[str]) -> int:
     ds = [get_divergence(given.get(k, k)) for k in divergence_names()]
     print(text_table({d.name: {"f(0)": d.f0, "f'(∞)": d.fprime_inf, "constraints": 'no' if d.fprime_inf == float('inf') else 'yes'} for d in ds})); return 0
 
-# %% ../nbs/27_cli.ipynb #6f2cb4c6
+# %% ../nbs/27_cli.ipynb #febb81f8
 COMMANDS = {'align': cmd_align, 'demo': cmd_demo, 'tiny': cmd_tiny, 'divergences': cmd_divergences}
-_MODULES = dict(unlearn='cli_unlearn', evaluate='cli_unlearn', attack='cli_unlearn', sft='cli_bridge', dpo='cli_bridge', distill='cli_bridge', bridge='cli_bridge')
+_MODULES = dict(unlearn='cli_unlearn', evaluate='cli_unlearn', attack='cli_unlearn', sft='cli_train', dpo='cli_train', distill='cli_train', bridge='cli_bridge')
 
 def commands() -> dict:
     "Every command: those of this module, and those whose own module is found."
