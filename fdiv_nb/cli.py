@@ -266,7 +266,7 @@ def cmd_divergences(argv: list[str]) -> int:
 
 # %% ../nbs/27_cli.ipynb #febb81f8
 COMMANDS = {'align': cmd_align, 'demo': cmd_demo, 'tiny': cmd_tiny, 'divergences': cmd_divergences}
-_MODULES = dict(unlearn='cli_unlearn', evaluate='cli_unlearn', attack='cli_unlearn', sft='cli_train', dpo='cli_train', distill='cli_train', bridge='cli_bridge')
+_MODULES = dict(unlearn='cli_unlearn', evaluate='cli_evaluate', attack='cli_evaluate', sft='cli_train', dpo='cli_train', distill='cli_train', bridge='cli_bridge')
 
 def commands() -> dict:
     "Every command: those of this module, and those whose own module is found."
