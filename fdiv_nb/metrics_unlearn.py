@@ -16,7 +16,7 @@ from .rollout import rollout, sampling_mode
 # %% auto #0
 __all__ = ['TASKS', 'KEPT', 'log_truth_ratio', 'truth_ratio', 'truth_score', 'need', 'ks_test', 'EvalLog', 'read_log',
            'item_scores', 'model_utility', 'forget_quality', 'tofu_scores', 'rouge_scores', 'tofu_rows', 'tofu_data',
-           'answer_nll', 'greedy', 'weights_id', 'open_log', 'digest', 'evaluate_tofu']
+           'answer_nll', 'greedy', 'weights_id', 'open_log', 'digest', 'evaluate_items', 'evaluate_tofu']
 
 # %% ../nbs/24b_metrics_unlearn.ipynb #8238ed7e
 def log_truth_ratio(paraphrased,               # [N] mean NLL per token of the paraphrased right answers, nats
@@ -219,7 +219,7 @@ def open_log(path, made: dict, tasks) -> EvalLog:
 
 def digest(x) -> str: return hashlib.blake2b(json.dumps(x, sort_keys=True).encode(), digest_size=8).hexdigest()
 
-# %% ../nbs/24b_metrics_unlearn.ipynb #a1d2de86
+# %% ../nbs/24b_metrics_unlearn.ipynb #e31133d7
 def _tofu_items(model, tokenizer, rows: list[dict], batch_size: int, max_new_tokens: int, name: str) -> list[dict]:
     "The columns of some rows."
     asked = [[(r['prompt'], r['answer']), (r['paraphrase'], r['paraphrased_answer']), *((r['paraphrase'], w) for w in r['wrong_answers'])] for r in rows]
@@ -231,6 +231,16 @@ def _tofu_items(model, tokenizer, rows: list[dict], batch_size: int, max_new_tok
                         average_perturb_loss=avg, avg_paraphrased_loss=p/m, truth_ratio=truth_ratio([p/m], [avg]).item(), paraphrased_loss=p, perturb_loss=[a for a, _ in w], num_token_paraphrased=m, num_token_perturb=[b for _, b in w]))
     return out
 
+def evaluate_items(kind: str, model, rows: dict[str, list], ask, log, batch_size: int, progress=None, **settings) -> EvalLog:
+    "`ask(task, rows)`, a list of columns, for every item the log lacks, in batches, saved after each. Raises ValueError for a log of another evaluation."
+    made = dict(kind=kind, model=weights_id(model) if log else '', **settings, rows={t: digest(r) for t, r in rows.items()}); out = open_log(log, made, rows)
+    for t, rs in rows.items():
+        todo = [i for i in range(len(rs)) if i not in out.tasks[t]]
+        for k in range(0, len(todo), batch_size):
+            part = todo[k:k + batch_size]; out.tasks[t].update(zip(part, ask(t, [rs[i] for i in part]))); out.save()
+            if progress: progress(t, len(out.tasks[t]), len(rs))
+    return out
+
 def evaluate_tofu(model, tokenizer, data: dict[str, list[dict]],   # task -> rows as for `tofu_rows`; tasks: forget, retain, authors, facts
                   log=None,                       # .json to write and, if it is there, to continue
                   batch_size: int = 32, max_new_tokens: int = 200,    # tokens of a generated answer
@@ -239,10 +249,4 @@ def evaluate_tofu(model, tokenizer, data: dict[str, list[dict]],   # task -> row
     if bad := [t for t in data if t not in TASKS]: raise ValueError(f"data: unknown task {bad[0]!r}; there are {', '.join(TASKS)}")
     if not data: raise ValueError(f"data: no task; give rows for some of {', '.join(TASKS)}")
     rows = {t: tofu_rows(r, t) for t, r in data.items()}; need('rouge_score.rouge_scorer')
-    made = dict(kind='tofu', model=weights_id(model) if log else '', max_new_tokens=max_new_tokens, rows={t: digest(r) for t, r in rows.items()}); out = open_log(log, made, rows)
-    for t, rs in rows.items():
-        todo = [i for i in range(len(rs)) if i not in out.tasks[t]]
-        for k in range(0, len(todo), batch_size):
-            part = todo[k:k + batch_size]; out.tasks[t].update(zip(part, _tofu_items(model, tokenizer, [rs[i] for i in part], batch_size, max_new_tokens, t))); out.save()
-            if progress: progress(t, len(out.tasks[t]), len(rs))
-    return out
+    return evaluate_items('tofu', model, rows, lambda t, rs: _tofu_items(model, tokenizer, rs, batch_size, max_new_tokens, t), log, batch_size, progress, max_new_tokens=max_new_tokens)
