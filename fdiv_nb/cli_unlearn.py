@@ -13,11 +13,10 @@ from torch import Tensor
 from .cli import find_model, load_model, own_fields, parse, quiet_logs, write_json
 
 # %% auto #0
-__all__ = ['SHOWN', 'answer_probs', 'truth_ratios', 'ks_pvalue', 'Judge', 'run_of', 'greedy', 'unlearn', 'tradeoff_figure',
-           'best_point', 'outcome', 'write_report', 'UnlearnArguments', 'cmd_unlearn', 'UnlearnDemo', 'demo_rows',
-           'never_knew', 'demo']
+__all__ = ['SHOWN', 'answer_probs', 'log_ratios', 'Judge', 'run_of', 'unlearn', 'tradeoff_figure', 'best_point', 'outcome',
+           'write_report', 'UnlearnArguments', 'cmd_unlearn', 'UnlearnDemo', 'demo_rows', 'never_knew', 'demo']
 
-# %% ../nbs/27c_cli_unlearn.ipynb #23f55546
+# %% ../nbs/27c_cli_unlearn.ipynb #c4d16376
 @torch.no_grad()
 def answer_probs(model, tokenizer, pairs: list[tuple[str, str]], batch_size: int = 128) -> tuple[Tensor, Tensor]:
     "(mean token probability, mean token log-probability) of each (prompt, answer), [n] each, float32 on the CPU. Raises ValueError as `encode_rows` does."
@@ -31,19 +30,13 @@ def answer_probs(model, tokenizer, pairs: list[tuple[str, str]], batch_size: int
         lp = token_logprobs(score(model, b), b['labels'], shift).float(); m = label_mask(b['labels'], shift); out[:, part] = torch.stack([mean_prob(lp, m), lp.sum(-1)/m.sum(-1)]).cpu()
     model.train(was); return out[0], out[1]
 
-def truth_ratios(model, tokenizer, rows: list[dict]) -> Tensor:
-    "R of each row [n]: mean over `wrong_answers` of π^(1/|y|), over that of the true answer, both asked by the paraphrase where there is one."
+def log_ratios(model, tokenizer, rows: list[dict], mean: str = 'geometric') -> Tensor:
+    "log R of each row [n], float64: `wrong_answers` against the true answer, both asked by the paraphrase where there is one. Raises ValueError as `log_truth_ratio` does."
+    from fdiv_nb.metrics_unlearn import log_truth_ratio
     ask = [(r.get('paraphrase') or r['prompt'], r['completion'], list(r['wrong_answers'])) for r in rows]; flat = [(p, a) for p, c, ws in ask for a in (c, *ws)]
-    lp = answer_probs(model, tokenizer, flat)[1].split([1 + len(ws) for _, _, ws in ask])
-    return torch.stack([(x[1:].logsumexp(0) - math.log(len(x) - 1) - x[0]).exp() for x in lp])
+    nll = [-x for x in answer_probs(model, tokenizer, flat)[1].split([1 + len(ws) for _, _, ws in ask])]; return log_truth_ratio([x[0] for x in nll], [x[1:] for x in nll], mean)
 
-def ks_pvalue(x: Tensor, y: Tensor) -> float:
-    "Two-sided p-value of the two-sample Kolmogorov–Smirnov test for [n] and [m] values, by its asymptotic distribution with Stephens' correction."
-    a, b = x.double().sort().values, y.double().sort().values; z = torch.cat([a, b]); n, m = len(a), len(b)
-    d = (torch.searchsorted(a, z, right=True)/n - torch.searchsorted(b, z, right=True)/m).abs().max().item(); e = math.sqrt(n*m/(n + m)); l = (e + .12 + .11/e)*d
-    return 1. if l < .2 else min(1., max(0., 2*sum((-1)**(k - 1)*math.exp(-2*(k*l)**2) for k in range(1, 101))))
-
-# %% ../nbs/27c_cli_unlearn.ipynb #f9eabcda
+# %% ../nbs/27c_cli_unlearn.ipynb #cbb48e6a
 class Judge:
     "Asks a model about forget, template and retained answers; `clean`, a model that never knew, sets the standard."
     def __init__(self, tokenizer, forget: list[dict], templates: list[str] | None = None, retain: list[dict] | None = None, clean=None, other: list[str] | None = None, limit: int = 256):
@@ -51,21 +44,23 @@ class Judge:
         self.tokenizer, self.forget, self.retain, self.other = tokenizer, pick(forget), pick(retain), other
         self.templates = [(r['prompt'], r.get('template') or (templates or [''])[i % len(templates or [''])]) for i, r in enumerate(self.forget)]; self.templates = [(p, r['completion'][:len(r['completion']) - len(r['completion'].lstrip())] + t.lstrip()) for (p, t), r in zip(self.templates, self.forget) if t and isinstance(r['completion'], str)]
         known = lambda rows: bool(rows) and all(r.get('wrong_answers') for r in rows); self.ratios, self.utility = known(self.forget), known(self.retain)
-        self.clean_ratios = truth_ratios(clean, tokenizer, self.forget) if clean is not None and self.ratios else None
+        from importlib.util import find_spec
+        self.clean_ratios = log_ratios(clean, tokenizer, self.forget) if clean is not None and self.ratios and find_spec('scipy') else None
 
     def __call__(self, model) -> dict[str, float]:
         "p_forget, p_template, p_retain; with wrong answers truth_ratio, utility; with a clean model forget_quality (and its log10); nll_other."
+        from fdiv_nb.metrics_unlearn import forget_quality, truth_score
         ask = lambda rows: answer_probs(model, self.tokenizer, [(r['prompt'], r['completion']) for r in rows])[0].mean().item(); out = dict(p_forget=ask(self.forget))
         if self.templates: out['p_template'] = answer_probs(model, self.tokenizer, self.templates)[0].mean().item()
         if self.retain: out['p_retain'] = ask(self.retain)
-        if self.utility: t = (1 - truth_ratios(model, self.tokenizer, self.retain)).clamp(min=0).mean().item(); out['utility'] = 2/(1/max(out['p_retain'], 1e-9) + 1/max(t, 1e-9))
+        if self.utility: t = truth_score(log_ratios(model, self.tokenizer, self.retain, 'arithmetic')).mean().item(); out['utility'] = 2/(1/max(out['p_retain'], 1e-9) + 1/max(t, 1e-9))
         if self.ratios:
-            r = truth_ratios(model, self.tokenizer, self.forget); out['truth_ratio'] = r.clamp(max=1e6).median().item()
-            if self.clean_ratios is not None: q = ks_pvalue(r, self.clean_ratios); out |= dict(forget_quality=q, log10_quality=math.log10(max(q, 1e-30)))
+            r = log_ratios(model, self.tokenizer, self.forget); out['truth_ratio'] = math.exp(min(r.median().item(), 80.))
+            if self.clean_ratios is not None: q = forget_quality(r, self.clean_ratios); out |= dict(forget_quality=q, log10_quality=math.log10(max(q, 1e-30)))
         if self.other: out['nll_other'] = -answer_probs(model, self.tokenizer, [(t[:t.index(' ')], t[t.index(' '):]) for t in self.other])[1].mean().item()
         return out
 
-# %% ../nbs/27c_cli_unlearn.ipynb #621a2f2d
+# %% ../nbs/27c_cli_unlearn.ipynb #d802ad45
 def run_of(spec: str) -> dict:
     "dict(method, divergence) of 'npo', 'flat' or 'flat:js'. Raises ValueError naming what is unknown."
     from fdiv_nb.baselines import get_method
@@ -76,19 +71,10 @@ def run_of(spec: str) -> dict:
     if name: raise ValueError(f"compare: {spec!r}; only flat takes a divergence")
     return dict(method=method)
 
-def greedy(model, tokenizer, prompts: list[str], max_new_tokens: int = 24) -> list[str]:
-    "What the model answers, its likeliest tokens one after the other."
-    from fdiv_nb.data import encode_prompt
-    was, out = model.training, []; model.eval()
-    for p in prompts:
-        ids = torch.tensor([encode_prompt(tokenizer, p)], device=next(model.parameters()).device)
-        with torch.no_grad(): y = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=max_new_tokens, pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id)
-        out.append(tokenizer.decode(y[0, ids.shape[1]:] if not model.config.is_encoder_decoder else y[0], skip_special_tokens=True))
-    model.train(was); return out
-
 def unlearn(model, tokenizer, cfg, forget, judge: Judge, templates=None, retain=None, floor: float = 0., judge_every: int = 0, resume=None, save: bool = False) -> dict:
     "Train once; dict(history, before, after, path, samples, config, stopped). Raises ValueError before any work where something cannot work."
     from transformers import TrainerCallback
+    from fdiv_nb.metrics_unlearn import greedy
     from fdiv_nb.trainer_flat import FLATTrainer
     if floor: cfg.floor_pf = floor
     t = FLATTrainer(model, cfg, forget, processing_class=tokenizer, templates=templates, retain=retain); m = t.accelerator.unwrap_model(t.model); path, start = [], time.time(); ask = [r['prompt'] for r in judge.forget[:4] if isinstance(r['prompt'], str)]
@@ -97,20 +83,20 @@ def unlearn(model, tokenizer, cfg, forget, judge: Judge, templates=None, retain=
             if judge_every and state.global_step % judge_every == 0: path.append(dict(step=state.global_step, **judge(m)))
     t.add_callback(Path_()); before = judge(m); path.append(dict(step=0, **before)); t.train(resume_from_checkpoint=resume or None); after = judge(m)
     if path[-1]['step'] != t.state.global_step: path.append(dict(step=t.state.global_step, **after))
-    path[-1] |= after; said = greedy(m, tokenizer, ask); keep = {k: v for k, v in own_fields(cfg).items() if v not in ('', 0, 0., False)}
+    path[-1] |= after; said = greedy(m, tokenizer, ask, 24); keep = {k: v for k, v in own_fields(cfg).items() if v not in ('', 0, 0., False)}
     run = dict(history=[h for h in t.state.log_history if 'p_forget' in h], before=before, after=after, path=path, samples=[(p, s, None) for p, s in zip(ask, said)], stopped=t.stopped,
                config=dict(steps=t.state.global_step, seconds=round(time.time() - start, 1), stopped=t.stopped, **keep, **{f'data/{k}': v for k, v in t.counts['train_dataset'].items() if v}))
     if save and t.is_world_process_zero(): t.save_model(cfg.output_dir); tokenizer.save_pretrained(cfg.output_dir); write_json(Path(cfg.output_dir)/'run.json', run)
     return run
 
-# %% ../nbs/27c_cli_unlearn.ipynb #879cd7fb
+# %% ../nbs/27c_cli_unlearn.ipynb #e2624579
 def tradeoff_figure(runs: dict[str, dict], clean: dict | None = None):
     "Paths of the judged runs (and the clean model as a star): utility against forget quality, or P of the retained answers against 1 - P_f. None without retained rows."
     from matplotlib.figure import Figure
     from fdiv_nb.report import divergence_color
     first = next(iter(runs.values()))['path'][0]; ux = 'utility' if 'utility' in first else 'p_retain'; full = 'log10_quality' in first
     if ux not in first: return None
-    y = (lambda p: max(p['log10_quality'], -12.)) if full else (lambda p: 1 - p['p_forget']); fig = Figure(figsize=(7, 3.4)); ax = fig.subplots(); dashes = ['-', '--', ':', '-.']
+    y = (lambda p: max(p['log10_quality'], -20.)) if full else (lambda p: 1 - p['p_forget']); fig = Figure(figsize=(7, 3.4)); ax = fig.subplots(); dashes = ['-', '--', ':', '-.']
     for i, (n, r) in enumerate(runs.items()):
         xs, ys = [p[ux] for p in r['path']], [y(p) for p in r['path']]; color = divergence_color(n.partition(':')[2] or n); ax.plot(xs, ys, '.', ls=dashes[0 if n.startswith('flat') else 1 + i % 3], color=color, lw=1.3, ms=4, label=n); ax.plot(xs[-1:], ys[-1:], 'o', color=color, ms=6)
     ax.plot(first[ux], y(first), 's', color='black', ms=6, label='start')
@@ -185,7 +171,7 @@ def cmd_unlearn(argv: list[str]) -> int:
     if cfg.process_index: return 0
     page = write_report(out, runs, 'Unlearning', clean); print(text_table(outcome(runs, clean))); print('report:', page); return 0
 
-# %% ../nbs/27c_cli_unlearn.ipynb #aea56d13
+# %% ../nbs/27c_cli_unlearn.ipynb #082a39f3
 @dataclass
 class UnlearnDemo:
     "What `fdiv unlearn --demo` does."
@@ -211,6 +197,7 @@ def never_knew(tokenizer, retain: list[dict], steps: int, seed: int = 0, progres
 
 def demo(argv: list[str], progress: Callable = lambda s: print(s, file=sys.stderr, flush=True)) -> int:
     "fdiv unlearn --demo: the bundled model forgets eight people, several ways."
+    from fdiv_nb.metrics_unlearn import greedy
     from fdiv_nb.report import text_table
     from fdiv_nb.tiny import REFUSALS, corpus, load_tiny
     from fdiv_nb.trainer import check_output
@@ -224,6 +211,6 @@ def demo(argv: list[str], progress: Callable = lambda s: print(s, file=sys.stder
             cfg = FLATConfig(output_dir=str(out/s.replace(':', '_')), overwrite=True, max_steps=a.steps, per_device_train_batch_size=16, per_device_eval_batch_size=64, learning_rate=a.learning_rate, lr_scheduler_type='constant_with_warmup', warmup_steps=2,
                              seed=a.seed, measure_every=1 if a.stop else 0, ref_cache='memory', disable_tqdm=True, report_to='none', **kind)
             runs[s] = unlearn(copy.deepcopy(start), tok, cfg, forget, judged, REFUSALS, retain, clean['p_forget'] if a.stop else 0., max(1, a.steps//8))
-        progress(f"[{i}/{len(made)}] {s}: P_f {runs[s]['before']['p_forget']:.3f} → {runs[s]['after']['p_forget']:.3f} in {runs[s]['config']['steps']} steps, log10 forget quality {runs[s]['after']['log10_quality']:.1f}, utility {runs[s]['after']['utility']:.3f}")
-    ask = [r['prompt'] for r in judged.forget[:4]]; said = {'never knew': [(p, x, None) for p, x in zip(ask, greedy(ref, tok, ask))]} | {s: r['samples'] for s, r in list(runs.items())[:4]}
+        progress(f"[{i}/{len(made)}] {s}: P_f {runs[s]['before']['p_forget']:.3f} → {runs[s]['after']['p_forget']:.3f} in {runs[s]['config']['steps']} steps, log10 forget quality {runs[s]['after'].get('log10_quality', math.nan):.1f}, utility {runs[s]['after']['utility']:.3f}")
+    ask = [r['prompt'] for r in judged.forget[:4]]; said = {'never knew': [(p, x, None) for p, x in zip(ask, greedy(ref, tok, ask, 24))]} | {s: r['samples'] for s, r in list(runs.items())[:4]}
     page = write_report(out, runs, 'Forgetting eight people, several ways', clean, said); print(text_table(outcome(runs, clean))); print('\nnever knew: trained without the eight people; a p_forget below its is damage. best_quality: the highest forget quality on the way, and the utility then.'); print('report:', page); return 0
