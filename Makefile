@@ -1,5 +1,6 @@
 # Everything a fresh machine needs is Python 3.10+ and make.
 #   make demo    align the bundled model under four divergences; ends with a table and runs/demo/report.html
+#   make bench   speed and memory against plain PyTorch; prints a table of ratios, writes bench/results/*.json
 #   make test    export drift, every notebook, the README's own code blocks
 PYTHON ?= python3
 VENV   ?= .venv
@@ -13,6 +14,9 @@ demo: $(VENV)/.package
 
 test: $(VENV)/.dev
 	$(VENV)/bin/python .ci/test.py
+
+bench: $(VENV)/.dev
+	$(VENV)/bin/python bench/run.py
 
 wheel: $(VENV)/.dev
 	$(VENV)/bin/python .ci/wheel.py
