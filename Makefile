@@ -2,13 +2,14 @@
 #   make demo    align the bundled model under four divergences; ends with a table and runs/demo/report.html
 #   make bench   speed and memory against plain PyTorch; prints a table of ratios, writes bench/results/*.json
 #   make test    export drift, every notebook, the README's own code blocks
+#   make docs    the notebooks as a site, docs/_build/html (needs npm for MathJax)
 PYTHON ?= python3
 VENV   ?= .venv
 # the build of torch to install; e.g. `make test TORCH="torch --index-url ..."` for a particular CUDA
 TORCH  ?= torch
 PIP    := $(VENV)/bin/python -m pip --disable-pip-version-check -q install --no-compile
 
-.PHONY: demo test bench wheel clean
+.PHONY: demo test bench docs wheel clean
 demo: $(VENV)/.package
 	$(VENV)/bin/fdiv demo --output_dir runs/demo --overwrite
 
@@ -17,6 +18,12 @@ test: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(VENV)/bin/python bench/run.py
+
+docs:
+	test -x docs/_build/venv/bin/python || $(PYTHON) -m venv docs/_build/venv
+	docs/_build/venv/bin/python -m pip --disable-pip-version-check -q install -r docs/requirements.txt
+	npm ci --silent --prefix docs
+	docs/_build/venv/bin/sphinx-build -q -W -b html docs docs/_build/html
 
 wheel: $(VENV)/.dev
 	$(VENV)/bin/python .ci/wheel.py
