@@ -42,7 +42,12 @@ def _check(logits: Tensor, labels: Tensor) -> None:
         raise ValueError(f"labels: token id {labels[r, c].item()} in row {r}, column {c} is outside the vocabulary of {logits.shape[2]}; "
                          f"use {IGNORE} for tokens that are not scored")
 
-# %% ../nbs/04_logprobs.ipynb #373959f6
+# %% ../nbs/04_logprobs.ipynb #9e2ebf3a
+def _rows(z: Tensor) -> list[slice]:
+    "Rows of [T,V] a few at a time, so that a processor finds them in its cache; all at once on a GPU and under torch.compile."
+    T, V = z.shape; r = max(1, 2**18//max(V, 1)) if z.device.type == 'cpu' and not torch.compiler.is_compiling() else max(T, 1)
+    return [slice(i, min(i + r, T)) for i in range(0, T, r)]
+
 class _TokenLogProb(torch.autograd.Function):
     "log softmax(z)[target]; saves z and the two halves of its log-sum-exp."
     @staticmethod
@@ -50,26 +55,27 @@ class _TokenLogProb(torch.autograd.Function):
         wide = torch.promote_types(logits.dtype, torch.float32)
         top, rest = logits.new_empty((2, *target.shape), dtype=wide)
         for z, m, s in zip(logits, top, rest):                            # [T,V], [T], [T]
-            z = z.to(wide)
-            torch.amax(z, -1, out=m)
-            torch.sum((z - m[:, None]).exp_(), -1, out=s)
+            for r in _rows(z):
+                x = z[r].to(wide)
+                torch.amax(x, -1, out=m[r])
+                torch.sum((x - m[r, None]).exp_(), -1, out=s[r])
         rest.log_()
         skip = target == IGNORE
         y = logits.gather(-1, target.masked_fill(skip, 0)[..., None].long())[..., 0].to(wide)
         ctx.save_for_backward(logits, target, top, rest)
         return (y - top - rest).masked_fill_(skip, 0)
 
-# %% ../nbs/04_logprobs.ipynb #44eb916d
+# %% ../nbs/04_logprobs.ipynb #599867d9
 def _backward(ctx, g):                                                    # [B,T]
     logits, target, top, rest = ctx.saved_tensors
     d, skip = torch.empty_like(logits), (target == IGNORE) | (g == 0)
     at, g, skip = target.masked_fill(target == IGNORE, 0)[..., None].long(), g[..., None], skip[..., None]
-    room = torch.empty_like(logits[:1], dtype=top.dtype) if d.dtype != top.dtype else None
     for b, z in enumerate(logits):                                        # [T,V]
-        e = d[b] if room is None else room[0]
-        torch.sub(z, top[b, :, None], out=e).sub_(rest[b, :, None]).exp_().mul_(-g[b])
-        e.scatter_add_(-1, at[b], g[b]).masked_fill_(skip[b], 0)
-        if room is not None: d[b] = e
+        for r in _rows(z):
+            e = d[b, r] if d.dtype == top.dtype else torch.empty_like(z[r], dtype=top.dtype)
+            torch.sub(z[r], top[b, r, None], out=e).sub_(rest[b, r, None]).exp_().mul_(-g[b, r])
+            e.scatter_add_(-1, at[b, r], g[b, r]).masked_fill_(skip[b, r], 0)
+            if d.dtype != top.dtype: d[b, r] = e
     return d, None
 
 _TokenLogProb.backward = staticmethod(torch.autograd.function.once_differentiable(_backward))

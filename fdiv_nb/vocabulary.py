@@ -26,13 +26,13 @@ def any_rule(d: FDivergence, p: Tensor, q: Tensor, lp: Tensor, lq: Tensor) -> tu
     v = torch.where(low, _cut(q*f), _cut(p*d.other.f(-u)))
     return v.sum(-1).to(lp.dtype), torch.where(low, _cut(q*uf), _cut(p*d.side.fprime(u)))
 
-# %% ../nbs/04b_vocabulary.ipynb #e12dca9a
+# %% ../nbs/04b_vocabulary.ipynb #4bd19965
 def _reverse_kl(p, q, lp, lq): g = lp.sub_(lq).mul_(p); return g.sum(-1), g
 def _forward_kl(p, q, lp, lq): return torch.linalg.vecdot(q, lq.sub_(lp)), q.neg_()
 
 def _js(p, q, lp, lq):
-    l = lp.sub_(lq); c = torch.neg(l.abs(), out=lq).exp_().log1p_()                           # log(1 + e^-|l|)
-    h = torch.relu(l).add_(c).sub_(LOG2).mul_(q); g = l.neg_().relu_().add_(c).mul_(p)        # q (log(1 + u) - log 2), p log(1 + 1/u)
+    l = lp.sub_(lq); r = torch.minimum(p, q, out=lq).div_(torch.maximum(p, q).clamp_(min=torch.finfo(p.dtype).tiny)).log1p_()   # log(1 + e^-|l|)
+    g = torch.relu(-l).add_(r).mul_(p); h = l.relu_().add_(r).sub_(LOG2).mul_(q)              # p log(1 + 1/u), q (log(1 + u) - log 2)
     return p.sum(-1).mul_(LOG2).sub_(g.sum(-1)).sub_(h.sum(-1)), g.neg_()
 
 def _tv(p, q, lp, lq):
@@ -62,7 +62,7 @@ def rule_of(divergence      # a name or an `FDivergence`
     if k.max() - k.min() > 1e-9: return functools.partial(any_rule, d)
     return rule if abs(k[0] - 1) < 1e-9 else lambda *x: tuple(y*k[0].item() for y in rule(*x))
 
-# %% ../nbs/04b_vocabulary.ipynb #06a7c02a
+# %% ../nbs/04b_vocabulary.ipynb #c0d93da7
 def divergence_pass(rule: Callable,        # from `rule_of`
                     z: Tensor, t: Tensor,  # [n, V] logits of P and Q, float32 or wider; overwritten
                     coef: Tensor | None = None,  # [n, 1]: z becomes coef·∂D/∂z; None: no gradient
@@ -74,8 +74,8 @@ def divergence_pass(rule: Callable,        # from `rule_of`
     torch.log_softmax(z, -1, out=z).clamp_(min=least); torch.log_softmax(t, -1, out=t).clamp_(min=least)
     v, g = rule(p, q, z, t); v = v.clamp_(0, LOSS_MAX) + odd
     if coef is not None:
-        k = p.argmax(-1, keepdim=True); p = p.to(g.dtype); c = _cut(g).gather(-1, k)/p.gather(-1, k)
-        g.addcmul_(p, c, value=-1).scatter_(-1, k, 0.)                                        # f' - f'(u at the likeliest word)
+        _cut(g); sure = p.is_cuda or torch.compiler.is_compiling() or bool((p.amax(-1) > .5).any()); p = p.to(g.dtype)
+        if sure: k = p.argmax(-1, keepdim=True); g.addcmul_(p, g.gather(-1, k)/p.gather(-1, k), value=-1).scatter_(-1, k, 0.)   # f' - f'(u at the likeliest word)
         z.copy_(g.addcmul_(p, g.sum(-1, keepdim=True), value=-1)).mul_(coef)
     return v
 
