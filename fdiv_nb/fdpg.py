@@ -37,7 +37,7 @@ def exact_baseline(divergence) -> float:
     if not torch.allclose(r - r[0], (r[1] - r[0])/v[1]*v, atol=1e-9): raise ValueError(f"baseline: no exact constant is known for {d.name}, since E[f'(π/p)] depends on the policy; use 'optimal' or 'loo'")
     return r[0].item()
 
-# %% ../nbs/11_fdpg.ipynb #23406a78
+# %% ../nbs/11_fdpg.ipynb #311b60fb
 def fdpg_weights(divergence,                         # a name or an `FDivergence`
                  logp: Tensor,                       # [B] log π(x_i), nats; not differentiated
                  log_target: Tensor,                 # [B] log P(x_i), unnormalised, -inf allowed
@@ -68,6 +68,7 @@ def fdpg_weights(divergence,                         # a name or an `FDivergence
                  ratio_ess=effective_sample_size(ratio.log()).item()/n, weighted_reward=(ratio*r).mean().item())
     return w, stats
 
+# %% ../nbs/11_fdpg.ipynb #46b36e66
 def _weights(d, kind, ratio: Tensor, r: Tensor, group, score_norm) -> Tensor:
     "ρ(r - B), for each kind of baseline."
     if isinstance(kind, (int, float)): return ratio*(r - float(kind))
