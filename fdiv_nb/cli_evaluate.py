@@ -68,7 +68,7 @@ def collect(a: EvaluateArguments, ask) -> dict:
     find_model(a.model); model, tok = _ready(a.model, a.device, a.bf16)
     return {Path(a.model).name or a.model: ask(model, tok, Path(a.log[0] if a.log else Path(a.output_dir)/'log.json'))}
 
-# %% ../nbs/27d_cli_evaluate.ipynb #0858e52d
+# %% ../nbs/27d_cli_evaluate.ipynb #6c2a09a2
 def even(rows: dict[str, dict]) -> dict[str, dict]:
     "The rows with all columns, nan where one is missing."
     keys = list(dict.fromkeys(k for r in rows.values() for k in r)); return {n: {k: r.get(k, math.nan) for k in keys} for n, r in rows.items()}
@@ -89,7 +89,7 @@ def leave(a, title: str, intro: str, rows: dict, fig, caption: str, columns: lis
     if fig is not None: save_png(fig, out/'evaluation.png'); page.figure(fig, caption)
     if samples: page.text('## Answers').samples(samples, 'The likeliest answer, token by token, with its ROUGE-L recall.')
     page.details('All numbers', text_table(rows, digits=6)).details('Settings', config or asdict(a)); path = page.save(out/'report.html')
-    write_json(out/'run.json', dict(rows=rows, config=config or asdict(a))); print(text_table({n: {c: r[c] for c in cols} for n, r in rows.items()}, digits=4)); print('report:', path); return path
+    write_json(out/'run.json', dict(rows={n: {k: v for k, v in r.items() if v == v} for n, r in rows.items()}, config=config or asdict(a))); print(text_table({n: {c: r[c] for c in cols} for n, r in rows.items()}, digits=4)); print('report:', path); return path
 
 # %% ../nbs/27d_cli_evaluate.ipynb #fa9be71d
 def ratio_figure(logs: dict, never=None):   # name -> EvalLog; the log of a model that never knew
