@@ -209,7 +209,7 @@ def cmd_evaluate(argv: list[str]) -> int:
     if not argv or argv[0] not in kinds: raise ValueError(f"evaluate: expected tofu, muse or book, got {argv[0] if argv else 'nothing'!r}; e.g. fdiv evaluate tofu --model DIR --data DIR --retain_log LOG")
     return kinds[argv[0]](argv[1:])
 
-# %% ../nbs/27d_cli_evaluate.ipynb #f3501b66
+# %% ../nbs/27d_cli_evaluate.ipynb #bfd8c8e5
 @dataclass
 class AttackArguments:
     "What `fdiv attack` attacks, and how."
@@ -238,6 +238,7 @@ class AttackArguments:
         for k in ('items', 'steps', 'learning_rate', 'samples', 'max_new_tokens', 'batch_size'):
             if not getattr(self, k) > 0: raise ValueError(f"{k}: expected > 0, got {getattr(self, k)}")
 
+# %% ../nbs/27d_cli_evaluate.ipynb #0b69d799
 def _forgotten(a: AttackArguments) -> list[dict]:
     "Rows for `attack_rows`, in the templates. Raises ValueError naming the row."
     from fdiv_nb.attack import attack_rows
