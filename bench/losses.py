@@ -3,6 +3,7 @@
     python bench/losses.py             two processor threads, fp32; writes bench/results/losses-<device>.json and loss-memory.png
     python bench/losses.py --gpu       bf16, 8,192 tokens, hidden 4,096, vocabulary 128,256; fraction of the matrix-product floor
     python bench/losses.py --only js   contenders of one row; see --help
+    python bench/losses.py --size 64 16 500   a quick look at whether everything runs
 """
 from __future__ import annotations
 import argparse, json, math, os, platform, resource, statistics, subprocess, sys, time, warnings
@@ -13,7 +14,8 @@ from torch.nn.functional import linear
 HERE = Path(__file__).resolve().parent
 SMALL = dict(N=2048, H=256, V=32000, dtype='float32', device='cpu')
 LARGE = dict(N=8192, H=4096, V=128256, dtype='bfloat16', device='cuda')
-LENGTHS = [512, 1024, 2048, 4096, 8192]
+LENGTHS = [1024, 2048, 4096, 8192]
+ROW_SECONDS = 45    # a row whose rounds have taken this long gets no further one
 CLOCK = time.perf_counter
 
 # ---- what is compared: name -> a function of the inputs that returns a scalar loss ----------------------------------------------
@@ -39,7 +41,7 @@ def trl_divergence(x, d):
     return GKDTrainer.generalized_jsd_loss(z[None], t[None], beta={'forward_kl': 0., 'js': .5, 'reverse_kl': 1.}[d], reduction='sum')/len(z)
 
 _liger = {}
-def liger_js(x, compiled):
+def liger_js(x, compiled=True):
     from liger_kernel.chunked_loss import LigerFusedLinearJSDLoss
     f = _liger.setdefault(compiled, LigerFusedLinearJSDLoss(weight_hard_loss=0., weight_soft_loss=1., compiled=compiled))
     return f(x['h'], x['w'], x['th'], x['tw'], x['y'])
@@ -69,11 +71,11 @@ def fused_flat(x):
     return linear_mean_token_prob(x['h'][None], x['w'], x['y'][None]).mean()
 
 ROWS = {d: {'plain': lambda x, d=d: plain_divergence(x, d), 'fdiv': lambda x, d=d: fused_divergence(x, d)} for d in DIVERGENCES}
-for d in 'js', 'reverse_kl', 'pearson': ROWS[d]['torch.compile'] = lambda x, d=d: compiled(plain_divergence, x, d)
-for d in 'js', 'reverse_kl', 'forward_kl': ROWS[d]['TRL'] = lambda x, d=d: trl_divergence(x, d)
-ROWS['js'] |= {'Liger': lambda x: liger_js(x, False), 'Liger compiled': lambda x: liger_js(x, True)}
+for d in 'js', 'reverse_kl': ROWS[d]['torch.compile'] = lambda x, d=d: compiled(plain_divergence, x, d)
+for d in 'js', 'reverse_kl': ROWS[d]['TRL'] = lambda x, d=d: trl_divergence(x, d)
+ROWS['js']['Liger compiled'] = liger_js
 ROWS['logprobs from hidden'] = {'plain': plain_logprobs, 'fdiv': fused_logprobs, 'torch.compile': lambda x: compiled(plain_logprobs, x), 'TRL': trl_logprobs}
-ROWS['logprobs from logits'] = {'plain': plain_from_logits, 'fdiv': our_from_logits, 'torch.compile': lambda x: compiled(plain_from_logits, x), 'TRL': trl_from_logits}
+ROWS['logprobs from logits'] = {'plain': plain_from_logits, 'fdiv': our_from_logits, 'TRL': trl_from_logits}
 CURVES = {'FLAT, plain': plain_flat, 'FLAT, fused': fused_flat, 'log-probs (f-DPO, f-SFT), fused': fused_logprobs, 'js, fused': ROWS['js']['fdiv']}
 AIMS = {'js': (.20, .035), **{d: (.40, .04) for d in ('tv', 'hellinger', 'alpha:0.3', 'pearson')}, 'reverse_kl': (.75, .06), 'forward_kl': (.75, .06),
         'logprobs from hidden': (1.1, .10), 'logprobs from logits': (.65, .35)}
@@ -122,8 +124,9 @@ def times(rows, size, rounds):
     "Median seconds of each contender, the contenders of a row taken in turn within each round."
     out = {}
     for row in rows:
-        x = inputs(row, **size); t = {n: [] for n in ROWS[row]}; failed = {}
+        start = time.perf_counter(); x = inputs(row, **size); t = {n: [] for n in ROWS[row]}; failed = {}
         for k in range(rounds + 1):                                  # round 0 warms up and compiles
+            if k > 1 and time.perf_counter() - start > ROW_SECONDS: break
             for n, f in ROWS[row].items():
                 if n in failed: continue
                 try: s = seconds(f, x)
@@ -157,12 +160,14 @@ def write(path, data):
 def cpu(a):
     rows = a.only or list(ROWS); unknown = set(rows) - set(ROWS)
     if unknown: sys.exit(f"--only: unknown {sorted(unknown)}; choose from {list(ROWS)}")
+    if a.size: SMALL.update(zip('NHV', a.size)); LENGTHS[:] = [a.size[0]*k for k in (1, 2, 4)]
     print(f"losses: {SMALL}, {torch.get_num_threads()} threads, {a.rounds} rounds, {CLOCK.__name__}", flush=True); t = times(rows, SMALL, a.rounds)
     res = {r: {n: dict(seconds=s, bytes=memory(r, n, SMALL)) for n, s in c.items()} for r, c in t.items()}; print(table(res), flush=True)
     data = dict(device=device_name(False), threads=torch.get_num_threads(), torch=torch.__version__, size=SMALL, rounds=a.rounds, clock=CLOCK.__name__, memory='VmHWM above VmRSS, a fresh process each', rows=res)
-    if not a.only:
-        data['memory_by_length'] = {n: [(N, memory('js', n, SMALL | dict(N=N), True)) for N in LENGTHS] for n in CURVES}; plot(data['memory_by_length'], HERE/'results'/'loss-memory.png', SMALL['V'])
-        write(HERE/'results'/'losses-cpu.json', data)
+    if not a.only and not a.size or a.curve:
+        data['memory_by_length'] = {n: [(N, memory('js', n, SMALL | dict(N=N), True)) for N in LENGTHS] for n in CURVES}; (HERE/'results').mkdir(exist_ok=True); plot(data['memory_by_length'], HERE/'results'/'loss-memory.png', SMALL['V']) if not a.size else None
+        if not a.size: write(HERE/'results'/'losses-cpu.json', data)
+        else: print(data['memory_by_length'])
 
 def gpu(a):
     if not torch.cuda.is_available(): sys.exit('losses --gpu: no CUDA device is visible; run without --gpu for the processor table')
@@ -184,6 +189,6 @@ def gpu(a):
 
 if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('--gpu', action='store_true'); p.add_argument('--rounds', type=int, default=3); p.add_argument('--threads', type=int, default=2); p.add_argument('--cpu-time', action='store_true', help='processor seconds instead of elapsed ones: for a machine that others use, with --threads 1'); p.add_argument('--only', nargs='*'); p.add_argument('--child', help=argparse.SUPPRESS)
+    p.add_argument('--gpu', action='store_true'); p.add_argument('--rounds', type=int, default=3); p.add_argument('--threads', type=int, default=2); p.add_argument('--cpu-time', action='store_true', help='processor seconds instead of elapsed ones: for a machine that others use, with --threads 1'); p.add_argument('--size', type=int, nargs=3, metavar=('N', 'H', 'V'), help='another size; nothing is written'); p.add_argument('--curve', action='store_true', help='memory over lengths, also with --only or --size'); p.add_argument('--only', nargs='*'); p.add_argument('--child', help=argparse.SUPPRESS)
     a = p.parse_args(); CLOCK = time.process_time if a.cpu_time else time.perf_counter; torch.set_num_threads(a.threads)
     child(json.loads(a.child)) if a.child else gpu(a) if a.gpu else cpu(a)
