@@ -20,7 +20,7 @@ from .trainer import FDivConfig, FDivTrainer, check_output, is_adapter
 # %% auto #0
 __all__ = ['OfflineConfig', 'fingerprint', 'sequence_key', 'RefStore', 'RowCollator', 'OfflineTrainer']
 
-# %% ../nbs/23b_trainer_offline.ipynb #81b82b2d
+# %% ../nbs/23b_trainer_offline.ipynb #5854c130
 @dataclass
 class OfflineConfig(FDivConfig):
     "What every trainer on given rows can be told. Raises ValueError for an option out of range, naming it."
@@ -29,7 +29,6 @@ class OfflineConfig(FDivConfig):
     on_long: str = field(default='refuse', metadata={'help': "a row that is too long, empty or without difference is refused (refuse), left out (drop), or cut (truncate: prompts from the left, answers from the right); what was done is counted in the log"})
     packing: int = field(default=0, metadata={'help': "tokens of a packed row, several examples to a row, none attending to another; 0 = one example to a row"})
     ref_cache: str = field(default='', metadata={'help': "folder of the reference's log-probabilities; default: reference/ in output_dir; 'memory' = not on disk"})
-    fused: bool = field(default=True, metadata={'help': "log-probabilities from hidden states, a chunk of tokens at a time, so that memory does not grow with tokens × vocabulary"})
     save_strategy: str = field(default='no', metadata={'help': "no, steps or epoch: checkpoints during training"})
     def __post_init__(self):
         for k in ('max_length', 'max_prompt_length', 'packing'):
