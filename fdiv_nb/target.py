@@ -31,7 +31,7 @@ def check_scores(scores, n: int,               # completions scored
         raise ValueError(f"{name}: row {i} is {s[i].item()}{text}; a score must be finite; return a floor such as -10 for texts that cannot be scored")
     return s
 
-# %% ../nbs/10_target.ipynb #b8b16015
+# %% ../nbs/10_target.ipynb #650aeb65
 class Target:
     "P(x) = π0(x) w(x). Subclasses give `log_weight` and `scores`; `full_support` says that w > 0 everywhere, `fitted` that nothing is left to fit."
     full_support = fitted = True
@@ -50,7 +50,11 @@ class Target:
         "log P(x) = log π0(x) + log w(x), [B]."
         return log_ref + self.log_weight(prompts, completions).to(log_ref)
     def __mul__(self, other: Target) -> Target: return ProductTarget(self, other)
+    def probe(self, prompts: list[str] | None = None) -> Target:
+        "Score three short texts, so that a reward that returns NaN or a wrong shape is found out before a model is loaded. Raises ValueError as `check_scores`."
+        texts = ['Yes.', 'It was a quiet day, and nobody came.', 'x = [1, 2]']; self.scores((list(prompts or ['']) * 3)[:3], texts); return self
 
+# %% ../nbs/10_target.ipynb #9e5bae44
 def _call(fn: Callable, prompts, completions, name) -> Tensor:
     if len(prompts) != len(completions): raise ValueError(f"prompts: {len(prompts)} for {len(completions)} completions; give one per completion")
     return check_scores(fn(list(prompts), list(completions)), len(completions), name, completions)
@@ -61,8 +65,9 @@ class RewardTarget(Target):
         if not callable(reward): raise ValueError(f"reward: expected a function (prompts, completions) -> scores, got {reward!r}; load_reward makes one from a name")
         if not (beta > 0 and math.isfinite(beta)): raise ValueError(f"beta: expected a positive number, got {beta}; small β follows the reward, large β stays with the starting model")
         self.reward, self.beta, self.name = reward, float(beta), name or getattr(reward, 'name', getattr(reward, '__name__', 'reward'))
-    def log_weight(self, prompts, completions): return _call(self.reward, prompts, completions, self.name)/self.beta
-    def scores(self, prompts, completions): return {self.name: _call(self.reward, prompts, completions, self.name)}
+    def _r(self, prompts, completions): return _call(self.reward, prompts, completions, f'reward {self.name}')
+    def log_weight(self, prompts, completions): return self._r(prompts, completions)/self.beta
+    def scores(self, prompts, completions): return {self.name: self._r(prompts, completions)}
     def __repr__(self): return f"RewardTarget({self.name}, beta={self.beta:g})"
 
 class BinaryTarget(Target):
@@ -72,13 +77,14 @@ class BinaryTarget(Target):
         if not callable(test): raise ValueError(f"constraint: expected a function (prompts, completions) -> 0/1, got {test!r}")
         self.test, self.name = test, name or getattr(test, 'name', getattr(test, '__name__', 'constraint'))
     def _b(self, prompts, completions):
-        b = _call(self.test, prompts, completions, self.name); bad = (b != 0) & (b != 1)
-        if bad.any(): raise ValueError(f"{self.name}: row {int(bad.nonzero()[0])} is {b[bad][0].item():g}; a constraint returns 0 or 1; use RewardTarget for graded scores")
+        b = _call(self.test, prompts, completions, f'constraint {self.name}'); bad = (b != 0) & (b != 1)
+        if bad.any(): raise ValueError(f"constraint {self.name}: row {int(bad.nonzero()[0])} is {b[bad][0].item():g}; a constraint returns 0 or 1; use RewardTarget for graded scores")
         return b
     def log_weight(self, prompts, completions): return self._b(prompts, completions).log()
     def scores(self, prompts, completions): return {self.name: self._b(prompts, completions)}
     def __repr__(self): return f"BinaryTarget({self.name})"
 
+# %% ../nbs/10_target.ipynb #3cdddb72
 class ProductTarget(Target):
     "P = π0 w_1 w_2 ...: every factor at once."
     def __init__(self, *factors: Target): self.factors = [f for x in factors for f in (x.factors if isinstance(x, ProductTarget) else [x])]
@@ -98,7 +104,7 @@ class ProductTarget(Target):
     def scores(self, prompts, completions): return {k: v for f in self.factors for k, v in f.scores(prompts, completions).items()}
     def __repr__(self): return ' * '.join(map(repr, self.factors))
 
-# %% ../nbs/10_target.ipynb #ddc84907
+# %% ../nbs/10_target.ipynb #c2ab436e
 def fit_lambdas(phi: Tensor,            # [n, k] features of samples of π0
                 moments: Tensor,        # [k] wanted averages
                 tol: float = 1e-6, min_ess: float = 10., names: list[str] | None = None,
@@ -124,12 +130,13 @@ def fit_lambdas(phi: Tensor,            # [n, k] features of samples of π0
     if ess < min_ess: raise ValueError(f"moments: meeting {mu.tolist()} leaves {ess:.1f} effective samples of {len(phi)} (at least {min_ess:g} wanted); draw more samples or ask for less")
     return lam, ess
 
+# %% ../nbs/10_target.ipynb #bb835af4
 class MomentTarget(Target):
     "P = π0 exp(λ·φ) with E_p φ = μ̄; call `fit` with samples of π0 first."
     def __init__(self, features: dict[str, Callable], moments: dict[str, float]):
         if set(features) != set(moments) or not features: raise ValueError(f"moments: names {sorted(moments)} differ from features {sorted(features)}; give one moment per feature")
         self.features, self.moments, self.lambdas, self.ess = dict(features), {k: float(moments[k]) for k in features}, None, 0.
-    def _phi(self, prompts, completions): return torch.stack([_call(f, prompts, completions, k) for k, f in self.features.items()], -1)
+    def _phi(self, prompts, completions): return torch.stack([_call(f, prompts, completions, f'feature {k}') for k, f in self.features.items()], -1)
     @property
     def fitted(self): return self.lambdas is not None
     def fit(self, prompts: list[str], completions: list[str], log_w: Tensor | None = None, tol: float = 1e-6, min_ess: float = 10.) -> MomentTarget:
