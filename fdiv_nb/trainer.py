@@ -106,19 +106,19 @@ class FDivTrainer(Trainer):
 
     def log(self, logs: dict, *args, **kw) -> None: super().log({**logs, **self.means(self._sums)}, *args, **kw)
 
-# %% ../nbs/23_trainer.ipynb #318ff442
+# %% ../nbs/23_trainer.ipynb #fcd6b976
 @dataclass
 class FDPGConfig(FDivConfig):
     "Configuration of `FDPGTrainer`. Raises ValueError for an option out of range, naming it."
     beta: float = field(default=.1, metadata={'help': "strength of a reward: P = π₀ exp(r/β), in units of the reward"})
     samples_per_step: int = field(default=64, metadata={'help': "completions per optimiser step, over all processes"})
-    samples_per_prompt: int = field(default=0, metadata={'help': "completions per prompt and step; 0: all of the step without prompts, else 8"})
+    samples_per_prompt: int = field(default=0, metadata={'help': "completions per prompt and step; 0: all of the step without prompts, else 16"})
     per_device_train_batch_size: int = field(default=0, metadata={'help': "completions per forward and backward pass; 0 = all at once"})
     max_new_tokens: int = field(default=64, metadata={'help': "longest completion, tokens"})
     temperature: float = field(default=1., metadata={'help': "of sampling; away from 1 the estimator is corrected by importance ratios"})
     top_k: int = field(default=0, metadata={'help': "must stay 0 here: truncated samples cannot be re-weighted"})
     top_p: float = field(default=1., metadata={'help': "must stay 1 here: truncated samples cannot be re-weighted"})
-    baseline: str = field(default='auto', metadata={'help': "auto (optimal with 16 completions per prompt or more, else loo), optimal, loo, mean, ema, snis, exact or none"})
+    baseline: str = field(default='auto', metadata={'help': "auto (optimal with 8 completions per prompt or more, else loo), optimal, loo, mean, ema, snis, exact or none"})
     z_estimate: str = field(default='running', metadata={'help': "running: log Z from everything drawn before; batch: from the step itself (biased)"})
     z_clip: float = field(default=0., metadata={'help': "a log-weight counts at most this far above the running log Z, nats; 0 = unclipped"})
     proposal: str = field(default='policy', metadata={'help': "who is sampled: the policy, or a lagging copy of it that is replaced when the policy has come closer to the target"})
@@ -134,27 +134,33 @@ class FDPGConfig(FDivConfig):
     max_steps: int = field(default=100, metadata={'help': "optimiser steps"})
     save_strategy: str = field(default='no', metadata={'help': "no, steps or epoch: checkpoints during training"})
 
-    def __post_init__(self):
-        get_divergence(self.divergence)
-        positive = ('beta', 'samples_per_step', 'max_new_tokens', 'temperature', 'z_samples', 'eval_samples', 'max_steps', 'proposal_every')
-        for k in positive:
-            if not getattr(self, k) > 0: raise ValueError(f"{k}: expected > 0, got {getattr(self, k)}")
-        one_of = dict(baseline=('auto', 'optimal', 'loo', 'mean', 'ema', 'snis', 'exact', 'none'), z_estimate=('running', 'batch'), proposal=('policy', 'lagging'))
-        for k, known in one_of.items():
-            if getattr(self, k) not in known: raise ValueError(f"{k}: expected {', '.join(known)}, got {getattr(self, k)!r}")
-        if self.top_k or self.top_p != 1: raise ValueError(f"top_k, top_p: {self.top_k} and {self.top_p} would cut tokens off the samples but not off the policy, and no importance ratio brings them back; leave them at 0 and 1, and use temperature")
-        if self.proposal == 'lagging' and (self.fsdp or self.deepspeed): raise ValueError("proposal: 'lagging' swaps whole parameters and cannot be used with FSDP or DeepSpeed; use proposal='policy'")
-        if self.baseline == 'exact': exact_baseline(self.divergence)
-        whole = not self.per_device_train_batch_size
-        if whole: self.per_device_train_batch_size = 1
-        super().__post_init__()
-        world = self.world_size
-        if whole: self.per_device_train_batch_size = max(1, self.samples_per_step//world)
-        per = self.per_device_train_batch_size*world
-        if self.samples_per_step % per: raise ValueError(f"samples_per_step: {self.samples_per_step} is no multiple of {per} (per_device_train_batch_size {self.per_device_train_batch_size} × {world} processes); change one of them")
-        self.gradient_accumulation_steps = self.samples_per_step//per
-        if self.samples_per_prompt and self.samples_per_step % self.samples_per_prompt:
-            raise ValueError(f"samples_per_prompt: {self.samples_per_prompt} does not divide samples_per_step {self.samples_per_step}")
+# %% ../nbs/23_trainer.ipynb #b0f31bc7
+def _check_options(a: FDPGConfig) -> None:
+    "Raises ValueError for the first option that is out of range."
+    get_divergence(a.divergence)
+    positive = ('beta', 'samples_per_step', 'max_new_tokens', 'temperature', 'z_samples', 'eval_samples', 'max_steps', 'proposal_every')
+    for k in positive:
+        if not getattr(a, k) > 0: raise ValueError(f"{k}: expected > 0, got {getattr(a, k)}" + ('; a small β follows the reward, a large β stays with the starting model, .1 is a usual start' if k == 'beta' else '; leave it out for the default'))
+    one_of = dict(baseline=('auto', 'optimal', 'loo', 'mean', 'ema', 'snis', 'exact', 'none'), z_estimate=('running', 'batch'), proposal=('policy', 'lagging'))
+    for k, known in one_of.items():
+        if getattr(a, k) not in known: raise ValueError(f"{k}: expected {', '.join(known)}, got {getattr(a, k)!r}")
+    if a.top_k or a.top_p != 1: raise ValueError(f"top_k, top_p: {a.top_k} and {a.top_p} would cut tokens off the samples but not off the policy, and no importance ratio brings them back; leave them at 0 and 1, and use temperature")
+    if a.proposal == 'lagging' and (a.fsdp or a.deepspeed): raise ValueError("proposal: 'lagging' swaps whole parameters and cannot be used with FSDP or DeepSpeed; use proposal='policy'")
+    if a.baseline == 'exact': exact_baseline(a.divergence)
+
+def _post_init(self):
+    _check_options(self)
+    whole = not self.per_device_train_batch_size
+    if whole: self.per_device_train_batch_size = 1
+    FDivConfig.__post_init__(self)
+    world = self.world_size
+    if whole: self.per_device_train_batch_size = max(1, self.samples_per_step//world)
+    per = self.per_device_train_batch_size*world
+    if self.samples_per_step % per: raise ValueError(f"samples_per_step: {self.samples_per_step} is no multiple of {per} (per_device_train_batch_size {self.per_device_train_batch_size} × {world} processes); change one of them")
+    self.gradient_accumulation_steps = self.samples_per_step//per
+    if self.samples_per_prompt and self.samples_per_step % self.samples_per_prompt:
+        raise ValueError(f"samples_per_prompt: {self.samples_per_prompt} does not divide samples_per_step {self.samples_per_step}")
+FDPGConfig.__post_init__ = _post_init
 
 # %% ../nbs/23_trainer.ipynb #9ec1e019
 class _Rows(torch.utils.data.Dataset):
@@ -201,16 +207,17 @@ class Lagging:
         self.sums[0] += (r - t).abs().sum().item(); self.sums[1] += (1 - t).abs().sum().item()
     def closer(self) -> bool: return self.sums[0] < self.sums[1]
 
-# %% ../nbs/23_trainer.ipynb #9da235e3
+# %% ../nbs/23_trainer.ipynb #8f4a0ebf
 class FDPGTrainer(FDivTrainer):
     "Minimise D_f(π‖p) for a target p ∝ π₀ w by sampling from π (f-DPG). `target` is a `Target`, or a reward function, which becomes RewardTarget(reward, args.beta)."
     def __init__(self, model, target, args: FDPGConfig, train_dataset=None, processing_class=None, ref_model=None, divergence: FDivergence | None = None, sampler=rollout, **kw):
         self.target = target if isinstance(target, Target) else RewardTarget(target, args.beta)
         check_compatible(divergence or args.divergence, self.target)
         self.prompts, self.sampler, self.log_z, self.average = _prompts_of(train_dataset), sampler, LogZ(args.z_clip or None), MovingAverage(.9)
-        per_prompt = args.samples_per_prompt or (args.samples_per_step if len(self.prompts) == 1 else min(8, args.samples_per_step))
+        self.target.probe(self.prompts)
+        per_prompt = args.samples_per_prompt or (args.samples_per_step if len(self.prompts) == 1 else min(16, args.samples_per_step))
         rows = _Rows(len(self.prompts), args.samples_per_step, per_prompt, args.max_steps, args.seed)
-        self.baseline = args.baseline if args.baseline != 'auto' else 'optimal' if per_prompt >= 16 else 'loo'
+        self.baseline = args.baseline if args.baseline != 'auto' else 'optimal' if per_prompt >= 8 else 'loo'
         super().__init__(model, args, divergence, ref_model, processing_class=processing_class, train_dataset=rows, data_collator=default_data_collator, **kw)
         self.proposal = Lagging(self.model) if args.proposal == 'lagging' else None
 
