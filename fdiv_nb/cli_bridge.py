@@ -208,7 +208,7 @@ def bridge(args: BridgeArguments, progress: Callable = lambda s: None) -> list[d
         progress(f"{i}/{len(todo)} {loss} {rate:g} seed {seed}: win {r['sft']['win']:.3f} after SFT, " + ', '.join(f"{m['win']:.3f}" for m in r['dpo'].values()) + f" after preferences ({r['seconds']} s)")
     return [done[c] for c in args.cells()]
 
-# %% ../nbs/27e_cli_bridge.ipynb #ab5db359
+# %% ../nbs/27e_cli_bridge.ipynb #f1c5c2e1
 _T = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}      # 97.5 % points of Student's t
 
 def paired(differences: list[float]) -> dict:
@@ -231,11 +231,11 @@ def bridge_table(cells: list[dict]) -> dict[str, dict]:
     return rows
 
 def contrasts(cells: list[dict], measure: str = 'reward') -> list[dict]:
-    "Paired differences of `measure` after preference learning (and after SFT): a lower rate of nll against nll's best one, a loss against nll at the same rate, each loss's best rate against nll's. [] without nll."
+    "Paired gains of `measure` ('reward', 'win'; less of 'nll', 'kl') after SFT and after preference learning: a lower rate of nll against nll's best one, a loss against nll at the same rate, each loss's best rate against nll's. [] without nll."
     at = {(c['loss'], c['rate'], c['seed']): _stages(c) for c in cells}; seeds, stages = sorted({s for *_, s in at}), list(_stages(cells[0])); out = []
     rates = lambda l: sorted({r for k, r, _ in at if k == l}); mean = lambda l, r, st, k: sum(at[l, r, s][st][k] for s in seeds)/len(seeds)
     def add(question, stage, a, b):
-        d = [at[(*a, s)][stage][measure] - at[(*b, s)][stage][measure] for s in seeds]; name = lambda x: f'{x[0]} {x[1]:g}'
+        d = [(at[(*a, s)][stage][measure] - at[(*b, s)][stage][measure])*(-1 if measure in ('nll', 'kl') else 1) for s in seeds]; name = lambda x: f'{x[0]} {x[1]:g}'
         out.append(dict(question=question, stage=stage, of=name(a), versus=name(b), per_seed=d, **paired(d)))
     if not rates('nll'): return []
     best = min(rates('nll'), key=lambda r: mean('nll', r, 'sft', 'nll')); others = [l for l in dict.fromkeys(c['loss'] for c in cells) if l not in ('nll', 'none')]
