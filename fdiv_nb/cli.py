@@ -136,7 +136,7 @@ def own_fields(cfg) -> dict:
     keep = [k for k, f in mine.items() if k not in theirs or k in ('learning_rate', 'max_steps', 'seed', 'per_device_train_batch_size', 'gradient_accumulation_steps', 'bf16')]
     return {k: getattr(cfg, k) for k in keep if k not in ('output_dir', 'overwrite')}
 
-# %% ../nbs/27_cli.ipynb #87adceb3
+# %% ../nbs/27_cli.ipynb #d3549b38
 SHOWN = ['reward', 'forward_kl', 'reverse_kl', 'tv', 'js', 'kl_base', 'entropy', 'distinct_2', 'self_bleu', 'length']
 
 def table(runs: dict) -> str:
@@ -167,7 +167,7 @@ def cmd_align(argv: list[str]) -> int:
     from fdiv_nb.trainer import FDPGConfig, check_output
     a, cfg = parse(argv, AlignArguments, FDPGConfig)
     out = check_output(cfg.output_dir, cfg.overwrite); prompts = read_prompts(a.prompts); find_model(a.model)
-    target = make_target(a.reward, a.constraint, cfg.beta, a.moments); check_compatible(cfg.divergence, target)
+    target = make_target(a.reward, a.constraint, cfg.beta, a.moments); check_compatible(cfg.divergence, target); target.probe(prompts)
     with quiet_logs():
         model, tok = load_model(a.model, a.lora_rank); ref = load_model(a.ref_name)[0] if a.ref_name else None
         kept = {}; run = align(model, tok, target, cfg, prompts, ref_model=ref, resume=cfg.resume_from_checkpoint, keep=kept)
