@@ -1,0 +1,131 @@
+"""Sampling against transformers' generate, and one f-DPG step against the sum of its parts; interleaved, in one process.
+
+    python bench/rollout.py               two processor threads, fp32; writes bench/results/rollout-cpu.json
+    python bench/rollout.py --gpu         bf16, a larger model, compiled steps; says so and ends where there is no GPU
+    python bench/rollout.py --quick       a glance at whether everything runs; nothing is written
+"""
+from __future__ import annotations
+import os, sys
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')     # threads that wait give the processor back: two of them on a busy machine would otherwise wait for each other
+import argparse, copy, json, logging, platform, statistics, tempfile, time
+from pathlib import Path
+import torch
+HERE = Path(__file__).resolve().parent
+SMALL = dict(rows=64, new=32, prompt=1, V=8000, hidden=256, layers=4, heads=4, dtype='float32', device='cpu')
+LARGE = dict(rows=256, new=256, prompt=32, V=32000, hidden=1024, layers=16, heads=16, dtype='bfloat16', device='cuda')
+AIMS = {'sampling': ('rollout', 1.8), 'step': ('f-DPG step', 1.15)}
+CLOCK = time.perf_counter
+
+def world(s):
+    "A model with random weights, a tokenizer that knows as many words, prompts of ids. Nothing ends a completion, so that all do the same work."
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    t = Tokenizer(models.WordLevel({f'w{i}': i for i in range(s['V'])}, unk_token='w0')); t.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tok = PreTrainedTokenizerFast(tokenizer_object=t, bos_token='w0', pad_token='w0')
+    with torch.random.fork_rng():
+        torch.manual_seed(0); room = s['prompt'] + s['new']
+        if s['device'] == 'cpu': m = GPT2LMHeadModel(GPT2Config(vocab_size=s['V'], n_positions=room, n_embd=s['hidden'], n_layer=s['layers'], n_head=s['heads'], bos_token_id=0, eos_token_id=None, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0))
+        else: m = LlamaForCausalLM(LlamaConfig(vocab_size=s['V'], hidden_size=s['hidden'], intermediate_size=4*s['hidden'], num_hidden_layers=s['layers'], num_attention_heads=s['heads'], num_key_value_heads=s['heads'], max_position_embeddings=room, bos_token_id=0, eos_token_id=None))
+        prompts = torch.randint(1, s['V'], (s['rows'], s['prompt'])).tolist()
+    m.generation_config.eos_token_id = None; m.generation_config.pad_token_id = 0
+    return m.to(s['device'], getattr(torch, s['dtype'])).eval(), tok, prompts
+
+def seconds(f, cuda):
+    if cuda: torch.cuda.synchronize()
+    t = CLOCK(); f()
+    if cuda: torch.cuda.synchronize()
+    return CLOCK() - t
+
+def interleaved(fs, rounds, cuda):
+    "Seconds of each contender by round; round 0 warms up and compiles."
+    out = {n: [] for n in fs}
+    for k in range(rounds + 1):
+        for n, f in fs.items():
+            d = seconds(f, cuda)
+            if k: out[n].append(d)
+    return out
+
+def sampling(s, rounds):
+    "Contenders: the loop here, generate with scores left alone, generate asked for what the loop returns, and on a GPU both with caches of fixed size."
+    from fdiv_nb.rollout import rollout
+    m, tok, prompts = world(s); cuda = s['device'] == 'cuda'; ids = torch.tensor(prompts, device=s['device']); mask = torch.ones_like(ids)
+    def gen(**kw):
+        with torch.no_grad(): out = m.generate(ids, attention_mask=mask, do_sample=True, top_k=0, max_new_tokens=s['new'], **kw)
+        assert (out.sequences if kw.get('return_dict_in_generate') else out).shape[1] == s['prompt'] + s['new']
+    def mine(static): assert rollout(m, tok, prompts, max_new_tokens=s['new'], eos_token_ids=[], static=static).lengths.min() == s['new']
+    fs = {'generate': gen, 'generate, with logits': lambda: gen(output_logits=True, return_dict_in_generate=True), 'rollout': lambda: mine(None if cuda else False), 'decode steps alone': lambda: decode(m, ids, s['new'])}
+    if cuda: fs |= {'generate, fixed cache': lambda: gen(cache_implementation='static'), 'rollout, growing cache': lambda: mine(False)}
+    return interleaved(fs, rounds, cuda), sum(p.numel() for p in m.parameters())
+
+def decode(m, ids, new):
+    "Read the prompts, then one cached step for each further token: only what the model itself costs."
+    with torch.no_grad():
+        out = m(input_ids=ids, use_cache=True, logits_to_keep=1); x = ids[:, :1]
+        for _ in range(new - 1): out = m(input_ids=x, past_key_values=out.past_key_values, use_cache=True, logits_to_keep=1)
+
+def step(s, rounds):
+    "Seconds of whole f-DPG steps inside `FDPGTrainer.train`, and of the parts, measured between the steps on a copy of the model."
+    from transformers import TrainerCallback
+    from fdiv_nb.trainer import FDPGConfig, FDPGTrainer
+    m, tok, prompts = world(s); cuda = s['device'] == 'cuda'; out = {'f-DPG step': []}; d = copy.deepcopy(m)
+    ids = torch.randint(1, s['V'], (s['rows'], s['prompt'] + s['new']), generator=torch.Generator().manual_seed(1)).to(s['device']); labels, p = ids[:, s['prompt']:], s['prompt']
+    def logp(model):
+        z = model(input_ids=ids, use_cache=False, logits_to_keep=s['new'] + 1).logits[:, :-1].float()
+        return z.log_softmax(-1).gather(-1, labels[..., None]).sum()
+    def policy(): d.train(); d.zero_grad(); logp(d).backward(); d.eval()
+    def reference():
+        with torch.no_grad(): logp(d)
+    parts = {'T decode steps': lambda: decode(d, ids[:, :p], s['new']), 'policy forward + backward': policy, 'reference forward': reference}
+    out |= {n: [] for n in parts}
+    class Clock(TrainerCallback):
+        t = None
+        def on_step_end(self, args, state, control, **kw):
+            if cuda: torch.cuda.synchronize()
+            now = CLOCK(); warm = state.global_step > 1
+            if self.t is not None and warm: out['f-DPG step'].append(now - self.t)
+            for n, f in parts.items():
+                sec = seconds(f, cuda)
+                if warm: out[n].append(sec)
+            self.t = CLOCK()
+    texts = [' '.join(f'w{i}' for i in x) for x in prompts]
+    with tempfile.TemporaryDirectory() as folder:
+        a = FDPGConfig(output_dir=folder, samples_per_step=s['rows'], samples_per_prompt=1 if p > 1 else 0, max_new_tokens=s['new'], max_steps=rounds + 1, z_samples=s['rows'], learning_rate=1e-6, logging_steps=1000,
+                       disable_tqdm=True, use_cpu=not cuda, save_strategy='no')
+        tr = FDPGTrainer(m, lambda prompts, completions: torch.tensor([float(len(c) % 7) for c in completions]), a, train_dataset=texts if p > 1 else None, processing_class=tok, callbacks=[Clock()])
+        from transformers import PrinterCallback
+        tr.remove_callback(PrinterCallback); tr.train()
+    return out
+
+def med(v): return statistics.median(v)
+def report(s, samples, params, steps):
+    base = med(samples['generate']); total = sum(med(v) for n, v in steps.items() if n != 'f-DPG step')
+    print(f"\n{s['rows']} × {s['new']} tokens, {params/1e6:.1f}M parameters, vocabulary {s['V']:,}, {s['dtype']}\n{'':28}{'seconds':>9}{'samples/s':>11}{'× generate':>12}{'aim':>7}")
+    for n, v in samples.items(): print(f"{n:28}{med(v):9.3f}{s['rows']/med(v):11.1f}{base/med(v):12.2f}{'≥ 1.8' if n == 'rollout' else '':>7}")
+    print(f"\n{'':28}{'seconds':>9}{'× parts':>12}{'aim':>8}")
+    for n, v in list(steps.items())[1:]: print(f"{n:28}{med(v):9.3f}")
+    print(f"{'sum of the parts':28}{total:9.3f}{1:12.2f}\n{'f-DPG step':28}{med(steps['f-DPG step']):9.3f}{med(steps['f-DPG step'])/total:12.2f}{'≤ 1.15':>8}", flush=True)
+    return dict(rollout_over_generate=base/med(samples['rollout']), step_over_parts=med(steps['f-DPG step'])/total)
+
+def device_name(cuda):
+    if cuda: return torch.cuda.get_device_name()
+    try: return next(l.split(':')[1].strip() for l in open('/proc/cpuinfo') if l.startswith('model name'))
+    except (OSError, StopIteration): return platform.processor() or platform.machine()
+
+def main(a):
+    global CLOCK
+    if a.gpu and not torch.cuda.is_available(): sys.exit('rollout --gpu: no CUDA device is visible; run without --gpu for the processor table')
+    CLOCK = time.process_time if a.cpu_time else time.perf_counter; torch.set_num_threads(a.threads); logging.getLogger('transformers').setLevel(logging.ERROR)
+    s = dict(LARGE if a.gpu else SMALL); rounds = a.rounds
+    if a.quick: s |= dict(rows=4, new=6, V=100, hidden=32, layers=2, heads=2); rounds = 1
+    samples, params = sampling(s, rounds); steps = step(s, rounds); ratios = report(s, samples, params, steps)
+    if a.quick: return
+    import transformers
+    path = HERE/'results'/(f"rollout-{device_name(True).replace(' ', '-').lower()}.json" if a.gpu else 'rollout-cpu.json'); path.parent.mkdir(exist_ok=True); tmp = path.with_suffix('.tmp')
+    tmp.write_text(json.dumps(dict(device=device_name(a.gpu), threads=a.threads, clock=CLOCK.__name__, torch=torch.__version__, transformers=transformers.__version__, size=s, parameters=params, load_average=os.getloadavg()[0],
+                                   ratios=ratios, median_seconds={n: med(v) for n, v in {**samples, **steps}.items()}, seconds={**samples, **steps}), indent=1)); os.replace(tmp, path); print(f'wrote {path}')
+
+if __name__ == '__main__':
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--gpu', action='store_true'); p.add_argument('--quick', action='store_true'); p.add_argument('--rounds', type=int, default=7); p.add_argument('--threads', type=int, default=2)
+    p.add_argument('--cpu-time', action='store_true', help='processor seconds instead of elapsed ones: for a machine that others use, with --threads 1')
+    main(p.parse_args())
