@@ -9,6 +9,9 @@ VENV   ?= .venv
 TORCH  ?= torch
 PIP    := $(VENV)/bin/python -m pip --disable-pip-version-check -q install --no-compile
 
+# compiled modules are kept, whatever the environment says: dozens of processes import the same libraries
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test bench docs wheel clean
 demo: $(VENV)/.package
 	$(VENV)/bin/fdiv demo --output_dir runs/demo --overwrite
