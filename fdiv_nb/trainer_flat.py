@@ -121,7 +121,7 @@ class FLATTrainer(OfflineTrainer):
             return text_chunks(strip_gutenberg(text['text']), self.processing_class, min(a.chunk_tokens, self.limit or a.chunk_tokens), a.chunk_prompt_tokens)
         return read_rows(dataset, ('prompt', 'completion'), name)
 
-# %% ../nbs/23f_trainer_flat.ipynb #357b0640
+# %% ../nbs/23f_trainer_flat.ipynb #b7c69b7b
 def _lead(answer, template: str) -> str:
     "The template, beginning with the white space of the answer it replaces."
     if not isinstance(answer, str): return template
@@ -157,7 +157,7 @@ def _encode(self: FLATTrainer, dataset, name: str) -> Triples:
 def _refuse_overlap(self: FLATTrainer, rows: list[dict], name: str) -> None:
     "ValueError if a forget prompt is also retained."
     seen = {tuple(r['prompt_ids']): r['index'] for r in self._retained[1]}; both = [(r['index'], seen[tuple(r['prompt_ids'])]) for r in rows if tuple(r['prompt_ids']) in seen]
-    if both: raise ValueError(f"retain: " + ("the forget set is the retain set" if len(both) == len(rows) == len(seen) else f"{len(both)} of its prompts are also to be forgotten, first row {both[0][1]}, which is row {both[0][0]} of {name}") + "; remove them from one of the two")
+    if both: raise ValueError("retain: " + ("the forget set is the retain set" if len(both) == len(rows) == len(seen) else f"{len(both)} of its prompts are also to be forgotten") + f", first row {both[0][1]}, which is row {both[0][0]} of {name}; remove them from one of the two")
 FLATTrainer._choices, FLATTrainer.encode, FLATTrainer._refuse_overlap = _choices, _encode, _refuse_overlap
 
 # %% ../nbs/23f_trainer_flat.ipynb #b4cd3549
@@ -250,9 +250,10 @@ class _Watch(TrainerCallback):
         elif args.stop_pf and p <= args.stop_pf: t.stopped = f'P_f {p:.4f} has reached stop_pf {args.stop_pf:g}'
         if t.stopped: control.should_training_stop = control.should_log = True
 
-# %% ../nbs/23f_trainer_flat.ipynb #d0cacb0f
+# %% ../nbs/23f_trainer_flat.ipynb #769b6a16
 def _train(self: FLATTrainer, resume_from_checkpoint=None, **kw):
     "Train, as the base does; a task vector is turned round at the end."
+    self.record(**{f'retain/{k}': v for k, v in self.counts.get('retain', {}).items() if v})
     if self.args.method != 'task_vector': return OfflineTrainer.train(self, resume_from_checkpoint, **kw)
     if resume_from_checkpoint: raise ValueError("resume_from_checkpoint: task_vector needs its starting weights; train it in one go")
     m = self.accelerator.unwrap_model(self.model); ps = {k: p for k, p in m.named_parameters() if p.requires_grad}; a = self.args.task_alpha
