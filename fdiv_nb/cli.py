@@ -105,7 +105,7 @@ def make_target(reward: str, constraint: str, beta: float, moments=()):
     if not parts: raise ValueError("reward: nothing to align to; give --reward (P = π₀ exp(r/β)), --constraint (P = π₀ b), --moments (E_p φ = m) or several, e.g. --reward contains:great")
     return parts[0] if len(parts) == 1 else ProductTarget(*parts)
 
-# %% ../nbs/27_cli.ipynb #71796c82
+# %% ../nbs/27_cli.ipynb #f2ccd584
 def write_json(path: Path, obj) -> None:
     "obj as JSON, to a temporary name first."
     tmp = path.with_name(path.name + '.tmp')
@@ -114,14 +114,14 @@ def write_json(path: Path, obj) -> None:
 def align(model, tokenizer, target, cfg, prompts: list[str] | None = None, divergence=None, ref_model=None, resume=None, save: bool = True,
           keep: dict | None = None) -> dict:     # filled with the evaluated samples, 'base' and 'last'
     "Train one policy; dict(history, before, after, samples, config) for a report. Saves model, tokenizer and run.json in cfg.output_dir. Raises ValueError before any work where something cannot work."
-    from fdiv_nb.metrics import before_and_after, draw_alignment
+    from fdiv_nb.metrics import FOUR, before_and_after, draw_alignment
     from fdiv_nb.trainer import FDPGTrainer
     t = FDPGTrainer(model, target, cfg, prompts, tokenizer, ref_model, divergence); start = time.time()
     policy = t.accelerator.unwrap_model(t.model)
     t.train(resume_from_checkpoint=resume or None)
     n = cfg.eval_samples
     base, last = (draw_alignment(policy, t.reference, tokenizer, t.target, prompts, n, cfg.max_new_tokens, min(64, n), cfg.seed + i, source=who) for i, who in ((1, 'reference'), (2, 'policy')))
-    before, after = before_and_after(last, base); k = min(24, n); score = next(iter(last.scores.values()))
+    before, after = before_and_after(last, base, [*FOUR, t.divergence]); k = min(24, n); score = next(iter(last.scores.values()))
     run = dict(history=[h for h in t.state.log_history if 'reward' in h], before=before, after=after, samples=[(p, c, float(x)) for p, c, x in zip(last.prompts[:k], last.texts[:k], score)],
                config=dict(target=repr(t.target), seconds=round(time.time() - start, 1), **own_fields(cfg)))
     if keep is not None: keep.update(base=base, last=last)
@@ -136,13 +136,14 @@ def own_fields(cfg) -> dict:
     keep = [k for k, f in mine.items() if k not in theirs or k in ('learning_rate', 'max_steps', 'seed', 'per_device_train_batch_size', 'gradient_accumulation_steps', 'bf16')]
     return {k: getattr(cfg, k) for k in keep if k not in ('output_dir', 'overwrite')}
 
-# %% ../nbs/27_cli.ipynb #d3549b38
+# %% ../nbs/27_cli.ipynb #789f581d
 SHOWN = ['reward', 'forward_kl', 'reverse_kl', 'tv', 'js', 'kl_base', 'entropy', 'distinct_2', 'self_bleu', 'length']
 
 def table(runs: dict) -> str:
     "Before and after, one row per run, as text."
     from fdiv_nb.report import text_table
-    pick = lambda m: {k: m.get(k, float('nan')) for k in SHOWN}
+    own = [k for k, r in runs.items() if k in r['after'] and k not in SHOWN]         # what was minimised, where it is none of the four
+    pick = lambda m: {k: m.get(k, float('nan')) for k in [*SHOWN[:5], *own, *SHOWN[5:]]}
     few = [k for k, r in runs.items() if not r['after'].get('reliable', 1)]
     note = f"\nfewer than ten effective samples speak for the target in {', '.join(few)}: their divergences are rough; raise eval_samples" if few else ''
     return text_table({'before': pick(next(iter(runs.values()))['before'])} | {k: pick(r['after']) for k, r in runs.items()}) + note

@@ -77,24 +77,25 @@ def draw_alignment(policy, ref, tokenizer, target,       # `ref` may be a contex
     policy.train(was); lp, lr, kl, h = torch.cat(cols, 1)
     return AlignmentSample(r.prompts, r.texts, torch.tensor(ids), lp, lr, r.log_q, target.log_weight(r.prompts, r.texts), kl, h, r.lengths, target.scores(r.prompts, r.texts))
 
-# %% ../nbs/24_metrics.ipynb #6a74a423
+# %% ../nbs/24_metrics.ipynb #a57867cf
 FOUR = ('forward_kl', 'reverse_kl', 'tv', 'js')
 
 def alignment_metrics(s: AlignmentSample, log_z: LogZ | None = None,   # a running estimate; None: from the pool
-                      divergences=FOUR, pool: AlignmentSample | None = None   # what the divergences are estimated from; default s
+                      divergences=FOUR,             # names or `FDivergence`s
+                      pool: AlignmentSample | None = None   # what the divergences are estimated from; default s
                       ) -> dict[str, float]:
     "One flat dict: each divergence with `_stderr` and `_ess`, `reliable` (0 where fewer than ten effective samples speak for the target), reward, kl_base, entropy (nats per token), distinct_1..3, self_bleu, length, perplexity_base."
-    c = pool or s; z = log_z or c.log_z(); ids = c.group.tolist(); ok = torch.tensor([k in z and z.ready(k) for k in ids]); out = {}
+    c = pool or s; z = log_z or c.log_z(); fs = [get_divergence(d) for d in divergences]; ids = c.group.tolist(); ok = torch.tensor([k in z and z.ready(k) for k in ids]); out = {}
     mean = lambda k, x: out.update({k: x.mean().item(), f'{k}_stderr': (x.std()/math.sqrt(len(x))).item()})
     for i, (k, v) in enumerate(s.scores.items()): mean('reward' if i == 0 else k, v)
     if ok.any():
         lz = torch.tensor([z.value(k).item() if r else 0. for k, r in zip(ids, ok.tolist())])
         se = math.sqrt(sum(min(z.stderr(k), 1e3)**2 for k in set(ids) if k in z and z.ready(k)))/len(set(ids))
-        for k in divergences:
-            e = estimate_divergence(k, c.log_pi[ok], c.log_score[ok], c.log_q[ok], lz[ok], z_stderr=se)
-            out |= {k: e.value, f'{k}_stderr': e.stderr, f'{k}_ess': e.ess}
+        for f in fs:
+            e = estimate_divergence(f, c.log_pi[ok], c.log_score[ok], c.log_q[ok], lz[ok], z_stderr=se)
+            out |= {f.name: e.value, f'{f.name}_stderr': e.stderr, f'{f.name}_ess': e.ess}
         out['reliable'] = float(e.ess >= 10)                        # the target's effective sample size is the same for every f
-    else: out |= {k: math.nan for k in divergences}
+    else: out |= {f.name: math.nan for f in fs}
     mean('kl_base', s.kl); h = s.entropy.sum()/s.lengths.sum(); out['entropy'] = h.item()
     for n in (1, 2, 3): out[f'distinct_{n}'] = distinct_n(s.texts, n)
     out['self_bleu'] = self_bleu(s.texts); n = s.lengths.float(); out |= dict(length=n.mean().item(), length_std=n.std().item(), length_max=n.max().item()); out['perplexity_base'] = math.exp(min(80., (-s.log_ref.sum()/s.lengths.sum()).item()))
