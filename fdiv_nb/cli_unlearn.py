@@ -137,7 +137,7 @@ def write_report(out: Path, runs: dict[str, dict], title: str, clean: dict | Non
     for n, r in runs.items(): page.details(f'Configuration of {n}', r['config'])
     page.details('All numbers', text_table(rows, digits=5)); write_json(out/'run.json', {n: {k: v for k, v in r.items() if k != 'history'} for n, r in runs.items()} | ({'never knew': clean} if clean else {})); return page.save(out/'report.html')
 
-# %% ../nbs/27c_cli_unlearn.ipynb #5821200b
+# %% ../nbs/27c_cli_unlearn.ipynb #7d01fadd
 @dataclass
 class UnlearnArguments:
     "What `fdiv unlearn` makes whom forget."
@@ -153,6 +153,7 @@ def _rows_of(path: str, name: str) -> list[dict] | None:
     from fdiv_nb.data import read_rows
     return read_rows(path, ('prompt', 'completion'), name) if path else None
 
+# %% ../nbs/27c_cli_unlearn.ipynb #f5dc6646
 def limits_of(cfg, model) -> dict:
     "Of `encode_rows`, as the trainer has them: max_length, on_long, max_prompt_length, encoder_decoder."
     from fdiv_nb.logprobs import context_length, is_encoder_decoder
@@ -167,6 +168,7 @@ def was_cut(config: dict) -> str:
     "What a run cut or dropped, for people; '' if nothing."
     return ', '.join(f"{k.replace('/', ': ')} {v}" for k, v in config.items() if k.endswith('_cut') or '/dropped_' in k)
 
+# %% ../nbs/27c_cli_unlearn.ipynb #f8c33710
 def cmd_unlearn(argv: list[str]) -> int:
     "fdiv unlearn --model DIR --forget FILE --template FILE --method flat --divergence js --output_dir DIR ..., or fdiv unlearn --demo"
     from fdiv_nb.data import read_templates, strip_gutenberg, text_chunks
@@ -194,7 +196,7 @@ def cmd_unlearn(argv: list[str]) -> int:
     if cfg.process_index: return 0
     page = write_report(out, runs, 'Unlearning', clean); print(text_table(outcome(runs, clean))); print('report:', page); return 0
 
-# %% ../nbs/27c_cli_unlearn.ipynb #35a030f6
+# %% ../nbs/27c_cli_unlearn.ipynb #16718521
 @dataclass
 class UnlearnDemo:
     "What `fdiv unlearn --demo` does."
@@ -220,6 +222,7 @@ def never_knew(tokenizer, retain: list[dict], steps: int, seed: int = 0, progres
     from fdiv_nb.tiny import encode, fit, new_model
     m = new_model(len(tokenizer), seed + 1); fit(m, encode(tokenizer, [q + r['completion'] for r in retain for q in (r['prompt'], r['paraphrase'])]), steps, batch=64, seed=seed, progress=progress); return m
 
+# %% ../nbs/27c_cli_unlearn.ipynb #c93b1310
 def demo(argv: list[str], progress: Callable = lambda s: print(s, file=sys.stderr, flush=True)) -> int:
     "fdiv unlearn --demo: the bundled model forgets eight people, several ways."
     from fdiv_nb.attack import attack_table
