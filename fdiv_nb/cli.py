@@ -204,7 +204,7 @@ def tones(texts: list[str], weights=None) -> dict[str, float]:
     share = lambda keep: sum(float(v) for x, v in zip(s, w) if keep(x))
     return dict(slating=share(lambda x: x <= -2), lukewarm=share(lambda x: -2 < x < 2), rave=share(lambda x: x >= 2))
 
-# %% ../nbs/27_cli.ipynb #93406e0b
+# %% ../nbs/27_cli.ipynb #35566855
 def share_table(rows: dict) -> str:
     "The shares of `tones`, a bar for each."
     line = lambda n, r: f"{n:12} " + ' '.join(f"{r[k]:5.2f} {'█'*round(20*r[k]):20}" for k in ('slating', 'lukewarm', 'rave'))
@@ -224,7 +224,7 @@ def cmd_demo(argv: list[str]) -> int:
         with quiet_logs():
             model, tok = load_tiny(); kept = {}
             cfg = FDPGConfig(output_dir=str(out/name.replace(':', '_')), divergence=name, beta=a.beta, max_steps=a.steps, samples_per_step=a.samples_per_step, max_new_tokens=28, z_samples=2048,
-                             sample_batch_size=1024, eval_samples=a.eval_samples, learning_rate=a.learning_rate, seed=a.seed, report_to='none', overwrite=True, disable_tqdm=False)
+                             sample_batch_size=1024, eval_samples=a.eval_samples, learning_rate=a.learning_rate, lr_scheduler_type='cosine', seed=a.seed, report_to='none', overwrite=True, disable_tqdm=False)
             runs[name] = r = align(model, tok, RewardTarget(opinion, a.beta, 'opinion'), cfg, ['Review:'], keep=kept)
         base, last = kept['base'], kept['last']; r['before'] |= tones(base.texts); r['after'] |= tones(last.texts)
         rows = rows or {'start': r['before'], 'target': tones(base.texts, base.log_weight.double().softmax(0))}
