@@ -14,9 +14,9 @@ from .baselines import METHODS
 from .cli import find_model, load_model, own_fields, parse, quiet_logs, write_json
 
 # %% auto #0
-__all__ = ['SHOWN', 'answer_probs', 'log_ratios', 'Judge', 'run_of', 'unlearn', 'tradeoff_figure', 'best_point', 'outcome',
-           'write_report', 'UnlearnArguments', 'limits_of', 'kept_rows', 'was_cut', 'cmd_unlearn', 'UnlearnDemo',
-           'demo_rows', 'never_knew', 'demo']
+__all__ = ['SHOWN', 'EVERY', 'answer_probs', 'log_ratios', 'Judge', 'run_of', 'unlearn', 'tradeoff_figure', 'best_point',
+           'outcome', 'write_report', 'UnlearnArguments', 'limits_of', 'kept_rows', 'check_means', 'was_cut',
+           'cmd_unlearn', 'UnlearnDemo', 'demo_rows', 'never_knew', 'demo']
 
 # %% ../nbs/27c_cli_unlearn.ipynb #2cf3b299
 @torch.no_grad()
@@ -137,7 +137,7 @@ def write_report(out: Path, runs: dict[str, dict], title: str, clean: dict | Non
     for n, r in runs.items(): page.details(f'Configuration of {n}', r['config'])
     page.details('All numbers', text_table(rows, digits=5)); write_json(out/'run.json', {n: {k: v for k, v in r.items() if k != 'history'} for n, r in runs.items()} | ({'never knew': clean} if clean else {})); return page.save(out/'report.html')
 
-# %% ../nbs/27c_cli_unlearn.ipynb #7d01fadd
+# %% ../nbs/27c_cli_unlearn.ipynb #5ace8733
 @dataclass
 class UnlearnArguments:
     "What `fdiv unlearn` makes whom forget."
@@ -145,7 +145,7 @@ class UnlearnArguments:
     forget: str = field(default='', metadata={'help': "forget pairs: .jsonl, .json, .csv, .parquet, a datasets folder or hub name; or a .txt, cut into chunks"})
     retain: str = field(default='', metadata={'help': "pairs that must not suffer: judged always, trained on by the methods that need them"})
     floor_model: str = field(default='', metadata={'help': "a model that never saw the forget set: training stops below its P_f, and forget quality is judged against it"})
-    compare: list[str] = field(default_factory=list, metadata={'help': "several runs from one start: flat:js flat:tv npo ...; default: the one of --method and --divergence"})
+    compare: list[str] = field(default_factory=list, metadata={'help': "several runs from one start: flat:js flat:tv:released npo ..., or all; default: the one of --method and --divergence"})
     judge_every: int = field(default=0, metadata={'help': "steps between two judgements for the trade-off plot; 0 = an eighth of the run"})
     lora_rank: int = field(default=0, metadata={'help': "train a LoRA adapter of this rank instead of the whole model (needs peft); 0 = whole model"})
 
@@ -153,7 +153,7 @@ def _rows_of(path: str, name: str) -> list[dict] | None:
     from fdiv_nb.data import read_rows
     return read_rows(path, ('prompt', 'completion'), name) if path else None
 
-# %% ../nbs/27c_cli_unlearn.ipynb #f5dc6646
+# %% ../nbs/27c_cli_unlearn.ipynb #0645d7b1
 def limits_of(cfg, model) -> dict:
     "Of `encode_rows`, as the trainer has them: max_length, on_long, max_prompt_length, encoder_decoder."
     from fdiv_nb.logprobs import context_length, is_encoder_decoder
@@ -164,11 +164,21 @@ def kept_rows(tokenizer, rows: list[dict] | None, name: str, **limits) -> list[d
     from fdiv_nb.data import encode_rows
     return rows and [rows[r['index']] for r in encode_rows(tokenizer, rows, name=name, **limits)[0]]
 
+EVERY = [f'flat:{d}{c}' for d in ('js', 'reverse_kl', 'pearson', 'tv') for c in ('', ':released')] + list(METHODS)
+
+def check_means(specs: list[str], made: list[dict], retain, templates, rows) -> None:
+    "ValueError, before the first of several runs, if one lacks retained rows or templates."
+    for s, k in zip(specs, made):
+        m = METHODS.get(k['method'])
+        if m and m.retain and not retain: raise ValueError(f"retain: {s} needs rows that must not suffer; give --retain FILE, or leave it out of --compare")
+        bad = next((i for i, r in enumerate(rows) if not r.get('template')), None) if isinstance(rows, list) else 0
+        if (m is None or m.template == 'refusal') and not templates and bad is not None: raise ValueError(f"train_dataset: row {bad} has no template answer, which {s} needs; give --template, a sentence or a file of them, or a column 'template'")
+
 def was_cut(config: dict) -> str:
     "What a run cut or dropped, for people; '' if nothing."
     return ', '.join(f"{k.replace('/', ': ')} {v}" for k, v in config.items() if k.endswith('_cut') or '/dropped_' in k)
 
-# %% ../nbs/27c_cli_unlearn.ipynb #f8c33710
+# %% ../nbs/27c_cli_unlearn.ipynb #ec4c846d
 def cmd_unlearn(argv: list[str]) -> int:
     "fdiv unlearn --model DIR --forget FILE --template FILE --method flat --divergence js --output_dir DIR ..., or fdiv unlearn --demo"
     from fdiv_nb.data import read_templates, strip_gutenberg, text_chunks
@@ -178,8 +188,8 @@ def cmd_unlearn(argv: list[str]) -> int:
     if '--demo' in argv: return demo([w for w in argv if w != '--demo'])
     a, cfg = parse(argv, UnlearnArguments, FLATConfig); out = check_output(cfg.output_dir, cfg.overwrite)
     if not a.forget: raise ValueError("forget: nothing to forget; give --forget FILE with prompts and answers, or --demo")
-    specs = a.compare or [f'flat:{cfg.divergence}' if cfg.method == 'flat' else cfg.method]; made = [run_of(s) for s in specs]; find_model(a.model); templates = read_templates(cfg.template) if cfg.template else None
-    retain = _rows_of(a.retain, 'retain'); forget = a.forget if a.forget.endswith('.txt') else _rows_of(a.forget, 'train_dataset'); runs, floor, clean, judged = {}, cfg.floor_pf, None, None
+    specs = EVERY if a.compare == ['all'] else a.compare or [f'flat:{cfg.divergence}' if cfg.method == 'flat' else cfg.method]; made = [run_of(s) for s in specs]; find_model(a.model); templates = read_templates(cfg.template) if cfg.template else None
+    retain = _rows_of(a.retain, 'retain'); forget = a.forget if a.forget.endswith('.txt') else _rows_of(a.forget, 'train_dataset'); check_means(specs, made, retain, templates, forget); runs, floor, clean, judged = {}, cfg.floor_pf, None, None
     for s, kind in zip(specs, made):
         with quiet_logs():
             model, tok = load_model(a.model, a.lora_rank)
@@ -196,13 +206,13 @@ def cmd_unlearn(argv: list[str]) -> int:
     if cfg.process_index: return 0
     page = write_report(out, runs, 'Unlearning', clean); print(text_table(outcome(runs, clean))); print('report:', page); return 0
 
-# %% ../nbs/27c_cli_unlearn.ipynb #16718521
+# %% ../nbs/27c_cli_unlearn.ipynb #920fdca0
 @dataclass
 class UnlearnDemo:
     "What `fdiv unlearn --demo` does."
     output_dir: str = field(default='runs/unlearn', metadata={'help': "folder of the report"})
     overwrite: bool = field(default=False, metadata={'help': "replace a finished demo"})
-    compare: list[str] = field(default_factory=lambda: [f'flat:{d}{c}' for d in ('js', 'reverse_kl', 'pearson', 'tv') for c in ('', ':released')] + list(METHODS), metadata={'help': "the runs"})
+    compare: list[str] = field(default_factory=lambda: list(EVERY), metadata={'help': "the runs"})
     steps: int = field(default=24, metadata={'help': "optimiser steps of a run, at most"})
     stop: bool = field(default=False, metadata={'help': "stop a run when its P_f falls below that of the model that never knew; otherwise the paths show what lies beyond"})
     learning_rate: float = field(default=3e-4, metadata={'help': "of every run"})
