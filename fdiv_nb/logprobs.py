@@ -42,14 +42,20 @@ def _check(logits: Tensor, labels: Tensor) -> None:
         raise ValueError(f"labels: token id {labels[r, c].item()} in row {r}, column {c} is outside the vocabulary of {logits.shape[2]}; "
                          f"use {IGNORE} for tokens that are not scored")
 
-# %% ../nbs/04_logprobs.ipynb #9e2ebf3a
+# %% ../nbs/04_logprobs.ipynb #c616b429
+def _softmax(x: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    "p [...,V] with softmax(x) = p/n, then n [...,1], and s [...,1] with log softmax(x) = x - max x - s."
+    p = torch.softmax(x, -1, out=out); n = p.sum(-1, keepdim=True)
+    return p, n, (n/p.amax(-1, keepdim=True)).log()
+
+# %% ../nbs/04_logprobs.ipynb #82fc6e05
 def _rows(z: Tensor) -> list[slice]:
     "Rows of [T,V] a few at a time, so that a processor finds them in its cache; all at once on a GPU and under torch.compile."
     T, V = z.shape; r = max(1, 2**18//max(V, 1)) if z.device.type == 'cpu' and not torch.compiler.is_compiling() else max(T, 1)
     return [slice(i, min(i + r, T)) for i in range(0, T, r)]
 
 class _TokenLogProb(torch.autograd.Function):
-    "log softmax(z)[target]; saves z and the two halves of its log-sum-exp."
+    "log softmax(z)[target]; saves nothing but z."
     @staticmethod
     def forward(ctx, logits, target):                                     # [B,T,V], [B,T]
         wide = torch.promote_types(logits.dtype, torch.float32)
@@ -57,25 +63,23 @@ class _TokenLogProb(torch.autograd.Function):
         for z, m, s in zip(logits, top, rest):                            # [T,V], [T], [T]
             for r in _rows(z):
                 x = z[r].to(wide)
-                torch.amax(x, -1, out=m[r])
-                torch.sum((x - m[r, None]).exp_(), -1, out=s[r])
-        rest.log_()
+                m[r], s[r] = x.amax(-1), _softmax(x)[2][:, 0]
         skip = target == IGNORE
         y = logits.gather(-1, target.masked_fill(skip, 0)[..., None].long())[..., 0].to(wide)
-        ctx.save_for_backward(logits, target, top, rest)
+        ctx.save_for_backward(logits, target)
         return (y - top - rest).masked_fill_(skip, 0)
 
-# %% ../nbs/04_logprobs.ipynb #599867d9
+# %% ../nbs/04_logprobs.ipynb #794cebfe
 def _backward(ctx, g):                                                    # [B,T]
-    logits, target, top, rest = ctx.saved_tensors
-    d, skip = torch.empty_like(logits), (target == IGNORE) | (g == 0)
-    at, g, skip = target.masked_fill(target == IGNORE, 0)[..., None].long(), g[..., None], skip[..., None]
+    logits, target = ctx.saved_tensors
+    d, skip, wide = torch.empty_like(logits), (target == IGNORE) | (g == 0), torch.promote_types(logits.dtype, torch.float32)
+    some = torch.compiler.is_compiling() or skip.is_cuda or bool(skip.any()); at, g, skip = target.masked_fill(target == IGNORE, 0)[..., None].long(), g[..., None], skip[..., None]
     for b, z in enumerate(logits):                                        # [T,V]
         for r in _rows(z):
-            e = d[b, r] if d.dtype == top.dtype else torch.empty_like(z[r], dtype=top.dtype)
-            torch.sub(z[r], top[b, r, None], out=e).sub_(rest[b, r, None]).exp_().mul_(-g[b, r])
-            e.scatter_add_(-1, at[b, r], g[b, r]).masked_fill_(skip[b, r], 0)
-            if d.dtype != top.dtype: d[b, r] = e
+            e, n, _ = _softmax(z[r].to(wide), d[b, r] if d.dtype == wide else None)
+            e.mul_(-g[b, r]/n).scatter_add_(-1, at[b, r], g[b, r])
+            if some: e.masked_fill_(skip[b, r], 0)
+            if d.dtype != wide: d[b, r] = e
     return d, None
 
 _TokenLogProb.backward = staticmethod(torch.autograd.function.once_differentiable(_backward))
