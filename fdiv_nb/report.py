@@ -115,7 +115,7 @@ def markdown_table(rows, columns: list | None = None, digits: int = 3) -> str:
     lines = ['| ' + ' | '.join(html.escape(c, quote=False).replace('|', r'\|') for c in r) + ' |' for r in grid]
     return '\n'.join([lines[0], '|' + '|'.join('---:' if a else '---' for a in right) + '|', *lines[1:]])
 
-# %% ../nbs/26_report.ipynb #4b205375
+# %% ../nbs/26_report.ipynb #7431ed1d
 def running_mean(y: list[float],  # [n] values, any of them nan or infinite
                  k: int) -> list[float]:  # window, in points
     "[n]: mean of the finite values among the last `k`; nan where `y` itself is not finite. Raises ValueError if k < 1."
@@ -128,6 +128,12 @@ def _series(name: str, rows: list, metric: str) -> tuple[list, list]:
     "(steps, values) of the rows that log `metric`, in order of step."
     pts = sorted(((float(r['step']), _value(r[metric], f"history[{name!r}]: {metric}")) for r in rows if metric in r), key=lambda p: p[0])
     return [a for a, _ in pts], [b for _, b in pts]
+
+def _window(values: list[float]) -> tuple[float, float] | None:
+    "Lowest and highest height to draw where a twentieth of the values at either end would leave the others a third of the panel or less; else None."
+    v = sorted(b for b in values if math.isfinite(b)); k = len(v)//20
+    if len(v) < 20 or v[-1] - v[0] < 3*(inner := v[-1 - k] - v[k]) or not inner: return None
+    return max(v[0], v[k] - .25*inner), min(v[-1], v[-1 - k] + .25*inner)
 
 def _spread(y: list[float], gap: float) -> list[float]:
     "Heights of labels in [0, 1], moved to be `gap` apart in the same order: pushed up first, then back below 1."
@@ -158,7 +164,7 @@ def _panels(metrics, ncols: int, w: float, h: float, dx: float, dy: float, left:
         _literal(ax.set_title(_visible(metric_label(m)), loc='left'), fontsize=9.5, color=_INK, fontweight='bold')
     return fig, list(axs[:n])
 
-# %% ../nbs/26_report.ipynb #97aa5d82
+# %% ../nbs/26_report.ipynb #a94b9f53
 def _line(ax, x: list, y: list, color: str, dash, smooth: int, log: bool) -> float | None:
     "One run in one panel; returns the last finite height drawn."
     for inf, edge, mark in ((math.inf, 1, '^'), (-math.inf, 0, 'v')):
@@ -173,12 +179,17 @@ def _line(ax, x: list, y: list, color: str, dash, smooth: int, log: bool) -> flo
     ax.plot([x[i] for i in alone], [z[i] for i in alone], '.', ms=5, color=color)     # a line through one point is invisible
     return next((b for b in reversed(z) if math.isfinite(b)), None)
 
+def _off_scale(ax, x: list, y: list, seen: tuple, color: str) -> None:
+    "Hollow triangles on the border for values beyond the panel's heights."
+    for edge, mark, at in ((1, '^', [a for a, b in zip(x, y) if seen[1] < b < math.inf]), (0, 'v', [a for a, b in zip(x, y) if -math.inf < b < seen[0]])):
+        if at: ax.plot(at, [edge]*len(at), mark, ms=4.5, mfc='white', color=color, transform=ax.get_xaxis_transform(), clip_on=False)
+
 def _end_labels(ax, ends: list[tuple]) -> None:
     "(value, colour) pairs, written at the right edge of a panel and moved apart."
     ax.autoscale_view()        # the limits are lazy: without this the labels would be placed on those of an empty panel
     at = [(ax.transScale + ax.transLimits).transform((1, v))[1] for v, _ in ends]
     gap = min(.075, 1/(len(ends) or 1))
-    for (v, c), a in zip(ends, _spread(at, gap)): ax.text(1.02, a, number(v), transform=ax.transAxes, va='center', fontsize=7, color=c)
+    for (v, c), a in zip(ends, _spread([min(max(a, 0), 1) for a in at], gap)): ax.text(1.02, a, number(v), transform=ax.transAxes, va='center', fontsize=7, color=c)
 
 # %% ../nbs/26_report.ipynb #e6b55bb2
 def _check_history(history, metrics) -> None:
@@ -197,7 +208,7 @@ def _legend(fig, styles: dict) -> None:
     legend = fig.legend(handles, names, loc='upper left', ncols=4, frameon=False, fontsize=8, handlelength=1.8, borderaxespad=0)
     for t in legend.get_texts(): _literal(t, color=_INK)
 
-# %% ../nbs/26_report.ipynb #554a948e
+# %% ../nbs/26_report.ipynb #75a41668
 def curves(history: dict[str, list[dict]],  # run name -> rows, each with 'step' and some of the metrics
            metrics: list[str],              # one panel each, in this order
            ncols: int = 3,                  # panels in a row
@@ -212,6 +223,9 @@ def curves(history: dict[str, list[dict]],  # run name -> rows, each with 'step'
         xy = {n: _series(n, rows, m) for n, rows in history.items()}
         if is_log and any(0 < v < math.inf for _, y in xy.values() for v in y): ax.set_yscale('log')
         ends = [(v, styles[n][0]) for n in history if (v := _line(ax, *xy[n], *styles[n], smooth, is_log)) is not None]
+        if ax.get_yscale() == 'linear' and (seen := _window([b for _, y in xy.values() for b in y])):
+            ax.set_ylim(*seen)
+            for n, (x, y) in xy.items(): _off_scale(ax, x, y, seen, styles[n][0])
         ax.set_xlabel('step', fontsize=7.5, color=_MUTED); ax.grid(axis='y', color=_RULE, lw=.6)
         _end_labels(ax, ends)
         if not ends:
@@ -503,17 +517,18 @@ def _guide(metrics) -> str:
             '\n\nRead alignment and diversity together. A reward rises most cheaply by repeating one good answer: KL(π‖p) hardly minds, '
             'KL(p‖π) does, and entropy and distinct-n fall. ∞ is a result, not an error; – means that there is no value.')
 
-# %% ../nbs/26_report.ipynb #bc252627
+# %% ../nbs/26_report.ipynb #ee509527
 def run_report(out_dir,                # folder for report.html, curves.png and bars.png
                runs: dict[str, dict],  # run name -> dict(history=[rows], before={}, after={}, samples=[triples], config={})
                title: str,             # heading
                subtitle: str | None = None,  # one line under it
-               metrics: list[str] | None = None,  # panels of the curves (default: what is logged, at most 12)
+               metrics: list[str] | None = None,  # panels of the curves (default: what is logged and not always 0, at most 12)
                figures=()) -> Path:    # more figures: (heading, Figure, caption), shown after the samples
     "Writes the report of one run, or of several compared; returns its Path. Raises ValueError, before any file, on malformed runs."
     runs, rep, pngs = _check_runs(runs), Report(title, subtitle), {}
     rows, (history, samples) = _outcome(runs), ({n: r[k] for n, r in runs.items() if r[k]} for k in ('history', 'samples'))
-    panels, cols = metrics or _metrics_of([r for h in history.values() for r in h])[:12], _metrics_of(rows.values())
+    logged = [r for h in history.values() for r in h]
+    panels, cols = metrics or [c for c in _metrics_of(logged) if any(r.get(c) != 0 for r in logged if c in r)][:12], _metrics_of(rows.values())
     names = ', '.join(f'`{n}`' for n in runs)
     many = f'{len(runs)} runs side by side: {names}. None has to be best everywhere: each divergence decides what to get right first. '
     many += _closest({n: r['after'] for n, r in runs.items()})
@@ -529,7 +544,7 @@ def run_report(out_dir,                # folder for report.html, curves.png and 
         pngs['curves'] = curves(history, panels, smooth=k)
         how = f'; running means over {k} points, raw values faint' if k > 1 else ''
         rep.text('## During training').figure(pngs['curves'], f'One panel per metric, one line per run, its last value at the end{how}. '
-                                              'A gap is a value that is not a number, a triangle an infinite one.')
+                                              'A gap is a value that is not a number, a triangle an infinite one, a hollow triangle one beyond the heights that are shown.')
     if samples: rep.text('## Samples').samples(samples if len(runs) > 1 else samples.popitem()[1], 'What the models write, with its score.')
     for head, fig, caption in figures: rep.text(f'## {head}').figure(fig, caption)
     if cols: rep.text('## Details').details('All numbers', text_table(rows, digits=6))
