@@ -23,8 +23,10 @@ def attack_rows(rows: list[dict], name: str = 'forget') -> list[dict]:
     out, text = [], lambda r, *ks: next((r[k] for k in ks if isinstance(r, dict) and isinstance(r.get(k), str) and r[k].strip()), '')
     for i, r in enumerate(rows):
         q, a, other = text(r, 'prompt', 'question'), text(r, 'completion', 'answer'), text(r, 'paraphrase')
-        if not q or not a: raise ValueError(f"{name}: row {i} has no text under {'answer or completion' if q else 'prompt or question'}; it has {list(r) if isinstance(r, dict) else type(r).__name__}")
-        if not other and text(r, 'paraphrased_question'): other = q.replace(r['question'], r['paraphrased_question']) if text(r, 'question') else r['paraphrased_question']
+        if not q or not a:
+            raise ValueError(f"{name}: row {i} has no text under {'answer or completion' if q else 'prompt or question'}; it has {list(r) if isinstance(r, dict) else type(r).__name__}")
+        if not other and text(r, 'paraphrased_question'):
+            other = q.replace(r['question'], r['paraphrased_question']) if text(r, 'question') else r['paraphrased_question']
         out.append(dict(prompt=q, answer=a, paraphrase=other))
     if not out: raise ValueError(f"{name}: no row; give at least one")
     return out
@@ -40,12 +42,14 @@ def ask(model, tokenizer, rows: list[dict],    # from `attack_rows`
         max_new_tokens: int = 64, batch_size: int = 32) -> Answers:
     "The likelier answers and the best of the greedy texts over the ways to ask. Raises ValueError as `answer_nll` and `rollout` do."
     ways = prompts or [[r['prompt']] for r in rows]; flat = [(i, q) for i, qs in enumerate(ways) for q in qs]
-    nll = answer_nll(model, tokenizer, [(q, rows[i]['answer']) for i, q in flat], batch_size, 'forget'); texts = greedy(model, tokenizer, [q for _, q in flat], max_new_tokens, batch_size)
+    nll = answer_nll(model, tokenizer, [(q, rows[i]['answer']) for i, q in flat], batch_size, 'forget')
+    texts = greedy(model, tokenizer, [q for _, q in flat], max_new_tokens, batch_size)
     return _best(rows, [i for i, _ in flat], texts, [math.exp(-s/n) for s, n in nll])
 
 def _best(rows, owner: list[int], texts: list[str], ps: list[float] | None = None) -> Answers:
     "Per row, the maximum over its attempts."
-    said = [x['rougeL_recall'] for x in rouge_scores([rows[i]['answer'] for i in owner], texts)]; mine = [[k for k, i in enumerate(owner) if i == j] for j in range(len(rows))]
+    said = [x['rougeL_recall'] for x in rouge_scores([rows[i]['answer'] for i in owner], texts)]
+    mine = [[k for k, i in enumerate(owner) if i == j] for j in range(len(rows))]
     top = [max(ks, key=lambda k: said[k]) for ks in mine]; p = [max(ps[k] for k in ks) if ps else math.nan for ks in mine]
     return Answers(torch.tensor(p, dtype=torch.float64), torch.tensor([said[k] for k in top], dtype=torch.float64), [texts[k] for k in top])
 
@@ -63,7 +67,8 @@ def quantised(model: nn.Module, bits: int) -> nn.Module:
     "A copy with every Linear and Conv1D weight rounded, adapters merged first; the output layer and embeddings stay. Raises ValueError for bits out of range, or a model without such layers."
     from transformers.pytorch_utils import Conv1D
     m = copy.deepcopy(model); m = m.merge_and_unload() if hasattr(m, 'merge_and_unload') else m; bare = bare_model(m)
-    head = bare.get_output_embeddings() if hasattr(bare, 'get_output_embeddings') else None; layers = [l for l in m.modules() if isinstance(l, (nn.Linear, Conv1D)) and l is not head]
+    head = bare.get_output_embeddings() if hasattr(bare, 'get_output_embeddings') else None
+    layers = [l for l in m.modules() if isinstance(l, (nn.Linear, Conv1D)) and l is not head]
     if not layers: raise ValueError("model: it has no Linear or Conv1D layer to round")
     with torch.no_grad():
         for l in layers: l.weight.copy_(round_weights(l.weight, bits, 1 if isinstance(l, nn.Linear) else 0))
@@ -73,15 +78,19 @@ def quantised(model: nn.Module, bits: int) -> nn.Module:
 def relearn(model: nn.Module, tokenizer, pairs: list[tuple[str, str]],   # (prompt, answer); ('', text) for plain text
             steps: int = 20, learning_rate: float = 3e-4, batch_size: int = 8, seed: int = 0) -> nn.Module:
     "A copy fine-tuned on the pairs, mean NLL per answer token. Raises ValueError for no pairs, no steps, and pairs beyond the context."
-    ed, limit, dev = is_encoder_decoder(model), context_length(model), next(model.parameters()).device; ids = [encode_pair(tokenizer, p, a, encoder_decoder=ed) for p, a in pairs]
+    ed, limit, dev = is_encoder_decoder(model), context_length(model), next(model.parameters()).device
+    ids = [encode_pair(tokenizer, p, a, encoder_decoder=ed) for p, a in pairs]
     if not ids or steps < 1: raise ValueError(f"steps: {steps} on {len(ids)} rows; relearning needs at least one of each")
     long = next((i for i, (p, a) in enumerate(ids) if limit is not None and (max(len(p), len(a)) if ed else len(p) + len(a)) > limit), None)
-    if long is not None: raise ValueError(f"pairs: row {long} has {sum(map(len, ids[long]))} tokens, the model's context holds {limit}; shorten it")
-    m = copy.deepcopy(model).eval(); ps = [p for p in m.parameters() if p.requires_grad] or [p.requires_grad_() for p in m.parameters()]; opt = torch.optim.AdamW(ps, lr=learning_rate, weight_decay=0.)
+    if long is not None:
+        raise ValueError(f"pairs: row {long} has {sum(map(len, ids[long]))} tokens, the model's context holds {limit}; shorten it")
+    m = copy.deepcopy(model).eval(); ps = [p for p in m.parameters() if p.requires_grad] or [p.requires_grad_() for p in m.parameters()]
+    opt = torch.optim.AdamW(ps, lr=learning_rate, weight_decay=0.)
     rng, order = random.Random(seed), []
     for _ in range(steps):
         while len(order) < min(batch_size, len(ids)): order += rng.sample(range(len(ids)), len(ids))
-        part, order = order[:batch_size], order[batch_size:]; b = build_batch(*zip(*(ids[i] for i in part)), pad_token_id(tokenizer), device=dev, encoder_decoder=ed)
+        part, order = order[:batch_size], order[batch_size:]
+        b = build_batch(*zip(*(ids[i] for i in part)), pad_token_id(tokenizer), device=dev, encoder_decoder=ed)
         loss = -logprobs_of(m, b).sum()/sequence_lengths(b['labels'], not ed).sum(); opt.zero_grad(); loss.backward(); opt.step()
     return m
 
@@ -90,18 +99,23 @@ ATTACKS = ('paraphrase', 'prefix', 'best_of_k', 'int8', 'int4', 'relearn_forget'
 
 def _plan(rows, attacks, prefixes, unrelated, items: int) -> list[str]:
     "The attacks to run. Raises ValueError for an unknown one, or one whose means are missing."
-    lack = dict(paraphrase='' if all(r['paraphrase'] for r in rows) else 'rows with paraphrase or paraphrased_question', prefix='' if prefixes else 'prefixes, a list of texts',
-                relearn_unrelated='' if unrelated else 'unrelated, a list of texts', relearn_forget='' if 0 < items < len(rows) else f'items between 1 and {len(rows) - 1}, not {items}: the other rows are asked about')
+    lack = dict(paraphrase='' if all(r['paraphrase'] for r in rows) else 'rows with paraphrase or paraphrased_question',
+                prefix='' if prefixes else 'prefixes, a list of texts',
+                relearn_unrelated='' if unrelated else 'unrelated, a list of texts',
+                relearn_forget='' if 0 < items < len(rows)
+                else f'items between 1 and {len(rows) - 1}, not {items}: the other rows are asked about')
     if attacks is None: return [a for a in ATTACKS if not lack.get(a)]
     for a in attacks:
         if a not in ATTACKS: raise ValueError(f"attacks: unknown {a!r}; there are {', '.join(ATTACKS)}")
         if lack.get(a): raise ValueError(f"attacks: {a} needs {lack[a]}")
     return list(attacks)
 
-def run_attack(name: str, model, tokenizer, rows: list[dict], prefixes=None, unrelated=None, items: int = 8, steps: int = 20, learning_rate: float = 3e-4, samples: int = 8,
-               max_new_tokens: int = 64, batch_size: int = 32, seed: int = 0) -> tuple[list[int], Answers]:    # as for `attack_table`
+def run_attack(name: str, model, tokenizer, rows: list[dict], prefixes=None, unrelated=None, items: int = 8, steps: int = 20,
+               learning_rate: float = 3e-4, samples: int = 8, max_new_tokens: int = 64, batch_size: int = 32,
+               seed: int = 0) -> tuple[list[int], Answers]:  # as for `attack_table`
     "(rows asked about, what came out) of one attack on one model. Raises ValueError for an unknown attack."
-    kw = dict(max_new_tokens=max_new_tokens, batch_size=batch_size); every = list(range(len(rows))); learn = lambda ps: relearn(model, tokenizer, ps, steps, learning_rate, seed=seed)
+    kw = dict(max_new_tokens=max_new_tokens, batch_size=batch_size); every = list(range(len(rows)))
+    learn = lambda ps: relearn(model, tokenizer, ps, steps, learning_rate, seed=seed)
     if name == 'paraphrase': return every, ask(model, tokenizer, rows, [[r['paraphrase']] for r in rows], **kw)
     if name == 'prefix': return every, ask(model, tokenizer, rows, [[x + r['prompt'] for x in prefixes] for r in rows], **kw)
     if name in ('int8', 'int4'): return every, ask(quantised(model, int(name[3:])), tokenizer, rows, **kw)
@@ -110,7 +124,8 @@ def run_attack(name: str, model, tokenizer, rows: list[dict], prefixes=None, unr
         taught = random.Random(seed).sample(every, items); rest = [i for i in every if i not in taught]
         return rest, ask(learn([(rows[i]['prompt'], rows[i]['answer']) for i in taught]), tokenizer, [rows[i] for i in rest], **kw)
     if name != 'best_of_k': raise ValueError(f"attacks: unknown {name!r}; there are {', '.join(ATTACKS)}")
-    r = rollout(model, tokenizer, [r['prompt'] for r in rows], n=samples, max_new_tokens=max_new_tokens, batch_size=batch_size*4, generator=torch.Generator().manual_seed(seed))
+    r = rollout(model, tokenizer, [r['prompt'] for r in rows], n=samples, max_new_tokens=max_new_tokens, batch_size=batch_size*4,
+                generator=torch.Generator().manual_seed(seed))
     return every, _best(rows, r.group.tolist(), r.texts)
 
 # %% ../nbs/25_attack.ipynb #2a7c8576
@@ -123,12 +138,17 @@ def attack_table(model, tokenizer, forget: list[dict],     # rows as for `attack
                  samples: int = 8, max_new_tokens: int = 64, batch_size: int = 32, seed: int = 0, progress=None,   # answers drawn per question; tokens of each; called with (attack, row of the table)
                  keep: dict | None = None) -> dict[str, dict]:    # filled with attack -> Answers
     "attack -> items, p_before, p_after, rouge_before, rouge_after (means; `_after_stderr`), and p_never, rouge_never under the same attack. Raises ValueError, before any work, for malformed rows and attacks without means."
-    rows = attack_rows(forget); names = _plan(rows, attacks, prefixes, unrelated, items); kw = dict(prefixes=prefixes, unrelated=unrelated, items=items, steps=steps, learning_rate=learning_rate, samples=samples, max_new_tokens=max_new_tokens, batch_size=batch_size, seed=seed)
-    plain, out = ask(model, tokenizer, rows, None, max_new_tokens, batch_size), {}; keep = {} if keep is None else keep; keep['before'] = plain; se = lambda x: (x.std()/len(x)**.5).item() if len(x) > 1 else math.nan
+    rows = attack_rows(forget); names = _plan(rows, attacks, prefixes, unrelated, items)
+    kw = dict(prefixes=prefixes, unrelated=unrelated, items=items, steps=steps, learning_rate=learning_rate, samples=samples,
+              max_new_tokens=max_new_tokens, batch_size=batch_size, seed=seed)
+    plain, out = ask(model, tokenizer, rows, None, max_new_tokens, batch_size), {}; keep = {} if keep is None else keep
+    keep['before'] = plain; se = lambda x: (x.std()/len(x)**.5).item() if len(x) > 1 else math.nan
     for n in names:
         at, a = run_attack(n, model, tokenizer, rows, **kw); b = plain.pick(at); keep[n] = a
-        out[n] = dict(items=len(at), p_before=b.p.mean().item(), p_after=a.p.mean().item(), p_after_stderr=se(a.p), rouge_before=b.rouge.mean().item(), rouge_after=a.rouge.mean().item(), rouge_after_stderr=se(a.rouge))
-        if never is not None: _, c = run_attack(n, never, tokenizer, rows, **kw); out[n] |= dict(p_never=c.p.mean().item(), rouge_never=c.rouge.mean().item())
+        out[n] = dict(items=len(at), p_before=b.p.mean().item(), p_after=a.p.mean().item(), p_after_stderr=se(a.p),
+                      rouge_before=b.rouge.mean().item(), rouge_after=a.rouge.mean().item(), rouge_after_stderr=se(a.rouge))
+        if never is not None:
+            _, c = run_attack(n, never, tokenizer, rows, **kw); out[n] |= dict(p_never=c.p.mean().item(), rouge_never=c.rouge.mean().item())
         if progress: progress(n, out[n])
     return out
 
@@ -141,7 +161,8 @@ def attack_figure(table: dict[str, dict]):
         for i, r in enumerate(table.values()):
             a, b = r[f'{k}_before'], r[f'{k}_after']
             if math.isnan(b): continue
-            ax.plot([a, b], [i, i], '-', color='#d6453d' if b > a else '#8b919c', lw=1.6); ax.plot(a, i, 'o', mfc='white', mec='#1f2430', ms=5); ax.plot(b, i, 'o', color='#d6453d' if b > a else '#8b919c', ms=5)
+            ax.plot([a, b], [i, i], '-', color='#d6453d' if b > a else '#8b919c', lw=1.6)
+            ax.plot(a, i, 'o', mfc='white', mec='#1f2430', ms=5); ax.plot(b, i, 'o', color='#d6453d' if b > a else '#8b919c', ms=5)
             if f'{k}_never' in r: ax.plot(r[f'{k}_never'], i, 'x', color='#2f74d0', ms=6)
         ax.set(xlim=(-.03, 1.03), title=title); ax.title.set_fontsize(9); ax.grid(axis='x', lw=.4)
     axs[0].set_yticks(range(len(table)), list(table)); axs[0].set_ylim(len(table) - .5, -.5); fig.tight_layout(); return fig

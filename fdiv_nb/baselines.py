@@ -24,8 +24,10 @@ class Scored:
     ref: Tensor | None = None
     def __post_init__(self):
         for k, x in (('mask', self.mask), ('ref', self.ref)):
-            if x is not None and (x.shape != self.logp.shape or x.ndim != 2): raise ValueError(f"{k}: shape {list(x.shape)} does not go with logp's {list(self.logp.shape)}; all are [rows, tokens]")
-        if not torch.compiler.is_compiling() and not self.mask.any(-1).all(): raise ValueError(f"mask: row {int((~self.mask.any(-1)).nonzero()[0])} has no answer token; drop the row")
+            if x is not None and (x.shape != self.logp.shape or x.ndim != 2):
+                raise ValueError(f"{k}: shape {list(x.shape)} does not go with logp's {list(self.logp.shape)}; all are [rows, tokens]")
+        if not torch.compiler.is_compiling() and not self.mask.any(-1).all():
+            raise ValueError(f"mask: row {int((~self.mask.any(-1)).nonzero()[0])} has no answer token; drop the row")
     def _sum(self, x: Tensor) -> Tensor: return x.to(torch.promote_types(x.dtype, torch.float32)).masked_fill(~self.mask, 0.).sum(-1)
     @property
     def length(self) -> Tensor: return self.mask.sum(-1)
@@ -69,9 +71,10 @@ class Method:
     beta: float = 1.
     gamma: float = 0.
 
-METHODS = dict(ga=Method(_ga), grad_diff=Method(_ga, retain='nll'), kl=Method(_ga, retain='kl'), po=Method(_template, 'refusal'), mismatch=Method(_template, 'random'), llmu=Method(_llmu, 'random', 'kl'),
-               dpo=Method(_dpo, 'refusal', ref=True, beta=.1), npo=Method(_npo, ref=True, beta=.1), simpo=Method(_simpo, 'refusal', beta=2.5), simnpo=Method(_simnpo, beta=2.5), wga=Method(_wga),
-               rmu=Method(None, retain='hidden'), task_vector=Method(None))
+METHODS = dict(ga=Method(_ga), grad_diff=Method(_ga, retain='nll'), kl=Method(_ga, retain='kl'), po=Method(_template, 'refusal'),
+               mismatch=Method(_template, 'random'), llmu=Method(_llmu, 'random', 'kl'), dpo=Method(_dpo, 'refusal', ref=True, beta=.1),
+               npo=Method(_npo, ref=True, beta=.1), simpo=Method(_simpo, 'refusal', beta=2.5), simnpo=Method(_simnpo, beta=2.5),
+               wga=Method(_wga), rmu=Method(None, retain='hidden'), task_vector=Method(None))
 
 # %% ../nbs/16_unlearn_baselines.ipynb #7f30fc5b
 @dataclass(frozen=True)
@@ -87,8 +90,10 @@ def unlearn_loss(method: str,                      # a key of METHODS, but rmu a
                  ) -> Tensor:                      # [B], one loss per row
     "Raises ValueError for an unknown method, a missing answer, or an option out of range, naming it."
     m = get_method(method); o = _Options(m.beta if beta is None else beta, m.gamma if gamma is None else gamma)
-    if m.loss is None: raise ValueError(f"method: {method!r} is no loss of log-probabilities; use {'rmu_loss' if method == 'rmu' else 'task_vector'}")
-    if not (o.beta > 0 or method == 'wga' and o.beta == 0) or not math.isfinite(o.beta): raise ValueError(f"beta: expected > 0, got {o.beta}")
+    if m.loss is None:
+        raise ValueError(f"method: {method!r} is no loss of log-probabilities; use {'rmu_loss' if method == 'rmu' else 'task_vector'}")
+    if not (o.beta > 0 or method == 'wga' and o.beta == 0) or not math.isfinite(o.beta):
+        raise ValueError(f"beta: expected > 0, got {o.beta}")
     if not retain_weight >= 0: raise ValueError(f"retain_weight: expected >= 0, got {retain_weight}")
     for k, need, x in (('template', m.template, template), ('retain', m.retain, retain), ('kl', m.retain == 'kl', kl)):
         if need and x is None: raise ValueError(f"{k}: {method} needs it" + (f" ({need} answers)" if k == 'template' else ''))
@@ -102,13 +107,16 @@ def get_method(method: str) -> Method:
     return METHODS[method]
 
 # %% ../nbs/16_unlearn_baselines.ipynb #e2085a82
-def unlearn_stats(method: str, forget: Scored, template: Scored | None = None, beta: float | None = None, gamma: float | None = None) -> dict[str, float]:
+def unlearn_stats(method: str, forget: Scored, template: Scored | None = None, beta: float | None = None,
+                  gamma: float | None = None) -> dict[str, float]:
     "p_forget, p_template (mean token probabilities); weight_forget, Σ_t ∂L/∂log p_t over the forget answer; braked: share of rows where it is 0. Raises ValueError as `unlearn_loss` does."
-    p = lambda s: (s._sum(s.logp.detach().to(torch.promote_types(s.logp.dtype, torch.float32)).masked_fill(~s.mask, -torch.inf).exp())/s.length).mean().item()
+    p = lambda s: (s._sum(s.logp.detach().to(torch.promote_types(s.logp.dtype, torch.float32)).masked_fill(~s.mask,
+            -torch.inf).exp())/s.length).mean().item()
     out = dict(p_forget=p(forget)) | (dict(p_template=p(template)) if template is not None else {})
     if METHODS[method].loss is None: return out
     with torch.enable_grad():
-        x = forget.logp.detach().float().requires_grad_(); d = Scored(x, forget.mask, forget.ref); t = template and Scored(template.logp.detach(), template.mask, template.ref); o = METHODS[method]
+        x = forget.logp.detach().float().requires_grad_(); d = Scored(x, forget.mask, forget.ref)
+        t = template and Scored(template.logp.detach(), template.mask, template.ref); o = METHODS[method]
         y = o.loss(dict(forget=d, template=t), _Options(o.beta if beta is None else beta, o.gamma if gamma is None else gamma))
         w = torch.autograd.grad(y.sum(), x)[0].sum(-1) if y.requires_grad else torch.zeros(len(x))
     return out | dict(weight_forget=w.mean().item()) | (dict(braked=(w == 0).float().mean().item()) if o.loss is not _template else {})
@@ -125,9 +133,11 @@ def rmu_loss(hidden: Tensor, mask: Tensor,                # [B, T, H] of forget 
              ) -> Tensor:                                 # [B]
     "RMU's loss per row. Raises ValueError for shapes, or a row without tokens."
     def dist(h, target, m, name):
-        if m.shape != h.shape[:2] or not m.any(-1).all(): raise ValueError(f"{name}: shape {list(m.shape)} for hidden states {list(h.shape)}, or a row without a token")
+        if m.shape != h.shape[:2] or not m.any(-1).all():
+            raise ValueError(f"{name}: shape {list(m.shape)} for hidden states {list(h.shape)}, or a row without a token")
         return (h.float() - target.detach().float()).square().mean(-1).masked_fill(~m, 0.).sum(-1)/m.sum(-1)
-    if direction.shape != hidden.shape[-1:]: raise ValueError(f"direction: shape {list(direction.shape)} for hidden states of width {hidden.shape[-1]}")
+    if direction.shape != hidden.shape[-1:]:
+        raise ValueError(f"direction: shape {list(direction.shape)} for hidden states of width {hidden.shape[-1]}")
     rows = dist(hidden, direction, mask, 'mask')
     return rows if retain is None else rows + alpha*dist(retain, retain_ref, retain_mask, 'retain_mask')
 
@@ -138,7 +148,9 @@ def task_vector(start: dict,        # name -> tensor, θ
                 ) -> dict:
     "θ - α (θ_reinforced - θ), name by name, in the dtype of θ. Raises ValueError for different names or shapes, or alpha <= 0."
     if not (alpha > 0 and math.isfinite(alpha)): raise ValueError(f"alpha: expected > 0, got {alpha}")
-    if start.keys() != reinforced.keys(): raise ValueError(f"reinforced: names differ from start's, for instance {sorted(start.keys() ^ reinforced.keys())[0]!r}; both must be the same model")
+    if start.keys() != reinforced.keys():
+        raise ValueError(f"reinforced: names differ from start's, for instance {sorted(start.keys() ^ reinforced.keys())[0]!r}; both must be the same model")
     bad = next((k for k in start if start[k].shape != reinforced[k].shape), None)
     if bad: raise ValueError(f"reinforced: {bad!r} has shape {list(reinforced[bad].shape)}, start {list(start[bad].shape)}")
-    return {k: (v - alpha*(reinforced[k].to(v.device).float() - v.float()).to(v.dtype) if v.is_floating_point() else v) for k, v in start.items()}
+    return {k: (v - alpha*(reinforced[k].to(v.device).float() - v.float()).to(v.dtype) if v.is_floating_point() else v)
+            for k, v in start.items()}

@@ -19,24 +19,31 @@ __all__ = ['SHOWN', 'COMMANDS', 'AlignArguments', 'read_prompts', 'parse', 'find
 class AlignArguments:
     "What `fdiv align` aligns, and to what."
     model: str = field(default='tiny', metadata={'help': "a transformers folder or hub name; 'tiny' is the bundled model"})
-    reward: str = field(default='', metadata={'help': "P = π₀ exp(r/β): module:function, FILE.py:function, lexicon:FILE, contains:WORD, regex:PATTERN, classifier:DIR[:LABEL], python"})
-    constraint: str = field(default='', metadata={'help': "P = π₀ b with b in {0, 1}: contains:WORD, regex:PATTERN, module:function, ...; with --reward, the product of both"})
-    moments: list[str] = field(default_factory=list, metadata={'help': "P = π₀ exp(λ·φ) with E φ as wanted: SPEC=VALUE ..., e.g. contains:princess=0.5 'regex:^She=0.8'; with the others, their product"})
-    prompts: str = field(default='', metadata={'help': "a .txt file (one prompt a line) or .jsonl/.json with a 'prompt' field; default: the model's own beginning"})
-    lora_rank: int = field(default=0, metadata={'help': "train a LoRA adapter of this rank instead of the whole model (needs peft); 0 = whole model"})
+    reward: str = field(default='',
+                        metadata={'help': "P = π₀ exp(r/β): module:function, FILE.py:function, lexicon:FILE, contains:WORD, regex:PATTERN, classifier:DIR[:LABEL], python"})
+    constraint: str = field(default='',
+                            metadata={'help': "P = π₀ b with b in {0, 1}: contains:WORD, regex:PATTERN, module:function, ...; with --reward, the product of both"})
+    moments: list[str] = field(default_factory=list,
+                               metadata={'help': "P = π₀ exp(λ·φ) with E φ as wanted: SPEC=VALUE ..., e.g. contains:princess=0.5 'regex:^She=0.8'; with the others, their product"})
+    prompts: str = field(default='',
+                         metadata={'help': "a .txt file (one prompt a line) or .jsonl/.json with a 'prompt' field; default: the model's own beginning"})
+    lora_rank: int = field(default=0,
+                           metadata={'help': "train a LoRA adapter of this rank instead of the whole model (needs peft); 0 = whole model"})
     ref_name: str = field(default='', metadata={'help': "reference model, where it is not the starting model"})
 
 def read_prompts(path: str) -> list[str] | None:
     "Prompts from a .txt or .jsonl/.json file; None for ''. Raises ValueError naming the file, the line and the remedy."
     if not path: return None
     p = Path(path)
-    if not p.is_file(): raise ValueError(f"prompts: no file {path!r}; give a .txt file with one prompt a line, or .jsonl with a 'prompt' field")
+    if not p.is_file():
+        raise ValueError(f"prompts: no file {path!r}; give a .txt file with one prompt a line, or .jsonl with a 'prompt' field")
     text = p.read_text(encoding='utf-8')
     if p.suffix not in ('.jsonl', '.json'): rows = [line for line in text.splitlines() if line.strip()]
     else:
         items = json.loads(text) if text.lstrip().startswith('[') else [json.loads(line) for line in text.splitlines() if line.strip()]
         for i, r in enumerate(items, 1):
-            if not isinstance(r, dict) or not isinstance(r.get('prompt'), str): raise ValueError(f"prompts: row {i} of {p.name} has no text under 'prompt'")
+            if not isinstance(r, dict) or not isinstance(r.get('prompt'), str):
+                raise ValueError(f"prompts: row {i} of {p.name} has no text under 'prompt'")
         rows = [r['prompt'] for r in items]
     if not rows: raise ValueError(f"prompts: {p.name} holds no prompt")
     return rows
@@ -48,11 +55,15 @@ def parse(argv: list[str], *classes):
     argv = list(argv)
     if '--config' in argv:
         i = argv.index('--config')
-        if i + 1 == len(argv) or not Path(argv[i + 1]).is_file(): raise ValueError(f"config: no file {argv[i + 1] if i + 1 < len(argv) else ''!r}; give a YAML or JSON file of flags")
+        if i + 1 == len(argv) or not Path(argv[i + 1]).is_file():
+            raise ValueError(f"config: no file {argv[i + 1] if i + 1 < len(argv) else ''!r}; give a YAML or JSON file of flags")
         import yaml
         stored = yaml.safe_load(Path(argv[i + 1]).read_text(encoding='utf-8')) or {}
         if not isinstance(stored, dict): raise ValueError(f"config: {argv[i + 1]} must be a mapping of flag to value")
-        argv = [w for k, v in stored.items() for w in (f'--{k}', *(map(str, v) if isinstance(v, list) else [json.dumps(v) if isinstance(v, dict) else str(v)]))] + argv[:i] + argv[i + 2:]
+        argv = ([w for k, v in stored.items() for w in (f'--{k}',
+                                                        *(map(str, v) if isinstance(v, list)
+                                                          else [json.dumps(v) if isinstance(v, dict) else str(v)]))] + argv[:i]
+                + argv[i + 2:])
     parser = HfArgumentParser(classes, allow_abbrev=False)
     known = {o for a in parser._actions for o in a.option_strings}
     for w in argv:
@@ -70,7 +81,8 @@ def find_model(name: str) -> str:
         return str(tiny_path())
     p = Path(name)
     if p.is_dir():
-        if not (p/'config.json').is_file(): raise ValueError(f"model: the folder {name!r} has no config.json; give a folder written by save_pretrained")
+        if not (p/'config.json').is_file():
+            raise ValueError(f"model: the folder {name!r} has no config.json; give a folder written by save_pretrained")
         if not any((p/f).is_file() for f in ('tokenizer.json', 'tokenizer.model', 'vocab.json', 'spiece.model', 'vocab.txt')):
             raise ValueError(f"model: the folder {name!r} has no tokenizer; run tokenizer.save_pretrained({name!r}) with the tokenizer it was trained with")
     elif p.is_absolute() or name.startswith('.') or p.exists() or name.count('/') > 1: raise ValueError(f"model: no folder {name!r}")
@@ -81,7 +93,8 @@ def load_model(name: str, lora_rank: int = 0):
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoConfig, AutoTokenizer
     path = find_model(name)
     try: cfg, tok = AutoConfig.from_pretrained(path), AutoTokenizer.from_pretrained(path)
-    except OSError as e: raise ValueError(f"model: {name!r} is neither a local folder nor to be had from the hub: {str(e).splitlines()[0]}") from None
+    except OSError as e:
+        raise ValueError(f"model: {name!r} is neither a local folder nor to be had from the hub: {str(e).splitlines()[0]}") from None
     auto = AutoModelForSeq2SeqLM if cfg.is_encoder_decoder else AutoModelForCausalLM
     model = auto.from_pretrained(path, use_safetensors=True, dtype='float32')
     if lora_rank:
@@ -90,6 +103,7 @@ def load_model(name: str, lora_rank: int = 0):
         model = get_peft_model(model, LoraConfig(r=lora_rank, lora_alpha=2*lora_rank, target_modules='all-linear', task_type=kind))
     return model, tok
 
+# %% ../nbs/27_cli.ipynb #c101d8d3
 def make_target(reward: str, constraint: str, beta: float, moments=()):
     "The target of `--reward`, `--constraint` and `--moments`, multiplied. Raises ValueError if none is given."
     from fdiv_nb.target import BinaryTarget, MomentTarget, ProductTarget, RewardTarget, load_reward
@@ -102,7 +116,8 @@ def make_target(reward: str, constraint: str, beta: float, moments=()):
             except ValueError: spec = ''
             if not spec: raise ValueError(f"moments: {m!r} is not SPEC=VALUE; write for instance contains:princess=0.5")
         parts.append(MomentTarget({s: load_reward(s) for s, _, _ in cut}, {s: float(v) for s, _, v in cut}))
-    if not parts: raise ValueError("reward: nothing to align to; give --reward (P = π₀ exp(r/β)), --constraint (P = π₀ b), --moments (E_p φ = m) or several, e.g. --reward contains:great")
+    if not parts:
+        raise ValueError("reward: nothing to align to; give --reward (P = π₀ exp(r/β)), --constraint (P = π₀ b), --moments (E_p φ = m) or several, e.g. --reward contains:great")
     return parts[0] if len(parts) == 1 else ProductTarget(*parts)
 
 # %% ../nbs/27_cli.ipynb #f2ccd584
@@ -120,9 +135,11 @@ def align(model, tokenizer, target, cfg, prompts: list[str] | None = None, diver
     policy = t.accelerator.unwrap_model(t.model)
     t.train(resume_from_checkpoint=resume or None)
     n = cfg.eval_samples
-    base, last = (draw_alignment(policy, t.reference, tokenizer, t.target, prompts, n, cfg.max_new_tokens, min(64, n), cfg.seed + i, source=who) for i, who in ((1, 'reference'), (2, 'policy')))
+    base, last = (draw_alignment(policy, t.reference, tokenizer, t.target, prompts, n, cfg.max_new_tokens, min(64, n), cfg.seed + i,
+                                 source=who) for i, who in ((1, 'reference'), (2, 'policy')))
     before, after = before_and_after(last, base, [*FOUR, t.divergence]); k = min(24, n); score = next(iter(last.scores.values()))
-    run = dict(history=[h for h in t.state.log_history if 'reward' in h], before=before, after=after, samples=[(p, c, float(x)) for p, c, x in zip(last.prompts[:k], last.texts[:k], score)],
+    run = dict(history=[h for h in t.state.log_history if 'reward' in h], before=before, after=after,
+               samples=[(p, c, float(x)) for p, c, x in zip(last.prompts[:k], last.texts[:k], score)],
                config=dict(target=repr(t.target), seconds=round(time.time() - start, 1), **own_fields(cfg)))
     if keep is not None: keep.update(base=base, last=last)
     if save and t.is_world_process_zero():
@@ -133,7 +150,8 @@ def own_fields(cfg) -> dict:
     "The fields of a configuration that differ from their defaults, or are this package's own; output_dir left out."
     from transformers import TrainingArguments
     theirs, mine = TrainingArguments.__dataclass_fields__, cfg.__dataclass_fields__
-    keep = [k for k, f in mine.items() if k not in theirs or k in ('learning_rate', 'max_steps', 'seed', 'per_device_train_batch_size', 'gradient_accumulation_steps', 'bf16')]
+    keep = [k for k, f in mine.items() if k not in theirs
+            or k in ('learning_rate', 'max_steps', 'seed', 'per_device_train_batch_size', 'gradient_accumulation_steps', 'bf16')]
     return {k: getattr(cfg, k) for k in keep if k not in ('output_dir', 'overwrite')}
 
 # %% ../nbs/27_cli.ipynb #789f581d
@@ -145,7 +163,8 @@ def table(runs: dict) -> str:
     own = [k for k, r in runs.items() if k in r['after'] and k not in SHOWN]         # what was minimised, where it is none of the four
     pick = lambda m: {k: m.get(k, float('nan')) for k in [*SHOWN[:5], *own, *SHOWN[5:]]}
     few = [k for k, r in runs.items() if not r['after'].get('reliable', 1)]
-    note = f"\nfewer than ten effective samples speak for the target in {', '.join(few)}: their divergences are rough; raise eval_samples" if few else ''
+    note = (f"\nfewer than ten effective samples speak for the target in {', '.join(few)}: their divergences are rough; raise eval_samples"
+            if few else '')
     return text_table({'before': pick(next(iter(runs.values()))['before'])} | {k: pick(r['after']) for k, r in runs.items()}) + note
 
 def rejection(last) -> list[dict]:
@@ -157,7 +176,8 @@ def rejection(last) -> list[dict]:
 def rejection_figure(curve: list[dict]):
     "Total variation of the accepted samples to the target, against the rate of acceptance."
     from matplotlib.figure import Figure
-    fig = Figure(figsize=(5, 2.8)); ax = fig.subplots(); ax.plot([r['acceptance'] for r in curve], [r['tv'] for r in curve], '.-', color='#4477aa')
+    fig = Figure(figsize=(5, 2.8)); ax = fig.subplots()
+    ax.plot([r['acceptance'] for r in curve], [r['tv'] for r in curve], '.-', color='#4477aa')
     ax.set(xscale='log', xlabel='share of samples accepted', ylabel='TV to the target'); fig.tight_layout(); return fig
 
 def cmd_align(argv: list[str]) -> int:
@@ -175,7 +195,9 @@ def cmd_align(argv: list[str]) -> int:
     if cfg.process_index: return 0
     name, curve = get_divergence(cfg.divergence).name, rejection(kept['last'])
     if curve: write_json(out/'qrs.json', curve)
-    more = [('Rejection after training', rejection_figure(curve), 'Keeping a sample with probability min(1, P/(β π)) brings what is kept closer to the target; a larger β keeps fewer.')] if curve else []
+    more = ([('Rejection after training', rejection_figure(curve),
+              'Keeping a sample with probability min(1, P/(β π)) brings what is kept closer to the target; a larger β keeps fewer.')]
+            if curve else [])
     print(table({name: run})); print('report:', run_report(out, {name: run}, f'Aligned by {name}', figures=more)); return 0
 
 # %% ../nbs/27_cli.ipynb #cd388ff6
@@ -208,7 +230,8 @@ def tones(texts: list[str], weights=None) -> dict[str, float]:
 def share_table(rows: dict) -> str:
     "The shares of `tones`, a bar for each."
     line = lambda n, r: f"{n:12} " + ' '.join(f"{r[k]:5.2f} {'█'*round(20*r[k]):20}" for k in ('slating', 'lukewarm', 'rave'))
-    return f"{'':12} " + ' '.join(f"{k:26}" for k in ('slating', 'lukewarm', 'rave')).rstrip() + '\n' + '\n'.join(line(n, r).rstrip() for n, r in rows.items())
+    return (f"{'':12} " + ' '.join(f"{k:26}" for k in ('slating', 'lukewarm', 'rave')).rstrip() + '\n'
+            + '\n'.join(line(n, r).rstrip() for n, r in rows.items()))
 
 def cmd_demo(argv: list[str]) -> int:
     "fdiv demo: the bundled model under several divergences; a table and report.html."
@@ -223,15 +246,19 @@ def cmd_demo(argv: list[str]) -> int:
         print(f'[{i}/{len(names)}] {name}', file=sys.stderr, flush=True)
         with quiet_logs():
             model, tok = load_tiny(); kept = {}
-            cfg = FDPGConfig(output_dir=str(out/name.replace(':', '_')), divergence=name, beta=a.beta, max_steps=a.steps, samples_per_step=a.samples_per_step, max_new_tokens=28, z_samples=2048,
-                             sample_batch_size=1024, eval_samples=a.eval_samples, learning_rate=a.learning_rate, lr_scheduler_type='cosine', seed=a.seed, report_to='none', overwrite=True, disable_tqdm=False)
+            cfg = FDPGConfig(output_dir=str(out/name.replace(':', '_')), divergence=name, beta=a.beta, max_steps=a.steps,
+                             samples_per_step=a.samples_per_step, max_new_tokens=28, z_samples=2048, sample_batch_size=1024,
+                             eval_samples=a.eval_samples, learning_rate=a.learning_rate, lr_scheduler_type='cosine', seed=a.seed,
+                             report_to='none', overwrite=True, disable_tqdm=False)
             runs[name] = r = align(model, tok, RewardTarget(opinion, a.beta, 'opinion'), cfg, ['Review:'], keep=kept)
         base, last = kept['base'], kept['last']; r['before'] |= tones(base.texts); r['after'] |= tones(last.texts)
         rows = rows or {'start': r['before'], 'target': tones(base.texts, base.log_weight.double().softmax(0))}
-    path = run_report(out, runs, 'One model, one reward, several divergences'); write_json(out/'run.json', {k: r['after'] for k, r in runs.items()})
+    path = run_report(out, runs, 'One model, one reward, several divergences')
+    write_json(out/'run.json', {k: r['after'] for k, r in runs.items()})
     print(table(runs)); print('\nWhat they write, as shares of all reviews:\n')
     print(share_table(rows | {k: r['after'] for k, r in runs.items()}))
-    print('\nforward_kl counts what the policy misses, reverse_kl what it invents; each run is judged by all.'); print('report:', path); return 0
+    print('\nforward_kl counts what the policy misses, reverse_kl what it invents; each run is judged by all.'); print('report:', path)
+    return 0
 
 # %% ../nbs/27_cli.ipynb #22aac1f0
 class quiet_logs:
@@ -263,11 +290,14 @@ def cmd_divergences(argv: list[str]) -> int:
     if argv: raise ValueError(f"divergences: takes no arguments, got {argv}")
     given = {'alpha': 'alpha:0.5', 'skew_js': 'skew_js:0.3', 'skew_kl': 'skew_kl:0.1'}
     ds = [get_divergence(given.get(k, k)) for k in divergence_names()]
-    print(text_table({d.name: {"f(0)": d.f0, "f'(∞)": d.fprime_inf, "constraints": 'no' if d.fprime_inf == float('inf') else 'yes'} for d in ds})); return 0
+    print(text_table({d.name: {"f(0)": d.f0, "f'(∞)": d.fprime_inf, "constraints": 'no' if d.fprime_inf == float('inf') else 'yes'}
+                      for d in ds}))
+    return 0
 
 # %% ../nbs/27_cli.ipynb #febb81f8
 COMMANDS = {'align': cmd_align, 'demo': cmd_demo, 'tiny': cmd_tiny, 'divergences': cmd_divergences}
-_MODULES = dict(unlearn='cli_unlearn', evaluate='cli_evaluate', attack='cli_evaluate', sft='cli_train', dpo='cli_train', distill='cli_train', bridge='cli_bridge')
+_MODULES = dict(unlearn='cli_unlearn', evaluate='cli_evaluate', attack='cli_evaluate', sft='cli_train', dpo='cli_train',
+                distill='cli_train', bridge='cli_bridge')
 
 def commands() -> dict:
     "Every command: those of this module, and those whose own module is found."
@@ -276,7 +306,8 @@ def commands() -> dict:
 
 def usage() -> str:
     "What `fdiv` prints without a command."
-    return 'usage: fdiv <command> [flags]\n\n' + '\n'.join(f'  {k:12} {f.__doc__}' for k, f in commands().items()) + '\n\n  fdiv align --help lists every flag; --config FILE.yaml holds the same names'
+    return ('usage: fdiv <command> [flags]\n\n' + '\n'.join(f'  {k:12} {f.__doc__}' for k, f in commands().items())
+            + '\n\n  fdiv align --help lists every flag; --config FILE.yaml holds the same names')
 
 def main(argv: list[str] | None = None) -> int:
     "The `fdiv` command; 0 when all went well, 2 with one line on the error stream for bad input."
@@ -284,7 +315,10 @@ def main(argv: list[str] | None = None) -> int:
     if not argv or argv[0] in ('-h', '--help', 'help'): print(usage()); return 0
     known = COMMANDS if argv[0] in COMMANDS else commands()
     if argv[0] not in known:
-        near = difflib.get_close_matches(argv[0], known, 2, .4); print(f"fdiv: unknown command {argv[0]!r}" + (f"; did you mean {' or '.join(near)}?" if near else f"; the commands are {', '.join(known)}"), file=sys.stderr); return 2
+        near = difflib.get_close_matches(argv[0], known, 2, .4)
+        print(f"fdiv: unknown command {argv[0]!r}" + (f"; did you mean {' or '.join(near)}?" if near
+                                                      else f"; the commands are {', '.join(known)}"), file=sys.stderr)
+        return 2
     try: return known[argv[0]](argv[1:])
     except ValueError as e:
         if os.environ.get('FDIV_DEBUG'): raise

@@ -66,7 +66,8 @@ def _words(text: str) -> list[str]: return re.findall(r"[a-z']+", text.lower())
 def story_reward(docs: list[str], common: int = 60) -> Callable:
     "Of the first two sentences of an answer: (share of neighbouring words that are neighbours in `docs` + share of its less common words that are in the prompt)/2; 0 for fewer than two words."
     from collections import Counter
-    ws = [_words(d) for d in docs]; known = {p for w in ws for p in zip(w, w[1:])}; stop = {w for w, _ in Counter(x for w in ws for x in w).most_common(common)}
+    ws = [_words(d) for d in docs]; known = {p for w in ws for p in zip(w, w[1:])}
+    stop = {w for w, _ in Counter(x for w in ws for x in w).most_common(common)}
     def one(prompt, answer):
         w = _words(first_two(answer)); own, asked = set(w) - stop, set(_words(prompt))
         return (sum(p in known for p in zip(w, w[1:]))/(len(w) - 1) + len(own & asked)/max(1, len(own)))/2 if len(w) > 1 else 0.
@@ -78,35 +79,44 @@ def read_documents(path: str, need: int = 1) -> list[str]:
     if not p.is_file(): raise ValueError(f"text: no file {path!r}; give a text file of documents separated by <|endoftext|> or blank lines")
     text = p.read_text(encoding='utf-8'); docs = text.split('<|endoftext|>') if '<|endoftext|>' in text else re.split(r'\n\s*\n', text)
     n = sum(len(_sentences(d)) >= 4 for d in docs[len(docs)//2:])
-    if n < need: raise ValueError(f"text: the second half of {p.name} has {n} documents of four sentences or more, {need} are needed; ask for fewer --demos, --pairs or --held")
+    if n < need:
+        raise ValueError(f"text: the second half of {p.name} has {n} documents of four sentences or more, {need} are needed; ask for fewer --demos, --pairs or --held")
     return docs
 
-def continuation_task(model, tokenizer, path: str, demos: int = 384, pairs: int = 256, held: int = 200, seed: int = 0, max_new_tokens: int = 64) -> BridgeTask:
+def continuation_task(model, tokenizer, path: str, demos: int = 384, pairs: int = 256, held: int = 200, seed: int = 0,
+                      max_new_tokens: int = 64) -> BridgeTask:
     "Continuations of a file's documents. The held-out ones, the last, and the reward's corpus, the first half, are the same for every seed. Raises ValueError as `read_documents` does."
     from fdiv_nb.rollout import rollout
     docs = read_documents(path, demos + pairs + held); rows = [r for r in map(_two_and_two, docs[len(docs)//2:]) if r]
     test, rest = rows[-held:], rows[:-held]; random.Random(seed).shuffle(rest); good = rest[demos:demos + pairs]
-    own = rollout(model, tokenizer, [r['prompt'] for r in good], max_new_tokens=max_new_tokens, generator=torch.Generator().manual_seed(seed), batch_size=64).texts
+    own = rollout(model, tokenizer, [r['prompt'] for r in good], max_new_tokens=max_new_tokens,
+                  generator=torch.Generator().manual_seed(seed), batch_size=64).texts
     two = [dict(prompt=r['prompt'], chosen=r['completion'], rejected=' ' + first_two(o)) for r, o in zip(good, own)]
-    return BridgeTask('continuation', rest[:demos], [r for r in two if r['chosen'] != r['rejected']], test, story_reward(docs[:len(docs)//2]), max_new_tokens)
+    return BridgeTask('continuation', rest[:demos], [r for r in two if r['chosen'] != r['rejected']], test,
+                      story_reward(docs[:len(docs)//2]), max_new_tokens)
 
 # %% ../nbs/27e_cli_bridge.ipynb #fbfc2c02
 def held_nll(model, tokenizer, rows: list[dict], batch_size: int = 32) -> float:
     "Mean negative log-likelihood of the completions, nats per token, their end token included. Raises ValueError as `encode_rows` does."
     from fdiv_nb.data import encode_rows, pad_token_id
     from fdiv_nb.logprobs import build_batch, is_encoder_decoder, logprobs_of, sequence_lengths
-    ed = is_encoder_decoder(model); rows, _ = encode_rows(tokenizer, rows, encoder_decoder=ed); s = n = 0; was = model.training; model.eval()
+    ed = is_encoder_decoder(model); rows, _ = encode_rows(tokenizer, rows, encoder_decoder=ed); s = n = 0; was = model.training
+    model.eval()
     for i in range(0, len(rows), batch_size):
-        b = build_batch([r['prompt_ids'] for r in rows[i:i + batch_size]], [r['completion'] for r in rows[i:i + batch_size]], pad_token_id(tokenizer), device=next(model.parameters()).device, encoder_decoder=ed)
+        b = build_batch([r['prompt_ids'] for r in rows[i:i + batch_size]], [r['completion'] for r in rows[i:i + batch_size]],
+                        pad_token_id(tokenizer), device=next(model.parameters()).device, encoder_decoder=ed)
         with torch.no_grad(): s += logprobs_of(model, b).sum().item(); n += sequence_lengths(b['labels'], not ed).sum().item()
     model.train(was); return -s/n
 
-def judge(model, tokenizer, task: BridgeTask, seed: int = 0, base: list[float] | None = None, start=None) -> tuple[dict, list[float], list[str]]:
+def judge(model, tokenizer, task: BridgeTask, seed: int = 0, base: list[float] | None = None, start=None) -> tuple[dict, list[float],
+        list[str]]:
     "(dict(reward, win, kl with _stderr; nll), rewards, answers) on the held-out prompts; `base`: rewards of the starting model `start`, in the same order."
     from fdiv_nb.logprobs import logprobs_of
     from fdiv_nb.rollout import rollout
-    r = rollout(model, tokenizer, [h['prompt'] for h in task.held], max_new_tokens=task.max_new_tokens, generator=torch.Generator().manual_seed(seed), batch_size=256)
-    x = [float(v) for v in task.reward(r.prompts, r.texts)]; win = [.5 if base is None or a == b else float(a > b) for a, b in zip(x, base or x)]; kl = [0.]*len(x)
+    r = rollout(model, tokenizer, [h['prompt'] for h in task.held], max_new_tokens=task.max_new_tokens,
+                generator=torch.Generator().manual_seed(seed), batch_size=256)
+    x = [float(v) for v in task.reward(r.prompts, r.texts)]
+    win = [.5 if base is None or a == b else float(a > b) for a, b in zip(x, base or x)]; kl = [0.]*len(x)
     if start is not None:
         with torch.no_grad(): kl = (r.log_q - logprobs_of(start, r.batch(device=next(start.parameters()).device)).cpu()).tolist()
     mean = lambda v: sum(v)/len(v); se = lambda v: (sum((a - mean(v))**2 for a in v)/max(1, len(v) - 1)/len(v))**.5; out = {}
@@ -117,13 +127,18 @@ def judge(model, tokenizer, task: BridgeTask, seed: int = 0, base: list[float] |
 @dataclass
 class BridgeArguments:
     "What `fdiv bridge` walks."
-    model: str = field(default='tiny', metadata={'help': "a transformers folder or hub name; 'tiny' is the bundled model, on its instructions"})
-    text: str = field(default='', metadata={'help': "a text file of documents to continue, <|endoftext|> or blank lines between them; needed for any model but 'tiny'"})
+    model: str = field(default='tiny',
+                       metadata={'help': "a transformers folder or hub name; 'tiny' is the bundled model, on its instructions"})
+    text: str = field(default='',
+                      metadata={'help': "a text file of documents to continue, <|endoftext|> or blank lines between them; needed for any model but 'tiny'"})
     output_dir: str = field(default='bridge', metadata={'help': "folder of cells/, run.json and report.html"})
-    losses: list[str] = field(default_factory=lambda: ['none', 'nll', 'reverse_kl', 'hellinger', 'pearson'], metadata={'help': "nll, dft, psft, iw-sft, asft, a divergence (f-SFT), or none"})
+    losses: list[str] = field(default_factory=lambda: ['none', 'nll', 'reverse_kl', 'hellinger', 'pearson'],
+                              metadata={'help': "nll, dft, psft, iw-sft, asft, a divergence (f-SFT), or none"})
     rates: list[float] = field(default_factory=lambda: [1e-4, 5e-4, 2e-3], metadata={'help': "learning rates of the SFT stage"})
-    dpo_rates: list[float] = field(default_factory=lambda: [1e-4, 3e-4], metadata={'help': "learning rates of the preference stage; each starts from the same fine-tuned model"})
-    seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={'help': "each draws demonstrations, pairs and answers of its own"})
+    dpo_rates: list[float] = field(default_factory=lambda: [1e-4, 3e-4],
+                                   metadata={'help': "learning rates of the preference stage; each starts from the same fine-tuned model"})
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2],
+                             metadata={'help': "each draws demonstrations, pairs and answers of its own"})
     demos: int = field(default=192, metadata={'help': "demonstrations"})
     pairs: int = field(default=128, metadata={'help': "preference pairs"})
     held: int = field(default=200, metadata={'help': "held-out prompts"})
@@ -142,14 +157,16 @@ class BridgeArguments:
         for k in ('demos', 'pairs', 'held', 'epochs', 'sft_beta', 'dpo_beta', 'dpo_epochs', 'batch_size', 'quality'):
             if not getattr(self, k) > 0: raise ValueError(f"{k}: expected > 0, got {getattr(self, k)}")
         for k in ('losses', 'rates', 'seeds', 'dpo_rates'):
-            if not (x := getattr(self, k)) or len(set(x)) < len(x): raise ValueError(f"{k}: expected at least one entry, none twice, got {x}")
+            if not (x := getattr(self, k)) or len(set(x)) < len(x):
+                raise ValueError(f"{k}: expected at least one entry, none twice, got {x}")
         for k in ('rates', 'dpo_rates'):
             if bad := [r for r in getattr(self, k) if not r > 0]: raise ValueError(f"{k}: expected > 0, got {bad[0]}")
         if self.v not in ('zero', 'lse', 'head'): raise ValueError(f"v: expected zero, lse or head, got {self.v!r}")
         for s in self.losses:
             if s not in ('none', *LOSSES) or s == 'f-sft': get_divergence(s)
         preference_divergence(self.dpo_divergence)
-        if self.model != 'tiny' and not self.text: raise ValueError(f"text: {self.model!r} has no built-in task; give --text FILE, documents for it to continue")
+        if self.model != 'tiny' and not self.text:
+            raise ValueError(f"text: {self.model!r} has no built-in task; give --text FILE, documents for it to continue")
         if self.text: read_documents(self.text, self.demos + self.pairs + self.held)
 
     def cells(self) -> list[tuple[str, float, int]]:
@@ -159,7 +176,8 @@ class BridgeArguments:
 # %% ../nbs/27e_cli_bridge.ipynb #c2e59590
 def _stage(trainer_class, config_class, model, tokenizer, rows, folder: str, args: BridgeArguments, seed: int, **kw) -> list[dict]:
     "One training stage, in place; what it logged."
-    cfg = config_class(output_dir=folder, per_device_train_batch_size=args.batch_size, per_device_eval_batch_size=32, seed=seed, report_to='none', disable_tqdm=True, lr_scheduler_type='linear', warmup_steps=.1, logging_steps=4,
+    cfg = config_class(output_dir=folder, per_device_train_batch_size=args.batch_size, per_device_eval_batch_size=32, seed=seed,
+                       report_to='none', disable_tqdm=True, lr_scheduler_type='linear', warmup_steps=.1, logging_steps=4,
                        ref_cache='memory', use_cpu=next(model.parameters()).device.type == 'cpu', **kw)
     t = trainer_class(model, args=cfg, train_dataset=rows, processing_class=tokenizer); t.train()
     return [h for h in t.state.log_history if 'loss' in h]
@@ -169,26 +187,34 @@ def walk(start, tokenizer, task: BridgeTask, loss: str, rate: float, seed: int, 
     from fdiv_nb.trainer_sft import LOSSES, FSFTConfig, FSFTTrainer
     from fdiv_nb.trainer_dpo import FDPOConfig, FDPOTrainer
     t0, model, out = time.time(), copy.deepcopy(start), dict(loss=loss, rate=rate, seed=seed, history=[], dpo={}, rewards={})
-    keep = lambda h: {k: h[k] for k in ('step', 'loss', 'nll', 'rewards/accuracy', 'rewards/margin', 'logratio/chosen', 'logratio/rejected') if k in h}
+    keep = lambda h: {k: h[k] for k in ('step', 'loss', 'nll', 'rewards/accuracy', 'rewards/margin', 'logratio/chosen',
+                                        'logratio/rejected') if k in h}
     with tempfile.TemporaryDirectory() as d:
         if loss != 'none':
             kind = dict(loss=loss) if loss in LOSSES else dict(loss='f-sft', divergence=loss, beta=args.sft_beta, v=args.v)
-            out['history'] = list(map(keep, _stage(FSFTTrainer, FSFTConfig, model, tokenizer, task.demos, d, args, seed, learning_rate=rate, num_train_epochs=args.epochs, **kind)))
+            out['history'] = list(map(keep, _stage(FSFTTrainer, FSFTConfig, model, tokenizer, task.demos, d, args, seed,
+                                                   learning_rate=rate, num_train_epochs=args.epochs, **kind)))
         out['sft'], out['rewards']['sft'], _ = judge(model, tokenizer, task, seed, base, start)
         for lr in args.dpo_rates:
             m = copy.deepcopy(model)
-            h = _stage(FDPOTrainer, FDPOConfig, m, tokenizer, task.pairs, d, args, seed, learning_rate=lr, num_train_epochs=args.dpo_epochs, beta=args.dpo_beta, divergence=args.dpo_divergence, drift_samples=0)
-            got, x, said = judge(m, tokenizer, task, seed, base, start); out['dpo'][f'{lr:g}'] = got | dict(keep(h[-1]) if h else {}); out['rewards'][f'{lr:g}'] = x
-    out['samples'] = [(p['prompt'], s, r) for p, s, r in zip(task.held[:4], said, x)]; out['seconds'] = round(time.time() - t0, 1); return out
+            h = _stage(FDPOTrainer, FDPOConfig, m, tokenizer, task.pairs, d, args, seed, learning_rate=lr,
+                       num_train_epochs=args.dpo_epochs, beta=args.dpo_beta, divergence=args.dpo_divergence, drift_samples=0)
+            got, x, said = judge(m, tokenizer, task, seed, base, start); out['dpo'][f'{lr:g}'] = got | dict(keep(h[-1]) if h else {})
+            out['rewards'][f'{lr:g}'] = x
+    out['samples'] = [(p['prompt'], s, r) for p, s, r in zip(task.held[:4], said, x)]; out['seconds'] = round(time.time() - t0, 1)
+    return out
 
 # %% ../nbs/27e_cli_bridge.ipynb #5ab4b16c
 def _finished(args: BridgeArguments) -> tuple[str, Callable, dict]:
     "(tag of the settings, cell -> its file, cells that are done). Raises ValueError for cells made with other settings."
-    keep = {k: v for k, v in asdict(args).items() if k not in ('output_dir', 'losses', 'rates', 'seeds')}; out = Path(args.output_dir)/'cells'
-    tag = hashlib.sha1(json.dumps(keep, sort_keys=True).encode()).hexdigest()[:8]; path = lambda c: out/f'{c[0].replace(":", "_")}-{c[1]:g}-{c[2]}.json'
+    keep = {k: v for k, v in asdict(args).items() if k not in ('output_dir', 'losses', 'rates', 'seeds')}
+    out = Path(args.output_dir)/'cells'
+    tag = hashlib.sha1(json.dumps(keep, sort_keys=True).encode()).hexdigest()[:8]
+    path = lambda c: out/f'{c[0].replace(":", "_")}-{c[1]:g}-{c[2]}.json'
     done = {c: json.loads(path(c).read_text(encoding='utf-8')) for c in args.cells() if path(c).is_file()}
     for c, r in done.items():
-        if r['settings'] != tag: raise ValueError(f"output_dir: {path(c).name} in {args.output_dir!r} was made with other settings; choose another folder, or delete its cells")
+        if r['settings'] != tag:
+            raise ValueError(f"output_dir: {path(c).name} in {args.output_dir!r} was made with other settings; choose another folder, or delete its cells")
     return tag, path, done
 
 def bridge(args: BridgeArguments, progress: Callable = lambda s: None) -> list[dict]:
@@ -205,7 +231,8 @@ def bridge(args: BridgeArguments, progress: Callable = lambda s: None) -> list[d
                 world = (seed, task, *judge(start, tok, task, seed)[:2])
             _, task, before, base = world; r = walk(start, tok, task, loss, rate, seed, args, base)
         done[loss, rate, seed] = {**r, 'before': before, 'settings': tag}; write_json(path((loss, rate, seed)), done[loss, rate, seed])
-        progress(f"{i}/{len(todo)} {loss} {rate:g} seed {seed}: win {r['sft']['win']:.3f} after SFT, " + ', '.join(f"{m['win']:.3f}" for m in r['dpo'].values()) + f" after preferences ({r['seconds']} s)")
+        progress(f"{i}/{len(todo)} {loss} {rate:g} seed {seed}: win {r['sft']['win']:.3f} after SFT, "
+                 + ', '.join(f"{m['win']:.3f}" for m in r['dpo'].values()) + f" after preferences ({r['seconds']} s)")
     return [done[c] for c in args.cells()]
 
 # %% ../nbs/27e_cli_bridge.ipynb #f1c5c2e1
@@ -213,7 +240,8 @@ _T = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 
 
 def paired(differences: list[float]) -> dict:
     "dict(mean, low, high, verdict) of differences, one per seed; no interval from one seed."
-    n = len(differences); m = sum(differences)/n; half = _T.get(n - 1, 2.)*(sum((d - m)**2 for d in differences)/(n - 1)/n)**.5 if n > 1 else math.nan
+    n = len(differences); m = sum(differences)/n
+    half = _T.get(n - 1, 2.)*(sum((d - m)**2 for d in differences)/(n - 1)/n)**.5 if n > 1 else math.nan
     return dict(mean=m, low=m - half, high=m + half, verdict='helps' if m - half > 0 else 'hurts' if m + half < 0 else 'undecided')
 
 def _stages(c: dict) -> dict: return {'sft': c['sft'], **{f'dpo {k}': m for k, m in c['dpo'].items()}}
@@ -227,18 +255,22 @@ def bridge_table(cells: list[dict]) -> dict[str, dict]:
         for stage in _stages(g[0]):
             for k in ('win', 'reward', 'nll', 'kl'):
                 x = [_stages(c)[stage][k] for c in g]; m = sum(x)/len(x); row[f'{stage} {k}'] = m
-                row[f'{stage} {k}_stderr'] = (sum((a - m)**2 for a in x)/(len(x) - 1)/len(x))**.5 if len(x) > 1 else _stages(g[0])[stage].get(f'{k}_stderr', math.nan)
+                row[f'{stage} {k}_stderr'] = ((sum((a - m)**2 for a in x)/(len(x) - 1)/len(x))**.5 if len(x) > 1
+                                              else _stages(g[0])[stage].get(f'{k}_stderr', math.nan))
     return rows
 
 def contrasts(cells: list[dict], measure: str = 'reward') -> list[dict]:
     "Paired gains of `measure` ('reward', 'win'; less of 'nll', 'kl') after SFT and after preference learning: a lower rate of nll against nll's best one, a loss against nll at the same rate, each loss's best rate against nll's. [] without nll."
-    at = {(c['loss'], c['rate'], c['seed']): _stages(c) for c in cells}; seeds, stages = sorted({s for *_, s in at}), list(_stages(cells[0])); out = []
+    at = {(c['loss'], c['rate'], c['seed']): _stages(c) for c in cells}
+    seeds, stages = sorted({s for *_, s in at}), list(_stages(cells[0])); out = []
     rates = lambda l: sorted({r for k, r, _ in at if k == l}); mean = lambda l, r, st, k: sum(at[l, r, s][st][k] for s in seeds)/len(seeds)
     def add(question, stage, a, b):
-        d = [(at[(*a, s)][stage][measure] - at[(*b, s)][stage][measure])*(-1 if measure in ('nll', 'kl') else 1) for s in seeds]; name = lambda x: f'{x[0]} {x[1]:g}'
+        d = [(at[(*a, s)][stage][measure] - at[(*b, s)][stage][measure])*(-1 if measure in ('nll', 'kl') else 1) for s in seeds]
+        name = lambda x: f'{x[0]} {x[1]:g}'
         out.append(dict(question=question, stage=stage, of=name(a), versus=name(b), per_seed=d, **paired(d)))
     if not rates('nll'): return []
-    best = min(rates('nll'), key=lambda r: mean('nll', r, 'sft', 'nll')); others = [l for l in dict.fromkeys(c['loss'] for c in cells) if l not in ('nll', 'none')]
+    best = min(rates('nll'), key=lambda r: mean('nll', r, 'sft', 'nll'))
+    others = [l for l in dict.fromkeys(c['loss'] for c in cells) if l not in ('nll', 'none')]
     for st in stages:
         for r in rates('nll'):
             if r < best: add('lower rate', st, ('nll', r), ('nll', best))
@@ -257,22 +289,29 @@ def bridge_figure(cells: list[dict]):
     rows, losses, stages = bridge_table(cells), list(dict.fromkeys(c['loss'] for c in cells)), list(_stages(cells[0])); n = len(stages)
     fig = Figure(figsize=(2.6*n + .2, 4.2)); axs = fig.subplots(2, n, sharey='row', sharex=True, squeeze=False)
     for loss in losses:
-        rates = sorted({c['rate'] for c in cells if c['loss'] == loss}); color = {'nll': 'black', 'none': 'gray'}.get(loss, divergence_color(loss))
+        rates = sorted({c['rate'] for c in cells if c['loss'] == loss})
+        color = {'nll': 'black', 'none': 'gray'}.get(loss, divergence_color(loss))
         for i, k in enumerate(('win', 'nll')):
             for ax, stage in zip(axs[i], stages):
-                got = [rows[f'{loss} {r:g}' if r else loss] for r in rates]; y, e = ([g[f'{stage} {k}{x}'] for g in got] for x in ('', '_stderr'))
+                got = [rows[f'{loss} {r:g}' if r else loss] for r in rates]
+                y, e = ([g[f'{stage} {k}{x}'] for g in got] for x in ('', '_stderr'))
                 if loss == 'none': ax.axhline(y[0], color=color, ls='--', lw=.9, label='no SFT')
                 else: ax.errorbar(rates, y, [0. if v != v else v for v in e], color=color, marker='o', ms=3, lw=1.2, capsize=2, label=loss)
-                ax.set(xscale='log', title=('after SFT' if stage == 'sft' else f'after preferences, {stage[4:]}') if not i else '', xlabel='learning rate of SFT' if i else ''); ax.title.set_size(8)
+                ax.set(xscale='log', title=('after SFT' if stage == 'sft' else f'after preferences, {stage[4:]}') if not i else '',
+                       xlabel='learning rate of SFT' if i else '')
+                ax.title.set_size(8)
     axs[0][0].set_ylabel('win rate'); axs[1][0].set_ylabel('held-out NLL'); axs[0][0].legend(fontsize=6); fig.tight_layout(); return fig
 
 def verdict(cells: list[dict]) -> str:
     "The answers in words: how many of the paired comparisons after preference learning help, hurt, or decide nothing."
     found = [c for c in contrasts(cells) if c['stage'] != 'sft']; said = []
-    for q, text in (('lower rate', 'A **smaller SFT learning rate** than the best for NLL, plain SFT'), ('another loss', '**Another loss** than NLL at the same rate'), ('each at its best rate', '**Another loss** than NLL, each at its best rate')):
+    for q, text in (('lower rate', 'A **smaller SFT learning rate** than the best for NLL, plain SFT'),
+                    ('another loss', '**Another loss** than NLL at the same rate'),
+                    ('each at its best rate', '**Another loss** than NLL, each at its best rate')):
         mine = [c for c in found if c['question'] == q]
         if not mine: continue
-        n = {v: sum(c['verdict'] == v for c in mine) for v in ('helps', 'hurts', 'undecided')}; lo, hi = min(mine, key=lambda c: c['mean']), max(mine, key=lambda c: c['mean'])
+        n = {v: sum(c['verdict'] == v for c in mine) for v in ('helps', 'hurts', 'undecided')}
+        lo, hi = min(mine, key=lambda c: c['mean']), max(mine, key=lambda c: c['mean'])
         said.append(f"{text}: of {len(mine)} comparisons {n['helps']} help, {n['hurts']} hurt, {n['undecided']} decide nothing; mean differences of reward from {lo['mean']:+.3f} ({lo['of']}, {lo['stage']}) to {hi['mean']:+.3f} ({hi['of']}, {hi['stage']}).")
     return '\n\n'.join(said) or 'No comparison with NLL: it is not among the losses, or has only one rate.'
 
@@ -280,21 +319,29 @@ def verdict(cells: list[dict]) -> str:
 def bridge_report(cells: list[dict], args: BridgeArguments) -> Path:
     "report.html, bridge.png and run.json in the output folder."
     from fdiv_nb.report import Report, save_png, text_table
-    out, rows, diffs = Path(args.output_dir), bridge_table(cells), contrasts(cells); fig = bridge_figure(cells); save_png(fig, out/'bridge.png')
-    show = lambda c: {'question': c['question'], 'stage': c['stage'], 'of': c['of'], 'versus': c['versus'], 'difference': c['mean'], 'low': c['low'], 'high': c['high'], 'verdict': c['verdict']}
+    out, rows, diffs = Path(args.output_dir), bridge_table(cells), contrasts(cells); fig = bridge_figure(cells)
+    save_png(fig, out/'bridge.png')
+    show = lambda c: {'question': c['question'], 'stage': c['stage'], 'of': c['of'], 'versus': c['versus'], 'difference': c['mean'],
+                      'low': c['low'], 'high': c['high'], 'verdict': c['verdict']}
     r = Report('From imitation to preference', f"{args.model}, {len(cells)} cells, seeds {', '.join(map(str, args.seeds))}")
-    r.text('## Verdict\n\n' + verdict(cells) + '\n\nA comparison helps or hurts where the 95 % interval of the paired difference over seeds leaves zero out; nothing was corrected for the number of comparisons.')
+    r.text('## Verdict\n\n' + verdict(cells)
+           + '\n\nA comparison helps or hurts where the 95 % interval of the paired difference over seeds leaves zero out; nothing was corrected for the number of comparisons.')
     r.text("## Every way\n\nJudged after SFT (`sft`) and after preference learning at each rate (`dpo`). **win** is the share of held-out prompts on which the known reward prefers the model's answer to the start's, ties counting half; **nll** is of held-out demonstrations, nats per token; **kl** is KL(π‖π₀) of an answer.")
-    r.table(rows, 'Means over seeds; the best of each column is marked.', {k: 'min' if k.endswith('nll') else 'max' for x in rows.values() for k in x if k.split()[-1] in ('win', 'reward', 'nll')})
+    r.table(rows, 'Means over seeds; the best of each column is marked.',
+            {k: 'min' if k.endswith('nll') else 'max' for x in rows.values() for k in x if k.split()[-1] in ('win', 'reward', 'nll')})
     r.figure(fig, 'A whisker is one standard error over seeds.')
     if diffs: r.text('## Paired differences of the reward').table([show(c) for c in diffs], 'Within a seed; 95 % intervals over seeds.')
-    r.samples({f"{c['loss']} {c['rate']:g}": [tuple(s) for s in c['samples'][:3]] for c in cells if c['seed'] == args.seeds[0] and c['rate'] in (0., args.rates[0])}, 'Answers after both stages, first seed, first rate.')
+    r.samples({f"{c['loss']} {c['rate']:g}": [tuple(s) for s in c['samples'][:3]] for c in cells if c['seed'] == args.seeds[0]
+               and c['rate'] in (0., args.rates[0])}, 'Answers after both stages, first seed, first rate.')
     r.details('Settings', asdict(args)).details('All numbers', text_table(rows, digits=4)); page = r.save(out/'report.html')
-    write_json(out/'run.json', dict(rows=rows, contrasts=diffs, before=cells[0]['before'], config={k: v for k, v in asdict(args).items() if k != 'output_dir'})); return page
+    write_json(out/'run.json', dict(rows=rows, contrasts=diffs, before=cells[0]['before'],
+                                    config={k: v for k, v in asdict(args).items() if k != 'output_dir'}))
+    return page
 
 def cmd_bridge(argv: list[str]) -> int:
     "fdiv bridge [--model DIR --text FILE] --losses nll reverse_kl --rates 1e-4 1e-3 --seeds 0 1 2: SFT, then DPO from each."
     from fdiv_nb.report import text_table
     a, = parse(argv, BridgeArguments); find_model(a.model)
     cells = bridge(a, lambda s: print(s, file=sys.stderr, flush=True)); page = bridge_report(cells, a)
-    print(text_table({k: {n: x for n, x in r.items() if not n.endswith('_stderr')} for k, r in bridge_table(cells).items()})); print('\n' + re.sub(r'[*`]', '', verdict(cells))); print('report:', page); return 0
+    print(text_table({k: {n: x for n, x in r.items() if not n.endswith('_stderr')} for k, r in bridge_table(cells).items()}))
+    print('\n' + re.sub(r'[*`]', '', verdict(cells))); print('report:', page); return 0

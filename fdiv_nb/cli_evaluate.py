@@ -14,7 +14,8 @@ __all__ = ['EvaluateArguments', 'TofuArguments', 'collect', 'even', 'said', 'lea
            'MuseArguments', 'BookArguments', 'cmd_evaluate', 'AttackArguments', 'documents', 'cmd_attack']
 
 # %% ../nbs/27d_cli_evaluate.ipynb #f96625b8
-def _f(default, text: str): return field(default_factory=list, metadata={'help': text}) if default is list else field(default=default, metadata={'help': text})
+def _f(default, text: str):
+    return field(default_factory=list, metadata={'help': text}) if default is list else field(default=default, metadata={'help': text})
 
 @dataclass
 class EvaluateArguments:
@@ -34,7 +35,8 @@ class EvaluateArguments:
 @dataclass
 class TofuArguments(EvaluateArguments):
     "`fdiv evaluate tofu`: forget quality and model utility."
-    data: str = _f('', "folder with forget10_perturbed.json, retain_perturbed.json, real_authors_perturbed.json, world_facts_perturbed.json; 'tiny': the bundled model's people")
+    data: str = _f('',
+                   "folder with forget10_perturbed.json, retain_perturbed.json, real_authors_perturbed.json, world_facts_perturbed.json; 'tiny': the bundled model's people")
     retain_log: str = _f('', "log of a model that never saw the forget set; forget quality is measured against it")
     forget: str = _f('forget10', "which forget set: forget01, forget05 or forget10")
     limit: int = _f(300, "items per task, as in the published logs; 0 = all")
@@ -71,7 +73,8 @@ def collect(a: EvaluateArguments, ask) -> dict:
 # %% ../nbs/27d_cli_evaluate.ipynb #6c2a09a2
 def even(rows: dict[str, dict]) -> dict[str, dict]:
     "The rows with all columns, nan where one is missing."
-    keys = list(dict.fromkeys(k for r in rows.values() for k in r)); return {n: {k: r.get(k, math.nan) for k in keys} for n, r in rows.items()}
+    keys = list(dict.fromkeys(k for r in rows.values() for k in r))
+    return {n: {k: r.get(k, math.nan) for k in keys} for n, r in rows.items()}
 
 def said(logs: dict, task: str, n: int = 4) -> dict[str, list]:
     "name -> the first (prompt, generated text, ROUGE-L) of a task, for the logs that hold texts."
@@ -81,15 +84,19 @@ def said(logs: dict, task: str, n: int = 4) -> dict[str, list]:
         out[name] = [(r['generated_text'][0], r['generated_text'][1], r.get('rougeL_recall')) for r in rows if r.get('generated_text')]
     return {k: v for k, v in out.items() if v}
 
-def leave(a, title: str, intro: str, rows: dict, fig, caption: str, columns: list[str], samples=None, better: dict | None = None, config: dict | None = None) -> Path:
+def leave(a, title: str, intro: str, rows: dict, fig, caption: str, columns: list[str], samples=None, better: dict | None = None,
+          config: dict | None = None) -> Path:
     "run.json, evaluation.png and report.html in the output folder, and the table on the screen."
     from fdiv_nb.report import Report, save_png, text_table
-    out, rows = Path(a.output_dir), even(rows); cols = [c for c in columns if any(c in r for r in rows.values())]; short = {n: {k: r[k] for c in cols for k in (c, f'{c}_stderr') if k in r} for n, r in rows.items()}
-    page = Report(title, ', '.join(rows)).text(intro).table(short, 'The best of each column is marked.' if len(rows) > 1 else '', {k: v for k, v in (better or {}).items() if k in cols} or None, 4)
+    out, rows = Path(a.output_dir), even(rows); cols = [c for c in columns if any(c in r for r in rows.values())]
+    short = {n: {k: r[k] for c in cols for k in (c, f'{c}_stderr') if k in r} for n, r in rows.items()}
+    page = Report(title, ', '.join(rows)).text(intro).table(short, 'The best of each column is marked.' if len(rows) > 1 else '',
+                                                            {k: v for k, v in (better or {}).items() if k in cols} or None, 4)
     if fig is not None: save_png(fig, out/'evaluation.png'); page.figure(fig, caption)
     if samples: page.text('## Answers').samples(samples, 'The likeliest answer, token by token, with its ROUGE-L recall.')
     page.details('All numbers', text_table(rows, digits=6)).details('Settings', config or asdict(a)); path = page.save(out/'report.html')
-    write_json(out/'run.json', dict(rows={n: {k: v for k, v in r.items() if v == v} for n, r in rows.items()}, config=config or asdict(a))); print(text_table({n: {c: r[c] for c in cols} for n, r in rows.items()}, digits=4)); print('report:', path); return path
+    write_json(out/'run.json', dict(rows={n: {k: v for k, v in r.items() if v == v} for n, r in rows.items()}, config=config or asdict(a)))
+    print(text_table({n: {c: r[c] for c in cols} for n, r in rows.items()}, digits=4)); print('report:', path); return path
 
 # %% ../nbs/27d_cli_evaluate.ipynb #fa9be71d
 def ratio_figure(logs: dict, never=None):   # name -> EvalLog; the log of a model that never knew
@@ -97,35 +104,49 @@ def ratio_figure(logs: dict, never=None):   # name -> EvalLog; the log of a mode
     from matplotlib.figure import Figure
     from fdiv_nb.metrics_unlearn import log_truth_ratio
     from fdiv_nb.report import divergence_color
-    logs = {n: l for n, l in logs.items() if l.tasks.get('forget')} | ({'never knew': never} if never is not None and never.tasks.get('forget') else {})
+    logs = ({n: l for n, l in logs.items() if l.tasks.get('forget')}
+            | ({'never knew': never} if never is not None and never.tasks.get('forget') else {}))
     if not logs: return None
     fig = Figure(figsize=(7, 3)); ax = fig.subplots()
     for n, l in logs.items():
-        x = log_truth_ratio(l.column('forget', 'avg_paraphrased_loss'), l.column('forget', 'average_perturb_loss')).clamp(-1e3, 1e3).sort().values.tolist()
-        ax.step(x, [(i + 1)/len(x) for i in range(len(x))], where='post', label=n, color='black' if n == 'never knew' else divergence_color(n), lw=1.4)
-    ax.axvline(0, color='gray', lw=.7, ls=':'); ax.set(xlabel='log R: wrong answers against the right one', ylabel='share of forget items below'); ax.legend(fontsize=7); fig.tight_layout(); return fig
+        x = log_truth_ratio(l.column('forget', 'avg_paraphrased_loss'), l.column('forget', 'average_perturb_loss')).clamp(-1e3,
+                1e3).sort().values.tolist()
+        ax.step(x, [(i + 1)/len(x) for i in range(len(x))], where='post', label=n,
+                color='black' if n == 'never knew' else divergence_color(n), lw=1.4)
+    ax.axvline(0, color='gray', lw=.7, ls=':')
+    ax.set(xlabel='log R: wrong answers against the right one', ylabel='share of forget items below'); ax.legend(fontsize=7)
+    fig.tight_layout(); return fig
 
 def bundled_tofu() -> dict[str, list]:
     "The bundled model's people as TOFU's tasks forget and retain."
     from fdiv_nb.tiny import qa_facts
     return {s: [r for r in qa_facts() if r['split'] == s] for s in ('forget', 'retain')}
 
-_TOFU = ['forget_quality', 'model_utility', 'model_utility_geometric', 'forget_probability', 'forget_rouge', 'forget_truth', 'retain_probability', 'retain_rouge', 'retain_truth', 'authors_rouge', 'facts_rouge']
+_TOFU = ['forget_quality', 'model_utility', 'model_utility_geometric', 'forget_probability', 'forget_rouge', 'forget_truth',
+         'retain_probability', 'retain_rouge', 'retain_truth', 'authors_rouge', 'facts_rouge']
 
+# %% ../nbs/27d_cli_evaluate.ipynb #06fd395f
 def _tofu(argv: list[str]) -> int:
     from fdiv_nb.metrics_unlearn import evaluate_tofu, read_log, tofu_data, tofu_scores
     from fdiv_nb.trainer import check_output
-    a, = parse(argv, TofuArguments); check_output(a.output_dir, a.overwrite); never = read_log(a.retain_log) if a.retain_log else None; data = {}
-    if a.model and not a.data: raise ValueError("data: nothing to ask; give --data with the folder of TOFU's *_perturbed.json, or --data tiny")
+    a, = parse(argv, TofuArguments); check_output(a.output_dir, a.overwrite); never = read_log(a.retain_log) if a.retain_log else None
+    data = {}
+    if a.model and not a.data:
+        raise ValueError("data: nothing to ask; give --data with the folder of TOFU's *_perturbed.json, or --data tiny")
     line = lambda s: s.replace('\\n', '\n')
-    if a.model: data = bundled_tofu() if a.data == 'tiny' else tofu_data(a.data, a.forget, a.limit, prompt=line(a.prompt), answer=line(a.answer))
+    if a.model:
+        data = bundled_tofu() if a.data == 'tiny' else tofu_data(a.data, a.forget, a.limit, prompt=line(a.prompt), answer=line(a.answer))
     if a.model and a.data == 'tiny' and a.limit: data = {k: v[:a.limit] for k, v in data.items()}
     logs = collect(a, lambda m, tok, path: evaluate_tofu(m, tok, data, path, a.batch_size, a.max_new_tokens, _progress))
     rows = {n: tofu_scores(l, never) for n, l in logs.items()} | ({'never knew': tofu_scores(never)} if never is not None else {})
-    few = [n for n, r in rows.items() if 0 < r.get('utility_parts', 9) < 9]; note = f" Of the nine parts of the utility, {', '.join(few)} has fewer: it is no number to compare with published ones." if few else ''
-    leave(a, 'TOFU', "**forget_quality** is the p-value of a two-sample Kolmogorov–Smirnov test between the truth ratios of this model and of one that never saw the forget set (geometric mean of the wrong answers): large when they cannot be told apart. **model_utility** is the harmonic mean of probability, ROUGE-L recall and truth score over what must be kept, "
-          "with the arithmetic mean of the wrong answers as in the original code; **model_utility_geometric** has the geometric mean, as open-unlearning has it." + note, rows, ratio_figure(logs, never), 'Truth ratios of the forget set. A model that still knows lies to the left.', _TOFU, said(logs, 'forget'),
-          dict(forget_quality='max', model_utility='max', model_utility_geometric='max', retain_probability='max', retain_rouge='max', retain_truth='max', authors_rouge='max', facts_rouge='max'))
+    few = [n for n, r in rows.items() if 0 < r.get('utility_parts', 9) < 9]
+    note = f" Of the nine parts of the utility, {', '.join(few)} has fewer: it is no number to compare with published ones." if few else ''
+    leave(a, 'TOFU',
+          "**forget_quality** is the p-value of a two-sample Kolmogorov–Smirnov test between the truth ratios of this model and of one that never saw the forget set (geometric mean of the wrong answers): large when they cannot be told apart. **model_utility** is the harmonic mean of probability, ROUGE-L recall and truth score over what must be kept, "
+          "with the arithmetic mean of the wrong answers as in the original code; **model_utility_geometric** has the geometric mean, as open-unlearning has it."
+          + note, rows, ratio_figure(logs, never), 'Truth ratios of the forget set. A model that still knows lies to the left.', _TOFU,
+          said(logs, 'forget'), dict(forget_quality='max', model_utility='max', model_utility_geometric='max', retain_probability='max',
+                                     retain_rouge='max', retain_truth='max', authors_rouge='max', facts_rouge='max'))
     return 0
 
 # %% ../nbs/27d_cli_evaluate.ipynb #8e379586
@@ -164,7 +185,8 @@ def _item_figure(logs: dict, tasks: list[tuple[str, str, str]]):
     fig = Figure(figsize=(2.7*len(tasks) + .6, 2.6)); axs = fig.subplots(1, len(tasks), squeeze=False)[0]
     for ax, (t, c, label) in zip(axs, tasks):
         for n, l in logs.items():
-            if l.tasks.get(t): ax.hist(l.column(t, c), 20, histtype='step', label=n, color='black' if n == 'never knew' else divergence_color(n), lw=1.4)
+            if l.tasks.get(t):
+                ax.hist(l.column(t, c), 20, histtype='step', label=n, color='black' if n == 'never knew' else divergence_color(n), lw=1.4)
         ax.set(xlabel=label, title=t); ax.title.set_fontsize(9)
     axs[0].set_ylabel('items'); axs[0].legend(fontsize=7); fig.tight_layout(); return fig
 
@@ -174,19 +196,27 @@ def _muse(argv: list[str]) -> int:
     from fdiv_nb.metrics_muse import MUSE, evaluate_muse, muse_rows, muse_scores
     from fdiv_nb.metrics_unlearn import read_log
     from fdiv_nb.trainer import check_output
-    a, = parse(argv, MuseArguments); check_output(a.output_dir, a.overwrite); never = read_log(a.retrain_log) if a.retrain_log else None; data = {}
+    a, = parse(argv, MuseArguments); check_output(a.output_dir, a.overwrite); never = read_log(a.retrain_log) if a.retrain_log else None
+    data = {}
     if a.model:
         for t in MUSE:
             f = next((p for p in (Path(a.data)/f'{t}.json', Path(a.data)/f'{t}.jsonl') if a.data and p.is_file()), None)
             if f: data[t] = read_rows(str(f), (), t)
         if not data: raise ValueError(f"data: none of {', '.join(MUSE)} as .json or .jsonl in {a.data!r}")
     shots = read_rows(a.shots, (), 'shots') if a.shots else None; [muse_rows(r, t, shots) for t, r in data.items()]
-    logs = collect(a, lambda m, tok, path: evaluate_muse(m, tok, data, path, a.batch_size, a.verbatim_tokens, a.answer_tokens, a.max_tokens or None, shots, _progress)); every = logs | ({'never knew': never} if never is not None else {})
+    logs = collect(a, lambda m, tok, path: evaluate_muse(m, tok, data, path, a.batch_size, a.verbatim_tokens, a.answer_tokens,
+                                                         a.max_tokens or None, shots, _progress))
+    every = logs | ({'never knew': never} if never is not None else {})
     rows = {n: muse_scores(l, never if n != 'never knew' else None) for n, l in every.items()}
-    leave(a, 'MUSE', "**verbmem** and **knowmem** are ROUGE-L F1 of continuations and answers. **auc** is the probability that a forget text is stranger to the model (Min-40%) than a holdout text; **privleak** compares it with the retrained model's, in percent: −100 is no unlearning, 0 perfect, positive over-unlearning.",
-          rows, _item_figure(every, [('verbmem', 'rougeL_f1', 'ROUGE-L F1'), ('privleak_forget', 'min_40', 'Min-40%, nats'), ('privleak_holdout', 'min_40', 'Min-40%, nats')]), 'Item by item.', ['verbmem', 'knowmem_forget', 'knowmem_retain', 'auc', 'privleak'], said(logs, 'verbmem'), dict(verbmem='min', knowmem_forget='min', knowmem_retain='max'))
+    leave(a, 'MUSE',
+          "**verbmem** and **knowmem** are ROUGE-L F1 of continuations and answers. **auc** is the probability that a forget text is stranger to the model (Min-40%) than a holdout text; **privleak** compares it with the retrained model's, in percent: −100 is no unlearning, 0 perfect, positive over-unlearning.",
+          rows, _item_figure(every, [('verbmem', 'rougeL_f1', 'ROUGE-L F1'), ('privleak_forget', 'min_40', 'Min-40%, nats'),
+                                     ('privleak_holdout', 'min_40', 'Min-40%, nats')]), 'Item by item.',
+          ['verbmem', 'knowmem_forget', 'knowmem_retain', 'auc', 'privleak'], said(logs, 'verbmem'),
+          dict(verbmem='min', knowmem_forget='min', knowmem_retain='max'))
     return 0
 
+# %% ../nbs/27d_cli_evaluate.ipynb #717cd550
 def _book(argv: list[str]) -> int:
     from fdiv_nb.data import strip_gutenberg, text_chunks
     from fdiv_nb.metrics_muse import book_scores, evaluate_book
@@ -197,16 +227,22 @@ def _book(argv: list[str]) -> int:
     book, other = (strip_gutenberg(_file(p, k)) if a.model and p else '' for k, p in (('book', a.book), ('other', a.other)))
     def ask(m, tok, path):
         cut = lambda text: _spread(text_chunks(text, tok, a.chunk_tokens, a.chunk_prompt_tokens), a.limit)
-        return evaluate_book(m, tok, cut(book), [r['prompt'] + r['completion'] for r in cut(other)] if other else None, path, a.batch_size, _progress)
-    logs = collect(a, ask); every = logs | ({'never knew': never} if never is not None else {}); rows = {n: book_scores(l, never if n != 'never knew' else None) for n, l in every.items()}
-    leave(a, 'Does it still recite the book?', "The model continues passages of the book; **bleu** and **rougeL** (F1) compare what it writes with what stands there. **forget_quality_gap** is how far both are from those of a model that never saw the book, 0 being perfect; **perplexity_other** is the price, on other text.",
-          rows, _item_figure(every, [('book', 'bleu', 'BLEU'), ('book', 'rougeL_f1', 'ROUGE-L F1')]), 'Passage by passage.', ['bleu', 'rougeL', 'forget_quality_gap', 'perplexity_other'], said(logs, 'book'), dict(bleu='min', rougeL='min', forget_quality_gap='min', perplexity_other='min'))
+        return evaluate_book(m, tok, cut(book), [r['prompt'] + r['completion'] for r in cut(other)] if other else None, path, a.batch_size,
+                             _progress)
+    logs = collect(a, ask); every = logs | ({'never knew': never} if never is not None else {})
+    rows = {n: book_scores(l, never if n != 'never knew' else None) for n, l in every.items()}
+    leave(a, 'Does it still recite the book?',
+          "The model continues passages of the book; **bleu** and **rougeL** (F1) compare what it writes with what stands there. **forget_quality_gap** is how far both are from those of a model that never saw the book, 0 being perfect; **perplexity_other** is the price, on other text.",
+          rows, _item_figure(every, [('book', 'bleu', 'BLEU'), ('book', 'rougeL_f1', 'ROUGE-L F1')]), 'Passage by passage.',
+          ['bleu', 'rougeL', 'forget_quality_gap', 'perplexity_other'], said(logs, 'book'),
+          dict(bleu='min', rougeL='min', forget_quality_gap='min', perplexity_other='min'))
     return 0
 
 def cmd_evaluate(argv: list[str]) -> int:
     "fdiv evaluate tofu | muse | book --model DIR --data DIR ..., or --log FILE ... for saved logs alone"
     kinds = dict(tofu=_tofu, muse=_muse, book=_book)
-    if not argv or argv[0] not in kinds: raise ValueError(f"evaluate: expected tofu, muse or book, got {argv[0] if argv else 'nothing'!r}; e.g. fdiv evaluate tofu --model DIR --data DIR --retain_log LOG")
+    if not argv or argv[0] not in kinds:
+        raise ValueError(f"evaluate: expected tofu, muse or book, got {argv[0] if argv else 'nothing'!r}; e.g. fdiv evaluate tofu --model DIR --data DIR --retain_log LOG")
     return kinds[argv[0]](argv[1:])
 
 # %% ../nbs/27d_cli_evaluate.ipynb #bfd8c8e5
@@ -214,11 +250,14 @@ def cmd_evaluate(argv: list[str]) -> int:
 class AttackArguments:
     "What `fdiv attack` attacks, and how."
     model: str = _f('', "the unlearned model: a transformers folder or hub name, or 'tiny'")
-    forget: str = _f('', "what it should have forgotten: .jsonl, .json, .csv, .parquet with prompt (question) and completion (answer), and paraphrase or paraphrased_question; 'tiny': the bundled model's people")
+    forget: str = _f('',
+                     "what it should have forgotten: .jsonl, .json, .csv, .parquet with prompt (question) and completion (answer), and paraphrase or paraphrased_question; 'tiny': the bundled model's people")
     never: str = _f('', "a model that never knew, attacked in the same way")
-    attacks: list[str] = _f(list, "some of paraphrase, prefix, best_of_k, int8, int4, relearn_forget, relearn_unrelated; default: all whose means are given")
+    attacks: list[str] = _f(list,
+                            "some of paraphrase, prefix, best_of_k, int8, int4, relearn_forget, relearn_unrelated; default: all whose means are given")
     prefix: list[str] = _f(list, "texts to put before a question, \\n is a line break")
-    unrelated: str = _f('', "text to relearn on that does not mention what was forgotten: .txt, documents separated by <|endoftext|> or blank lines, or .jsonl with 'text'")
+    unrelated: str = _f('',
+                        "text to relearn on that does not mention what was forgotten: .txt, documents separated by <|endoftext|> or blank lines, or .jsonl with 'text'")
     prompt: str = _f('{}', "how a question is asked, \\n is a line break")
     answer: str = _f('{}', "how an answer follows it; ' {}' after a prompt without a space at its end")
     items: int = _f(8, "forgotten items to relearn on; the others are asked about")
@@ -245,14 +284,17 @@ def _forgotten(a: AttackArguments) -> list[dict]:
     from fdiv_nb.data import read_rows
     if a.forget == 'tiny': return bundled_tofu()['forget'][:a.limit or None]
     dress = lambda s, x: s.replace('\\n', '\n').replace('{}', x)
-    rows = [dict(prompt=dress(a.prompt, r['prompt']), answer=dress(a.answer, r['answer']), paraphrase=dress(a.prompt, r['paraphrase']) if r['paraphrase'] else '') for r in attack_rows(read_rows(a.forget, ('prompt', 'completion'), 'forget'))]
+    rows = [dict(prompt=dress(a.prompt, r['prompt']), answer=dress(a.answer, r['answer']),
+                 paraphrase=dress(a.prompt, r['paraphrase']) if r['paraphrase'] else '')
+            for r in attack_rows(read_rows(a.forget, ('prompt', 'completion'), 'forget'))]
     return _spread(rows, a.limit)
 
 def documents(path: str) -> list[str]:
     "Texts of a .txt (separated by <|endoftext|> or blank lines) or of a file with 'text'. Raises ValueError for a missing or empty one."
     from fdiv_nb.data import read_rows
     if not path.endswith('.txt'): return [r['text'] for r in read_rows(path, ('text',), 'unrelated')]
-    text = _file(path, 'unrelated'); docs = [x.strip() for x in (text.split('<|endoftext|>') if '<|endoftext|>' in text else re.split(r'\n\s*\n', text)) if x.strip()]
+    text = _file(path, 'unrelated')
+    docs = [x.strip() for x in (text.split('<|endoftext|>') if '<|endoftext|>' in text else re.split(r'\n\s*\n', text)) if x.strip()]
     if not docs: raise ValueError(f"unrelated: {path!r} holds no text")
     return docs
 
@@ -261,12 +303,20 @@ def cmd_attack(argv: list[str]) -> int:
     "fdiv attack --model DIR --forget FILE [--never DIR] [--unrelated FILE] [--prefix TEXT ...]: does the forgetting hold?"
     from fdiv_nb.attack import ATTACKS, attack_figure, attack_table
     from fdiv_nb.trainer import check_output
-    a, = parse(argv, AttackArguments); check_output(a.output_dir, a.overwrite); rows = _forgotten(a); other = documents(a.unrelated) if a.unrelated else None; [find_model(m) for m in (a.model, a.never) if m]
+    a, = parse(argv, AttackArguments); check_output(a.output_dir, a.overwrite); rows = _forgotten(a)
+    other = documents(a.unrelated) if a.unrelated else None; [find_model(m) for m in (a.model, a.never) if m]
     if bad := [x for x in a.attacks if x not in ATTACKS]: raise ValueError(f"attacks: unknown {bad[0]!r}; there are {', '.join(ATTACKS)}")
     model, tok = _ready(a.model, a.device, False); never = _ready(a.never, a.device, False)[0] if a.never else None; kept = {}
-    table = attack_table(model, tok, rows, a.attacks or None, never, [p.replace('\\n', '\n') for p in a.prefix] or None, other, a.items, a.steps, a.learning_rate, a.samples, a.max_new_tokens, a.batch_size, a.seed,
-                         lambda n, r: print(f"{n}: ROUGE-L {r['rouge_before']:.3f} → {r['rouge_after']:.3f}", file=sys.stderr, flush=True), kept)
-    ask = [r['prompt'] for r in rows[:4]]; samples = {n: list(zip(ask, x.texts, x.rouge.tolist())) for n, x in kept.items() if len(x.texts) == len(rows)}
-    leave(a, 'Does the forgetting hold?', "What was known (**p**, probability of the right answer per token) and said (**rouge**, ROUGE-L recall) before and after each attack" + (", and what a model that never knew says after the same attack: only what lies beyond it was remembered." if never is not None else ". Without a model that never knew (--never) part of what relearning brings is new learning, and part of what many samples bring is luck."),
-          table, attack_figure(table), 'Open: before; full: after the attack; cross: a model that never knew, after the attack.', ['items', 'p_before', 'p_after', 'p_never', 'rouge_before', 'rouge_after', 'rouge_never'], samples)
+    table = attack_table(model, tok, rows, a.attacks or None, never, [p.replace('\\n', '\n') for p in a.prefix] or None, other, a.items,
+                         a.steps, a.learning_rate, a.samples, a.max_new_tokens, a.batch_size, a.seed,
+                         lambda n, r: print(f"{n}: ROUGE-L {r['rouge_before']:.3f} → {r['rouge_after']:.3f}", file=sys.stderr, flush=True),
+                         kept)
+    ask = [r['prompt'] for r in rows[:4]]
+    samples = {n: list(zip(ask, x.texts, x.rouge.tolist())) for n, x in kept.items() if len(x.texts) == len(rows)}
+    leave(a, 'Does the forgetting hold?',
+          "What was known (**p**, probability of the right answer per token) and said (**rouge**, ROUGE-L recall) before and after each attack"
+          + (", and what a model that never knew says after the same attack: only what lies beyond it was remembered." if never is not None
+             else ". Without a model that never knew (--never) part of what relearning brings is new learning, and part of what many samples bring is luck."),
+          table, attack_figure(table), 'Open: before; full: after the attack; cross: a model that never knew, after the attack.',
+          ['items', 'p_before', 'p_after', 'p_never', 'rouge_before', 'rouge_after', 'rouge_never'], samples)
     return 0

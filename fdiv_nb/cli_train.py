@@ -18,16 +18,19 @@ __all__ = ['ALPHA', 'TrainArguments', 'SFTArguments', 'DistillArguments', 'prepa
 class TrainArguments:
     "What is trained, and on what."
     model: str = field(default='tiny', metadata={'help': "a transformers folder or hub name; 'tiny' is the bundled model"})
-    data: str = field(default='', metadata={'help': "rows to train on: .jsonl, .json, .csv, .parquet, a folder written by save_to_disk, or owner/name[:split] on the hub"})
+    data: str = field(default='',
+                      metadata={'help': "rows to train on: .jsonl, .json, .csv, .parquet, a folder written by save_to_disk, or owner/name[:split] on the hub"})
     eval_data: str = field(default='', metadata={'help': "rows to judge by, before and after; never trained on"})
     ref_name: str = field(default='', metadata={'help': "reference model, where it is not the starting model"})
-    lora_rank: int = field(default=0, metadata={'help': "train a LoRA adapter of this rank instead of the whole model (needs peft); 0 = whole model"})
+    lora_rank: int = field(default=0,
+                           metadata={'help': "train a LoRA adapter of this rank instead of the whole model (needs peft); 0 = whole model"})
     show: int = field(default=8, metadata={'help': "answers sampled for the report"})
 
 @dataclass
 class SFTArguments(TrainArguments):
     "As `TrainArguments`."
-    sweep: list[float] = field(default_factory=list, metadata={'help': "compare these learning rates instead: a table and a report, no model is saved"})
+    sweep: list[float] = field(default_factory=list,
+                               metadata={'help': "compare these learning rates instead: a table and a report, no model is saved"})
 
 @dataclass
 class DistillArguments(TrainArguments):
@@ -52,21 +55,25 @@ def answers_of(trainer, tokenizer, n: int, seed: int = 0, max_new_tokens: int = 
     rows = trainer.eval_dataset if trainer.eval_dataset is not None else trainer.train_dataset
     ids = [list(p) for p in dict.fromkeys(tuple(r['prompt_ids']) for r in rows)][:n]
     if not ids: return []
-    room = max_new_tokens if trainer.limit is None else max(1, min(max_new_tokens, trainer.limit - (0 if trainer.encoder_decoder else max(map(len, ids)))))
-    r = rollout(trainer.accelerator.unwrap_model(trainer.model), tokenizer, ids, max_new_tokens=room, generator=torch.Generator().manual_seed(seed))
+    room = (max_new_tokens if trainer.limit is None
+            else max(1, min(max_new_tokens, trainer.limit - (0 if trainer.encoder_decoder else max(map(len, ids))))))
+    r = rollout(trainer.accelerator.unwrap_model(trainer.model), tokenizer, ids, max_new_tokens=room,
+                generator=torch.Generator().manual_seed(seed))
     return list(zip(r.prompts, r.texts, (r.log_q/r.lengths).tolist()))
 
 # %% ../nbs/27b_cli_train.ipynb #0a572ae9
 def train_and_report(trainer, tokenizer, out: Path, a: TrainArguments, cfg, name: str, title: str) -> dict:
     "Judge, train, judge again; save the model, run.json, table.txt and report.html in `out`. dict(history, before, after, samples, config)."
     from fdiv_nb.report import run_report, text_table
-    numbers = lambda d: {k[5:]: v for k, v in d.items() if k.startswith('eval_') and isinstance(v, (int, float)) and not k.endswith(('_runtime', '_per_second', '_time'))}
+    numbers = lambda d: {k[5:]: v for k, v in d.items() if k.startswith('eval_') and isinstance(v, (int, float))
+                         and not k.endswith(('_runtime', '_per_second', '_time'))}
     judged = trainer.eval_dataset is not None
     with quiet_logs():
         before = numbers(trainer.evaluate()) if judged else {}
         trainer.train(resume_from_checkpoint=cfg.resume_from_checkpoint or None)
         after = numbers(trainer.evaluate()) if judged else {}; samples = answers_of(trainer, tokenizer, a.show, cfg.seed)
-    history = [h for h in trainer.state.log_history if 'loss' in h]; told = {k: v for k, v in vars(a).items() if v not in ('', 0, []) and k not in ('data', 'eval_data', 'model', 'ref_name', 'teacher')}
+    history = [h for h in trainer.state.log_history if 'loss' in h]
+    told = {k: v for k, v in vars(a).items() if v not in ('', 0, []) and k not in ('data', 'eval_data', 'model', 'ref_name', 'teacher')}
     files = {k: Path(v).name or v for k, v in vars(a).items() if k in ('data', 'eval_data', 'model', 'ref_name', 'teacher') and v}
     run = dict(history=history, before=before, after=after, samples=samples, config=files | told | own_fields(cfg))
     if trainer.is_world_process_zero():
@@ -85,15 +92,19 @@ def cmd_sft(argv: list[str]) -> int:
     with quiet_logs(): model, tok = load_model(a.model, a.lora_rank); ref = load_model(a.ref_name)[0] if a.ref_name else None
     name = cfg.loss if cfg.loss != 'f-sft' else cfg.divergence
     if not a.sweep:
-        train_and_report(FSFTTrainer(model, cfg, rows, held, tok, ref_model=ref), tok, out, a, cfg, name, f'Fine-tuned with {name}'); return 0
+        train_and_report(FSFTTrainer(model, cfg, rows, held, tok, ref_model=ref), tok, out, a, cfg, name, f'Fine-tuned with {name}')
+        return 0
     with quiet_logs(): table = sweep_learning_rates(model, a.sweep, cfg, rows, held, tok, ref_model=ref)
     from fdiv_nb.report import Report, text_table
     if not cfg.process_index:
         r = Report(f'Learning rates of {name}').text('The same training from the same start at each rate. The lowest NLL is marked; the best start for preference learning may be another.')
         r.table(table, highlight={'eval_loss': 'min'} if held else {'nll': 'min'}).details('Configuration', own_fields(cfg))
-        out.mkdir(parents=True, exist_ok=True); write_json(out/'run.json', dict(rates=table, config=own_fields(cfg))); text = text_table(table); (out/'table.txt').write_text(text + '\n', encoding='utf-8'); print(text); print('report:', r.save(out/'report.html'))
+        out.mkdir(parents=True, exist_ok=True); write_json(out/'run.json', dict(rates=table, config=own_fields(cfg)))
+        text = text_table(table); (out/'table.txt').write_text(text + '\n', encoding='utf-8'); print(text)
+        print('report:', r.save(out/'report.html'))
     return 0
 
+# %% ../nbs/27b_cli_train.ipynb #15955928
 def cmd_dpo(argv: list[str]) -> int:
     "fdiv dpo --model DIR --data pairs.jsonl --divergence reverse_kl|js|alpha:0.3|chi_po --output_dir DIR ...; says which α it means."
     from fdiv_nb.trainer_dpo import FDPOConfig, FDPOTrainer
@@ -102,7 +113,8 @@ def cmd_dpo(argv: list[str]) -> int:
     if not cfg.process_index: print(cfg.describe() + ALPHA[cfg.alpha_convention])
     with quiet_logs(): model, tok = load_model(a.model, a.lora_rank); ref = load_model(a.ref_name)[0] if a.ref_name else None
     t = FDPOTrainer(model, cfg, rows, held, tok, ref_model=ref)
-    if not cfg.process_index and (lost := t.dropped.get('train_dataset')): print(f"left out: {len(lost)} of {len(rows)} pairs, rows {', '.join(map(str, lost[:10]))}{' ...' if len(lost) > 10 else ''}")
+    if not cfg.process_index and (lost := t.dropped.get('train_dataset')):
+        print(f"left out: {len(lost)} of {len(rows)} pairs, rows {', '.join(map(str, lost[:10]))}{' ...' if len(lost) > 10 else ''}")
     train_and_report(t, tok, out, a, cfg, cfg.divergence, f'Preferences with {cfg.divergence}'); return 0
 
 ALPHA = {'slope': "\nα convention: slope, alpha:A means f'(u) = (u^(A-1) - 1)/(A-1), as TRL since 0.29; --alpha_convention paper for the other",
@@ -117,4 +129,6 @@ def cmd_distill(argv: list[str]) -> int:
     find_model(a.teacher); out, rows, held = prepared(a, cfg, ('prompt', 'completion'))
     with quiet_logs(): model, tok = load_model(a.model, a.lora_rank); teacher, theirs = load_model(a.teacher)
     shared_vocabulary(model, teacher, tok, theirs)
-    train_and_report(DistillTrainer(model, cfg, rows, held, tok, teacher=teacher), tok, out, a, cfg, cfg.divergence, f'Distilled with {cfg.divergence}'); return 0
+    train_and_report(DistillTrainer(model, cfg, rows, held, tok, teacher=teacher), tok, out, a, cfg, cfg.divergence,
+                     f'Distilled with {cfg.divergence}')
+    return 0

@@ -27,42 +27,59 @@ def answer_probs(model, tokenizer, pairs: list[tuple[str, str]], batch_size: int
     from fdiv_nb.data import encode_rows, pad_token_id
     from fdiv_nb.flat import mean_prob
     from fdiv_nb.logprobs import build_batch, is_encoder_decoder, label_mask, score, token_logprobs
-    memo, keys = {} if memo is None else memo, [repr(p) for p in pairs]; new = {k: dict(prompt=p[0], completion=p[1]) for k, p in zip(keys, pairs) if k not in memo}
+    memo, keys = {} if memo is None else memo, [repr(p) for p in pairs]
+    new = {k: dict(prompt=p[0], completion=p[1]) for k, p in zip(keys, pairs) if k not in memo}
     if new: memo.update(zip(new, encode_rows(tokenizer, list(new.values()), encoder_decoder=is_encoder_decoder(model), **limits)[0]))
     rows = [memo[k] for k in keys]; order = sorted(range(len(rows)), key=lambda i: len(rows[i]['prompt_ids']) + len(rows[i]['completion']))
     was, out, shift = model.training, torch.zeros(2, len(rows)), not is_encoder_decoder(model); model.eval()
     for i in range(0, len(order), batch_size):
-        part = order[i:i + batch_size]; b = build_batch([rows[j]['prompt_ids'] for j in part], [rows[j]['completion'] for j in part], pad_token_id(tokenizer), device=next(model.parameters()).device, encoder_decoder=not shift)
-        lp = token_logprobs(score(model, b), b['labels'], shift).float(); m = label_mask(b['labels'], shift); out[:, part] = torch.stack([mean_prob(lp, m), lp.sum(-1)/m.sum(-1)]).cpu()
+        part = order[i:i + batch_size]
+        b = build_batch([rows[j]['prompt_ids'] for j in part], [rows[j]['completion'] for j in part], pad_token_id(tokenizer),
+                        device=next(model.parameters()).device, encoder_decoder=not shift)
+        lp = token_logprobs(score(model, b), b['labels'], shift).float(); m = label_mask(b['labels'], shift)
+        out[:, part] = torch.stack([mean_prob(lp, m), lp.sum(-1)/m.sum(-1)]).cpu()
     model.train(was); return out[0], out[1]
 
 def log_ratios(model, tokenizer, rows: list[dict], mean: str = 'geometric', **kw) -> Tensor:
     "log R of each row [n], float64: `wrong_answers` against the true answer, both asked by the paraphrase where there is one; `kw` as for `answer_probs`. Raises ValueError as `log_truth_ratio` does."
     from fdiv_nb.metrics_unlearn import log_truth_ratio
-    ask = [(r.get('paraphrase') or r['prompt'], r['completion'], list(r['wrong_answers'])) for r in rows]; flat = [(p, a) for p, c, ws in ask for a in (c, *ws)]
-    nll = [-x for x in answer_probs(model, tokenizer, flat, **kw)[1].split([1 + len(ws) for _, _, ws in ask])]; return log_truth_ratio([x[0] for x in nll], [x[1:] for x in nll], mean)
+    ask = [(r.get('paraphrase') or r['prompt'], r['completion'], list(r['wrong_answers'])) for r in rows]
+    flat = [(p, a) for p, c, ws in ask for a in (c, *ws)]
+    nll = [-x for x in answer_probs(model, tokenizer, flat, **kw)[1].split([1 + len(ws) for _, _, ws in ask])]
+    return log_truth_ratio([x[0] for x in nll], [x[1:] for x in nll], mean)
 
 # %% ../nbs/27c_cli_unlearn.ipynb #021bdfe9
 class Judge:
     "Asks a model about forget, template and retained answers; `clean`, a model that never knew, sets the standard."
-    def __init__(self, tokenizer, forget: list[dict], templates: list[str] | None = None, retain: list[dict] | None = None, clean=None, other: list[str] | None = None, limit: int = 256, **limits):   # limits: of `encode_rows`, for answers beyond the context
+    def __init__(self, tokenizer, forget: list[dict], templates: list[str] | None = None, retain: list[dict] | None = None, clean=None,
+                 other: list[str] | None = None, limit: int = 256, **limits):  # limits: of `encode_rows`, for answers beyond the context
         pick = lambda rows: [rows[i*len(rows)//min(len(rows), limit)] for i in range(min(len(rows), limit))] if rows else []
-        self.tokenizer, self.forget, self.retain, self.other, self.kw = tokenizer, pick(forget), pick(retain), other, dict(memo={}, **limits)
-        self.templates = [(r['prompt'], r.get('template') or (templates or [''])[i % len(templates or [''])]) for i, r in enumerate(self.forget)]; self.templates = [(p, r['completion'][:len(r['completion']) - len(r['completion'].lstrip())] + t.lstrip()) for (p, t), r in zip(self.templates, self.forget) if t and isinstance(r['completion'], str)]
-        known = lambda rows: bool(rows) and all(r.get('wrong_answers') for r in rows); self.ratios, self.utility = known(self.forget), known(self.retain)
+        self.tokenizer, self.forget, self.retain, self.other, self.kw = (tokenizer, pick(forget), pick(retain), other,
+                                                                         dict(memo={}, **limits))
+        self.templates = [(r['prompt'], r.get('template') or (templates or [''])[i % len(templates or [''])])
+                          for i, r in enumerate(self.forget)]
+        self.templates = [(p, r['completion'][:len(r['completion']) - len(r['completion'].lstrip())] + t.lstrip())
+                          for (p, t), r in zip(self.templates, self.forget) if t and isinstance(r['completion'], str)]
+        known = lambda rows: bool(rows) and all(r.get('wrong_answers') for r in rows)
+        self.ratios, self.utility = known(self.forget), known(self.retain)
         from importlib.util import find_spec
-        self.clean_ratios = log_ratios(clean, tokenizer, self.forget, **self.kw) if clean is not None and self.ratios and find_spec('scipy') else None
+        self.clean_ratios = (log_ratios(clean, tokenizer, self.forget, **self.kw) if clean is not None and self.ratios
+                             and find_spec('scipy') else None)
 
     def __call__(self, model) -> dict[str, float]:
         "p_forget, p_template, p_retain; with wrong answers truth_ratio, utility; with a clean model forget_quality (and its log10); nll_other."
         from fdiv_nb.metrics_unlearn import forget_quality, truth_score
-        probs = lambda pairs: answer_probs(model, self.tokenizer, pairs, **self.kw); ask = lambda rows: probs([(r['prompt'], r['completion']) for r in rows])[0].mean().item(); out = dict(p_forget=ask(self.forget))
+        probs = lambda pairs: answer_probs(model, self.tokenizer, pairs, **self.kw)
+        ask = lambda rows: probs([(r['prompt'], r['completion']) for r in rows])[0].mean().item(); out = dict(p_forget=ask(self.forget))
         if self.templates: out['p_template'] = probs(self.templates)[0].mean().item()
         if self.retain: out['p_retain'] = ask(self.retain)
-        if self.utility: t = truth_score(log_ratios(model, self.tokenizer, self.retain, 'arithmetic', **self.kw)).mean().item(); out['utility'] = 2/(1/max(out['p_retain'], 1e-9) + 1/max(t, 1e-9))
+        if self.utility:
+            t = truth_score(log_ratios(model, self.tokenizer, self.retain, 'arithmetic', **self.kw)).mean().item()
+            out['utility'] = 2/(1/max(out['p_retain'], 1e-9) + 1/max(t, 1e-9))
         if self.ratios:
             r = log_ratios(model, self.tokenizer, self.forget, **self.kw); out['truth_ratio'] = math.exp(min(r.median().item(), 80.))
-            if self.clean_ratios is not None: q = forget_quality(r, self.clean_ratios); out |= dict(forget_quality=q, log10_quality=math.log10(max(q, 1e-30)))
+            if self.clean_ratios is not None:
+                q = forget_quality(r, self.clean_ratios); out |= dict(forget_quality=q, log10_quality=math.log10(max(q, 1e-30)))
         if self.other: out['nll_other'] = -probs([(t[:t.index(' ')], t[t.index(' '):]) for t in self.other])[1].mean().item()
         return out
 
@@ -71,29 +88,38 @@ def run_of(spec: str) -> dict:
     "Fields of the configuration for 'npo', 'flat', 'flat:js' or 'flat:js:released'. Raises ValueError naming what is unknown."
     from fdiv_nb.baselines import get_method
     from fdiv_nb.flat import flat_map
-    method, _, name = spec.partition(':'); form = dict(compose='batch', average='row') if name.endswith(':released') else {}; name = name.removesuffix(':released')
+    method, _, name = spec.partition(':'); form = dict(compose='batch', average='row') if name.endswith(':released') else {}
+    name = name.removesuffix(':released')
     if method == 'flat': flat_map(name or 'js'); return dict(method='flat', divergence=name or 'js', **form)
     get_method(method)
     if name: raise ValueError(f"compare: {spec!r}; only flat takes a divergence")
     return dict(method=method)
 
-def unlearn(model, tokenizer, cfg, forget, judge: Judge, templates=None, retain=None, floor: float = 0., judge_every: int = 0, resume=None, save: bool = False) -> dict:
+def unlearn(model, tokenizer, cfg, forget, judge: Judge, templates=None, retain=None, floor: float = 0., judge_every: int = 0, resume=None,
+            save: bool = False) -> dict:
     "Train once; dict(history, before, after, path, samples, config, stopped). Raises ValueError before any work where something cannot work."
     from transformers import TrainerCallback
     from fdiv_nb.metrics_unlearn import greedy
     from fdiv_nb.trainer_flat import FLATTrainer
     if floor: cfg.floor_pf = floor
-    t = FLATTrainer(model, cfg, forget, processing_class=tokenizer, templates=templates, retain=retain); m = t.accelerator.unwrap_model(t.model); path, start = [], time.time(); ask = [r['prompt'] for r in judge.forget[:4] if isinstance(r['prompt'], str)]
+    t = FLATTrainer(model, cfg, forget, processing_class=tokenizer, templates=templates, retain=retain)
+    m = t.accelerator.unwrap_model(t.model); path, start = [], time.time()
+    ask = [r['prompt'] for r in judge.forget[:4] if isinstance(r['prompt'], str)]
     class Path_(TrainerCallback):
         def on_step_end(self, args, state, control, **kw):
             if judge_every and state.global_step % judge_every == 0: path.append(dict(step=state.global_step, **judge(m)))
     t.add_callback(Path_()); before = judge(m); path.append(dict(step=0, **before)); t.train(resume_from_checkpoint=resume or None)
     if path[-1]['step'] != t.state.global_step: path.append(dict(step=t.state.global_step, **judge(m)))
     elif cfg.method == 'task_vector': path[-1] |= judge(m)                    # it was turned round after its last step
-    after = {k: v for k, v in path[-1].items() if k != 'step'}; said = greedy(m, tokenizer, ask, 24); keep = {k: v for k, v in own_fields(cfg).items() if v not in ('', 0, 0., False)}
-    run = dict(history=[h for h in t.state.log_history if 'p_forget' in h], before=before, after=after, path=path, samples=[(p, s, None) for p, s in zip(ask, said)], stopped=t.stopped,
-               config=dict(steps=t.state.global_step, seconds=round(time.time() - start, 1), stopped=t.stopped, **keep, **{f'{n}/{k}': v for n, c in (('data', 'train_dataset'), ('retain', 'retain')) for k, v in t.counts.get(c, {}).items() if v}))
-    if save and t.is_world_process_zero(): t.save_model(cfg.output_dir); tokenizer.save_pretrained(cfg.output_dir); write_json(Path(cfg.output_dir)/'run.json', run)
+    after = {k: v for k, v in path[-1].items() if k != 'step'}; said = greedy(m, tokenizer, ask, 24)
+    keep = {k: v for k, v in own_fields(cfg).items() if v not in ('', 0, 0., False)}
+    run = dict(history=[h for h in t.state.log_history if 'p_forget' in h], before=before, after=after, path=path,
+               samples=[(p, s, None) for p, s in zip(ask, said)], stopped=t.stopped,
+               config=dict(steps=t.state.global_step, seconds=round(time.time() - start, 1), stopped=t.stopped, **keep,
+                           **{f'{n}/{k}': v for n, c in (('data', 'train_dataset'), ('retain', 'retain'))
+                              for k, v in t.counts.get(c, {}).items() if v}))
+    if save and t.is_world_process_zero():
+        t.save_model(cfg.output_dir); tokenizer.save_pretrained(cfg.output_dir); write_json(Path(cfg.output_dir)/'run.json', run)
     return run
 
 # %% ../nbs/27c_cli_unlearn.ipynb #02979217
@@ -103,12 +129,19 @@ def tradeoff_figure(runs: dict[str, dict], clean: dict | None = None):
     from fdiv_nb.report import divergence_color
     first = next(iter(runs.values()))['path'][0]; ux = 'utility' if 'utility' in first else 'p_retain'; full = 'log10_quality' in first
     if ux not in first: return None
-    y = (lambda p: max(p['log10_quality'], -20.)) if full else (lambda p: 1 - p['p_forget']); fig = Figure(figsize=(7, 3.4)); ax = fig.subplots(); dashes = ['-', '--', ':', '-.']
+    y = (lambda p: max(p['log10_quality'], -20.)) if full else (lambda p: 1 - p['p_forget']); fig = Figure(figsize=(7, 3.4))
+    ax = fig.subplots(); dashes = ['-', '--', ':', '-.']
     for i, (n, r) in enumerate(runs.items()):
-        xs, ys = [p[ux] for p in r['path']], [y(p) for p in r['path']]; color, ours = divergence_color(n), n.startswith('flat'); ax.plot(xs, ys, '.' if ours else 'osv^Dxp*hP<>d'[i % 13], ls=dashes[n.endswith(':released') if ours else 2 + i % 2], color=color, lw=1.3 if ours else 1, ms=4 if ours else 3, label=n); ax.plot(xs[-1:], ys[-1:], 'o', color=color, ms=6)
+        xs, ys = [p[ux] for p in r['path']], [y(p) for p in r['path']]; color, ours = divergence_color(n), n.startswith('flat')
+        ax.plot(xs, ys, '.' if ours else 'osv^Dxp*hP<>d'[i % 13], ls=dashes[n.endswith(':released') if ours else 2 + i % 2], color=color,
+                lw=1.3 if ours else 1, ms=4 if ours else 3, label=n)
+        ax.plot(xs[-1:], ys[-1:], 'o', color=color, ms=6)
     ax.plot(first[ux], y(first), 's', color='black', ms=6, label='start')
     if clean and ux in clean: ax.plot(clean[ux], y(clean), '*', color='black', ms=13, label='never knew')
-    ax.set(xlabel='utility on what is retained' if ux == 'utility' else 'P of retained answers', ylabel='log10 forget quality' if full else '1 − P of forget answers'); ax.legend(fontsize=7 if len(runs) < 14 else 5.5, loc='center left', bbox_to_anchor=(1.01, .5), frameon=False); fig.tight_layout(); return fig
+    ax.set(xlabel='utility on what is retained' if ux == 'utility' else 'P of retained answers',
+           ylabel='log10 forget quality' if full else '1 − P of forget answers')
+    ax.legend(fontsize=7 if len(runs) < 14 else 5.5, loc='center left', bbox_to_anchor=(1.01, .5), frameon=False); fig.tight_layout()
+    return fig
 
 def best_point(path: list[dict]) -> dict:
     "The judged point of highest forget quality, the higher utility deciding between equals; {} where quality was not judged."
@@ -117,37 +150,56 @@ def best_point(path: list[dict]) -> dict:
 
 SHOWN = ('p_forget', 'p_template', 'p_retain', 'truth_ratio', 'forget_quality', 'utility', 'nll_other', 'p_int4', 'p_relearnt')
 
+# %% ../nbs/27c_cli_unlearn.ipynb #4c2c2c36
 def outcome(runs: dict[str, dict], clean: dict | None = None) -> dict[str, dict]:
     "Rows of the table: start, never knew (where judged), each run at its end, with the steps it took and its `best_point`."
     first = next(iter(runs.values()))['before']; pick = lambda m, s: {k: m.get(k, math.nan) for k in SHOWN if k in first} | dict(steps=s)
-    def row(m, steps, path=()): b = best_point(path); return pick(m, steps) | (dict(best_quality=b.get('forget_quality', math.nan), utility_then=b.get('utility', math.nan), at_step=b.get('step', math.nan)) if 'forget_quality' in first else {})
-    return {'start': row(first, 0)} | ({'never knew': row(clean, math.nan)} if clean else {}) | {n: row(r['after'], r['config']['steps'], r['path']) for n, r in runs.items()}
+    def row(m, steps, path=()):
+        b = best_point(path)
+        return (pick(m, steps) | (dict(best_quality=b.get('forget_quality', math.nan), utility_then=b.get('utility', math.nan),
+                                       at_step=b.get('step', math.nan)) if 'forget_quality' in first else {}))
+    return ({'start': row(first, 0)} | ({'never knew': row(clean, math.nan)} if clean else {})
+            | {n: row(r['after'], r['config']['steps'], r['path']) for n, r in runs.items()})
 
 def write_report(out: Path, runs: dict[str, dict], title: str, clean: dict | None = None, samples: dict | None = None) -> Path:
     "report.html, tradeoff.png and run.json; the path of the page."
     from fdiv_nb.report import Report, curves, save_png, text_table
     rows = outcome(runs, clean); page = Report(title, ', '.join(runs)); fig = tradeoff_figure(runs, clean)
-    page.text("**P** is the mean token probability of an answer: of those to be forgotten, of the template answers, of those retained. " + ("**forget_quality** is the p-value of a Kolmogorov–Smirnov test between the truth ratios of this model and of one that never knew: high when they cannot be told apart. " if 'forget_quality' in rows['start'] else '') + "A P_f below that of the model that never knew is damage, not forgetting.")
+    page.text("**P** is the mean token probability of an answer: of those to be forgotten, of the template answers, of those retained. "
+              + ("**forget_quality** is the p-value of a Kolmogorov–Smirnov test between the truth ratios of this model and of one that never knew: high when they cannot be told apart. "
+                 if 'forget_quality' in rows['start'] else '') + "A P_f below that of the model that never knew is damage, not forgetting.")
     page.table(rows, 'Before, and after each run.', {k: 'max' for k in ('p_retain', 'forget_quality', 'utility') if k in rows['start']})
-    if fig: save_png(fig, out/'tradeoff.png'); page.text('## Trade-off').figure(fig, 'Each path begins at the square and ends at the large dot; small dots are equal numbers of steps apart.')
-    logs = {n: r['history'] for n, r in runs.items() if r['history']}; keys = [k for k in ('p_forget', 'p_template', 'weight_forget', 'loss') if any(k in h for r in logs.values() for h in r)]
+    if fig:
+        save_png(fig, out/'tradeoff.png')
+        page.text('## Trade-off').figure(fig,
+                                         'Each path begins at the square and ends at the large dot; small dots are equal numbers of steps apart.')
+    logs = {n: r['history'] for n, r in runs.items() if r['history']}
+    keys = [k for k in ('p_forget', 'p_template', 'weight_forget', 'loss') if any(k in h for r in logs.values() for h in r)]
     if logs: page.text('## During training').figure(curves(logs, keys, ncols=2), 'Per step, on the rows of the step.')
     said = samples or {n: r['samples'] for n, r in runs.items()}
     if any(said.values()): page.text('## Answers').samples(said, 'The likeliest answer to forgotten questions.')
     for n, r in runs.items(): page.details(f'Configuration of {n}', r['config'])
-    page.details('All numbers', text_table(rows, digits=5)); write_json(out/'run.json', {n: {k: v for k, v in r.items() if k != 'history'} for n, r in runs.items()} | ({'never knew': clean} if clean else {})); return page.save(out/'report.html')
+    page.details('All numbers', text_table(rows, digits=5))
+    write_json(out/'run.json', {n: {k: v for k, v in r.items() if k != 'history'} for n, r in runs.items()}
+               | ({'never knew': clean} if clean else {}))
+    return page.save(out/'report.html')
 
 # %% ../nbs/27c_cli_unlearn.ipynb #5ace8733
 @dataclass
 class UnlearnArguments:
     "What `fdiv unlearn` makes whom forget."
     model: str = field(default='tiny', metadata={'help': "a transformers folder or hub name; 'tiny' is the bundled model"})
-    forget: str = field(default='', metadata={'help': "forget pairs: .jsonl, .json, .csv, .parquet, a datasets folder or hub name; or a .txt, cut into chunks"})
-    retain: str = field(default='', metadata={'help': "pairs that must not suffer: judged always, trained on by the methods that need them"})
-    floor_model: str = field(default='', metadata={'help': "a model that never saw the forget set: training stops below its P_f, and forget quality is judged against it"})
-    compare: list[str] = field(default_factory=list, metadata={'help': "several runs from one start: flat:js flat:tv:released npo ..., or all; default: the one of --method and --divergence"})
+    forget: str = field(default='',
+                        metadata={'help': "forget pairs: .jsonl, .json, .csv, .parquet, a datasets folder or hub name; or a .txt, cut into chunks"})
+    retain: str = field(default='',
+                        metadata={'help': "pairs that must not suffer: judged always, trained on by the methods that need them"})
+    floor_model: str = field(default='',
+                             metadata={'help': "a model that never saw the forget set: training stops below its P_f, and forget quality is judged against it"})
+    compare: list[str] = field(default_factory=list,
+                               metadata={'help': "several runs from one start: flat:js flat:tv:released npo ..., or all; default: the one of --method and --divergence"})
     judge_every: int = field(default=0, metadata={'help': "steps between two judgements for the trade-off plot; 0 = an eighth of the run"})
-    lora_rank: int = field(default=0, metadata={'help': "train a LoRA adapter of this rank instead of the whole model (needs peft); 0 = whole model"})
+    lora_rank: int = field(default=0,
+                           metadata={'help': "train a LoRA adapter of this rank instead of the whole model (needs peft); 0 = whole model"})
 
 def _rows_of(path: str, name: str) -> list[dict] | None:
     from fdiv_nb.data import read_rows
@@ -157,7 +209,9 @@ def _rows_of(path: str, name: str) -> list[dict] | None:
 def limits_of(cfg, model) -> dict:
     "Of `encode_rows`, as the trainer has them: max_length, on_long, max_prompt_length, encoder_decoder."
     from fdiv_nb.logprobs import context_length, is_encoder_decoder
-    ed = is_encoder_decoder(model); return dict(max_length=min((n for n in (cfg.max_length, None if ed else context_length(model)) if n), default=None), on_long=cfg.on_long, max_prompt_length=cfg.max_prompt_length or None, encoder_decoder=ed)
+    ed = is_encoder_decoder(model)
+    return dict(max_length=min((n for n in (cfg.max_length, None if ed else context_length(model)) if n), default=None),
+                on_long=cfg.on_long, max_prompt_length=cfg.max_prompt_length or None, encoder_decoder=ed)
 
 def kept_rows(tokenizer, rows: list[dict] | None, name: str, **limits) -> list[dict] | None:
     "The rows that training keeps. Raises ValueError naming the first that is refused."
@@ -170,9 +224,11 @@ def check_means(specs: list[str], made: list[dict], retain, templates, rows) -> 
     "ValueError, before the first of several runs, if one lacks retained rows or templates."
     for s, k in zip(specs, made):
         m = METHODS.get(k['method'])
-        if m and m.retain and not retain: raise ValueError(f"retain: {s} needs rows that must not suffer; give --retain FILE, or leave it out of --compare")
+        if m and m.retain and not retain:
+            raise ValueError(f"retain: {s} needs rows that must not suffer; give --retain FILE, or leave it out of --compare")
         bad = next((i for i, r in enumerate(rows) if not r.get('template')), None) if isinstance(rows, list) else 0
-        if (m is None or m.template == 'refusal') and not templates and bad is not None: raise ValueError(f"train_dataset: row {bad} has no template answer, which {s} needs; give --template, a sentence or a file of them, or a column 'template'")
+        if (m is None or m.template == 'refusal') and not templates and bad is not None:
+            raise ValueError(f"train_dataset: row {bad} has no template answer, which {s} needs; give --template, a sentence or a file of them, or a column 'template'")
 
 def was_cut(config: dict) -> str:
     "What a run cut or dropped, for people; '' if nothing."
@@ -188,21 +244,32 @@ def cmd_unlearn(argv: list[str]) -> int:
     if '--demo' in argv: return demo([w for w in argv if w != '--demo'])
     a, cfg = parse(argv, UnlearnArguments, FLATConfig); out = check_output(cfg.output_dir, cfg.overwrite)
     if not a.forget: raise ValueError("forget: nothing to forget; give --forget FILE with prompts and answers, or --demo")
-    specs = EVERY if a.compare == ['all'] else a.compare or [f'flat:{cfg.divergence}' if cfg.method == 'flat' else cfg.method]; made = [run_of(s) for s in specs]; find_model(a.model); templates = read_templates(cfg.template) if cfg.template else None
-    retain = _rows_of(a.retain, 'retain'); forget = a.forget if a.forget.endswith('.txt') else _rows_of(a.forget, 'train_dataset'); check_means(specs, made, retain, templates, forget); runs, floor, clean, judged = {}, cfg.floor_pf, None, None
+    specs = EVERY if a.compare == ['all'] else a.compare or [f'flat:{cfg.divergence}' if cfg.method == 'flat' else cfg.method]
+    made = [run_of(s) for s in specs]; find_model(a.model); templates = read_templates(cfg.template) if cfg.template else None
+    retain = _rows_of(a.retain, 'retain'); forget = a.forget if a.forget.endswith('.txt') else _rows_of(a.forget, 'train_dataset')
+    check_means(specs, made, retain, templates, forget); runs, floor, clean, judged = {}, cfg.floor_pf, None, None
     for s, kind in zip(specs, made):
         with quiet_logs():
             model, tok = load_model(a.model, a.lora_rank)
             if judged is None:
-                rows = forget if isinstance(forget, list) else text_chunks(strip_gutenberg(Path(forget).read_text(encoding='utf-8')), tok, cfg.chunk_tokens, cfg.chunk_prompt_tokens)
-                fit = limits_of(cfg, model); asked, keep = kept_rows(tok, rows, 'train_dataset', **fit), kept_rows(tok, retain, 'retain', **fit); del fit['encoder_decoder']; fit['on_long'] = fit['on_long'].replace('drop', 'truncate')
-                ref = load_model(a.floor_model)[0].to(cfg.device) if a.floor_model else None; judged = Judge(tok, asked, templates, keep, ref, **fit)
+                rows = (forget if isinstance(forget, list) else text_chunks(strip_gutenberg(Path(forget).read_text(encoding='utf-8')), tok,
+                                                                            cfg.chunk_tokens, cfg.chunk_prompt_tokens))
+                fit = limits_of(cfg, model)
+                asked, keep = kept_rows(tok, rows, 'train_dataset', **fit), kept_rows(tok, retain, 'retain', **fit)
+                del fit['encoder_decoder']; fit['on_long'] = fit['on_long'].replace('drop', 'truncate')
+                ref = load_model(a.floor_model)[0].to(cfg.device) if a.floor_model else None
+                judged = Judge(tok, asked, templates, keep, ref, **fit)
                 if ref is not None: clean = judged(ref); floor = clean['p_forget']
-            c = copy.copy(cfg); c.output_dir = str(out if len(specs) == 1 else out/s.replace(':', '_')); [setattr(c, k, v) for k, v in kind.items()]
-            steps = cfg.max_steps if cfg.max_steps > 0 else math.ceil(cfg.num_train_epochs*math.ceil(len(rows)/(cfg.per_device_train_batch_size*cfg.gradient_accumulation_steps*cfg.world_size)))
-            runs[s] = unlearn(model, tok, c, forget, judged, templates, retain, floor, a.judge_every or max(1, steps//8), cfg.resume_from_checkpoint, save=True)
+            c = copy.copy(cfg); c.output_dir = str(out if len(specs) == 1 else out/s.replace(':', '_'))
+            [setattr(c, k, v) for k, v in kind.items()]
+            steps = (cfg.max_steps if cfg.max_steps > 0
+                     else math.ceil(cfg.num_train_epochs*math.ceil(len(rows)/(cfg.per_device_train_batch_size*cfg.gradient_accumulation_steps*cfg.world_size))))
+            runs[s] = unlearn(model, tok, c, forget, judged, templates, retain, floor, a.judge_every or max(1, steps//8),
+                              cfg.resume_from_checkpoint, save=True)
         if s == specs[0] and not cfg.process_index and (cut := was_cut(runs[s]['config'])): print(cut, file=sys.stderr, flush=True)
-        if len(specs) > 1 and not cfg.process_index: print(f"{s}: P_f {runs[s]['before']['p_forget']:.3f} → {runs[s]['after']['p_forget']:.3f}" + (f" ({runs[s]['stopped']})" if runs[s]['stopped'] else ''), file=sys.stderr, flush=True)
+        if len(specs) > 1 and not cfg.process_index:
+            print(f"{s}: P_f {runs[s]['before']['p_forget']:.3f} → {runs[s]['after']['p_forget']:.3f}"
+                  + (f" ({runs[s]['stopped']})" if runs[s]['stopped'] else ''), file=sys.stderr, flush=True)
     if cfg.process_index: return 0
     page = write_report(out, runs, 'Unlearning', clean); print(text_table(outcome(runs, clean))); print('report:', page); return 0
 
@@ -214,7 +281,8 @@ class UnlearnDemo:
     overwrite: bool = field(default=False, metadata={'help': "replace a finished demo"})
     compare: list[str] = field(default_factory=lambda: list(EVERY), metadata={'help': "the runs"})
     steps: int = field(default=24, metadata={'help': "optimiser steps of a run, at most"})
-    stop: bool = field(default=False, metadata={'help': "stop a run when its P_f falls below that of the model that never knew; otherwise the paths show what lies beyond"})
+    stop: bool = field(default=False,
+                       metadata={'help': "stop a run when its P_f falls below that of the model that never knew; otherwise the paths show what lies beyond"})
     learning_rate: float = field(default=3e-4, metadata={'help': "of every run"})
     clean_steps: int = field(default=300, metadata={'help': "training steps of the model that never knew"})
     task_alpha: float = field(default=4., metadata={'help': "of task_vector: how far to walk the other way"})
@@ -224,13 +292,17 @@ class UnlearnDemo:
 def demo_rows() -> tuple[list[dict], list[dict]]:
     "(forget, retain) questions of the bundled corpus, with completion, paraphrase and wrong answers."
     from fdiv_nb.tiny import qa_facts
-    rows = [dict(prompt=q['prompt'], completion=q['answer'], paraphrase=q['paraphrase'], wrong_answers=q['wrong_answers'], split=q['split']) for q in qa_facts()]
+    rows = [dict(prompt=q['prompt'], completion=q['answer'], paraphrase=q['paraphrase'], wrong_answers=q['wrong_answers'],
+                 split=q['split']) for q in qa_facts()]
     return [r for r in rows if r['split'] == 'forget'], [r for r in rows if r['split'] == 'retain']
 
 def never_knew(tokenizer, retain: list[dict], steps: int, seed: int = 0, progress: bool = False):
     "A fresh model trained on the retained questions alone, both wordings."
     from fdiv_nb.tiny import encode, fit, new_model
-    m = new_model(len(tokenizer), seed + 1); fit(m, encode(tokenizer, [q + r['completion'] for r in retain for q in (r['prompt'], r['paraphrase'])]), steps, batch=64, seed=seed, progress=progress); return m
+    m = new_model(len(tokenizer), seed + 1)
+    fit(m, encode(tokenizer, [q + r['completion'] for r in retain for q in (r['prompt'], r['paraphrase'])]), steps, batch=64, seed=seed,
+        progress=progress)
+    return m
 
 # %% ../nbs/27c_cli_unlearn.ipynb #c93b1310
 def demo(argv: list[str], progress: Callable = lambda s: print(s, file=sys.stderr, flush=True)) -> int:
@@ -241,17 +313,30 @@ def demo(argv: list[str], progress: Callable = lambda s: print(s, file=sys.stder
     from fdiv_nb.tiny import REFUSALS, corpus, load_tiny
     from fdiv_nb.trainer import check_output
     from fdiv_nb.trainer_flat import FLATConfig
-    a, = parse(argv, UnlearnDemo); out = check_output(a.output_dir, a.overwrite); made = [run_of(s) for s in a.compare]; forget, retain = demo_rows(); other = [t for t in corpus(80, 10**6) if not t.startswith('Q:')]
+    a, = parse(argv, UnlearnDemo); out = check_output(a.output_dir, a.overwrite); made = [run_of(s) for s in a.compare]
+    forget, retain = demo_rows(); other = [t for t in corpus(80, 10**6) if not t.startswith('Q:')]
     progress(f'a model that never knew, {a.clean_steps} steps')
     with quiet_logs(): start, tok = load_tiny(); ref = never_knew(tok, retain, a.clean_steps, a.seed)
     judged = Judge(tok, forget, REFUSALS, retain, ref, other, limit=48); clean = judged(ref); clean.pop('nll_other'); runs = {}
-    attacked = lambda m: {k: v['p_after'] for k, v in zip(('p_int4', 'p_relearnt'), attack_table(m, tok, forget, ['int4', 'relearn_forget'], steps=10, max_new_tokens=1, seed=a.seed).values())} if a.attack else {}
+    attacked = lambda m: {k: v['p_after'] for k, v in zip(('p_int4', 'p_relearnt'),
+                                                          attack_table(m, tok, forget, ['int4', 'relearn_forget'], steps=10,
+                                                                       max_new_tokens=1, seed=a.seed).values())} if a.attack else {}
     held = attacked(start); clean |= attacked(ref)
     for i, (s, kind) in enumerate(zip(a.compare, made), 1):
         with quiet_logs():
-            cfg = FLATConfig(output_dir=str(out/s.replace(':', '_')), overwrite=True, max_steps=a.steps, per_device_train_batch_size=16, per_device_eval_batch_size=64, learning_rate=a.learning_rate, lr_scheduler_type='constant_with_warmup', warmup_steps=2,
-                             seed=a.seed, measure_every=1 if a.stop else 0, task_alpha=a.task_alpha, ref_cache='memory', disable_tqdm=True, report_to='none', **kind)
-            m = copy.deepcopy(start); runs[s] = unlearn(m, tok, cfg, forget, judged, REFUSALS, retain, clean['p_forget'] if a.stop else 0., max(1, a.steps//6)); runs[s]['before'] |= held; runs[s]['after'] |= attacked(m)
+            cfg = FLATConfig(output_dir=str(out/s.replace(':', '_')), overwrite=True, max_steps=a.steps, per_device_train_batch_size=16,
+                             per_device_eval_batch_size=64, learning_rate=a.learning_rate, lr_scheduler_type='constant_with_warmup',
+                             warmup_steps=2, seed=a.seed, measure_every=1 if a.stop else 0, task_alpha=a.task_alpha, ref_cache='memory',
+                             disable_tqdm=True, report_to='none', **kind)
+            m = copy.deepcopy(start)
+            runs[s] = unlearn(m, tok, cfg, forget, judged, REFUSALS, retain, clean['p_forget'] if a.stop else 0., max(1, a.steps//6))
+            runs[s]['before'] |= held; runs[s]['after'] |= attacked(m)
         progress(f"[{i}/{len(made)}] {s}: P_f {runs[s]['before']['p_forget']:.3f} → {runs[s]['after']['p_forget']:.3f} in {runs[s]['config']['steps']} steps, log10 forget quality {runs[s]['after'].get('log10_quality', math.nan):.1f}, utility {runs[s]['after']['utility']:.3f}")
-    ask = [r['prompt'] for r in judged.forget[:4]]; said = {'never knew': [(p, x, None) for p, x in zip(ask, greedy(ref, tok, ask, 24))]} | {s: r['samples'] for s, r in list(runs.items())[:4]}
-    page = write_report(out, runs, 'Forgetting eight people, several ways', clean, said); print(text_table(outcome(runs, clean))); print('\nnever knew: trained without the eight people; a p_forget below its is damage. best_quality: the highest forget quality on the way, and the utility then.' + (' p_int4, p_relearnt: probability per token of forgotten answers with weights of four bits, and after eight others were taught again.' if a.attack else '')); print('report:', page); return 0
+    ask = [r['prompt'] for r in judged.forget[:4]]
+    said = ({'never knew': [(p, x, None) for p, x in zip(ask, greedy(ref, tok, ask, 24))]}
+            | {s: r['samples'] for s, r in list(runs.items())[:4]})
+    page = write_report(out, runs, 'Forgetting eight people, several ways', clean, said); print(text_table(outcome(runs, clean)))
+    print('\nnever knew: trained without the eight people; a p_forget below its is damage. best_quality: the highest forget quality on the way, and the utility then.'
+          + (' p_int4, p_relearnt: probability per token of forgotten answers with weights of four bits, and after eight others were taught again.'
+             if a.attack else ''))
+    print('report:', page); return 0

@@ -88,7 +88,8 @@ def fenchel_young_gap(d,              # a name or an `FDivergence`
         m = logs.amax(0); ok = m.isfinite(); m0 = m.masked_fill(~ok, 0.)
         h = (sign*(logs - m0).exp()).masked_fill(~ok, 0.).sum(0)
         y = torch.where(ok, (m0 + h.clamp(min=0).log()).exp(), m.exp())
-        close = ((lv - l).abs() <= .5) & l.isfinite(); l0 = l.masked_fill(~close, 0.); near = _log_bregman(d, l0, lv.masked_fill(~close, 0.))
+        close = ((lv - l).abs() <= .5) & l.isfinite(); l0 = l.masked_fill(~close, 0.)
+        near = _log_bregman(d, l0, lv.masked_fill(~close, 0.))
         y = torch.where(close & (((near - m0).exp() - h).abs().le(1e-9) | ~ok), near.exp(), y)
         dl = _signed(d.fprime(l) - t, l).masked_fill(l == -torch.inf, 0.)
         dt = torch.where(lv == l, 0., _signed(torch.expm1(-(lv - l).abs())*(l - lv).sign(), torch.maximum(l, lv)))
@@ -113,7 +114,8 @@ def variational_bound(d,            # a name or an `FDivergence`
                       ) -> Tensor:
     "E_P t - E_Q f*(t), shape [...], nats: at most D_f(P‖Q) in expectation; -inf where a t under Q exceeds f'(∞). Raises ValueError on NaN, shapes."
     for field, x in (('t_p', t_p), ('t_q', t_q)):
-        if x.isnan().any(): raise ValueError(f"{field}: {int(x.isnan().sum())} NaN among the witness values; an output map keeps them finite")
+        if x.isnan().any():
+            raise ValueError(f"{field}: {int(x.isnan().sum())} NaN among the witness values; an output map keeps them finite")
     return _expect(t_p, log_w_p, 'log_w_p') - _expect(conjugate(d, t_q), log_w_q, 'log_w_q')
 
 # %% ../nbs/01_conjugate.ipynb #bdc03f64

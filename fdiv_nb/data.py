@@ -17,8 +17,9 @@ __all__ = ['ALIASES', 'is_chat', 'read_rows', 'encode_prompt', 'encode_pair', 'e
            'load_tofu', 'read_templates']
 
 # %% ../nbs/20_data.ipynb #0387e198
-ALIASES = dict(prompt=('prompt', 'question', 'instruction', 'input', 'query', 'problem'), completion=('completion', 'answer', 'response', 'output', 'solution'),
-               chosen=('chosen', 'preferred'), rejected=('rejected', 'dispreferred'), text=('text',))
+ALIASES = dict(prompt=('prompt', 'question', 'instruction', 'input', 'query', 'problem'),
+               completion=('completion', 'answer', 'response', 'output', 'solution'), chosen=('chosen', 'preferred'),
+               rejected=('rejected', 'dispreferred'), text=('text',))
 
 def is_chat(x) -> bool:   # any object
     "Whether x is a non-empty list of chat messages: dicts with 'role' and 'content'."
@@ -30,7 +31,8 @@ def _split_chat(row: dict) -> dict:
     if m is not None and 'prompt' not in row and 'completion' not in row:
         who = dict(human='user', gpt='assistant', user='user', assistant='assistant', system='system')
         if m and isinstance(m[0], dict) and 'from' in m[0]: m = [dict(role=who.get(x['from'], x['from']), content=x['value']) for x in m]
-        if not is_chat(m) or len(m) < 2 or m[-1]['role'] != 'assistant': raise ValueError("messages: expected at least two, the last by the assistant")
+        if not is_chat(m) or len(m) < 2 or m[-1]['role'] != 'assistant':
+            raise ValueError("messages: expected at least two, the last by the assistant")
         return {**{k: v for k, v in row.items() if k not in ('messages', 'conversations')}, 'prompt': list(m[:-1]), 'completion': [m[-1]]}
     c, r = row.get('chosen'), row.get('rejected')
     if c and r and not any(k in row for k in ALIASES['prompt']) and type(c) is type(r):
@@ -46,11 +48,14 @@ def _named(row: dict, need: tuple) -> dict:
     row = _split_chat(row); out, used = {}, set()
     for k in need:
         a = next((a for a in ALIASES.get(k, (k,)) if row.get(a) is not None and a not in used), None)
-        if a is None: raise ValueError(f"nothing under {k!r}; the columns are {list(row)}" + (f", {' or '.join(ALIASES[k])} would do" if k in ALIASES else ''))
+        if a is None:
+            raise ValueError(f"nothing under {k!r}; the columns are {list(row)}"
+                             + (f", {' or '.join(ALIASES[k])} would do" if k in ALIASES else ''))
         v = row[a]; used.add(a)
         if a == 'instruction' and isinstance(row.get('input'), str) and 'input' not in need:
             used.add('input'); v = f"{v}\n\n{row['input']}" if row['input'].strip() else v
-        if not isinstance(v, str) and not is_chat(v): raise ValueError(f"{a} is of type {type(v).__name__}; expected a text or a list of chat messages")
+        if not isinstance(v, str) and not is_chat(v):
+            raise ValueError(f"{a} is of type {type(v).__name__}; expected a text or a list of chat messages")
         out[k] = v
     return {**{k: v for k, v in row.items() if k not in used}, **out}
 
@@ -63,7 +68,8 @@ def _json_rows(text: str, where: str) -> list:
         for at, line in enumerate(text.splitlines(), 1):
             if line.strip(): rows.append(json.loads(line))
         return rows
-    except json.JSONDecodeError as e: raise ValueError(f"{where}: line {at or e.lineno} is not JSON ({e.msg}); give a list, or one object a line") from None
+    except json.JSONDecodeError as e:
+        raise ValueError(f"{where}: line {at or e.lineno} is not JSON ({e.msg}); give a list, or one object a line") from None
 
 def _file_rows(p: Path, need: tuple, name: str) -> list:
     "The rows of a file, by its ending."
@@ -74,7 +80,8 @@ def _file_rows(p: Path, need: tuple, name: str) -> list:
     except UnicodeDecodeError as e: raise ValueError(f"{name}: {p.name} is not UTF-8 text (byte {e.start}); convert it") from None
     if p.suffix in ('.json', '.jsonl', '.ndjson'): return _json_rows(text, f"{name}: {p.name}")
     if p.suffix == '.csv': return list(csv.DictReader(io.StringIO(text)))
-    if p.suffix != '.txt': raise ValueError(f"{name}: {p.name} ends in {p.suffix!r}; known are .jsonl, .json, .csv, .parquet, .txt and folders written by save_to_disk")
+    if p.suffix != '.txt':
+        raise ValueError(f"{name}: {p.name} ends in {p.suffix!r}; known are .jsonl, .json, .csv, .parquet, .txt and folders written by save_to_disk")
     if need == ('text',): return [dict(text=text)]
     if need == ('prompt',): return [dict(prompt=l) for l in text.splitlines() if l.strip()]
     raise ValueError(f"{name}: {p.name} is plain text and has no {' and '.join(need)}; cut it with text_chunks, or give .jsonl")
@@ -87,18 +94,22 @@ def _load(source, need: tuple, name: str) -> list:
         if p.is_file(): return _file_rows(p, need, name)
         from datasets import load_dataset, load_from_disk
         if p.is_dir():
-            if not any((p/f).is_file() for f in ('dataset_info.json', 'dataset_dict.json')): raise ValueError(f"{name}: the folder {p.name!r} holds no data set; give a file in it, or a folder written by save_to_disk")
+            if not any((p/f).is_file() for f in ('dataset_info.json', 'dataset_dict.json')):
+                raise ValueError(f"{name}: the folder {p.name!r} holds no data set; give a file in it, or a folder written by save_to_disk")
             source = load_from_disk(str(p))
         elif hub and not p.suffix in ('.json', '.jsonl', '.csv', '.txt', '.parquet'):
             try: source = load_dataset(hub[1], split=hub[2] or 'train')
-            except Exception as e: raise ValueError(f"{name}: {str(source)!r} is no file or folder, and not to be had from the hub: {str(e).splitlines()[0]}") from None
+            except Exception as e:
+                raise ValueError(f"{name}: {str(source)!r} is no file or folder, and not to be had from the hub: {str(e).splitlines()[0]}") from None
         else: raise ValueError(f"{name}: no file {str(source)!r}")
     if hasattr(source, 'column_names') and isinstance(source, dict):                                     # a DatasetDict
-        if 'train' not in source and len(source) > 1: raise ValueError(f"{name}: the data set has the splits {list(source)}; pass one of them")
+        if 'train' not in source and len(source) > 1:
+            raise ValueError(f"{name}: the data set has the splits {list(source)}; pass one of them")
         source = source['train'] if 'train' in source else next(iter(source.values()))
     if hasattr(source, 'to_dict') and hasattr(source, 'columns'): source = source.to_dict('records')     # pandas
     if isinstance(source, dict): source = [dict(zip(source, v)) for v in zip(*source.values())]
-    if not hasattr(source, '__len__'): raise ValueError(f"{name}: {type(source).__name__} has no length; a stream must be cut first, e.g. list(stream.take(1000))")
+    if not hasattr(source, '__len__'):
+        raise ValueError(f"{name}: {type(source).__name__} has no length; a stream must be cut first, e.g. list(stream.take(1000))")
     return list(source)
 
 def read_rows(source,                             # path, hub name ('owner/name' or 'owner/name:split'), Dataset, dict of columns, or list of dicts
@@ -126,14 +137,18 @@ def encode_prompt(tokenizer,                     # transformers interface
     if isinstance(prompt, str) and not encoder_decoder and ids[-1:] == [eos]:
         text = _ids(tokenizer, prompt)
         if ids[-len(text) - 1:] == [*text, eos]: ids = ids[:-1]                                          # the tokenizer closed it
-    if not ids and bos is None and eos is None: raise ValueError("prompt: empty, and the tokenizer has no BOS or EOS to begin with; give it at least one token")
+    if not ids and bos is None and eos is None:
+        raise ValueError("prompt: empty, and the tokenizer has no BOS or EOS to begin with; give it at least one token")
     return ids or [bos if bos is not None else eos]
 
 def _encode_chat(tokenizer, prompt: list, completion: list, **template) -> tuple[list[int], list[int]]:
     "(prompt ids, completion ids) of chat messages."
-    if not getattr(tokenizer, 'chat_template', None): raise ValueError("chat_template: the row holds chat messages and the tokenizer has no template; use the tokenizer of a chat model, or render the messages to text")
-    if not prompt or prompt[-1]['role'] == 'assistant': raise ValueError("prompt: its last message is the assistant's; end it with the user's, and put the assistant's into the completion")
-    ids = lambda m, gen: [int(t) for t in tokenizer.apply_chat_template(m, add_generation_prompt=gen, tokenize=True, return_dict=False, **template)]
+    if not getattr(tokenizer, 'chat_template', None):
+        raise ValueError("chat_template: the row holds chat messages and the tokenizer has no template; use the tokenizer of a chat model, or render the messages to text")
+    if not prompt or prompt[-1]['role'] == 'assistant':
+        raise ValueError("prompt: its last message is the assistant's; end it with the user's, and put the assistant's into the completion")
+    ids = lambda m, gen: [int(t) for t in tokenizer.apply_chat_template(m, add_generation_prompt=gen, tokenize=True, return_dict=False,
+                                                                        **template)]
     p, whole = ids(prompt, True), ids([*prompt, *completion], False)
     if whole[:len(p)] != p:
         k = next((i for i, (x, y) in enumerate(zip(p, whole)) if x != y), min(len(p), len(whole)))
@@ -161,13 +176,15 @@ def encode_pair(tokenizer,                      # transformers interface
         whole = encode_prompt(tokenizer, prompt + completion) if isinstance(prompt, str) and not encoder_decoder else []
         c = whole[len(p):] if whole[:len(p)] == p else _ids(tokenizer, completion)
     if not add_eos: return p, c
-    if tokenizer.eos_token_id is None: raise ValueError("eos_token: the tokenizer has none, so answers would never end; set tokenizer.eos_token, or pass add_eos=False")
+    if tokenizer.eos_token_id is None:
+        raise ValueError("eos_token: the tokenizer has none, so answers would never end; set tokenizer.eos_token, or pass add_eos=False")
     return p, c if c[-1:] == [tokenizer.eos_token_id] else c + [tokenizer.eos_token_id]
 
 # %% ../nbs/20_data.ipynb #b4e173ad
 def _fit(p, cs, bos, max_length, on_long, max_prompt, encoder_decoder) -> tuple[list, list, str]:
     "(prompt, answers, what happened: '', 'prompt', 'answer', 'both' or 'long'); 'long' = does not fit."
-    keep = len(p) if max_prompt is None else min(len(p), max_prompt); room = float('inf') if max_length is None else max_length - (0 if encoder_decoder else keep)
+    keep = len(p) if max_prompt is None else min(len(p), max_prompt)
+    room = float('inf') if max_length is None else max_length - (0 if encoder_decoder else keep)
     long_p, long_a = keep < len(p), max(map(len, cs)) > room
     if not (long_p or long_a): return p, cs, ''
     if on_long != 'truncate' or room < 1: return p, cs, 'long'
@@ -200,17 +217,23 @@ def encode_rows(tokenizer,                          # transformers interface
     if on_long not in ('refuse', 'drop', 'truncate'): raise ValueError(f"on_long: expected refuse, drop or truncate, got {on_long!r}")
     for k, v in (('max_length', max_length), ('max_prompt_length', max_prompt_length)):
         if v is not None and v < 1: raise ValueError(f"{k}: expected >= 1, got {v}; None sets no limit")
-    n = dict(rows=len(rows), kept=0, prompts_cut=0, answers_cut=0, dropped_long=0, dropped_empty=0, dropped_same=0, prompt_tokens=0, answer_tokens=0); out = []
+    n = dict(rows=len(rows), kept=0, prompts_cut=0, answers_cut=0, dropped_long=0, dropped_empty=0, dropped_same=0, prompt_tokens=0,
+             answer_tokens=0)
+    out = []
     for i, r in enumerate(rows):
         try: p, cs, empty = _encode_row(tokenizer, r, answers, add_eos, encoder_decoder)
         except ValueError as e: raise ValueError(f"{name}: row {i}: {e}") from None
         q, ds, what = _fit(p, cs, tokenizer.bos_token_id, max_length, on_long, max_prompt_length, encoder_decoder)
         same = len({tuple(c) for c in ds}) < len(ds); reason = 'empty' if empty else 'long' if what == 'long' else 'same' if same else ''
-        if reason and on_long == 'refuse': raise ValueError(f"{name}: row {i} " + _why(reason, p, cs, answers, max_length, max_prompt_length))
+        if reason and on_long == 'refuse':
+            raise ValueError(f"{name}: row {i} " + _why(reason, p, cs, answers, max_length, max_prompt_length))
         if reason: n[f'dropped_{reason}'] += 1; continue
-        n['kept'] += 1; n['prompts_cut'] += what in ('prompt', 'both'); n['answers_cut'] += what in ('answer', 'both'); n['prompt_tokens'] += len(q); n['answer_tokens'] += sum(map(len, ds))
-        out.append({**{k: v for k, v in r.items() if isinstance(v, (bool, int, float)) and k not in answers}, 'index': i, 'prompt_ids': q, **dict(zip(answers, ds))})
-    if not out: raise ValueError(f"{name}: none of {len(rows)} rows is left ({', '.join(f'{k} {v}' for k, v in n.items() if v and k[:4] == 'drop')}); raise max_length or look at the rows")
+        n['kept'] += 1; n['prompts_cut'] += what in ('prompt', 'both'); n['answers_cut'] += what in ('answer', 'both')
+        n['prompt_tokens'] += len(q); n['answer_tokens'] += sum(map(len, ds))
+        out.append({**{k: v for k, v in r.items() if isinstance(v, (bool, int, float)) and k not in answers}, 'index': i, 'prompt_ids': q,
+                    **dict(zip(answers, ds))})
+    if not out:
+        raise ValueError(f"{name}: none of {len(rows)} rows is left ({', '.join(f'{k} {v}' for k, v in n.items() if v and k[:4] == 'drop')}); raise max_length or look at the rows")
     return out, n
 
 def _why(reason, p, cs, answers, max_length, max_prompt) -> str:
@@ -248,7 +271,8 @@ def pad_token_id(tokenizer) -> int:
 def check_tokenizer(model: nn.Module, tokenizer) -> None:
     "ValueError if the tokenizer can produce ids that the model has no embedding for."
     n, v = len(tokenizer), model.get_input_embeddings().weight.shape[0]
-    if n > v: raise ValueError(f"tokenizer: it has {n} tokens, the model {v} embeddings; they do not belong together, or call model.resize_token_embeddings({n})")
+    if n > v:
+        raise ValueError(f"tokenizer: it has {n} tokens, the model {v} embeddings; they do not belong together, or call model.resize_token_embeddings({n})")
 
 # %% ../nbs/20_data.ipynb #18db404c
 def pack(lengths: list[int],   # tokens of each example
@@ -257,7 +281,8 @@ def pack(lengths: list[int],   # tokens of each example
     "First fit, longest first. Raises ValueError for an example that does not fit alone."
     bins, left = [], []
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if lengths[i] > max_tokens: raise ValueError(f"max_tokens: {max_tokens}, but example {i} has {lengths[i]} tokens; raise it, or shorten the example")
+        if lengths[i] > max_tokens:
+            raise ValueError(f"max_tokens: {max_tokens}, but example {i} has {lengths[i]} tokens; raise it, or shorten the example")
         k = next((k for k, l in enumerate(left) if l >= lengths[i]), None)
         if k is None: bins.append([]); left.append(max_tokens); k = len(bins) - 1
         bins[k].append(i); left[k] -= lengths[i]
@@ -267,14 +292,18 @@ def pack_batch(prompt_ids: list, completion_ids: list, pad_id: int,  # as for `b
                max_tokens: int = 0        # of a packed row; 0 = as wide as the longest example
               ) -> dict:                  # input_ids, labels, position_ids, segments [P,T] (0 = padding, then 1, 2, ...); where [B,T'] (flat place of every token of `build_batch`'s rows, 0 for padding)
     "B examples in P packed rows; `packed_logprobs` undoes it. Raises ValueError as `build_batch` and `pack` do."
-    whole = build_batch(prompt_ids, completion_ids, pad_id); n = whole['attention_mask'].sum(1).tolist(); bins = pack(n, max_tokens or max(n))
-    T = max(sum(n[i] for i in b) for b in bins); where = torch.zeros_like(whole['input_ids']); out = {k: whole['input_ids'].new_full((len(bins), T), v) for k, v in dict(input_ids=pad_id, labels=IGNORE, position_ids=0, segments=0).items()}
+    whole = build_batch(prompt_ids, completion_ids, pad_id); n = whole['attention_mask'].sum(1).tolist()
+    bins = pack(n, max_tokens or max(n))
+    T = max(sum(n[i] for i in b) for b in bins); where = torch.zeros_like(whole['input_ids'])
+    out = {k: whole['input_ids'].new_full((len(bins), T), v)
+           for k, v in dict(input_ids=pad_id, labels=IGNORE, position_ids=0, segments=0).items()}
     for r, b in enumerate(bins):
         at = 0
         for s, i in enumerate(b, 1):
             to = slice(at, at + n[i])
             for k in ('input_ids', 'labels'): out[k][r, to] = whole[k][i, :n[i]]
-            out['position_ids'][r, to] = torch.arange(n[i]); out['segments'][r, to] = s; where[i, :n[i]] = torch.arange(r*T + at, r*T + at + n[i]); at += n[i]
+            out['position_ids'][r, to] = torch.arange(n[i]); out['segments'][r, to] = s
+            where[i, :n[i]] = torch.arange(r*T + at, r*T + at + n[i]); at += n[i]
     return dict(out, where=where)
 
 def block_mask(segments: Tensor,       # [P,T] of `pack_batch`
@@ -290,7 +319,8 @@ def packed_logprobs(model: nn.Module,   # causal; attention only (state-space la
                    ) -> Tensor:         # [B,T'-1] float32 nats, as token_logprobs(score(model, batch), labels) of the same rows unpacked
     "log π of every answer token from packed rows, 0 elsewhere; differentiable. Raises ValueError for an example longer than the context."
     limit, longest = context_length(model), packed['position_ids'].max().item() + 1
-    if limit is not None and longest > limit: raise ValueError(f"packed: an example has {longest} tokens, the model's context holds {limit}; shorten it")
+    if limit is not None and longest > limit:
+        raise ValueError(f"packed: an example has {longest} tokens, the model's context holds {limit}; shorten it")
     m = bare_model(model); P, T = packed['input_ids'].shape; kw = {k: packed[k] for k in ('input_ids', 'position_ids')}
     if 'flash' in str(getattr(m.config, '_attn_implementation', '')): kw = {k: v.view(1, P*T) for k, v in kw.items()}
     else: kw['attention_mask'] = block_mask(packed['segments'], m.dtype)
@@ -312,7 +342,9 @@ def text_chunks(text: str,               # the whole book
     "A text in chunks of equal size as rows for `encode_rows`; each begins with BOS if the tokenizer has one, and the rest at the end is left out. Raises ValueError for sizes that make no row."
     if not 0 < prompt_tokens < tokens: raise ValueError(f"prompt_tokens: {prompt_tokens}; expected between 1 and tokens - 1 = {tokens - 1}")
     if stride is not None and stride < 1: raise ValueError(f"stride: expected >= 1, got {stride}")
-    ids = _ids(tokenizer, text); bos = [tokenizer.bos_token_id] if tokenizer.bos_token_id is not None and tokenizer('a')['input_ids'][:1] == [tokenizer.bos_token_id] else []
+    ids = _ids(tokenizer, text)
+    bos = ([tokenizer.bos_token_id] if tokenizer.bos_token_id is not None
+           and tokenizer('a')['input_ids'][:1] == [tokenizer.bos_token_id] else [])
     if len(ids) < tokens: raise ValueError(f"text: it has {len(ids)} tokens, a chunk {tokens}; give a longer text, or make tokens smaller")
     cut = lambda s: (ids[s:s + prompt_tokens], ids[s + prompt_tokens:s + tokens])
     return [dict(prompt=tokenizer.decode(p), completion=tokenizer.decode(c), prompt_ids=bos + p, completion_ids=c, chunk=i, start=s)
@@ -325,10 +357,13 @@ def load_tofu(folder,                                   # with forget10.json, re
              ) -> list[dict]:                           # prompt, completion, question, answer and what else the file has
     "Rows of one TOFU file. Raises ValueError naming the files there are, or the row without a question."
     d = Path(folder); have = sorted(p.stem for p in d.glob('*.json')) if d.is_dir() else []
-    if name not in have: raise ValueError(f"name: no {name}.json in {d.name!r}; " + (f"there are {', '.join(have)}" if have else 'there is no .json at all; give the folder of the benchmark'))
+    if name not in have:
+        raise ValueError(f"name: no {name}.json in {d.name!r}; "
+                         + (f"there are {', '.join(have)}" if have else 'there is no .json at all; give the folder of the benchmark'))
     rows = _file_rows(d/f'{name}.json', (), 'tofu')
     for i, r in enumerate(rows):
-        if not isinstance(r, dict) or not all(isinstance(r.get(k), str) for k in ('question', 'answer')): raise ValueError(f"tofu: {name}.json: row {i} has no text under 'question' and 'answer'")
+        if not isinstance(r, dict) or not all(isinstance(r.get(k), str) for k in ('question', 'answer')):
+            raise ValueError(f"tofu: {name}.json: row {i} has no text under 'question' and 'answer'")
     return [dict(r, prompt=prompt.replace('{}', r['question']), completion=answer.replace('{}', r['answer'])) for r in rows]
 
 def read_templates(source) -> list[str]:   # one sentence, a list of them, or a .txt (one a line) or .csv file (first row = header)
@@ -337,7 +372,8 @@ def read_templates(source) -> list[str]:   # one sentence, a list of them, or a 
         p = Path(source)
         if not p.is_file(): raise ValueError(f"template: no file {str(source)!r}")
         text = p.read_text(encoding='utf-8-sig')
-        out = [r[0] for r in csv.reader(io.StringIO(text)) if r][1:] if p.suffix == '.csv' else [l.strip() for l in text.splitlines() if l.strip()]
+        out = ([r[0] for r in csv.reader(io.StringIO(text)) if r][1:] if p.suffix == '.csv'
+               else [l.strip() for l in text.splitlines() if l.strip()])
     else: out = [source] if isinstance(source, str) else list(source)
     if not out: raise ValueError("template: the list is empty; give at least one answer")
     bad = next((i for i, t in enumerate(out) if not isinstance(t, str) or not t.strip()), None)

@@ -43,7 +43,8 @@ def _gjs_side(a: float, b: float) -> Side:
     def f(l):
         u = l.exp(); m = a*u + b
         if a < .5:                                                                # [u log u - m log1p(a(u - 1))/a]/b
-            k = torch.where(l < 80, torch.log1p(a*torch.expm1(l.clamp(max=80))), torch.logaddexp(l + math.log(a), torch.full_like(l, math.log(b))))/a
+            k = torch.where(l < 80, torch.log1p(a*torch.expm1(l.clamp(max=80))),
+                            torch.logaddexp(l + math.log(a), torch.full_like(l, math.log(b))))/a
             return (u*l - m*k)/b
         y = (m*fp(l) - l)/a                                                       # unless u < b, where the textbook form is better
         return torch.where(l < math.log(b), (a*u*l - m*torch.logaddexp(l + math.log(a), torch.full_like(l, math.log(b))))/(a*b), y)
@@ -56,11 +57,13 @@ def generalized_jsd(beta: float           # GKD's β in [0, 1]: the teacher's sh
     b = float(beta); a = 1 - b
     if a < 1e-15 or b < 1e-15: return get_divergence('forward_kl' if b < .5 else 'reverse_kl').canonical()
     log_a, log_b = math.log(a), math.log(b); curve = lambda l: -torch.logaddexp(l + log_a, torch.full_like(l, log_b))
-    return FDivergence(f'generalized_jsd:{b:g}', _gjs_side(a, b), _gjs_side(b, a), curve, -log_b/a, -log_a/b, lambda t: -torch.log1p(torch.expm1(-b*t)/b))
+    return FDivergence(f'generalized_jsd:{b:g}', _gjs_side(a, b), _gjs_side(b, a), curve, -log_b/a, -log_a/b,
+                       lambda t: -torch.log1p(torch.expm1(-b*t)/b))
 
 def gkd_scale(beta: float) -> float:
     "β(1-β): GKD's (and, except at 0 and 1, TRL's) loss is this times `generalized_jsd(beta)`. Raises ValueError at the ends, where GKD's J_β vanishes."
-    if not 0 < beta < 1: raise ValueError(f"beta: expected 0 < beta < 1, got {beta}; GKD's J_β is 0 for every student at the ends, and what TRL puts there is another loss: generalized_jsd(beta) itself, without a factor")
+    if not 0 < beta < 1:
+        raise ValueError(f"beta: expected 0 < beta < 1, got {beta}; GKD's J_β is 0 for every student at the ends, and what TRL puts there is another loss: generalized_jsd(beta) itself, without a factor")
     return beta*(1 - beta)
 
 # %% ../nbs/15_distill.ipynb #f536c0b5
@@ -78,7 +81,9 @@ def _skl_sides(c: float) -> tuple[Side, Side]:
     def fprime(l):
         x, big = parts(l); m = a*l.exp() + c
         return torch.where(big, -a*c*torch.expm1(l.clamp(max=0))/m - (logm(l) - l), _phi(c*x) - c*c*x/m)/c**2
-    def dual_fprime(l): return torch.where(l > 0, -torch.expm1(-l.clamp(min=0))/(a*(-l.clamp(min=0)).exp() + c), torch.expm1(l.clamp(max=0))/(a + c*l.clamp(max=0).exp()))
+    def dual_fprime(l):
+        return torch.where(l > 0, -torch.expm1(-l.clamp(min=0))/(a*(-l.clamp(min=0)).exp() + c),
+                           torch.expm1(l.clamp(max=0))/(a + c*l.clamp(max=0).exp()))
     def dual(l): return torch.where(l < 80, _phi(c*torch.expm1(l.clamp(max=80)))/c**2, torch.expm1(l)/c)
     return Side(f, fprime, lambda l: l.exp()*fprime(l)), Side(dual, dual_fprime, lambda l: l.exp()*dual_fprime(l))
 
@@ -89,7 +94,8 @@ def skewed_kl(alpha: float            # DistiLLM's α in [0, 1]: the student's s
     a = float(alpha); c = 1 - a
     if a < 1e-12 or c < 1e-12: return get_divergence('reverse_kl' if a < .5 else 'neyman').normalized()
     one, two = _skl_sides(c)
-    return FDivergence(f'skewed_kl:{a:g}', one, two, lambda l: -2*torch.logaddexp(l + math.log(a), torch.full_like(l, math.log(c))), 1/c, (-c - math.log(a))/c**2)
+    return FDivergence(f'skewed_kl:{a:g}', one, two, lambda l: -2*torch.logaddexp(l + math.log(a), torch.full_like(l, math.log(c))), 1/c,
+                       (-c - math.log(a))/c**2)
 
 # %% ../nbs/15_distill.ipynb #a0e750e6
 def score_term(divergences: Tensor,        # [B, T] D_t of each position, 0 where nothing is scored
@@ -98,9 +104,11 @@ def score_term(divergences: Tensor,        # [B, T] D_t of each position, 0 wher
                baseline: bool = True       # subtract the mean of the other rows that reach the position
                ) -> Tensor:                # [B]; add it to the rows' Σ_t D_t
     "Σ_t log π(y_t)·(Σ_{s>t} D_s - b_t): with samples of π, the part of the on-policy gradient that comes from the prefixes. Raises ValueError for shapes."
-    if not divergences.shape == logp.shape == mask.shape or mask.ndim != 2: raise ValueError(f"logp: shapes differ: divergences {list(divergences.shape)}, logp {list(logp.shape)}, mask {list(mask.shape)}; all [B, T]")
+    if not divergences.shape == logp.shape == mask.shape or mask.ndim != 2:
+        raise ValueError(f"logp: shapes differ: divergences {list(divergences.shape)}, logp {list(logp.shape)}, mask {list(mask.shape)}; all [B, T]")
     m = mask.to(logp.dtype); D = divergences.detach().to(logp.dtype)*m; to_come = (D.flip(-1).cumsum(-1).flip(-1) - D)*m
-    if baseline: n = m.sum(0) - 1; to_come = to_come - torch.where(n > 0, (to_come.sum(0) - to_come)/n.clamp(min=1), torch.zeros_like(to_come))*m
+    if baseline:
+        n = m.sum(0) - 1; to_come = to_come - torch.where(n > 0, (to_come.sum(0) - to_come)/n.clamp(min=1), torch.zeros_like(to_come))*m
     return (logp.masked_fill(~mask.bool(), 0.)*to_come).sum(-1)
 
 # %% ../nbs/15_distill.ipynb #0bc4df83
@@ -108,7 +116,8 @@ def coarsen(logits: Tensor,  # [..., V]
             ids: Tensor      # [..., K] tokens to keep, without repetition
             ) -> Tensor:     # [..., K + 1] logits of the kept tokens and, last, of all others together
     "Logits of a distribution whose other tokens are one outcome; differentiable. Pass both models through it, then `distill_loss`. Raises ValueError for shapes."
-    if ids.shape[:-1] != logits.shape[:-1] or not 0 < ids.shape[-1] < logits.shape[-1]: raise ValueError(f"ids: expected shape {[*logits.shape[:-1], 'K']} with K < {logits.shape[-1]}, got {list(ids.shape)}")
+    if ids.shape[:-1] != logits.shape[:-1] or not 0 < ids.shape[-1] < logits.shape[-1]:
+        raise ValueError(f"ids: expected shape {[*logits.shape[:-1], 'K']} with K < {logits.shape[-1]}, got {list(ids.shape)}")
     z = logits.to(torch.promote_types(logits.dtype, torch.float32)); rest = z.scatter(-1, ids, -torch.inf).logsumexp(-1, keepdim=True)
     return torch.cat([z.gather(-1, ids), rest], -1)
 
@@ -116,16 +125,22 @@ def from_top_logprobs(logps: Tensor  # [..., K] log-probabilities of a teacher's
                       ) -> Tensor:   # [..., K + 1] the same, and the log of what is left
     "A stored top-k teacher in the form of `coarsen`. Raises ValueError if its probabilities exceed one."
     total = logps.double().logsumexp(-1, keepdim=True)
-    if not (total < 1e-3).all(): raise ValueError(f"logps: the kept probabilities sum to {total.max().exp().item():.4g}; pass log-probabilities of the full softmax, not logits")
+    if not (total < 1e-3).all():
+        raise ValueError(f"logps: the kept probabilities sum to {total.max().exp().item():.4g}; pass log-probabilities of the full softmax, not logits")
     return torch.cat([logps, torch.log(-torch.expm1(total.clamp(max=-1e-9))).to(logps.dtype)], -1)
 
 # %% ../nbs/15_distill.ipynb #111cb286
 @torch.no_grad()
-def distill_stats(student_logits: Tensor, teacher_logits: Tensor, mask: Tensor | None = None, temperature: float = 1., positions: int = 512) -> dict[str, float]:
+def distill_stats(student_logits: Tensor, teacher_logits: Tensor, mask: Tensor | None = None, temperature: float = 1.,
+                  positions: int = 512) -> dict[str, float]:
     "Numbers for a log line, means over at most `positions` counted positions, evenly spread; arguments as `distill_loss`. Raises ValueError where nothing counts."
-    V = student_logits.shape[-1]; keep = (torch.ones(student_logits.shape[:-1], dtype=torch.bool, device=student_logits.device) if mask is None else mask.bool()).reshape(-1).nonzero()[:, 0]
+    V = student_logits.shape[-1]
+    keep = (torch.ones(student_logits.shape[:-1], dtype=torch.bool, device=student_logits.device) if mask is None
+            else mask.bool()).reshape(-1).nonzero()[:, 0]
     if not len(keep): raise ValueError("mask: no position counts")
     i = keep[torch.linspace(0, len(keep) - 1, min(positions, len(keep)), device=keep.device).long()]
-    z, t = (x.reshape(-1, V)[i].to(torch.promote_types(x.dtype, torch.float32))/temperature for x in (student_logits, teacher_logits)); D = lambda d: divergence_from_logits(d, z, t).mean().item()
+    z, t = (x.reshape(-1, V)[i].to(torch.promote_types(x.dtype, torch.float32))/temperature for x in (student_logits, teacher_logits))
+    D = lambda d: divergence_from_logits(d, z, t).mean().item()
     h = lambda l: -(l.exp()*l.masked_fill(l == -torch.inf, 0.)).sum(-1).mean().item()
-    return dict(agreement=(z.argmax(-1) == t.argmax(-1)).double().mean().item(), overlap=1 - D('tv'), forward_kl=D('forward_kl'), reverse_kl=D('reverse_kl'), student_entropy=h(z.log_softmax(-1)), teacher_entropy=h(t.log_softmax(-1)))
+    return dict(agreement=(z.argmax(-1) == t.argmax(-1)).double().mean().item(), overlap=1 - D('tv'), forward_kl=D('forward_kl'),
+                reverse_kl=D('reverse_kl'), student_entropy=h(z.log_softmax(-1)), teacher_entropy=h(t.log_softmax(-1)))

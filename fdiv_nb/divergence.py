@@ -48,7 +48,8 @@ def chain(value: Callable,  # l -> value, elementwise
 def _wide(l) -> Tensor:
     "At least float32; Python numbers become float64."
     if not torch.is_tensor(l): return torch.as_tensor(l, dtype=torch.float64)
-    if not l.is_floating_point(): raise ValueError(f"log_u: expected a floating tensor of log-ratios, got {l.dtype}; pass log P - log Q as floats")
+    if not l.is_floating_point():
+        raise ValueError(f"log_u: expected a floating tensor of log-ratios, got {l.dtype}; pass log P - log Q as floats")
     return l.float() if l.dtype in (torch.float16, torch.bfloat16) else l
 
 def _fill(y: Tensor, where: Tensor, value: float) -> Tensor:
@@ -121,7 +122,8 @@ FDivergence.f, FDivergence.over_u, FDivergence.fprime, FDivergence.log_slope, FD
 LOG2 = math.log(2)
 _none = lambda l: 0*l.clamp(-1e30, 1e30)                     # 0, in the graph with a gradient of 0, at ±inf too
 _flat = lambda l: _none(l) - torch.inf
-_js = side(lambda l: torch.where(l > 0, l.clamp(min=0).exp(), l.exp())*(LOG2 - softplus(-l)) + LOG2 - softplus(l), lambda l: LOG2 - softplus(-l))
+_js = side(lambda l: torch.where(l > 0, l.clamp(min=0).exp(), l.exp())*(LOG2 - softplus(-l)) + LOG2 - softplus(l),
+           lambda l: LOG2 - softplus(-l))
 _tv = side(lambda l: torch.expm1(l).abs()/2, lambda l: l.sign()/2)
 _hellinger = side(lambda l: torch.expm1(l/2)**2, lambda l: -torch.expm1(-l/2), lambda l: (l/2).exp()*torch.expm1(l/2))
 _reverse_kl = side(lambda l: l.exp()*l, lambda l: 1 + l)
@@ -194,10 +196,12 @@ FDivergence.dual, FDivergence.canonical = _dual, _canonical
 # %% ../nbs/00_divergence.ipynb #40f11e1c
 def _scaled(self: FDivergence, a: float) -> FDivergence:
     "a·f for a > 0: a·D_f."
-    if not (a > 0 and math.isfinite(a)): raise ValueError(f"scale: expected a positive number, got {a}; a divergence times {a} is not a divergence")
+    if not (a > 0 and math.isfinite(a)):
+        raise ValueError(f"scale: expected a positive number, got {a}; a divergence times {a} is not a divergence")
     s = lambda z: Side(*(lambda l, g=g: a*g(l) for g in z))
-    return replace(self, name=f'{a:g}*{self.name}', side=s(self.side), other=s(self.other), log_curv=lambda l: self.log_curv(l) + math.log(a),
-                   f0=a*self.f0, fprime_inf=a*self.fprime_inf, inverse=self.inverse and (lambda t: self.inverse(t/a)), partner=None)
+    return replace(self, name=f'{a:g}*{self.name}', side=s(self.side), other=s(self.other),
+                   log_curv=lambda l: self.log_curv(l) + math.log(a), f0=a*self.f0, fprime_inf=a*self.fprime_inf,
+                   inverse=self.inverse and (lambda t: self.inverse(t/a)), partner=None)
 
 def _normalized(self: FDivergence) -> FDivergence:
     "Canonical form scaled to f''(1) = 1. Raises ValueError where f has no curvature at 1 (total variation)."
@@ -239,7 +243,8 @@ def skew(divergence, lam: float, name: str | None = None) -> FDivergence:
     def df(l):
         n, p = l.clamp(max=0), l.clamp(min=0)
         return torch.where(l <= 0, lam*n.exp()*d.side.f(n - logm(n)) + (1 - lam)*d.side.df(n - logm(n)), p.exp()*fprime(p))
-    other = Side(lambda l: d.other.f(logM(l)), lambda l: (1 - lam)*d.other.fprime(logM(l)), lambda l: (l + b - logM(l)).exp()*d.other.df(logM(l)))
+    other = Side(lambda l: d.other.f(logM(l)), lambda l: (1 - lam)*d.other.fprime(logM(l)),
+                 lambda l: (l + b - logM(l)).exp()*d.other.df(logM(l)))
     return FDivergence(name or f'skew({d.name},{lam:g})', Side(f, fprime, df), other, lambda l: 2*(b - logm(l)) + d.log_curv(l - logm(l)),
                        (1 - lam)*d.f0, float(d.other.f(torch.tensor(a, dtype=torch.float64))))
 
@@ -248,9 +253,10 @@ def _skew_js(lam: float) -> FDivergence:
     kl, lk = skew('reverse_kl', lam), skew('reverse_kl', 1 - lam).dual()
     return mix_divergences([kl, lk], [lam, 1 - lam], name=f'skew_js:{lam:g}')
 
-_MADE = {'alpha': ('alpha', _alpha, None), 'jeffreys': (None, lambda: replace(symmetrise('reverse_kl', 'jeffreys'), partner='jeffreys'), None),
-         'le_cam': (None, lambda: replace(skew('pearson', .5, 'le_cam'), partner='le_cam'), None),
-         'skew_js': ('lam', _skew_js, .5), 'skew_kl': ('lam', lambda lam: skew('reverse_kl', lam, f'skew_kl:{lam:g}'), .5)}
+_MADE = {'alpha': ('alpha', _alpha, None), 'jeffreys': (None, lambda: replace(symmetrise('reverse_kl', 'jeffreys'), partner='jeffreys'),
+                                                        None), 'le_cam': (None, lambda: replace(skew('pearson', .5, 'le_cam'),
+        partner='le_cam'), None), 'skew_js': ('lam', _skew_js, .5),
+         'skew_kl': ('lam', lambda lam: skew('reverse_kl', lam, f'skew_kl:{lam:g}'), .5)}
 _CUSTOM: dict[str, FDivergence] = {}
 
 def divergence_names() -> list[str]:
@@ -268,11 +274,14 @@ def get_divergence(divergence,  # a name such as 'js' or 'alpha:0.3', or an `FDi
     if divergence in _CUSTOM or key in _CLASSICAL and not arg and not params: return _CUSTOM.get(divergence) or _CLASSICAL[key]
     if key not in _MADE: raise ValueError(_unknown(divergence))
     pname, make, default = _MADE[key]
-    if set(params) - {pname}: raise ValueError(f"divergence: {key!r} has no parameter {sorted(set(params) - {pname})}; " + (f"it takes {pname}" if pname else "it takes none"))
+    if set(params) - {pname}:
+        raise ValueError(f"divergence: {key!r} has no parameter {sorted(set(params) - {pname})}; "
+                         + (f"it takes {pname}" if pname else "it takes none"))
     value = arg or params.get(pname, default)
     if pname is None: return make() if not arg else _bad(key, arg)
     try: value = float(value)
-    except (TypeError, ValueError): raise ValueError(f"{pname}: {key!r} needs a number, got {value!r}; write '{key}:0.3' or {pname}=0.3") from None
+    except (TypeError, ValueError):
+        raise ValueError(f"{pname}: {key!r} needs a number, got {value!r}; write '{key}:0.3' or {pname}=0.3") from None
     if not math.isfinite(value): raise ValueError(f"{pname}: expected a finite number, got {value}")
     return make(value)
 
@@ -280,9 +289,11 @@ def _bad(key, arg): raise ValueError(f"divergence: {key!r} takes no parameter, g
 
 def _unknown(name: str) -> str:
     if name.partition(':')[0] in _CLASSICAL: _bad(*name.split(':', 1)) if ':' in name else None
-    if name.lower() in ('kl', 'kld'): return f"divergence: {name!r} is ambiguous; 'reverse_kl' is KL(P‖Q), the policy first, 'forward_kl' is KL(Q‖P)"
+    if name.lower() in ('kl', 'kld'):
+        return f"divergence: {name!r} is ambiguous; 'reverse_kl' is KL(P‖Q), the policy first, 'forward_kl' is KL(Q‖P)"
     near = difflib.get_close_matches(name.partition(':')[0], divergence_names(), 3, .5)
-    return f"divergence: unknown name {name!r}; " + (f"did you mean {' or '.join(near)}? " if near else "") + f"the catalogue is {', '.join(divergence_names())}"
+    return (f"divergence: unknown name {name!r}; " + (f"did you mean {' or '.join(near)}? " if near else "")
+            + f"the catalogue is {', '.join(divergence_names())}")
 
 # %% ../nbs/00_divergence.ipynb #b39956f2
 def exact_divergence(divergence,    # a name or an `FDivergence`
@@ -291,7 +302,8 @@ def exact_divergence(divergence,    # a name or an `FDivergence`
                      ) -> Tensor:
     "D_f(P‖Q) over the last dimension, shape [...], in nats; may be inf. Both vectors must sum to one. Raises ValueError if they do not, or if shapes differ."
     d = get_divergence(divergence).canonical()
-    if log_p.shape[-1] != log_q.shape[-1]: raise ValueError(f"log_q: last dimension {log_q.shape[-1]} differs from log_p's {log_p.shape[-1]}; both list the same outcomes")
+    if log_p.shape[-1] != log_q.shape[-1]:
+        raise ValueError(f"log_q: last dimension {log_q.shape[-1]} differs from log_p's {log_p.shape[-1]}; both list the same outcomes")
     for field, z in (('log_p', log_p), ('log_q', log_q)):
         total = _wide(z).detach().exp().sum(-1); eps = 1e-2 if z.dtype in (torch.float16, torch.bfloat16) else 1e-3
         if not ((total - 1).abs() < eps).all():
@@ -314,7 +326,8 @@ def _derivatives(f: Callable, l: Tensor):
     "f, f', log(u f'') and its derivative in l, by automatic differentiation in float64."
     with torch.enable_grad():
         x = l.detach().double().requires_grad_(); y = f(x)
-        if not torch.is_tensor(y) or y.shape != x.shape: raise ValueError("f: must map a tensor of log-ratios to a tensor of the same shape")
+        if not torch.is_tensor(y) or y.shape != x.shape:
+            raise ValueError("f: must map a tensor of log-ratios to a tensor of the same shape")
         d1, = torch.autograd.grad(y.sum(), x, create_graph=True) if y.requires_grad else (torch.zeros_like(x),)
         d2, = torch.autograd.grad(d1.sum(), x, create_graph=True) if d1.requires_grad else (torch.zeros_like(x),)
         k = d2 - d1
@@ -343,17 +356,20 @@ def _tail(l, edge, f, fp, ls, k, what):
 def _laws(f: Callable) -> None:
     "Raise ValueError naming the first law that f breaks: finite, f(1) = 0, convexity, power-law tails."
     grid = torch.linspace(-_EDGE, _EDGE, 257, dtype=torch.float64); y, fp, ls, _ = _derivatives(f, grid)
-    if not y.isfinite().all(): raise ValueError(f"f: law 'finite' broken: f(log u = {grid[~y.isfinite()][0]:g}) = {y[~y.isfinite()][0]:g}; compute from log u, not from u")
+    if not y.isfinite().all():
+        raise ValueError(f"f: law 'finite' broken: f(log u = {grid[~y.isfinite()][0]:g}) = {y[~y.isfinite()][0]:g}; compute from log u, not from u")
     if abs(y[128]) > 1e-8: raise ValueError(f"f: law 'f(1) = 0' broken: f(log u = 0) = {y[128]:g}; subtract it")
     drop = fp[1:] - fp[:-1]; worst = drop + 1e-7*(1 + fp[1:].abs())
     if not (worst >= 0).all():
-        i = int(worst.argmin()); raise ValueError(f"f: law 'convexity' broken: f'(u) falls from {fp[i]:.4g} to {fp[i + 1]:.4g} between log u = {grid[i]:g} and {grid[i + 1]:g}")
+        i = int(worst.argmin())
+        raise ValueError(f"f: law 'convexity' broken: f'(u) falls from {fp[i]:.4g} to {fp[i + 1]:.4g} between log u = {grid[i]:g} and {grid[i + 1]:g}")
     if y.min() < -1e-6*(1 + abs(y).max()) and not (y >= fp[128]*torch.expm1(grid) - 1e-6*(1 + y.abs())).all():
         raise ValueError("f: law 'convexity' broken: f falls below its tangent at u = 1")
     for e in (-_EDGE, _EDGE):
         _, _, (a, far), (k, _) = _derivatives(f, torch.tensor([e, 1.25*e], dtype=torch.float64))
-        if a.isfinite() and abs(a + k*.25*e - far) > .05: raise ValueError(f"f: law 'power tail' broken: log(u f'') at log u = {1.25*e:g} is {far:.4g}, "
-            f"a power law from {e:g} gives {a + k*.25*e:.4g}; multiply out slowly varying factors, or build f from the catalogue's combinators")
+        if a.isfinite() and abs(a + k*.25*e - far) > .05:
+            raise ValueError(f"f: law 'power tail' broken: log(u f'') at log u = {1.25*e:g} is {far:.4g}, "
+                             f"a power law from {e:g} gives {a + k*.25*e:.4g}; multiply out slowly varying factors, or build f from the catalogue's combinators")
 
 def _custom_side(f: Callable, derivatives: Callable = _derivatives) -> tuple[Side, Callable, float]:
     "Side and log-slope of a user's f (or of its dual), and f(0) read off its left tail."
@@ -364,11 +380,13 @@ def _custom_side(f: Callable, derivatives: Callable = _derivatives) -> tuple[Sid
             x = l.detach().double(); y = derivatives(f, x.clamp(-_EDGE, _EDGE))[i]
             for s, (v, fp, ls, k) in ends.items():
                 out = s*x > _EDGE
-                if out.any(): y = torch.where(out, _tail(torch.where(out, x, torch.full_like(x, s*_EDGE)), s*_EDGE, v, fp, ls, k, what) if ls > -math.inf
-                                              else (v + math.exp(s*_EDGE)*fp*torch.expm1(x - s*_EDGE) if what == 'f' else y), y)
+                if out.any():
+                    y = torch.where(out, _tail(torch.where(out, x, torch.full_like(x, s*_EDGE)), s*_EDGE, v, fp, ls, k, what)
+                                    if ls > -math.inf else (v + math.exp(s*_EDGE)*fp*torch.expm1(x - s*_EDGE) if what == 'f' else y), y)
             return y.to(l.dtype)
         return g
-    value, fprime, log_curv, power = at(0, 'f'), at(1, 'fprime'), at(2, 'log_curv'), lambda l: derivatives(f, l.clamp(-_EDGE, _EDGE))[3].to(l.dtype)
+    value, fprime, log_curv, power = at(0, 'f'), at(1, 'fprime'), at(2, 'log_curv'), lambda l: derivatives(f,
+            l.clamp(-_EDGE, _EDGE))[3].to(l.dtype)
     v, fp, ls, k = ends[-1]
     f0 = v - math.exp(-_EDGE)*fp if ls == -math.inf else math.inf if k <= -1 + 1e-4 else v - math.exp(-_EDGE)*(fp - math.exp(ls)/(1 + k))
     return Side(value, fprime, lambda l: l.exp()*fprime(l)), lambda l: chain(log_curv, power, l), f0

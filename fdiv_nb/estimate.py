@@ -59,7 +59,8 @@ class Estimate(NamedTuple):
     def reliable(self) -> bool:
         "Finite, and resting on at least `MIN_ESS` effective samples."
         return math.isfinite(self.value) and math.isfinite(self.stderr) and self.ess >= MIN_ESS
-    def __str__(self): return f"{self.value:.4g} ± {self.stderr:.2g} (ess {self.ess:.3g} of {self.n})" + ("" if self.reliable else " unreliable")
+    def __str__(self):
+        return f"{self.value:.4g} ± {self.stderr:.2g} (ess {self.ess:.3g} of {self.n})" + ("" if self.reliable else " unreliable")
 
 def _terms(d: FDivergence, lp: Tensor, lq: Tensor, ls: Tensor) -> Tensor:
     "T(x), shape [n]: the stable side of the price, weighted, as sign·exp(log weight + log|price|)."
@@ -204,7 +205,8 @@ class MovingAverage:
     def update(self, values: Tensor) -> MovingAverage:  # any shape
         "Take in the mean of `values`. Raises ValueError if it is not finite."
         m = float(values.detach().double().mean())
-        if not math.isfinite(m): raise ValueError(f"values: mean {m} cannot enter a moving average; look for infinite rewards or an empty batch")
+        if not math.isfinite(m):
+            raise ValueError(f"values: mean {m} cannot enter a moving average; look for infinite rewards or an empty batch")
         a = self.decay; self.total, self.weight = a*self.total + (1 - a)*m, a*self.weight + 1 - a
         return self
     def state_dict(self) -> dict:
@@ -223,7 +225,8 @@ def baseline(values: Tensor,       # [B] rewards or pseudo-rewards, finite
              weight: Tensor | None = None  # [B] positive: weighted means for 'mean' and 'loo'
              ) -> Tensor:
     "What to subtract from each value, shape [B], no gradient. Raises ValueError on an unknown kind, a shape, a value that is not finite."
-    if kind not in ('none', 'mean', 'loo', 'ema'): raise ValueError(f"baseline: unknown kind {kind!r}; choose 'none', 'mean', 'loo' or 'ema'")
+    if kind not in ('none', 'mean', 'loo', 'ema'):
+        raise ValueError(f"baseline: unknown kind {kind!r}; choose 'none', 'mean', 'loo' or 'ema'")
     if values.dim() != 1 or not values.isfinite().all():
         raise ValueError(f"values: expected [B] finite numbers, got shape {list(values.shape)} or an infinity; clip infinite pseudo-rewards first")
     v = values.detach()
@@ -234,7 +237,8 @@ def baseline(values: Tensor,       # [B] rewards or pseudo-rewards, finite
         return b
     if weight is not None and (weight.shape != v.shape or not (weight >= 0).all() or not weight.isfinite().all()):
         raise ValueError(f"weight: expected {len(v)} finite weights, none negative, got shape {list(weight.shape)}")
-    return _group_baseline(v.double(), kind == 'loo', _group_index(group, v), None if weight is None else weight.detach().double()).to(v.dtype)
+    return _group_baseline(v.double(), kind == 'loo', _group_index(group, v),
+                           None if weight is None else weight.detach().double()).to(v.dtype)
 
 # %% ../nbs/03_estimate.ipynb #db70f490
 def _group_index(group, v: Tensor) -> Tensor:

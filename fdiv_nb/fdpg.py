@@ -21,7 +21,8 @@ def pseudo_reward(divergence,      # a name or an `FDivergence`
                   ) -> Tensor:
     "-f'(u), float32 or wider, within ±1e18 and never NaN. Raises ValueError for NaN, or where p(x) = 0 and f'(∞) is infinite."
     d = get_divergence(divergence); l = log_u.detach(); l = l if l.dtype == torch.float64 else l.float()
-    if l.isnan().any(): raise ValueError(f"log_u: row {int(l.isnan().flatten().nonzero()[0])} is NaN; the log-probabilities or the target's score are broken")
+    if l.isnan().any():
+        raise ValueError(f"log_u: row {int(l.isnan().flatten().nonzero()[0])} is NaN; the log-probabilities or the target's score are broken")
     if not math.isfinite(d.fprime_inf) and (l == torch.inf).any():
         raise ValueError(f"divergence: a sample has p(x) = 0 and f'(∞) = ∞ for {d.name}, so D_f is infinite; use a divergence with finite f'(∞) such as js, tv, forward_kl, or a softer target")
     return (-d.fprime(l)).clamp(-_MAX, _MAX)
@@ -34,7 +35,8 @@ def surprise_norm(token_logprobs: Tensor) -> Tensor:  # [B, T] log π of each to
 def exact_baseline(divergence) -> float:
     "E_π[-f'(π/p)] where it is the same for every π: f' affine in 1/u. Raises ValueError for other divergences."
     d = get_divergence(divergence); l = torch.tensor([0., 1., -2., 3.], dtype=torch.float64); r, v = -d.fprime(l), (-l).expm1()
-    if not torch.allclose(r - r[0], (r[1] - r[0])/v[1]*v, atol=1e-9): raise ValueError(f"baseline: no exact constant is known for {d.name}, since E[f'(π/p)] depends on the policy; use 'optimal' or 'loo'")
+    if not torch.allclose(r - r[0], (r[1] - r[0])/v[1]*v, atol=1e-9):
+        raise ValueError(f"baseline: no exact constant is known for {d.name}, since E[f'(π/p)] depends on the policy; use 'optimal' or 'loo'")
     return r[0].item()
 
 # %% ../nbs/11_fdpg.ipynb #311b60fb
@@ -56,15 +58,18 @@ def fdpg_weights(divergence,                         # a name or an `FDivergence
         if v.shape != (n,): raise ValueError(f"{k}: expected shape [{n}], got {list(v.shape)}; one number per sample")
     wide = lambda v: v.detach() if v.dtype == torch.float64 else v.detach().float()
     lp, lt = wide(logp), wide(log_target); z = torch.as_tensor(log_z).detach().to(lp)
-    if not z.isfinite().all(): raise ValueError(f"log_z: expected finite values, got {z.flatten()[~z.isfinite().flatten()][0].item()}; no sample with a positive score has been seen yet, draw more before the first step")
-    if lp.isinf().any(): raise ValueError("logp: -inf for a sample that was drawn; score with the temperature and truncation that were sampled with")
+    if not z.isfinite().all():
+        raise ValueError(f"log_z: expected finite values, got {z.flatten()[~z.isfinite().flatten()][0].item()}; no sample with a positive score has been seen yet, draw more before the first step")
+    if lp.isinf().any():
+        raise ValueError("logp: -inf for a sample that was drawn; score with the temperature and truncation that were sampled with")
     raw = pseudo_reward(d, lp - (lt - z)); cap = min(reward_clip or _MAX, _MAX); r = raw.clamp(-cap, cap)
     ratio, clipped = torch.ones_like(r), 0.
     if log_sampler is not None:
         log_ratio = lp - wide(log_sampler); ratio = log_ratio.clamp(max=80.).exp()
         if clip is not None: clipped = (ratio > clip).float().mean().item(); ratio = ratio.clamp(max=clip)
     w = _weights(d, baseline, ratio, r, group, score_norm)
-    stats = dict(pseudo_reward=r.mean().item(), pseudo_reward_std=r.std().item() if n > 1 else 0., saturated=(r.abs() >= cap).float().mean().item(), ratio_clipped=clipped,
+    stats = dict(pseudo_reward=r.mean().item(), pseudo_reward_std=r.std().item() if n > 1 else 0.,
+                 saturated=(r.abs() >= cap).float().mean().item(), ratio_clipped=clipped,
                  ratio_ess=effective_sample_size(ratio.log()).item()/n, weighted_reward=(ratio*r).mean().item())
     return w, stats
 
@@ -73,10 +78,12 @@ def _weights(d, kind, ratio: Tensor, r: Tensor, group, score_norm) -> Tensor:
     "ρ(r - B), for each kind of baseline."
     if isinstance(kind, (int, float)): return ratio*(r - float(kind))
     if kind == 'exact': return ratio*(r - exact_baseline(d))
-    if kind not in ('none', 'loo', 'mean', 'optimal', 'snis'): raise ValueError(f"baseline: expected 'none', 'loo', 'mean', 'optimal', 'snis', 'exact' or a number, got {kind!r}")
+    if kind not in ('none', 'loo', 'mean', 'optimal', 'snis'):
+        raise ValueError(f"baseline: expected 'none', 'loo', 'mean', 'optimal', 'snis', 'exact' or a number, got {kind!r}")
     if kind == 'none' or len(r) == 1 and kind != 'snis': return ratio*r
     if kind == 'optimal':
-        if score_norm is None or score_norm.shape != r.shape: raise ValueError(f"score_norm: baseline='optimal' needs [{len(r)}] squared norms; pass score_norm=surprise_norm(token_logprobs)")
+        if score_norm is None or score_norm.shape != r.shape:
+            raise ValueError(f"score_norm: baseline='optimal' needs [{len(r)}] squared norms; pass score_norm=surprise_norm(token_logprobs)")
         return ratio*(r - subtract_baseline(r, 'loo', group, weight=ratio.square()*score_norm.detach().to(r)).to(r))
     if kind == 'snis':
         mean = subtract_baseline(ratio, 'mean', group).to(r)

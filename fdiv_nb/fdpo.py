@@ -88,7 +88,8 @@ def _gap(d, w: Tensor, l: Tensor, mw: Tensor | None, ml: Tensor | None) -> Tenso
     return torch.where(a.isfinite() & b.isfinite(), a - b, (w - l).sign()*_HUGE).clamp(-_HUGE, _HUGE)
 
 # %% ../nbs/14_fdpo.ipynb #8dfa2b5a
-_LINKS = dict(sigmoid=lambda z, t: (softplus(-z), -torch.sigmoid(-z)), hinge=lambda z, t: ((t - z).clamp(min=0), -(z < t).to(z)), ipo=lambda z, t: ((z - t)**2, 2*(z - t)))
+_LINKS = dict(sigmoid=lambda z, t: (softplus(-z), -torch.sigmoid(-z)), hinge=lambda z, t: ((t - z).clamp(min=0), -(z < t).to(z)),
+              ipo=lambda z, t: ((z - t)**2, 2*(z - t)))
 
 def margin_target(divergence, link: str, beta: float, target: float | str | None = None) -> float:
     "The margin a link asks for: 1 (hinge, reward units) or 1/2β (ipo, units of f'). Raises ValueError where no winner can reach it."
@@ -108,7 +109,8 @@ def margin_target(divergence, link: str, beta: float, target: float | str | None
 
 def _outer(link: str, gap: Tensor, beta: float, target: float, eps: float, robust: bool) -> tuple[Tensor, Tensor, Tensor]:
     "(loss, sign and log-magnitude of its derivative in Δ), [B] float64."
-    k = 1. if link == 'ipo' else beta; z = (k*gap).clamp(-_HUGE, _HUGE); p, q = (1 - eps, eps) if not robust else ((1 - eps)/(1 - 2*eps), -eps/(1 - 2*eps))
+    k = 1. if link == 'ipo' else beta; z = (k*gap).clamp(-_HUGE, _HUGE)
+    p, q = (1 - eps, eps) if not robust else ((1 - eps)/(1 - 2*eps), -eps/(1 - 2*eps))
     v, dv = _LINKS[link](z, target)
     if eps: v2, dv2 = _LINKS[link](-z, target); v, dv = p*v + q*v2, p*dv - q*dv2
     elif link == 'sigmoid': return v, -torch.ones_like(z), logsigmoid(-z) + math.log(k)       # never zero, only small
@@ -147,17 +149,25 @@ def _checked(divergence, w, l, beta, link, eps, mw, ml, target, robust, max_weig
     "(record, outer function, limits, masks) of a call. Raises ValueError naming the field."
     d, t = preference_divergence(divergence), margin_target(divergence, link, beta, target)
     for k, x, m in (('logratio_chosen', w, mw), ('logratio_rejected', l, ml)):
-        if not torch.is_tensor(x) or not x.is_floating_point(): raise ValueError(f"{k}: expected a floating tensor of log π - log π_ref, got {getattr(x, 'dtype', type(x).__name__)}")
-        if (x.ndim, m is None) not in ((1, True), (2, False)): raise ValueError(f"{k}: expected [B] without a mask or [B, T] with one, got shape {list(x.shape)} {'without' if m is None else 'with'} a mask")
-        if m is not None and m.shape != x.shape: raise ValueError(f"{k}: its mask has shape {list(m.shape)}, the log-ratios {list(x.shape)}")
+        if not torch.is_tensor(x) or not x.is_floating_point():
+            raise ValueError(f"{k}: expected a floating tensor of log π - log π_ref, got {getattr(x, 'dtype', type(x).__name__)}")
+        if (x.ndim, m is None) not in ((1, True), (2, False)):
+            raise ValueError(f"{k}: expected [B] without a mask or [B, T] with one, got shape {list(x.shape)} {'without' if m is None else 'with'} a mask")
+        if m is not None and m.shape != x.shape:
+            raise ValueError(f"{k}: its mask has shape {list(m.shape)}, the log-ratios {list(x.shape)}")
         bad = ~x.isfinite() if m is None else ~x.isfinite() & m.bool()
-        if bad.any(): raise ValueError(f"{k}: row {int(bad.nonzero()[0, 0])} is {x[bad][0].item()}; f-DPO needs π and π_ref > 0 on every answer, so look for a broken model or logits masked to -inf")
-    if len(w) != len(l) or not len(w): raise ValueError(f"logratio_rejected: {len(l)} rows for {len(w)} chosen ones; one each, at least one")
-    if not 0 <= eps < .5: raise ValueError(f"label_smoothing: expected 0 <= label_smoothing < 0.5, got {eps}; it is the share of flipped labels")
+        if bad.any():
+            raise ValueError(f"{k}: row {int(bad.nonzero()[0, 0])} is {x[bad][0].item()}; f-DPO needs π and π_ref > 0 on every answer, so look for a broken model or logits masked to -inf")
+    if len(w) != len(l) or not len(w):
+        raise ValueError(f"logratio_rejected: {len(l)} rows for {len(w)} chosen ones; one each, at least one")
+    if not 0 <= eps < .5:
+        raise ValueError(f"label_smoothing: expected 0 <= label_smoothing < 0.5, got {eps}; it is the share of flipped labels")
     if max_weight is not None and not max_weight > 0: raise ValueError(f"max_weight: expected > 0 or None, got {max_weight}")
     masks = [m if m is None else m.double() for m in (mw, ml)]
-    return d, lambda gap: _outer(link, gap, beta, t, eps, robust and eps > 0), _range(torch.promote_types(w.dtype, l.dtype), beta, max_weight), *masks
+    return d, lambda gap: _outer(link, gap, beta, t, eps, robust and eps > 0), _range(torch.promote_types(w.dtype, l.dtype), beta,
+            max_weight), *masks
 
+# %% ../nbs/14_fdpo.ipynb #fc8de0ac
 def fdpo_loss(divergence,                    # a name, 'chi_po', 'squared_po', or an `FDivergence`
               logratio_chosen: Tensor,       # [B] log π/π_ref of the preferred answers, nats; or [B, T] of their tokens, with a mask
               logratio_rejected: Tensor,     # [B] or [B, T'] of the others
@@ -174,17 +184,20 @@ def fdpo_loss(divergence,                    # a name, 'chi_po', 'squared_po', o
     "-log σ(β f'(u_w) - β f'(u_l)) and its relatives. Raises ValueError for divergences, shapes, values and options that cannot work."
     if reduction not in ('mean', 'none'): raise ValueError(f"reduction: expected 'mean' or 'none', got {reduction!r}")
     w, l = logratio_chosen, logratio_rejected
-    d, outer, limits, mw, ml = _checked(divergence, w, l, beta, link, label_smoothing, chosen_mask, rejected_mask, target, robust, max_weight)
+    d, outer, limits, mw, ml = _checked(divergence, w, l, beta, link, label_smoothing, chosen_mask, rejected_mask, target, robust,
+                                        max_weight)
     z = lambda x, m: x if m is None else x.masked_fill(m == 0, 0.)
     rows = _PairLoss.apply(z(w, mw), z(l, ml), mw, ml, d, outer, limits)
     return rows.mean() if reduction == 'mean' else rows
 
 # %% ../nbs/14_fdpo.ipynb #c7dedaba
-def saturation(divergence, logratio_chosen: Tensor, logratio_rejected: Tensor, beta: float = .1, link: str = 'sigmoid', label_smoothing: float = 0., chosen_mask=None, rejected_mask=None,
-               target=None, robust: bool = False, max_weight: float | None = None) -> dict[str, int]:
+def saturation(divergence, logratio_chosen: Tensor, logratio_rejected: Tensor, beta: float = .1, link: str = 'sigmoid',
+               label_smoothing: float = 0., chosen_mask=None, rejected_mask=None, target=None, robust: bool = False,
+               max_weight: float | None = None) -> dict[str, int]:
     "How many entries (answers, or tokens) have a gradient held at the low (`vanished`) or high (`capped`) end of its range; arguments as `fdpo_loss`."
     w, l = logratio_chosen.detach(), logratio_rejected.detach()
-    d, outer, limits, mw, ml = _checked(divergence, w, l, beta, link, label_smoothing, chosen_mask, rejected_mask, target, robust, max_weight)
+    d, outer, limits, mw, ml = _checked(divergence, w, l, beta, link, label_smoothing, chosen_mask, rejected_mask, target, robust,
+                                        max_weight)
     z = lambda x, m: x if m is None else x.masked_fill(m == 0, 0.)
     _, sign, mag = outer(_gap(d, z(w, mw), z(l, ml), mw, ml)); n = dict(vanished=0, capped=0)
     for x, m in ((z(w, mw), mw), (z(l, ml), ml)):
@@ -200,7 +213,8 @@ def log_ratio(logp: Tensor,     # [B, T] log π of each token, nats
               ) -> Tensor:      # [B], or [B, T] with zeros outside the mask for 'token'
     "log u of answers. Raises ValueError for an unknown kind, shapes that differ, an answer without tokens."
     if kind not in ('sequence', 'mean', 'token'): raise ValueError(f"ratio: expected 'sequence', 'mean' or 'token', got {kind!r}")
-    if not logp.shape == log_ref.shape == mask.shape: raise ValueError(f"log_ref: shapes differ: logp {list(logp.shape)}, log_ref {list(log_ref.shape)}, mask {list(mask.shape)}")
+    if not logp.shape == log_ref.shape == mask.shape:
+        raise ValueError(f"log_ref: shapes differ: logp {list(logp.shape)}, log_ref {list(log_ref.shape)}, mask {list(mask.shape)}")
     m = mask.bool(); n = m.sum(-1)
     if (n == 0).any(): raise ValueError(f"mask: row {int((n == 0).nonzero()[0])} has no token, so its ratio is undefined; drop the row")
     l = (logp - log_ref).masked_fill(~m, 0.)
@@ -210,7 +224,8 @@ def log_ratio(logp: Tensor,     # [B, T] log π of each token, nats
 def fdpo_reward(divergence, logratio: Tensor, beta: float, mask: Tensor | None = None) -> Tensor:
     "β (f'(u) - f'(1)), [B]: the implicit reward, 0 at the reference, within ±1e30 (±1e300 in float64). With a mask, `logratio` is [B, T] and token rewards are summed."
     d = preference_divergence(divergence); y = d.fprime(logratio.double()).clamp(-_HUGE, _HUGE)
-    y = beta*(y if mask is None else (y.clamp(-1e290, 1e290)*mask).sum(-1)); wide = torch.promote_types(logratio.dtype, torch.float32); top = LOSS_MAX if wide == torch.float32 else _HUGE
+    y = beta*(y if mask is None else (y.clamp(-1e290, 1e290)*mask).sum(-1)); wide = torch.promote_types(logratio.dtype, torch.float32)
+    top = LOSS_MAX if wide == torch.float32 else _HUGE
     return y.clamp(-top, top).to(wide)
 
 def preference_accuracy(margin: Tensor) -> float:
@@ -221,37 +236,45 @@ def calibration_error(margin: Tensor, bins: int = 10) -> float:
     "Expected calibration error of σ(|margin|), [B] reward margins chosen - rejected, over equal bins of [½, 1]. Raises ValueError without pairs."
     if not len(margin): raise ValueError("margin: no pairs, so calibration is undefined")
     m = margin.detach().double(); sure, right = m.abs().sigmoid(), (m > 0).double() + .5*(m == 0).double()
-    b = ((sure - .5)*2*bins).long().clamp(0, bins - 1); diff = torch.zeros(bins, dtype=torch.float64, device=m.device).index_add_(0, b, right - sure)
+    b = ((sure - .5)*2*bins).long().clamp(0, bins - 1)
+    diff = torch.zeros(bins, dtype=torch.float64, device=m.device).index_add_(0, b, right - sure)
     return (diff.abs().sum()/len(m)).item()
 
 def displacement(logratio_chosen: Tensor, logratio_rejected: Tensor) -> dict[str, float]:
     "Mean log-ratios of winners and losers, [B] nats each, and the shares of winners and of whole pairs below the reference."
     w, l = logratio_chosen.detach().double(), logratio_rejected.detach().double()
-    return dict(winner=w.mean().item(), loser=l.mean().item(), winners_down=(w < 0).double().mean().item(), both_down=((w < 0) & (l < 0)).double().mean().item())
+    return dict(winner=w.mean().item(), loser=l.mean().item(), winners_down=(w < 0).double().mean().item(),
+                both_down=((w < 0) & (l < 0)).double().mean().item())
 
 def drift(divergence, logratio: Tensor, sampled_from: str = 'reference') -> Estimate:
     "D_f(π‖π_ref) from log π/π_ref [n] of samples of 'reference' or 'policy', with standard error."
-    if sampled_from not in ('reference', 'policy'): raise ValueError(f"sampled_from: expected 'reference' or 'policy', got {sampled_from!r}")
+    if sampled_from not in ('reference', 'policy'):
+        raise ValueError(f"sampled_from: expected 'reference' or 'policy', got {sampled_from!r}")
     d = chi_po() if divergence == 'chi_po' else divergence; l = logratio.detach(); zero = torch.zeros_like(l)
     return estimate_divergence(d, l, zero, zero if sampled_from == 'reference' else l)
 
 # %% ../nbs/14_fdpo.ipynb #fff0c323
-def fdpo_stats(divergence, logratio_chosen: Tensor, logratio_rejected: Tensor, beta: float = .1, chosen_mask=None, rejected_mask=None, **kw) -> dict[str, float]:
+def fdpo_stats(divergence, logratio_chosen: Tensor, logratio_rejected: Tensor, beta: float = .1, chosen_mask=None, rejected_mask=None,
+               **kw) -> dict[str, float]:
     "Numbers for a log line: rewards β f'(u), their margin, accuracy, calibration error, displacement, share of saturated gradients. Arguments as `fdpo_loss`."
     w, l = logratio_chosen.detach(), logratio_rejected.detach()
-    rw, rl = fdpo_reward(divergence, w, beta, chosen_mask), fdpo_reward(divergence, l, beta, rejected_mask); down = displacement(*(x if x.ndim == 1 else x.sum(-1) for x in (w, l)))
-    order = w - l if w.ndim == 1 and divergence != 'squared_po' else rw - rl; n = w.numel() + l.numel() if chosen_mask is None else int(chosen_mask.sum() + rejected_mask.sum())
+    rw, rl = fdpo_reward(divergence, w, beta, chosen_mask), fdpo_reward(divergence, l, beta, rejected_mask)
+    down = displacement(*(x if x.ndim == 1 else x.sum(-1) for x in (w, l)))
+    order = w - l if w.ndim == 1 and divergence != 'squared_po' else rw - rl
+    n = w.numel() + l.numel() if chosen_mask is None else int(chosen_mask.sum() + rejected_mask.sum())
     sat = saturation(divergence, w, l, beta, chosen_mask=chosen_mask, rejected_mask=rejected_mask, **kw)
-    return {'rewards/chosen': rw.mean().item(), 'rewards/rejected': rl.mean().item(), 'rewards/margin': (rw - rl).mean().item(), 'rewards/accuracy': preference_accuracy(order),
-            'calibration_error': calibration_error(rw - rl), 'logratio/chosen': down['winner'], 'logratio/rejected': down['loser'], 'winners_down': down['winners_down'], 'both_down': down['both_down'],
-            **{f'gradient_{k}': v/n for k, v in sat.items()}}
+    return {'rewards/chosen': rw.mean().item(), 'rewards/rejected': rl.mean().item(), 'rewards/margin': (rw - rl).mean().item(),
+            'rewards/accuracy': preference_accuracy(order), 'calibration_error': calibration_error(rw - rl),
+            'logratio/chosen': down['winner'], 'logratio/rejected': down['loser'], 'winners_down': down['winners_down'],
+            'both_down': down['both_down'], **{f'gradient_{k}': v/n for k, v in sat.items()}}
 
 # %% ../nbs/14_fdpo.ipynb #56732c8e
 class _Candidates(torch.autograd.Function):
     "D_f(softmax(z)‖p*) over the last dimension; ∂/∂z = p (f'(u) - E_p f'(u)), finite."
     @staticmethod
     def forward(ctx, z, log_q, d):
-        lp = z.double().log_softmax(-1); l = lp - log_q; n, p = l.clamp(max=0), l.clamp(min=0); cut = lambda x: x.nan_to_num(0., LOSS_MAX, -LOSS_MAX).clamp(-LOSS_MAX, LOSS_MAX)
+        lp = z.double().log_softmax(-1); l = lp - log_q; n, p = l.clamp(max=0), l.clamp(min=0)
+        cut = lambda x: x.nan_to_num(0., LOSS_MAX, -LOSS_MAX).clamp(-LOSS_MAX, LOSS_MAX)
         v = torch.where(l <= 0, cut(log_q.exp()*d.f(n)), cut(lp.exp()*d.over_u(p))).sum(-1)
         pf = torch.where(l <= 0, cut(log_q.exp()*d.side.df(n)), cut(lp.exp()*d.fprime(p)))                   # p f'(u), from the safe side
         ctx.save_for_backward(pf - lp.exp()*pf.sum(-1, keepdim=True)); wide = torch.promote_types(z.dtype, torch.float32)
@@ -268,10 +291,12 @@ def fpo_loss(divergence,          # a name or an `FDivergence`; any
              ) -> Tensor:
     "D_f(p_θ‖p*), p_θ = softmax(β log u). Raises ValueError for shapes, NaN, or a p* with zeros or a sum other than one."
     d = get_divergence(divergence).canonical(); z = logratios
-    if z.ndim != 2 or z.shape[1] < 2 or not z.isfinite().all(): raise ValueError(f"logratios: expected finite [B, K] with K >= 2, got shape {list(z.shape)}{'' if z.isfinite().all() else ' with NaN or inf'}")
+    if z.ndim != 2 or z.shape[1] < 2 or not z.isfinite().all():
+        raise ValueError(f"logratios: expected finite [B, K] with K >= 2, got shape {list(z.shape)}{'' if z.isfinite().all() else ' with NaN or inf'}")
     if not torch.is_tensor(target): target = torch.tensor([1 - target, target], dtype=torch.float64)
     q = target.to(z.device).double()
-    if q.shape[-1] != z.shape[1] or not (q > 0).all() or not ((q.sum(-1) - 1).abs() < 1e-5).all(): raise ValueError(f"target: expected {z.shape[1]} positive probabilities that sum to one, got {q.flatten()[:4].tolist()}; smooth it (ε > 0)")
+    if q.shape[-1] != z.shape[1] or not (q > 0).all() or not ((q.sum(-1) - 1).abs() < 1e-5).all():
+        raise ValueError(f"target: expected {z.shape[1]} positive probabilities that sum to one, got {q.flatten()[:4].tolist()}; smooth it (ε > 0)")
     rows = _Candidates.apply(beta*z.to(torch.promote_types(z.dtype, torch.float32)), q.log(), d)
     return rows.mean() if reduction == 'mean' else rows
 

@@ -19,11 +19,14 @@ def mean_prob(logp: Tensor,              # [B, T] log π of each token, nats; an
               width: int | None = None   # divide by this many positions instead of |y| (as released: the padded row's length - 1)
               ) -> Tensor:               # [B] in [0, 1], at least float32
     "FLAT's P(x, y). Raises ValueError for shapes, a row without answer tokens, or a width smaller than an answer."
-    if logp.shape != mask.shape or logp.ndim != 2: raise ValueError(f"mask: shape {list(mask.shape)} does not go with logp's {list(logp.shape)}; both are [rows, tokens]")
+    if logp.shape != mask.shape or logp.ndim != 2:
+        raise ValueError(f"mask: shape {list(mask.shape)} does not go with logp's {list(logp.shape)}; both are [rows, tokens]")
     n = mask.sum(-1)
     if not torch.compiler.is_compiling():
-        if (n == 0).any(): raise ValueError(f"mask: row {int((n == 0).nonzero()[0])} has no answer token, so its probability is undefined; drop the row")
-        if width is not None and width < int(n.max()): raise ValueError(f"width: {width}, but row {int(n.argmax())} has {int(n.max())} answer tokens; the released form divides by the whole row, which is longer")
+        if (n == 0).any():
+            raise ValueError(f"mask: row {int((n == 0).nonzero()[0])} has no answer token, so its probability is undefined; drop the row")
+        if width is not None and width < int(n.max()):
+            raise ValueError(f"width: {width}, but row {int(n.argmax())} has {int(n.max())} answer tokens; the released form divides by the whole row, which is longer")
     p = logp.to(torch.promote_types(logp.dtype, torch.float32)).masked_fill(~mask, -torch.inf).exp()
     return p.sum(-1)/(n if width is None else width)
 
@@ -47,9 +50,11 @@ def _check_probs(**ps: Tensor) -> list[Tensor]:
     "Probabilities [B] in at least float32, of one shape; ValueError naming the field and the row."
     out = [p.to(torch.promote_types(p.dtype, torch.float32)) for p in ps.values()]; n = out[0].shape
     for k, p in zip(ps, out):
-        if p.ndim != 1 or p.shape != n or not len(p): raise ValueError(f"{k}: shape {list(p.shape)}; expected [B], one probability per pair, the same B for template and forget answers")
+        if p.ndim != 1 or p.shape != n or not len(p):
+            raise ValueError(f"{k}: shape {list(p.shape)}; expected [B], one probability per pair, the same B for template and forget answers")
         bad = ~((p >= 0) & (p <= 1 + 1e-2))
-        if not torch.compiler.is_compiling() and bad.any(): raise ValueError(f"{k}: row {int(bad.nonzero()[0])} is {p[bad][0].item():.4g}, no probability; make it with mean_prob")
+        if not torch.compiler.is_compiling() and bad.any():
+            raise ValueError(f"{k}: row {int(bad.nonzero()[0])} is {p[bad][0].item():.4g}, no probability; make it with mean_prob")
     return out
 
 # %% ../nbs/12_flat.ipynb #0c9c2f14
@@ -80,9 +85,13 @@ def flat_weights(divergence, p_template: Tensor, p_forget: Tensor) -> tuple[Tens
         de, df = torch.autograd.grad(flat_loss(divergence, pe, pf, reduction='none').sum(), (pe, pf))
     return -de, df
 
-def flat_stats(divergence, logp_template: Tensor, mask_template: Tensor, logp_forget: Tensor, mask_forget: Tensor, width: int | None = None) -> dict[str, float]:  # as `mean_prob`, for both answers
+def flat_stats(divergence, logp_template: Tensor, mask_template: Tensor, logp_forget: Tensor, mask_forget: Tensor,
+               width: int | None = None) -> dict[str, float]:  # as `mean_prob`, for both answers
     "Means over pairs: p_template, p_forget (answer tokens only, whatever the width), weight_template, weight_forget; silent: share of template tokens with probability 0 in float32."
     pe, pf = (mean_prob(l.detach(), m) for l, m in ((logp_template, mask_template), (logp_forget, mask_forget)))
-    used = (pe, pf) if width is None else (mean_prob(logp_template.detach(), mask_template, width), mean_prob(logp_forget.detach(), mask_forget, width)); we, wf = flat_weights(divergence, *used)
+    used = ((pe, pf) if width is None else (mean_prob(logp_template.detach(), mask_template, width),
+                                            mean_prob(logp_forget.detach(), mask_forget, width)))
+    we, wf = flat_weights(divergence, *used)
     gone = (logp_template.detach().float().exp() == 0) & mask_template
-    return dict(p_template=pe.mean().item(), p_forget=pf.mean().item(), weight_template=we.mean().item(), weight_forget=wf.mean().item(), silent=(gone.sum()/mask_template.sum()).item())
+    return dict(p_template=pe.mean().item(), p_forget=pf.mean().item(), weight_template=we.mean().item(), weight_forget=wf.mean().item(),
+                silent=(gone.sum()/mask_template.sum()).item())

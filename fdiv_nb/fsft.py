@@ -19,9 +19,11 @@ def _is_flat(d: FDivergence) -> bool: return bool((d.log_slope(torch.linspace(-8
 
 def _dual(divergence, rewards: Tensor, max_weight: float, box: bool) -> tuple[Tensor, Tensor, FDivergence]:
     "(f*(-r) with its straight continuation, its slope in -r, canonical f), float64, no gradient."
-    if not (1 < max_weight < math.inf): raise ValueError(f"max_weight: expected a finite number above 1, got {max_weight}; it caps the weight of a token, 1 being SFT's")
+    if not (1 < max_weight < math.inf):
+        raise ValueError(f"max_weight: expected a finite number above 1, got {max_weight}; it caps the weight of a token, 1 being SFT's")
     d, r = get_divergence(divergence).canonical(), rewards.detach().double()
-    if r.isnan().any(): raise ValueError(f"rewards: entry {r.isnan().nonzero()[0].tolist()} is NaN; the log-probabilities of the policy or of the reference are broken")
+    if r.isnan().any():
+        raise ValueError(f"rewards: entry {r.isnan().nonzero()[0].tolist()} is NaN; the log-probabilities of the policy or of the reference are broken")
     t = (-r).clamp(-1e300, 1e300); top = math.log(max_weight)
     if _is_flat(d) and not box:                                             # a corner, no curve: the tangent from inside
         lo, hi = float(d.fprime(-50.)), d.fprime_inf; s = t.clamp(lo + 1e-9*(hi - lo), hi - 1e-9*(hi - lo)); l = d.inv_fprime(s)
@@ -49,7 +51,8 @@ def implicit_reward(logp: Tensor,              # [..., T] log π of each token, 
     "r_t = β log(π/π_ref) + V(s_t) - V(s_{t+1}), [..., T], 0 outside the mask; at least float32. Raises ValueError for shapes, β."
     if not beta > 0: raise ValueError(f"beta: expected > 0, got {beta}")
     for k, x in (('log_ref', log_ref), ('v', v), ('mask', mask)):
-        if x is not None and x.shape != logp.shape: raise ValueError(f"{k}: shape {list(x.shape)} differs from logp's {list(logp.shape)}; one number per token")
+        if x is not None and x.shape != logp.shape:
+            raise ValueError(f"{k}: shape {list(x.shape)} differs from logp's {list(logp.shape)}; one number per token")
     wide = lambda x: x.to(torch.promote_types(x.dtype, torch.float32))
     r = beta*(wide(logp) - wide(log_ref).detach())
     if v is not None:
@@ -60,7 +63,8 @@ def implicit_reward(logp: Tensor,              # [..., T] log π of each token, 
 # %% ../nbs/13_fsft.ipynb #fee5ca7c
 def reduce_tokens(x: Tensor, mask: Tensor | None, reduction: str) -> Tensor:  # [..., T] losses of tokens
     "'none': [..., T], 0 outside the mask; 'sum': [...] per row; 'mean': over all unmasked tokens. Raises ValueError for another reduction, or no token."
-    if reduction not in ('mean', 'sum', 'none'): raise ValueError(f"reduction: expected 'mean', 'sum' (over the tokens of each row) or 'none', got {reduction!r}")
+    if reduction not in ('mean', 'sum', 'none'):
+        raise ValueError(f"reduction: expected 'mean', 'sum' (over the tokens of each row) or 'none', got {reduction!r}")
     if mask is None: mask = torch.ones_like(x, dtype=torch.bool)
     if mask.shape != x.shape: raise ValueError(f"mask: shape {list(mask.shape)} differs from {list(x.shape)}; one truth value per token")
     if reduction == 'mean' and not mask.any(): raise ValueError("mask: no token counts; drop rows without an answer")
@@ -77,17 +81,21 @@ def fsft_loss(divergence,                   # a name or an `FDivergence`
               ) -> Tensor:
     "L/β = -log π + h(r)/β per token, h(r) = f*(-r) + r >= 0; at r = 0 its gradient is SFT's. Raises ValueError for NaN, shapes, β, reduction."
     if not beta > 0: raise ValueError(f"beta: expected > 0, got {beta}")
-    if rewards.shape != logp.shape: raise ValueError(f"rewards: shape {list(rewards.shape)} differs from logp's {list(logp.shape)}; make them with implicit_reward(logp, ...)")
+    if rewards.shape != logp.shape:
+        raise ValueError(f"rewards: shape {list(rewards.shape)} differs from logp's {list(logp.shape)}; make them with implicit_reward(logp, ...)")
     y, u, _ = _dual(divergence, rewards if mask is None else rewards.masked_fill(~mask, 0.), max_weight, box)
-    wide = torch.promote_types(logp.dtype, torch.float32); r = rewards.to(torch.promote_types(rewards.dtype, torch.float32)); big = torch.finfo(wide).max/1e6
+    wide = torch.promote_types(logp.dtype, torch.float32); r = rewards.to(torch.promote_types(rewards.dtype, torch.float32))
+    big = torch.finfo(wide).max/1e6
     h = (y + r.detach().double()).clamp(0, big).to(wide) + (1 - u).to(wide)*(r - r.detach())
     return reduce_tokens(h/beta - logp.to(wide), mask, reduction)
 
 def fsft_stats(divergence, rewards: Tensor, mask: Tensor | None = None, max_weight: float = 10., box: bool = False) -> dict[str, float]:
     "Means over tokens: reward, weight; shares: `violation` (−r outside f*'s domain), `capped` (weight at its cap), `dead` (weight 0)."
-    _, u, d = _dual(divergence, rewards, max_weight, box); r = rewards.detach().double(); k = torch.ones_like(r, dtype=torch.bool) if mask is None else mask
+    _, u, d = _dual(divergence, rewards, max_weight, box); r = rewards.detach().double()
+    k = torch.ones_like(r, dtype=torch.bool) if mask is None else mask
     t, lo = -r[k], float(d.fprime(torch.tensor(-torch.inf, dtype=torch.float64))); u = u[k]; share = lambda x: x.double().mean().item()
-    return dict(implicit_reward=r[k].mean().item(), weight=u.mean().item(), violation=share((t > d.fprime_inf) | (t < lo)), capped=share(u >= max_weight*(1 - 1e-9)), dead=share(u == 0))
+    return dict(implicit_reward=r[k].mean().item(), weight=u.mean().item(), violation=share((t > d.fprime_inf) | (t < lo)),
+                capped=share(u >= max_weight*(1 - 1e-9)), dead=share(u == 0))
 
 # %% ../nbs/13_fsft.ipynb #97b55169
 def q_values(logits: Tensor,   # [..., V]
@@ -125,7 +133,8 @@ def psft_loss(logp: Tensor, log_old: Tensor, mask: Tensor | None = None, reducti
     l = _w(logp) - _w(log_old).detach(); far = l.detach() > math.log1p(clip)
     return reduce_tokens(-torch.where(far, torch.full_like(l, 1 + clip), l.masked_fill(far, 0.).exp()), mask, reduction)
 
-def iw_sft_loss(logp: Tensor, log_ref: Tensor, mask: Tensor | None = None, reduction: str = 'mean', log_q: Tensor | None = None, clip: float = 2.) -> Tensor:
+def iw_sft_loss(logp: Tensor, log_ref: Tensor, mask: Tensor | None = None, reduction: str = 'mean', log_q: Tensor | None = None,
+                clip: float = 2.) -> Tensor:
     "SFT with one weight per answer, min(q(y|x)/π_ref(y|x), clip), not differentiated; q is an auxiliary policy, by default π itself."
     if not clip > 0: raise ValueError(f"clip: expected > 0, got {clip}")
     d = (_w(logp if log_q is None else log_q) - _w(log_ref)).detach(); d = d if mask is None else d.masked_fill(~mask, 0.)
@@ -154,5 +163,6 @@ def gem_loss(logits: Tensor,   # [..., T, V] aligned with the tokens
 def token_f_loss(divergence, logp: Tensor, mask: Tensor | None = None, reduction: str = 'mean') -> Tensor:
     "D_f(π(·|s) ‖ label) = f(p) + f'(∞)(1 - p): *token-level* f-SFT. Raises ValueError where f'(∞) = ∞."
     d = get_divergence(divergence).canonical(); x = _w(logp)
-    if d.fprime_inf == math.inf: raise ValueError(f"divergence: f'(∞) = ∞ for {d.name}, and a policy puts mass beside the label, so D_f is infinite; use forward_kl (SFT), tv (DFT), js, hellinger, neyman")
+    if d.fprime_inf == math.inf:
+        raise ValueError(f"divergence: f'(∞) = ∞ for {d.name}, and a policy puts mass beside the label, so D_f is infinite; use forward_kl (SFT), tv (DFT), js, hellinger, neyman")
     return reduce_tokens(d.f(x) - d.fprime_inf*torch.expm1(x), mask, reduction)

@@ -33,13 +33,15 @@ def output_layer(model: nn.Module   # possibly wrapped
     m = bare_model(model); head = m.get_output_embeddings() if hasattr(m, 'get_output_embeddings') else None
     if head is None: raise CannotFuse(f"{type(m).__name__} names no output embedding")
     if type(head) is not nn.Linear: raise CannotFuse(f"its output embedding is a {type(head).__name__}, not a plain nn.Linear")
-    if head._forward_hooks or head._forward_pre_hooks or hasattr(head, '_hf_hook'): raise CannotFuse("its output embedding has hooks of its own")
+    if head._forward_hooks or head._forward_pre_hooks or hasattr(head, '_hf_hook'):
+        raise CannotFuse("its output embedding has hooks of its own")
     return head
 
 def _head_of(m: nn.Module, layer: nn.Linear, temperature: float) -> Head:
     "Weight, bias, scale and cap of a model's logits as its config tells them. Raises CannotFuse for a weight that is not at hand (sharded)."
     c, w = _text_config(m), layer.weight
-    if w.ndim != 2 or not w.numel() or type(w) not in (Tensor, nn.Parameter): raise CannotFuse("the weight of its output embedding is sharded")
+    if w.ndim != 2 or not w.numel() or type(w) not in (Tensor, nn.Parameter):
+        raise CannotFuse("the weight of its output embedding is sharded")
     found = [f(float(v)) for k, f in _SCALES.items() if isinstance(v := getattr(m, k, None) or getattr(c, k, None), (int, float))]
     cap, b = getattr(c, 'final_logit_softcapping', None), layer.bias; more = getattr(m, 'final_logits_bias', None)
     if torch.is_tensor(more) and more.numel() == len(w): b = more.view(-1) if b is None else b + more.view(-1)
@@ -48,14 +50,17 @@ def _head_of(m: nn.Module, layer: nn.Linear, temperature: float) -> Head:
 # %% ../nbs/05b_fused_model.ipynb #3499d04e
 class _Job:
     "One fused call on its way through the wrappers of a model: what to do with the hidden states, and what came of it."
-    def __init__(self, model, layer, temperature, fn): self.model, self.layer, self.temperature, self.fn, self.result, self.why, self.probe, self.head = model, layer, temperature, fn, None, '', None, None
+    def __init__(self, model, layer, temperature, fn):
+        self.model, self.layer, self.temperature, self.fn, self.result, self.why, self.probe, self.head = (model, layer, temperature, fn,
+                None, '', None, None)
 
     def at_head(self, hidden: Tensor, plain: Callable) -> Tensor:
         "Called in place of the output embedding; returns a [1, 2, V] stand-in for the logits, or the logits themselves."
         try: self.head = _head_of(self.model, self.layer, self.temperature); self.result = self.fn(hidden, self.head)
         except CannotFuse as e: self.why = str(e); return plain(hidden)
         with torch.no_grad():
-            z = plain(hidden.detach().reshape(-1, hidden.shape[-1])[:1]); self.probe = torch.stack([z[0], torch.linspace(-99, 99, z.shape[-1], dtype=z.dtype, device=z.device)])[None]
+            z = plain(hidden.detach().reshape(-1, hidden.shape[-1])[:1])
+            self.probe = torch.stack([z[0], torch.linspace(-99, 99, z.shape[-1], dtype=z.dtype, device=z.device)])[None]
         return self.probe.clone()
 
     def at_end(self, out):
@@ -69,7 +74,8 @@ class _Job:
 
     def as_expected(self, logits: Tensor) -> bool:
         "Whether scale, cap and bias turn the stand-in into these logits."
-        h, b = self.head, self.head.bias; b = None if b is None or b is self.layer.bias else b.float() - (0 if self.layer.bias is None else self.layer.bias.float())
+        h, b = self.head, self.head.bias
+        b = None if b is None or b is self.layer.bias else b.float() - (0 if self.layer.bias is None else self.layer.bias.float())
         want = Head(h.weight, None, h.scale, h.softcap).bend(self.probe.float() if b is None else self.probe.float() + b)
         eps = 1e-4 if logits.dtype in (torch.float32, torch.float64) else 3e-2
         return logits.shape == want.shape and torch.allclose(logits.float(), want, rtol=eps, atol=eps)
@@ -137,19 +143,22 @@ def _refuse(model: nn.Module) -> None:
     m = model
     while isinstance(m, nn.Module):
         if isinstance(m, nn.DataParallel): raise CannotFuse("nn.DataParallel copies the model for each device")
-        if any(getattr(c, 'is_prompt_learning', False) for c in (getattr(m, 'peft_config', None) or {}).values()): raise CannotFuse("its adapter puts virtual tokens before the prompt")
+        if any(getattr(c, 'is_prompt_learning', False) for c in (getattr(m, 'peft_config', None) or {}).values()):
+            raise CannotFuse("its adapter puts virtual tokens before the prompt")
         m = getattr(m, '_orig_mod', None) or getattr(m, 'module', None)
 
 _told: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 def _tell(m: nn.Module, why: str) -> None:
     "One line for each model and reason."
-    if why not in _told.setdefault(m, set()): _told[m].add(why); logger.warning("fused losses: %s takes the plain path: %s", type(m).__name__, why)
+    if why not in _told.setdefault(m, set()):
+        _told[m].add(why); logger.warning("fused losses: %s takes the plain path: %s", type(m).__name__, why)
 
 # %% ../nbs/05b_fused_model.ipynb #efa8433d
 def _at_labels(f: Callable, hidden: Tensor, target: Tensor):
     "f(hidden), or CannotFuse if the model gives its head other positions than there are labels."
-    if hidden.shape[:-1] != target.shape: raise CannotFuse(f"its head is given {list(hidden.shape[:-1])} positions for labels of shape {list(target.shape)}")
+    if hidden.shape[:-1] != target.shape:
+        raise CannotFuse(f"its head is given {list(hidden.shape[:-1])} positions for labels of shape {list(target.shape)}")
     return f(hidden)
 
 def answer_token_logprobs(model: nn.Module,         # a transformers model; PEFT, DDP, FSDP or torch.compile around it
@@ -159,10 +168,12 @@ def answer_token_logprobs(model: nn.Module,         # a transformers model; PEFT
                           temperature: float = 1.   # of the distribution that is scored
                           ) -> Tensor:              # [B, T-1] ([B, T] of an encoder-decoder) float32, nats; 0 where not scored
     "What `token_logprobs(score(model, batch), labels)` returns, with its gradients, from hidden states: logits at scored positions only, a chunk at a time. Raises ValueError as those do."
-    _check_batch(model, batch, ('input_ids', 'attention_mask', 'labels'), temperature); labels, shift = batch['labels'], not is_encoder_decoder(model)
+    _check_batch(model, batch, ('input_ids', 'attention_mask', 'labels'), temperature)
+    labels, shift = batch['labels'], not is_encoder_decoder(model)
     if not fused: return token_logprobs(score(model, batch, temperature), labels, shift)
     target = _target(labels, shift)
-    fn = lambda hidden, h: _at_labels(lambda x: linear_logprobs(x, h.weight, target, h.bias, chunk, h.scale, h.softcap, h.temperature).clone(), hidden, target)
+    fn = lambda hidden, h: _at_labels(lambda x: linear_logprobs(x, h.weight, target, h.bias, chunk, h.scale, h.softcap,
+                                                                h.temperature).clone(), hidden, target)
     y, z = through_head(model, batch, fn, temperature)
     if y is None: return token_logprobs(z, labels, shift)
     return y[:, :-1] if shift else y
@@ -190,7 +201,8 @@ def model_divergence(divergence,                # a name or an `FDivergence`
     target = _target(batch['labels'], shift); mask = target != IGNORE; t = _teacher_states(teacher, batch, target) if fused else None
     def fn(x, h):
         th, q = t
-        return _at_labels(lambda x: linear_divergence(divergence, x, h.weight, th, q.weight, mask, chunk, reduction, h.bias, h.scale, h.softcap, q.bias, q.scale, q.softcap, temperature).clone(), x, target)
+        return _at_labels(lambda x: linear_divergence(divergence, x, h.weight, th, q.weight, mask, chunk, reduction, h.bias, h.scale,
+                                                      h.softcap, q.bias, q.scale, q.softcap, temperature).clone(), x, target)
     y, z = through_head(student, batch, fn) if t else (None, score(student, batch))
     if y is None:
         with torch.no_grad(): zt = score(teacher, batch)

@@ -31,7 +31,8 @@ class Work:
 def _experts(config) -> float:
     "Share of a layer's experts that a token visits."
     of = lambda *names: next((v for k in names if isinstance(v := getattr(config, k, None), int) and v), None)
-    n, k = of('num_local_experts', 'num_experts', 'n_routed_experts'), of('num_experts_per_tok', 'num_experts_per_token'); return k/n if n and k else 1.
+    n, k = of('num_local_experts', 'num_experts', 'n_routed_experts'), of('num_experts_per_tok', 'num_experts_per_token')
+    return k/n if n and k else 1.
 
 def model_work(model: nn.Module,        # a decoder-only transformers model, possibly wrapped
                backward: bool = True    # the gradient too; frozen weights have none of their own
@@ -41,8 +42,8 @@ def model_work(model: nn.Module,        # a decoder-only transformers model, pos
     out = m.get_output_embeddings() if hasattr(m, 'get_output_embeddings') else None; heads = getattr(c, 'num_attention_heads', None)
     if out is None or not isinstance(heads, int) or is_encoder_decoder(m): return None
     cost = lambda p: p.numel()*((4. + 2*p.requires_grad) if backward else 2.)
-    body = sum(cost(p)*(_experts(c) if 'experts' in name.split('.') else 1.) for name, x in m.named_modules() if x is not out and not isinstance(x, nn.Embedding)
-               for p in x.parameters(recurse=False) if p.ndim > 1)
+    body = sum(cost(p)*(_experts(c) if 'experts' in name.split('.') else 1.) for name, x in m.named_modules() if x is not out
+               and not isinstance(x, nn.Embedding) for p in x.parameters(recurse=False) if p.ndim > 1)
     width = heads*(getattr(c, 'head_dim', None) or c.hidden_size//heads)
     return Work(body, cost(out.weight), (12. if backward else 4.)*c.num_hidden_layers*width)
 
@@ -57,9 +58,10 @@ def model_flops(model: nn.Module,          # as for `model_work`
 
 # %% ../nbs/22_gpu.ipynb #9eb16b0e
 #             16 bits, TF32, float32: 10^12 operations per second, dense, from NVIDIA's data sheet of each card
-_PEAKS = {r'H200 NVL|H100 NVL': (835., 417., 60.), r'H100 PCIe': (756., 378., 51.), r'H200|H100': (989., 494., 67.), r'A100': (312., 156., 19.5),
-          r'A40': (149.7, 74.8, 37.4), r'A30': (165., 82., 10.3), r'A10': (125., 62.5, 31.2), r'L40S': (362., 183., 91.6), r'L40': (181., 90.5, 90.5), r'L4': (121., 60., 30.3),
-          r'V100-SXM\w*': (125., None, 15.7), r'T4': (65., None, 8.1)}
+_PEAKS = {r'H200 NVL|H100 NVL': (835., 417., 60.), r'H100 PCIe': (756., 378., 51.), r'H200|H100': (989., 494., 67.),
+          r'A100': (312., 156., 19.5), r'A40': (149.7, 74.8, 37.4), r'A30': (165., 82., 10.3), r'A10': (125., 62.5, 31.2),
+          r'L40S': (362., 183., 91.6), r'L40': (181., 90.5, 90.5), r'L4': (121., 60., 30.3), r'V100-SXM\w*': (125., None, 15.7),
+          r'T4': (65., None, 8.1)}
 
 def peak_flops(device_name: str,         # as `torch.cuda.get_device_name()` has it
                dtype='bfloat16'          # a torch dtype, its name, or 'tf32'
@@ -79,7 +81,8 @@ def speed_settings(device=None,                          # a torch device or its
     "The settings with which a device is fast."
     d = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu')); out = dict(optim='adamw_torch_fused')
     if d.type == 'cuda':
-        new = (capability or torch.cuda.get_device_capability(d)) >= (8, 0); out |= dict(bf16=new, fp16=not new) | (dict(tf32=True) if new else {})
+        new = (capability or torch.cuda.get_device_capability(d)) >= (8, 0)
+        out |= dict(bf16=new, fp16=not new) | (dict(tf32=True) if new else {})
     if save_memory: out |= dict(gradient_checkpointing=True, gradient_checkpointing_kwargs=dict(use_reentrant=False))
     if compile: out |= dict(torch_compile=True)
     return out
@@ -92,7 +95,8 @@ def attention_kernel(model   # a transformers model, or its class
 # %% ../nbs/22_gpu.ipynb #f70b9793
 def is_out_of_memory(e: BaseException) -> bool:
     "Whether an exception says that a device, or the processor, has no memory left."
-    return isinstance(e, torch.OutOfMemoryError) or isinstance(e, RuntimeError) and any(s in str(e) for s in ("can't allocate memory", 'CUBLAS_STATUS_ALLOC_FAILED', 'CUDNN_STATUS_ALLOC_FAILED'))
+    return (isinstance(e, torch.OutOfMemoryError) or isinstance(e, RuntimeError)
+            and any(s in str(e) for s in ("can't allocate memory", 'CUBLAS_STATUS_ALLOC_FAILED', 'CUDNN_STATUS_ALLOC_FAILED')))
 
 @dataclass
 class MicroBatch:
@@ -107,9 +111,13 @@ class MicroBatch:
     def halve(self, n: int, width: int = 1) -> None:
         "After a failure: half of the largest piece is the limit. Raises torch.OutOfMemoryError where a piece is a single row."
         most = max(s.stop - s.start for s in self.slices(n, width)); half = -(-most//2)
-        if most == 1: raise torch.OutOfMemoryError(f"a single row of {width} tokens does not fit into memory; shorten the rows (max_length, max_new_tokens), set gradient_checkpointing, or train an adapter (lora_rank)")
-        self.tokens = half*width; logger.warning('out of memory with %d rows of %d tokens: %d at a time from here on, accumulated to the same gradient', most, width, half)
+        if most == 1:
+            raise torch.OutOfMemoryError(f"a single row of {width} tokens does not fit into memory; shorten the rows (max_length, max_new_tokens), set gradient_checkpointing, or train an adapter (lora_rank)")
+        self.tokens = half*width
+        logger.warning('out of memory with %d rows of %d tokens: %d at a time from here on, accumulated to the same gradient', most, width,
+                       half)
 
+# %% ../nbs/22_gpu.ipynb #318ae7a5
 def with_oom_backoff(run: Callable,              # called with a slice of the rows
                      n: int, width: int,         # rows, and tokens of each
                      micro: MicroBatch,          # what fits; changed when memory runs out
@@ -133,7 +141,8 @@ def split_rows(batch: dict,      # tensors of n or n·answers rows, answer-major
     def cut(x):
         if not isinstance(x, (Tensor, list, tuple)) or isinstance(x, Tensor) and not x.ndim or len(x) not in (n, n*answers): return x
         if len(x) == n: return x[rows]
-        parts = [x[k*n:(k + 1)*n][rows] for k in range(answers)]; return torch.cat(parts) if isinstance(x, Tensor) else sum(parts, type(x)())
+        parts = [x[k*n:(k + 1)*n][rows] for k in range(answers)]
+        return torch.cat(parts) if isinstance(x, Tensor) else sum(parts, type(x)())
     return {k: cut(x) for k, x in batch.items() if k != 'packed'}
 
 # %% ../nbs/22_gpu.ipynb #05ffc3fa
@@ -157,7 +166,8 @@ class ThroughputCallback(TrainerCallback):
         t = self.clock() - self.since
         if t > 0 and isinstance(self.seen, Tensor):
             tokens, scored, pairs, rows = self.seen.tolist(); n = self.processes
-            self.record(t, tokens_per_second=n*tokens/t, samples_per_second=n*rows/t, **(dict(mfu=self.work(tokens, scored, pairs)/t/self.peak) if self.work and self.peak else {}))
+            self.record(t, tokens_per_second=n*tokens/t, samples_per_second=n*rows/t,
+                        **(dict(mfu=self.work(tokens, scored, pairs)/t/self.peak) if self.work and self.peak else {}))
         if control.should_log: self.record(1., peak_memory_gib=peak_memory())
         self._restart()
 
@@ -175,9 +185,11 @@ class StepMixin:
     def prepare_steps(self, backoff: bool = True) -> None:
         "Add the callback, and a memory of what fits."
         a = self.args; self.micro, self._taken = MicroBatch(on=backoff and a.world_size == 1 and not a.deepspeed), []
-        kind = torch.bfloat16 if a.bf16 else torch.float16 if a.fp16 else next(self.model.parameters()).dtype; kind = 'tf32' if a.tf32 and kind == torch.float32 else kind
+        kind = torch.bfloat16 if a.bf16 else torch.float16 if a.fp16 else next(self.model.parameters()).dtype
+        kind = 'tf32' if a.tf32 and kind == torch.float32 else kind
         name = torch.cuda.get_device_name(a.device) if a.device.type == 'cuda' else ''
-        self.speed = ThroughputCallback(self.record, model_work(self.model), peak_flops(name, kind), a.world_size); self.add_callback(self.speed)
+        self.speed = ThroughputCallback(self.record, model_work(self.model), peak_flops(name, kind), a.world_size)
+        self.add_callback(self.speed)
     def can_split(self, batch: dict) -> bool:
         "Whether the loss of a micro-batch is a mean over its rows, so that it may be cut."
         return True
@@ -190,14 +202,16 @@ class StepMixin:
         self.speed.count(inputs, self.answers_per_row); self._taken.append((inputs, num_items_in_batch)); last = True
         try: loss = self._take(model, len(self._taken) - 1); last = self.accelerator.sync_gradients; return loss
         except torch.OutOfMemoryError as e:
-            if self.args.world_size > 1: raise torch.OutOfMemoryError(f"per_device_train_batch_size: {self.args.per_device_train_batch_size} rows do not fit into memory, and {self.args.world_size} processes cannot try again apart; set it lower and gradient_accumulation_steps higher, which is the same step") from e
+            if self.args.world_size > 1:
+                raise torch.OutOfMemoryError(f"per_device_train_batch_size: {self.args.per_device_train_batch_size} rows do not fit into memory, and {self.args.world_size} processes cannot try again apart; set it lower and gradient_accumulation_steps higher, which is the same step") from e
             raise
         finally:
             if last: self._taken = []                       # the optimiser's step, or the end
 
     def _take(self, model, k: int) -> Tensor:
         "The k-th micro-batch of the step; after a failure the step's gradient begins anew."
-        batch, items = self._taken[k]; undo, n = self.take_back(), len(batch['labels'])//self.answers_per_row; width = self.answers_per_row*max(batch[x].shape[1] for x in ('input_ids', 'labels'))
+        batch, items = self._taken[k]; undo, n = self.take_back(), len(batch['labels'])//self.answers_per_row
+        width = self.answers_per_row*max(batch[x].shape[1] for x in ('input_ids', 'labels'))
         def again():
             undo()
             for p in (p for g in self.optimizer.param_groups for p in g['params']): p.grad = None
@@ -217,9 +231,13 @@ def _side(index: int): return torch.cuda.Stream(index)
 
 class on_side_stream:
     "Within it a CUDA device's work is queued on a second stream; `join` lets the main stream wait for it. On other devices nothing changes."
-    def __init__(self, device): d = torch.device(device); self.stream = _side(torch.cuda.current_device() if d.index is None else d.index) if d.type == 'cuda' else None
+    def __init__(self, device):
+        d = torch.device(device)
+        self.stream = _side(torch.cuda.current_device() if d.index is None else d.index) if d.type == 'cuda' else None
     def __enter__(self):
-        if self.stream is not None: self.stream.wait_stream(torch.cuda.current_stream(self.stream.device)); self.within = torch.cuda.stream(self.stream); self.within.__enter__()
+        if self.stream is not None:
+            self.stream.wait_stream(torch.cuda.current_stream(self.stream.device)); self.within = torch.cuda.stream(self.stream)
+            self.within.__enter__()
         return self
     def __exit__(self, *e):
         if self.stream is not None: self.within.__exit__(*e)

@@ -30,7 +30,8 @@ def self_bleu(texts: list[str], n: int = 4, max_texts: int = 100, seed: int = 0)
     "Mean BLEU-n of each text against the others, in [0, 1], over `max_texts` of them; NaN for fewer than two or without nltk."
     try: from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
     except ImportError: return math.nan
-    pick = torch.randperm(len(texts), generator=torch.Generator().manual_seed(seed))[:max_texts].tolist(); ts = [t.split() for t in (texts[i] for i in pick)]; ts = [t for t in ts if t]
+    pick = torch.randperm(len(texts), generator=torch.Generator().manual_seed(seed))[:max_texts].tolist()
+    ts = [t.split() for t in (texts[i] for i in pick)]; ts = [t for t in ts if t]
     if len(ts) < 2: return math.nan
     smooth, w = SmoothingFunction().method1, tuple([1/n]*n)
     return sum(float(sentence_bleu(ts[:i] + ts[i + 1:], t, w, smooth)) for i, t in enumerate(ts))/len(ts)
@@ -53,6 +54,7 @@ class AlignmentSample:
     def log_score(self) -> Tensor: return self.log_ref + self.log_weight
     def log_z(self) -> LogZ: return LogZ().update(self.log_score - self.log_q, self.group)
 
+# %% ../nbs/24_metrics.ipynb #c56d5cf5
 def draw_alignment(policy, ref, tokenizer, target,       # `ref` may be a context-manager function that yields the reference
                    prompts: list[str] | None = None, n: int = 256, max_new_tokens: int = 64, batch_size: int = 64, seed: int = 0, sampler=rollout,
                    source: str = 'policy'        # who speaks: 'policy' or 'reference'
@@ -73,9 +75,12 @@ def draw_alignment(policy, ref, tokenizer, target,       # `ref` may be a contex
             with base() as m: zq = score(m, b)
             own = zp if source == 'policy' else zq
             cut = (lambda z: z[:, :-1]) if s else (lambda z: z)
-            cols.append(torch.stack([sequence_logprobs(zp, y, s), sequence_logprobs(zq, y, s), rao_blackwell_kl(cut(own), cut(zq), label_mask(y, s)), token_entropy(own, y, s).sum(-1)]).float().cpu())
+            cols.append(torch.stack([sequence_logprobs(zp, y, s), sequence_logprobs(zq, y, s),
+                                     rao_blackwell_kl(cut(own), cut(zq), label_mask(y, s)),
+                                     token_entropy(own, y, s).sum(-1)]).float().cpu())
     policy.train(was); lp, lr, kl, h = torch.cat(cols, 1)
-    return AlignmentSample(r.prompts, r.texts, torch.tensor(ids), lp, lr, r.log_q, target.log_weight(r.prompts, r.texts), kl, h, r.lengths, target.scores(r.prompts, r.texts))
+    return AlignmentSample(r.prompts, r.texts, torch.tensor(ids), lp, lr, r.log_q, target.log_weight(r.prompts, r.texts), kl, h, r.lengths,
+                           target.scores(r.prompts, r.texts))
 
 # %% ../nbs/24_metrics.ipynb #a57867cf
 FOUR = ('forward_kl', 'reverse_kl', 'tv', 'js')
@@ -85,7 +90,8 @@ def alignment_metrics(s: AlignmentSample, log_z: LogZ | None = None,   # a runni
                       pool: AlignmentSample | None = None   # what the divergences are estimated from; default s
                       ) -> dict[str, float]:
     "One flat dict: each divergence with `_stderr` and `_ess`, `reliable` (0 where fewer than ten effective samples speak for the target), reward, kl_base, entropy (nats per token), distinct_1..3, self_bleu, length, perplexity_base."
-    c = pool or s; z = log_z or c.log_z(); fs = [get_divergence(d) for d in divergences]; ids = c.group.tolist(); ok = torch.tensor([k in z and z.ready(k) for k in ids]); out = {}
+    c = pool or s; z = log_z or c.log_z(); fs = [get_divergence(d) for d in divergences]; ids = c.group.tolist()
+    ok = torch.tensor([k in z and z.ready(k) for k in ids]); out = {}
     mean = lambda k, x: out.update({k: x.mean().item(), f'{k}_stderr': (x.std()/math.sqrt(len(x))).item()})
     for i, (k, v) in enumerate(s.scores.items()): mean('reward' if i == 0 else k, v)
     if ok.any():
@@ -98,16 +104,20 @@ def alignment_metrics(s: AlignmentSample, log_z: LogZ | None = None,   # a runni
     else: out |= {f.name: math.nan for f in fs}
     mean('kl_base', s.kl); h = s.entropy.sum()/s.lengths.sum(); out['entropy'] = h.item()
     for n in (1, 2, 3): out[f'distinct_{n}'] = distinct_n(s.texts, n)
-    out['self_bleu'] = self_bleu(s.texts); n = s.lengths.float(); out |= dict(length=n.mean().item(), length_std=n.std().item(), length_max=n.max().item()); out['perplexity_base'] = math.exp(min(80., (-s.log_ref.sum()/s.lengths.sum()).item()))
+    out['self_bleu'] = self_bleu(s.texts); n = s.lengths.float()
+    out |= dict(length=n.mean().item(), length_std=n.std().item(), length_max=n.max().item())
+    out['perplexity_base'] = math.exp(min(80., (-s.log_ref.sum()/s.lengths.sum()).item()))
     return out
 
 # %% ../nbs/24_metrics.ipynb #a1a13bff
 def pool_samples(a: AlignmentSample, b: AlignmentSample) -> AlignmentSample:
     "Samples of the policy (a) and of the reference (b), scored by both, as draws of their mixture. Raises ValueError if the prompts are not drawn in the same proportions."
-    both = lambda x, y: torch.cat([x, y]) if torch.is_tensor(x) else {k: torch.cat([x[k], y[k]]) for k in x} if isinstance(x, dict) else x + y
+    both = lambda x, y: torch.cat([x, y]) if torch.is_tensor(x) else {k: torch.cat([x[k], y[k]]) for k in x} if isinstance(x,
+            dict) else x + y
     m = AlignmentSample(*(both(getattr(a, f.name), getattr(b, f.name)) for f in fields(AlignmentSample)))
     na, nb = (torch.bincount(x.group, minlength=int(m.group.max()) + 1).double() for x in (a, b)); share = na/(na + nb)
-    if not torch.allclose(na*len(b.group), nb*len(a.group)): raise ValueError("b: its prompts are not drawn in the same proportions as those of a; draw both with the same prompts, and n a multiple of their number")
+    if not torch.allclose(na*len(b.group), nb*len(a.group)):
+        raise ValueError("b: its prompts are not drawn in the same proportions as those of a; draw both with the same prompts, and n a multiple of their number")
     s = share[m.group]
     return replace(m, log_q=torch.logaddexp(m.log_pi.double() + s.log(), m.log_ref.double() + (-s).log1p()))
 

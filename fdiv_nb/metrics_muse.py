@@ -22,19 +22,22 @@ def min_k(logps,               # [n] log-probabilities of the tokens of one text
           ) -> float:          # nats, larger for a less familiar text
     "Min-K%: minus the mean of the lowest log-probabilities, at least one of them. Raises ValueError for no token or a share outside (0, 1]."
     x = torch.as_tensor(logps, dtype=torch.float64)
-    if not len(x) or not 0 < share <= 1: raise ValueError(f"share: {share} of {len(x)} tokens; expected a share in (0, 1] of at least one token")
+    if not len(x) or not 0 < share <= 1:
+        raise ValueError(f"share: {share} of {len(x)} tokens; expected a share in (0, 1] of at least one token")
     return -x.sort().values[:max(1, int(len(x)*share))].mean().item()
 
 def auc(first, second) -> float:   # [n], [m]
     "P(a > b) + ½ P(a = b) for a of the first and b of the second. Raises ValueError for an empty sample or one with NaN."
     a, b = (torch.as_tensor(v, dtype=torch.float64).reshape(-1) for v in (first, second))
-    if not len(a) or not len(b) or a.isnan().any() or b.isnan().any(): raise ValueError(f"auc: expected two samples without NaN, got {len(a)} and {len(b)} values")
+    if not len(a) or not len(b) or a.isnan().any() or b.isnan().any():
+        raise ValueError(f"auc: expected two samples without NaN, got {len(a)} and {len(b)} values")
     b = b.sort().values
     return ((torch.searchsorted(b, a) + torch.searchsorted(b, a, right=True)).double().mean()/(2*len(b))).item()
 
 def priv_leak(value: float, retrained: float) -> float:
     "100 (AUC - AUC_retrained)/AUC_retrained, in percent. Raises ValueError where the retrained model's AUC is 0."
-    if retrained == 0: raise ValueError("retrained: its AUC is 0, so nothing can be compared with it; was it really trained without the forget set?")
+    if retrained == 0:
+        raise ValueError("retrained: its AUC is 0, so nothing can be compared with it; was it really trained without the forget set?")
     return 100*(value - retrained)/retrained
 
 # %% ../nbs/24c_metrics_muse.ipynb #4921d3dd
@@ -43,16 +46,20 @@ def text_logps(model, tokenizer, texts: list[str], batch_size: int = 16,
                name: str = 'texts') -> list[Tensor]:
     "log π of every token of every text, [n_i] float64, nats. Raises ValueError naming the text that is empty or too long, and for a model without finite log-probabilities."
     limit, dev = context_length(model), next(model.parameters()).device
-    if is_encoder_decoder(model): raise ValueError("model: an encoder-decoder has no probability for a text alone; use a decoder-only model")
+    if is_encoder_decoder(model):
+        raise ValueError("model: an encoder-decoder has no probability for a text alone; use a decoder-only model")
     rows = [encode_pair(tokenizer, '', t, False) for t in texts]; rows = [(p, c[:max_tokens]) for p, c in rows]
     for i, (p, c) in enumerate(rows):
         if not c: raise ValueError(f"{name}: text {i} is empty")
-        if limit is not None and len(p) + len(c) > limit: raise ValueError(f"{name}: text {i} has {len(p) + len(c)} tokens, the model's context holds {limit}; give max_tokens to cut, or shorter texts")
+        if limit is not None and len(p) + len(c) > limit:
+            raise ValueError(f"{name}: text {i} has {len(p) + len(c)} tokens, the model's context holds {limit}; give max_tokens to cut, or shorter texts")
     order, out = sorted(range(len(rows)), key=lambda i: len(rows[i][1])), [None]*len(rows)
     with sampling_mode(model):
         for k in range(0, len(order), batch_size):
-            part = order[k:k + batch_size]; b = build_batch(*zip(*(rows[i] for i in part)), pad_token_id(tokenizer), device=dev); lp, m = token_logprobs(score(model, b), b['labels']).double().cpu(), label_mask(b['labels']).cpu()
-            if not lp.isfinite().all(): raise ValueError(f"model: its log-probabilities of {name} are not finite; its weights are broken, by a diverged training for instance")
+            part = order[k:k + batch_size]; b = build_batch(*zip(*(rows[i] for i in part)), pad_token_id(tokenizer), device=dev)
+            lp, m = token_logprobs(score(model, b), b['labels']).double().cpu(), label_mask(b['labels']).cpu()
+            if not lp.isfinite().all():
+                raise ValueError(f"model: its log-probabilities of {name} are not finite; its weights are broken, by a diverged training for instance")
             for i, x, y in zip(part, lp, m): out[i] = x[y]
     return out
 
@@ -63,18 +70,23 @@ _NEXT = re.compile(r'\n\n|\nQuestion|Question:')
 def muse_rows(rows: list, task: str, shots: list | None = None) -> list[dict]:
     "Rows of prompt and answer, or of text. Raises ValueError naming the row and the field."
     out, pick = [], lambda r, *ks: next((r[k] for k in ks if isinstance(r, dict) and isinstance(r.get(k), str) and r[k].strip()), None)
-    form = lambda q: f'Question: {q}\nAnswer:'; head = ''.join(f"{form(pick(s, 'question'))} {pick(s, 'answer')}\n\n" for s in shots or []) if task[:4] == 'know' else ''
+    form = lambda q: f'Question: {q}\nAnswer:'
+    head = ''.join(f"{form(pick(s, 'question'))} {pick(s, 'answer')}\n\n" for s in shots or []) if task[:4] == 'know' else ''
     for i, r in enumerate(rows):
         if task[:4] == 'priv': got = dict(text=r if isinstance(r, str) else pick(r, 'text', 'prompt'))
-        elif task[:4] == 'know': got = dict(prompt=pick(r, 'prompt') or (form(pick(r, 'question')) if pick(r, 'question') else None), answer=pick(r, 'answer', 'completion'))
+        elif task[:4] == 'know':
+            got = dict(prompt=pick(r, 'prompt') or (form(pick(r, 'question')) if pick(r, 'question') else None),
+                       answer=pick(r, 'answer', 'completion'))
         else: got = dict(prompt=pick(r, 'prompt'), answer=pick(r, 'gt', 'completion', 'answer'))
-        if None in got.values(): raise ValueError(f"{task}: row {i} has no text under {next(k for k, v in got.items() if v is None)!r}; it has {list(r) if isinstance(r, dict) else type(r).__name__}")
+        if None in got.values():
+            raise ValueError(f"{task}: row {i} has no text under {next(k for k, v in got.items() if v is None)!r}; it has {list(r) if isinstance(r, dict) else type(r).__name__}")
         out.append(got | ({'prompt': head + got['prompt']} if head else {}))
     if not out: raise ValueError(f"{task}: no row; give at least one")
     return out
 
 def _said(rows, texts, stem: bool) -> list[dict]:
-    return [dict(generated_text=[r['prompt'], t, r['answer']], **s) for r, t, s in zip(rows, texts, rouge_scores([r['answer'] for r in rows], texts, stem))]
+    return [dict(generated_text=[r['prompt'], t, r['answer']], **s)
+            for r, t, s in zip(rows, texts, rouge_scores([r['answer'] for r in rows], texts, stem))]
 
 def _muse_items(model, tokenizer, task: str, rows: list[dict], n: int, batch_size: int, max_tokens) -> list[dict]:
     "The columns of some rows."
@@ -97,7 +109,8 @@ def evaluate_muse(model, tokenizer, data: dict[str, list],   # task -> rows as f
     if not data: raise ValueError(f"data: no task; give rows for some of {', '.join(MUSE)}")
     rows = {t: muse_rows(r, t, shots) for t, r in data.items()}; need('rouge_score.rouge_scorer')
     ask = lambda t, rs: _muse_items(model, tokenizer, t, rs, verbatim_tokens if t == 'verbmem' else answer_tokens, batch_size, max_tokens)
-    return evaluate_items('muse', model, rows, ask, log, batch_size, progress, verbatim_tokens=verbatim_tokens, answer_tokens=answer_tokens, max_tokens=max_tokens)
+    return evaluate_items('muse', model, rows, ask, log, batch_size, progress, verbatim_tokens=verbatim_tokens,
+                          answer_tokens=answer_tokens, max_tokens=max_tokens)
 
 def _mean(x) -> tuple[float, float]:
     x = torch.tensor(x, dtype=torch.float64); return x.mean().item(), (x.std()/len(x)**.5).item() if len(x) > 1 else math.nan
@@ -121,26 +134,34 @@ def bleu(truth: str, text: str) -> float:
 
 def _book_items(model, tokenizer, task: str, rows: list[dict], batch_size: int) -> list[dict]:
     "The columns of some passages, or of other texts."
-    if task == 'other': return [dict(gt_loss=-x.sum().item(), avg_gt_loss=-x.mean().item(), num_token_gt=len(x)) for x in text_logps(model, tokenizer, [r['text'] for r in rows], batch_size, name=task)]
-    n = max(len(r['completion_ids']) for r in rows); said = rollout(model, tokenizer, [r['prompt_ids'] for r in rows], max_new_tokens=n, top_k=1, batch_size=batch_size)
+    if task == 'other':
+        return [dict(gt_loss=-x.sum().item(), avg_gt_loss=-x.mean().item(), num_token_gt=len(x))
+                for x in text_logps(model, tokenizer, [r['text'] for r in rows], batch_size, name=task)]
+    n = max(len(r['completion_ids']) for r in rows)
+    said = rollout(model, tokenizer, [r['prompt_ids'] for r in rows], max_new_tokens=n, top_k=1, batch_size=batch_size)
     texts = [tokenizer.decode(c[:len(r['completion_ids'])], skip_special_tokens=True) for c, r in zip(said.completion_ids, rows)]
-    return [x | dict(bleu=bleu(x['generated_text'][2], t)) for x, t in zip(_said([dict(prompt=r['prompt'], answer=r['completion']) for r in rows], texts, False), texts)]
+    return [x | dict(bleu=bleu(x['generated_text'][2], t))
+            for x, t in zip(_said([dict(prompt=r['prompt'], answer=r['completion']) for r in rows], texts, False), texts)]
 
 def evaluate_book(model, tokenizer, passages: list[dict],      # from `text_chunks`
                   other: list[str] | None = None,              # texts whose perplexity must not suffer
                   log=None, batch_size: int = 16, progress=None) -> EvalLog:   # as for `evaluate_muse`
     "BLEU and ROUGE-L of every passage, likelihood of every other text; `book_scores` makes the numbers. Raises ValueError as `evaluate_muse` does, and for passages without ids."
     bad = next((i for i, r in enumerate(passages) if not r.get('prompt_ids') or not r.get('completion_ids')), None if passages else -1)
-    if bad is not None: raise ValueError(f"passages: {f'row {bad} has no prompt_ids and completion_ids' if bad >= 0 else 'none'}; cut the book with text_chunks")
-    rows = dict(book=passages) | (dict(other=muse_rows(other, 'privleak')) if other else {}); need('rouge_score.rouge_scorer'); need('nltk.translate.bleu_score')
+    if bad is not None:
+        raise ValueError(f"passages: {f'row {bad} has no prompt_ids and completion_ids' if bad >= 0 else 'none'}; cut the book with text_chunks")
+    rows = dict(book=passages) | (dict(other=muse_rows(other, 'privleak')) if other else {}); need('rouge_score.rouge_scorer')
+    need('nltk.translate.bleu_score')
     return evaluate_items('book', model, rows, lambda t, rs: _book_items(model, tokenizer, t, rs, batch_size), log, batch_size, progress)
 
 def book_scores(log: EvalLog, retain_log: EvalLog | None = None) -> dict[str, float]:   # the second of a model that never saw the book
     "bleu, rougeL (means over passages, `_stderr`), forget_quality_gap (with a second log), perplexity_other. Raises ValueError for a log without passages."
     out = {}
     for k, c in (('bleu', 'bleu'), ('rougeL', 'rougeL_f1')): out[k], out[f'{k}_stderr'] = _mean(log.column('book', c))
-    if retain_log is not None: r = book_scores(retain_log); out['forget_quality_gap'] = abs(out['bleu'] - r['bleu']) + abs(out['rougeL'] - r['rougeL'])
-    if log.tasks.get('other'): out['perplexity_other'] = math.exp(min(700., sum(log.column('other', 'gt_loss'))/sum(log.column('other', 'num_token_gt'))))
+    if retain_log is not None:
+        r = book_scores(retain_log); out['forget_quality_gap'] = abs(out['bleu'] - r['bleu']) + abs(out['rougeL'] - r['rougeL'])
+    if log.tasks.get('other'):
+        out['perplexity_other'] = math.exp(min(700., sum(log.column('other', 'gt_loss'))/sum(log.column('other', 'num_token_gt'))))
     return out
 
 # %% ../nbs/24c_metrics_muse.ipynb #9a5ee6da

@@ -25,7 +25,8 @@ def log_truth_ratio(paraphrased,               # [N] mean NLL per token of the p
                     ) -> Tensor:               # [N] float64 log R
     "log of TOFU's truth ratio. Raises ValueError for an unknown mean, different numbers of items, or an item without wrong answers."
     if mean not in ('geometric', 'arithmetic'): raise ValueError(f"mean: expected 'geometric' or 'arithmetic', got {mean!r}")
-    if len(paraphrased) != len(wrong): raise ValueError(f"wrong: {len(wrong)} items for {len(paraphrased)} paraphrases; give one list per item")
+    if len(paraphrased) != len(wrong):
+        raise ValueError(f"wrong: {len(wrong)} items for {len(paraphrased)} paraphrases; give one list per item")
     out = []
     for i, (p, w) in enumerate(zip(paraphrased, wrong)):
         w = torch.as_tensor(w, dtype=torch.float64).reshape(-1)
@@ -46,18 +47,21 @@ def need(module: str):
     "An optional library. Raises ValueError naming the extra to install."
     from importlib import import_module
     try: return import_module(module)
-    except ImportError: raise ValueError(f"{module.split('.')[0]}: this metric needs it and it is not installed; pip install 'fdiv_nb[eval]'") from None
+    except ImportError:
+        raise ValueError(f"{module.split('.')[0]}: this metric needs it and it is not installed; pip install 'fdiv_nb[eval]'") from None
 
 def ks_test(a, b) -> tuple[float, float]:
     "(D, p-value) of the two-sample Kolmogorov-Smirnov test. Raises ValueError for an empty sample or one with NaN."
     x, y = (torch.as_tensor(v, dtype=torch.float64).reshape(-1) for v in (a, b))
     for k, v in (('a', x), ('b', y)):
-        if not len(v) or v.isnan().any(): raise ValueError(f"{k}: expected at least one truth ratio and no NaN, got {len(v)} with {int(v.isnan().sum())} NaN")
+        if not len(v) or v.isnan().any():
+            raise ValueError(f"{k}: expected at least one truth ratio and no NaN, got {len(v)} with {int(v.isnan().sum())} NaN")
     r = need('scipy.stats').ks_2samp(x.numpy(), y.numpy())
     return float(r.statistic), float(r.pvalue)
 
 # %% ../nbs/24b_metrics_unlearn.ipynb #6f8b2fda
-TASKS = dict(retain='eval_log.json', authors='eval_real_author_wo_options.json', facts='eval_real_world_wo_options.json', forget='eval_log_forget.json')
+TASKS = dict(retain='eval_log.json', authors='eval_real_author_wo_options.json', facts='eval_real_world_wo_options.json',
+             forget='eval_log_forget.json')
 
 @dataclass
 class EvalLog:
@@ -67,21 +71,26 @@ class EvalLog:
     path: Path | None = None                    # where `save` writes; None: nowhere
     def column(self, task: str, name: str) -> list:
         "A column in the order of the items. Raises ValueError if the log lacks it."
-        if not self.tasks.get(task): raise ValueError(f"log: no task {task!r}; it has {', '.join(k for k in self.tasks if self.tasks[k]) or 'none'}")
+        if not self.tasks.get(task):
+            raise ValueError(f"log: no task {task!r}; it has {', '.join(k for k in self.tasks if self.tasks[k]) or 'none'}")
         rows = self.tasks[task]; lack = next((i for i in sorted(rows) if name not in rows[i]), None)
         if lack is not None: raise ValueError(f"log: item {lack} of {task} has no {name!r}; it has {', '.join(rows[lack])}")
         return [rows[i][name] for i in sorted(rows)]
     def save(self) -> None:
         "Write the file, to a temporary name first."
         if not self.path: return
-        cols = lambda rows: {c: {str(i): rows[i][c] for i in sorted(rows) if c in rows[i]} for c in dict.fromkeys(c for i in sorted(rows) for c in rows[i])}
+        cols = lambda rows: {c: {str(i): rows[i][c] for i in sorted(rows) if c in rows[i]}
+                             for c in dict.fromkeys(c for i in sorted(rows) for c in rows[i])}
         p = Path(self.path); p.parent.mkdir(parents=True, exist_ok=True); tmp = p.with_name(p.name + '.tmp')
-        tmp.write_text(json.dumps({TASKS.get(k, k): cols(v) for k, v in self.tasks.items()} | ({'fdiv_nb': self.made} if self.made else {})), encoding='utf-8'); os.replace(tmp, p)
+        tmp.write_text(json.dumps({TASKS.get(k, k): cols(v) for k, v in self.tasks.items()}
+                                  | ({'fdiv_nb': self.made} if self.made else {})), encoding='utf-8')
+        os.replace(tmp, p)
 
 # %% ../nbs/24b_metrics_unlearn.ipynb #6b61a612
 def _rows_of(columns: dict, where: str) -> dict:
     "{column -> {item -> value}} as {item -> {column -> value}}."
-    if not isinstance(columns, dict) or not all(isinstance(v, dict) for v in columns.values()): raise ValueError(f"log: {where} is not a set of columns indexed by item")
+    if not isinstance(columns, dict) or not all(isinstance(v, dict) for v in columns.values()):
+        raise ValueError(f"log: {where} is not a set of columns indexed by item")
     return {int(i): {c: v[i] for c, v in columns.items() if i in v} for i in dict.fromkeys(i for v in columns.values() for i in v)}
 
 def read_log(path) -> EvalLog:
@@ -90,9 +99,12 @@ def read_log(path) -> EvalLog:
     if p.is_dir(): whole = {f: (p/f) for f in files if (p/f).is_file()}
     elif p.is_file(): whole = None
     else: raise ValueError(f"log: no file {str(path)!r}; give the .json an evaluation wrote")
-    try: d = json.loads(p.read_text(encoding='utf-8')) if whole is None else {f: json.loads(q.read_text(encoding='utf-8')) for f, q in whole.items()}
+    try:
+        d = (json.loads(p.read_text(encoding='utf-8')) if whole is None
+             else {f: json.loads(q.read_text(encoding='utf-8')) for f, q in whole.items()})
     except (json.JSONDecodeError, UnicodeDecodeError) as e: raise ValueError(f"log: {p.name} is not JSON ({e})") from None
-    if not isinstance(d, dict) or not d: raise ValueError(f"log: {p.name} holds no task; expected an object with keys such as {', '.join(TASKS.values())}")
+    if not isinstance(d, dict) or not d:
+        raise ValueError(f"log: {p.name} holds no task; expected an object with keys such as {', '.join(TASKS.values())}")
     try: tasks = {files.get(k, k): _rows_of(v, k) for k, v in d.items() if k != 'fdiv_nb'}
     except ValueError as e: raise ValueError(f"log: {p.name}: {e}") from None
     return EvalLog(tasks, d.get('fdiv_nb', {}), p)
@@ -103,17 +115,20 @@ KEPT = ('retain', 'authors', 'facts')
 def item_scores(log: EvalLog, task: str, mean: str = 'arithmetic') -> dict[str, Tensor]:
     "[N] per item: probability (normalised over the choices for authors and facts), rouge, truth. Raises ValueError for a missing task or column."
     g = torch.tensor(log.column(task, 'avg_gt_loss'), dtype=torch.float64); w = log.column(task, 'average_perturb_loss')
-    if task in ('authors', 'facts'): p = torch.stack([-a - torch.cat([-a[None], -torch.tensor(b, dtype=torch.float64)]).logsumexp(0) for a, b in zip(g, w)]).exp()
+    if task in ('authors', 'facts'):
+        p = torch.stack([-a - torch.cat([-a[None], -torch.tensor(b, dtype=torch.float64)]).logsumexp(0) for a, b in zip(g, w)]).exp()
     else: p = (-g).exp()
     r = log_truth_ratio(log.column(task, 'avg_paraphrased_loss'), w, mean)
-    return dict(probability=p, rouge=torch.tensor(log.column(task, 'rougeL_recall'), dtype=torch.float64), truth=truth_score(r, task == 'forget'))
+    return dict(probability=p, rouge=torch.tensor(log.column(task, 'rougeL_recall'), dtype=torch.float64),
+                truth=truth_score(r, task == 'forget'))
 
 def model_utility(log: EvalLog, mean: str = 'arithmetic',   # of the wrong answers: 'arithmetic' (original) or 'geometric' (open-unlearning)
                   stderr: bool = False):                    # also return the standard error
     "Harmonic mean of probability, ROUGE-L recall and max(0, 1 - R) over retain, authors and facts, those of them that the log has. Raises ValueError if it has none."
     tasks = [t for t in KEPT if log.tasks.get(t)]
     if not tasks: raise ValueError(f"log: none of the tasks {', '.join(KEPT)} is in it, so it has no utility; evaluate at least one")
-    xs = {t: torch.stack(list(item_scores(log, t, mean).values())) for t in tasks}; m = torch.cat([x.mean(1) for x in xs.values()]); k = len(m)
+    xs = {t: torch.stack(list(item_scores(log, t, mean).values())) for t in tasks}; m = torch.cat([x.mean(1) for x in xs.values()])
+    k = len(m)
     h = k/(1/m).sum() if (m > 0).all() else m.new_zeros(())
     if not stderr: return h.item()
     pull = lambda x: ((h/x.mean(1, keepdim=True))**2/k*(x - x.mean(1, keepdim=True))).sum(0)/x.shape[1]      # influence of each item
@@ -123,15 +138,19 @@ def model_utility(log: EvalLog, mean: str = 'arithmetic',   # of the wrong answe
 def _same_items(a: EvalLog, b: EvalLog, task: str = 'forget') -> None:
     "ValueError unless both logs ask the same of both models."
     x, y = a.tasks.get(task) or {}, b.tasks.get(task) or {}
-    if sorted(x) != sorted(y): raise ValueError(f"retain_log: it has {len(y)} items of {task!r}, the log {len(x)}; a comparison needs the same items in both")
+    if sorted(x) != sorted(y):
+        raise ValueError(f"retain_log: it has {len(y)} items of {task!r}, the log {len(x)}; a comparison needs the same items in both")
     truth = lambda r: str(r['generated_text'][2]).strip() if r.get('generated_text') else None
     bad = next((i for i in sorted(x) if None not in (t := (truth(x[i]), truth(y[i]))) and t[0] != t[1]), None)
-    if bad is not None: raise ValueError(f"retain_log: item {bad} of {task!r} asks for {truth(y[bad])!r}, in the log it asks for {truth(x[bad])!r}; evaluate both models on the same rows")
+    if bad is not None:
+        raise ValueError(f"retain_log: item {bad} of {task!r} asks for {truth(y[bad])!r}, in the log it asks for {truth(x[bad])!r}; evaluate both models on the same rows")
 
 def forget_quality(unlearned, retained) -> float:
     "p-value of the KS test between truth ratios (R or log R, both the same) of two models, or between the 'forget' tasks of two logs. Raises ValueError for logs of different items."
     if isinstance(unlearned, EvalLog):
-        _same_items(unlearned, retained); unlearned, retained = (log_truth_ratio(l.column('forget', 'avg_paraphrased_loss'), l.column('forget', 'average_perturb_loss')) for l in (unlearned, retained))
+        _same_items(unlearned, retained)
+        unlearned, retained = (log_truth_ratio(l.column('forget', 'avg_paraphrased_loss'), l.column('forget', 'average_perturb_loss'))
+                               for l in (unlearned, retained))
     return ks_test(unlearned, retained)[1]
 
 def tofu_scores(log: EvalLog, retain_log: EvalLog | None = None   # of a model that never saw the forget set
@@ -140,11 +159,13 @@ def tofu_scores(log: EvalLog, retain_log: EvalLog | None = None   # of a model t
     out = {}
     if retain_log is not None and log.tasks.get('forget'): out['forget_quality'] = forget_quality(log, retain_log)
     if kept := [t for t in KEPT if log.tasks.get(t)]:
-        for k, m in (('model_utility', 'arithmetic'), ('model_utility_geometric', 'geometric')): out[k], out[f'{k}_stderr'] = model_utility(log, m, stderr=True)
+        for k, m in (('model_utility', 'arithmetic'), ('model_utility_geometric', 'geometric')):
+            out[k], out[f'{k}_stderr'] = model_utility(log, m, stderr=True)
         out['utility_parts'] = 3*len(kept)
     for t in ('forget', *KEPT):
         if not log.tasks.get(t): continue
-        for k, x in item_scores(log, t, 'geometric' if t == 'forget' else 'arithmetic').items(): out |= {f'{t}_{k}': x.mean().item(), f'{t}_{k}_stderr': (x.std()/len(x)**.5).item() if len(x) > 1 else math.nan}
+        for k, x in item_scores(log, t, 'geometric' if t == 'forget' else 'arithmetic').items():
+            out |= {f'{t}_{k}': x.mean().item(), f'{t}_{k}_stderr': (x.std()/len(x)**.5).item() if len(x) > 1 else math.nan}
     if not out: raise ValueError(f"log: no task of TOFU in it; it has {', '.join(log.tasks) or 'none'}")
     return out
 
@@ -157,7 +178,9 @@ def rouge_scores(truths: list[str],    # right answers
     if len(truths) != len(texts): raise ValueError(f"texts: {len(texts)} for {len(truths)} right answers; give one each")
     scorer = need('rouge_score.rouge_scorer').RougeScorer(['rouge1', 'rougeL'], use_stemmer=stem); out = []
     for a, b in zip(truths, texts):
-        r = scorer.score(a, b); out.append(dict(rouge1_recall=float(r['rouge1'].recall), rougeL_recall=float(r['rougeL'].recall), rougeL_f1=float(r['rougeL'].fmeasure)))
+        r = scorer.score(a, b)
+        out.append(dict(rouge1_recall=float(r['rouge1'].recall), rougeL_recall=float(r['rougeL'].recall),
+                        rougeL_f1=float(r['rougeL'].fmeasure)))
     return out
 
 # %% ../nbs/24b_metrics_unlearn.ipynb #dd71cb1d
@@ -166,12 +189,15 @@ def tofu_rows(rows: list[dict], name: str = 'rows') -> list[dict]:
     out = []
     for i, r in enumerate(rows):
         q, a = (next((r[k] for k in ks if isinstance(r.get(k), str)), None) for ks in (('prompt', 'question'), ('answer', 'completion')))
-        if not q or not a or not a.strip(): raise ValueError(f"{name}: row {i} has no text under {'prompt or question' if not q else 'answer or completion'}; the columns are {list(r)}")
+        if not q or not a or not a.strip():
+            raise ValueError(f"{name}: row {i} has no text under {'prompt or question' if not q else 'answer or completion'}; the columns are {list(r)}")
         whole = r['completion'] if isinstance(r.get('completion'), str) and a in r['completion'] else a; pre, _, post = whole.partition(a)
         wrong = r.get('wrong_answers') or r.get('perturbed_answer'); wrong = [wrong] if isinstance(wrong, str) else wrong
-        if not wrong or not all(isinstance(w, str) and w.strip() for w in wrong): raise ValueError(f"{name}: row {i} needs a list of texts under wrong_answers or perturbed_answer, at least one and none empty")
+        if not wrong or not all(isinstance(w, str) and w.strip() for w in wrong):
+            raise ValueError(f"{name}: row {i} needs a list of texts under wrong_answers or perturbed_answer, at least one and none empty")
         dress = lambda x: pre + x + post
-        out.append(dict(prompt=q, answer=whole, paraphrase=r.get('paraphrase') or q, paraphrased_answer=dress(r.get('paraphrased_answer') or a), wrong_answers=[dress(w) for w in wrong]))
+        out.append(dict(prompt=q, answer=whole, paraphrase=r.get('paraphrase') or q,
+                        paraphrased_answer=dress(r.get('paraphrased_answer') or a), wrong_answers=[dress(w) for w in wrong]))
     if not out: raise ValueError(f"{name}: no row; give at least one")
     return out
 
@@ -186,15 +212,19 @@ def answer_nll(model, tokenizer, pairs: list[tuple[str, str]],   # (prompt, answ
                batch_size: int = 32, name: str = 'rows') -> list[tuple[float, int]]:
     "(negative log-likelihood in nats, tokens) of every answer, its end token included. Raises ValueError for an answer beyond the context, and for a model without finite log-probabilities."
     ed, limit, dev = is_encoder_decoder(model), context_length(model), next(model.parameters()).device
-    ids = {p: encode_pair(tokenizer, *p, encoder_decoder=ed) for p in dict.fromkeys(pairs)}; size = {p: max(len(a), len(b)) if ed else len(a) + len(b) for p, (a, b) in ids.items()}
+    ids = {p: encode_pair(tokenizer, *p, encoder_decoder=ed) for p in dict.fromkeys(pairs)}
+    size = {p: max(len(a), len(b)) if ed else len(a) + len(b) for p, (a, b) in ids.items()}
     for i, p in enumerate(pairs):
-        if limit is not None and size[p] > limit: raise ValueError(f"{name}: answer {i} ({p[1][:40]!r}) makes {size[p]} tokens with its prompt, the model's context holds {limit}; leave it out")
+        if limit is not None and size[p] > limit:
+            raise ValueError(f"{name}: answer {i} ({p[1][:40]!r}) makes {size[p]} tokens with its prompt, the model's context holds {limit}; leave it out")
     order, found = sorted(ids, key=size.get), {}
     with sampling_mode(model):
         for k in range(0, len(order), batch_size):
-            part = order[k:k + batch_size]; b = build_batch(*zip(*(ids[p] for p in part)), pad_token_id(tokenizer), device=dev, encoder_decoder=ed)
+            part = order[k:k + batch_size]
+            b = build_batch(*zip(*(ids[p] for p in part)), pad_token_id(tokenizer), device=dev, encoder_decoder=ed)
             lp, n = logprobs_of(model, b).double().cpu(), sequence_lengths(b['labels'], not ed).tolist()
-            if not lp.isfinite().all(): raise ValueError(f"model: its log-probability of {part[int((~lp.isfinite()).nonzero()[0])][1]!r} is not finite; its weights are broken, by a diverged training for instance")
+            if not lp.isfinite().all():
+                raise ValueError(f"model: its log-probability of {part[int((~lp.isfinite()).nonzero()[0])][1]!r} is not finite; its weights are broken, by a diverged training for instance")
             found.update(zip(part, zip((-lp).tolist(), n)))
     return [found[p] for p in pairs]
 
@@ -206,34 +236,43 @@ def greedy(model, tokenizer, prompts: list[str], max_new_tokens: int, batch_size
 def weights_id(model) -> str:
     "16 hex digits that change with any weight or buffer of the model, adapters included."
     h = hashlib.blake2b(digest_size=8)
-    for k, t in sorted(model.state_dict().items()): h.update(f'{k}{tuple(t.shape)}{t.dtype}'.encode()); h.update(t.detach().contiguous().reshape(-1).view(torch.uint8).cpu().numpy())
+    for k, t in sorted(model.state_dict().items()):
+        h.update(f'{k}{tuple(t.shape)}{t.dtype}'.encode()); h.update(t.detach().contiguous().reshape(-1).view(torch.uint8).cpu().numpy())
     return h.hexdigest()
 
 def open_log(path, made: dict, tasks) -> EvalLog:
     "The log to write to: a new one, or the one at `path` to be continued. Raises ValueError if that was made otherwise."
     old = read_log(path) if path and Path(path).exists() else EvalLog()
-    if old.tasks and not old.made: raise ValueError(f"log: {Path(path).name} does not say how it was made and cannot be continued; choose another file")
-    diff = [k for k in made if k != 'rows' and old.tasks and old.made.get(k) != made[k]] + [f"the rows of {t}" for t in tasks if old.tasks.get(t) and old.made.get('rows', {}).get(t) != made['rows'][t]]
+    if old.tasks and not old.made:
+        raise ValueError(f"log: {Path(path).name} does not say how it was made and cannot be continued; choose another file")
+    diff = ([k for k in made if k != 'rows' and old.tasks and old.made.get(k) != made[k]]
+            + [f"the rows of {t}" for t in tasks if old.tasks.get(t) and old.made.get('rows', {}).get(t) != made['rows'][t]])
     if diff: raise ValueError(f"log: {Path(path).name} was made with another {', '.join(diff)}; choose another file, or delete it")
-    return EvalLog({**old.tasks, **{t: old.tasks.get(t, {}) for t in tasks}}, {**made, 'rows': {**old.made.get('rows', {}), **made['rows']}}, Path(path) if path else None)
+    return EvalLog({**old.tasks, **{t: old.tasks.get(t, {}) for t in tasks}},
+                   {**made, 'rows': {**old.made.get('rows', {}), **made['rows']}}, Path(path) if path else None)
 
 def digest(x) -> str: return hashlib.blake2b(json.dumps(x, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 # %% ../nbs/24b_metrics_unlearn.ipynb #e31133d7
 def _tofu_items(model, tokenizer, rows: list[dict], batch_size: int, max_new_tokens: int, name: str) -> list[dict]:
     "The columns of some rows."
-    asked = [[(r['prompt'], r['answer']), (r['paraphrase'], r['paraphrased_answer']), *((r['paraphrase'], w) for w in r['wrong_answers'])] for r in rows]
-    flat = iter(answer_nll(model, tokenizer, [p for a in asked for p in a], batch_size, name)); nll = [[next(flat) for _ in a] for a in asked]
+    asked = [[(r['prompt'], r['answer']), (r['paraphrase'], r['paraphrased_answer']), *((r['paraphrase'], w) for w in r['wrong_answers'])]
+             for r in rows]
+    flat = iter(answer_nll(model, tokenizer, [p for a in asked for p in a], batch_size, name))
+    nll = [[next(flat) for _ in a] for a in asked]
     texts = greedy(model, tokenizer, [r['prompt'] for r in rows], max_new_tokens, batch_size); out = []
     for r, ((g, n), (p, m), *w), t, s in zip(rows, nll, texts, rouge_scores([r['answer'] for r in rows], texts)):
         avg = [a/b for a, b in w]
-        out.append(dict(avg_gt_loss=g/n, gt_loss=g, num_token_gt=n, generated_text=[r['prompt'], t, r['answer']], rouge1_recall=s['rouge1_recall'], rougeL_recall=s['rougeL_recall'],
-                        average_perturb_loss=avg, avg_paraphrased_loss=p/m, truth_ratio=truth_ratio([p/m], [avg]).item(), paraphrased_loss=p, perturb_loss=[a for a, _ in w], num_token_paraphrased=m, num_token_perturb=[b for _, b in w]))
+        out.append(dict(avg_gt_loss=g/n, gt_loss=g, num_token_gt=n, generated_text=[r['prompt'], t, r['answer']],
+                        rouge1_recall=s['rouge1_recall'], rougeL_recall=s['rougeL_recall'], average_perturb_loss=avg,
+                        avg_paraphrased_loss=p/m, truth_ratio=truth_ratio([p/m], [avg]).item(), paraphrased_loss=p,
+                        perturb_loss=[a for a, _ in w], num_token_paraphrased=m, num_token_perturb=[b for _, b in w]))
     return out
 
 def evaluate_items(kind: str, model, rows: dict[str, list], ask, log, batch_size: int, progress=None, **settings) -> EvalLog:
     "`ask(task, rows)`, a list of columns, for every item the log lacks, in batches, saved after each. Raises ValueError for a log of another evaluation."
-    made = dict(kind=kind, model=weights_id(model) if log else '', **settings, rows={t: digest(r) for t, r in rows.items()}); out = open_log(log, made, rows)
+    made = dict(kind=kind, model=weights_id(model) if log else '', **settings, rows={t: digest(r) for t, r in rows.items()})
+    out = open_log(log, made, rows)
     for t, rs in rows.items():
         todo = [i for i in range(len(rs)) if i not in out.tasks[t]]
         for k in range(0, len(todo), batch_size):
@@ -249,4 +288,5 @@ def evaluate_tofu(model, tokenizer, data: dict[str, list[dict]],   # task -> row
     if bad := [t for t in data if t not in TASKS]: raise ValueError(f"data: unknown task {bad[0]!r}; there are {', '.join(TASKS)}")
     if not data: raise ValueError(f"data: no task; give rows for some of {', '.join(TASKS)}")
     rows = {t: tofu_rows(r, t) for t, r in data.items()}; need('rouge_score.rouge_scorer')
-    return evaluate_items('tofu', model, rows, lambda t, rs: _tofu_items(model, tokenizer, rs, batch_size, max_new_tokens, t), log, batch_size, progress, max_new_tokens=max_new_tokens)
+    return evaluate_items('tofu', model, rows, lambda t, rs: _tofu_items(model, tokenizer, rs, batch_size, max_new_tokens, t), log,
+                          batch_size, progress, max_new_tokens=max_new_tokens)

@@ -181,7 +181,8 @@ def _line(ax, x: list, y: list, color: str, dash, smooth: int, log: bool) -> flo
 
 def _off_scale(ax, x: list, y: list, seen: tuple, color: str) -> None:
     "Hollow triangles on the border for values beyond the panel's heights."
-    for edge, mark, at in ((1, '^', [a for a, b in zip(x, y) if seen[1] < b < math.inf]), (0, 'v', [a for a, b in zip(x, y) if -math.inf < b < seen[0]])):
+    for edge, mark, at in ((1, '^', [a for a, b in zip(x, y) if seen[1] < b < math.inf]),
+                           (0, 'v', [a for a, b in zip(x, y) if -math.inf < b < seen[0]])):
         if at: ax.plot(at, [edge]*len(at), mark, ms=4.5, mfc='white', color=color, transform=ax.get_xaxis_transform(), clip_on=False)
 
 def _end_labels(ax, ends: list[tuple]) -> None:
@@ -189,7 +190,8 @@ def _end_labels(ax, ends: list[tuple]) -> None:
     ax.autoscale_view()        # the limits are lazy: without this the labels would be placed on those of an empty panel
     at = [(ax.transScale + ax.transLimits).transform((1, v))[1] for v, _ in ends]
     gap = min(.075, 1/(len(ends) or 1))
-    for (v, c), a in zip(ends, _spread([min(max(a, 0), 1) for a in at], gap)): ax.text(1.02, a, number(v), transform=ax.transAxes, va='center', fontsize=7, color=c)
+    for (v, c), a in zip(ends, _spread([min(max(a, 0), 1) for a in at], gap)):
+        ax.text(1.02, a, number(v), transform=ax.transAxes, va='center', fontsize=7, color=c)
 
 # %% ../nbs/26_report.ipynb #e6b55bb2
 def _check_history(history, metrics) -> None:
@@ -528,7 +530,8 @@ def run_report(out_dir,                # folder for report.html, curves.png and 
     runs, rep, pngs = _check_runs(runs), Report(title, subtitle), {}
     rows, (history, samples) = _outcome(runs), ({n: r[k] for n, r in runs.items() if r[k]} for k in ('history', 'samples'))
     logged = [r for h in history.values() for r in h]
-    panels, cols = metrics or [c for c in _metrics_of(logged) if any(r.get(c) != 0 for r in logged if c in r)][:12], _metrics_of(rows.values())
+    panels, cols = (metrics or [c for c in _metrics_of(logged) if any(r.get(c) != 0 for r in logged if c in r)][:12],
+                    _metrics_of(rows.values()))
     names = ', '.join(f'`{n}`' for n in runs)
     many = f'{len(runs)} runs side by side: {names}. None has to be best everywhere: each divergence decides what to get right first. '
     many += _closest({n: r['after'] for n, r in runs.items()})

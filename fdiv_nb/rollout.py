@@ -101,9 +101,11 @@ def make_rollout(model: nn.Module,       # layout and end tokens are taken from 
                 ) -> Rollout:
     "A `Rollout` from lists. Raises ValueError if they do not fit together."
     ed, stop = is_encoder_decoder(model), set(eos_ids(model, tokenizer) if eos_token_ids is None else eos_token_ids)
-    if len(completion_ids) != n*len(prompts): raise ValueError(f"completion_ids: {len(completion_ids)} rows; {len(prompts)} prompts and n = {n} make {n*len(prompts)}")
+    if len(completion_ids) != n*len(prompts):
+        raise ValueError(f"completion_ids: {len(completion_ids)} rows; {len(prompts)} prompts and n = {n} make {n*len(prompts)}")
     for i, (c, l) in enumerate(zip(completion_ids, token_logprobs)):
-        if not len(c) or len(c) != len(l): raise ValueError(f"token_logprobs: row {i} has {len(l)} for {len(c)} tokens; one for each of at least one token")
+        if not len(c) or len(c) != len(l):
+            raise ValueError(f"token_logprobs: row {i} has {len(l)} for {len(c)} tokens; one for each of at least one token")
     ids = encode_prompts(tokenizer, prompts, ed)
     text = [p if isinstance(p, str) else tokenizer.decode(p, skip_special_tokens=True) for p in prompts]
     group = [i for i in range(len(prompts)) for _ in range(n)]
@@ -112,8 +114,8 @@ def make_rollout(model: nn.Module,       # layout and end tokens are taken from 
     body = [c[:-1] if e else c for c, e in zip(completion_ids, ended)]
     wide = torch.zeros(len(group), max(map(len, completion_ids)))
     for row, l in zip(wide, token_logprobs): row[:len(l)] = torch.tensor(l)
-    return Rollout([text[g] for g in group], [ids[g] for g in group], completion_ids, [tokenizer.decode(c, skip_special_tokens=True) for c in body],
-                   wide, torch.tensor(ended), torch.tensor(group), pad, ed)
+    return Rollout([text[g] for g in group], [ids[g] for g in group], completion_ids,
+                   [tokenizer.decode(c, skip_special_tokens=True) for c in body], wide, torch.tensor(ended), torch.tensor(group), pad, ed)
 
 # %% ../nbs/21_rollout.ipynb #87f86a69
 class _Kept:
@@ -186,7 +188,8 @@ class _Steps:
         if 'logits_to_keep' in self.takes: kw['logits_to_keep'] = 1
         out = self.model(**kw, attention_mask=self.mask, past_key_values=self.cache, use_cache=True)
         self.cache = out.past_key_values
-        if self.cache is None: raise ValueError("model: it returned no past_key_values; pass a model with a key-value cache, or another sampler")
+        if self.cache is None:
+            raise ValueError("model: it returned no past_key_values; pass a model with a key-value cache, or another sampler")
         return out.logits[:, -1]
 
 # %% ../nbs/21_rollout.ipynb #467da6a6
@@ -217,8 +220,9 @@ class _StaticSteps:
         self.mask, self.pos = torch.cat([mask, mask.new_ones(len(rows), size - ids.shape[1])], 1), position_ids(mask)
         self.more = dict(logits_to_keep=1) if forward_accepts(model, 'logits_to_keep') else {}
     def _run(self, call, ids, first):
-        kw = bare_model(self.model).prepare_inputs_for_generation(ids, past_key_values=self.kept.cache, attention_mask=self.mask, position_ids=self.pos, use_cache=True,
-                                                                  next_sequence_length=ids.shape[1], is_first_iteration=first)
+        kw = bare_model(self.model).prepare_inputs_for_generation(ids, past_key_values=self.kept.cache, attention_mask=self.mask,
+                                                                  position_ids=self.pos, use_cache=True, next_sequence_length=ids.shape[1],
+                                                                  is_first_iteration=first)
         self.pos = self.pos[:, -1:] + 1
         return call(**kw, **self.more).logits[:, -1]
     def first(self): return self._run(self.model, self.ids, True)
@@ -258,14 +262,16 @@ def _sample(steps, u, stop, how: dict, every: int):                # u [R,max_ne
 def _check_sampling(prompts, n, max_new_tokens, temperature, top_k, top_p, batch_size):
     "ValueError naming the first field that cannot be."
     whole = lambda x, low: isinstance(x, int) and not isinstance(x, bool) and x >= low
-    for name, value, ok, remedy in (
-            ('prompts', prompts, not isinstance(prompts, str) and len(prompts) > 0, "pass a list of at least one prompt; [''] starts from nothing"),
-            ('n', n, whole(n, 1), 'draw at least one completion per prompt'),
-            ('max_new_tokens', max_new_tokens, whole(max_new_tokens, 1), 'allow at least one token'),
-            ('temperature', temperature, 0 < temperature < float('inf'), 'must be positive and finite; top_k=1 takes the likeliest token'),
-            ('top_k', top_k, whole(top_k, 0), 'a number of tokens; 0 keeps all'),
-            ('top_p', top_p, 0 < top_p <= 1, 'must be in (0, 1]; 1 keeps all'),
-            ('batch_size', batch_size, batch_size is None or whole(batch_size, 1), 'rows per forward pass; None for all at once')):
+    for name, value, ok, remedy in (('prompts', prompts, not isinstance(prompts, str) and len(prompts) > 0,
+                                     "pass a list of at least one prompt; [''] starts from nothing"),
+                                    ('n', n, whole(n, 1), 'draw at least one completion per prompt'),
+                                    ('max_new_tokens', max_new_tokens, whole(max_new_tokens, 1), 'allow at least one token'),
+                                    ('temperature', temperature, 0 < temperature < float('inf'),
+                                     'must be positive and finite; top_k=1 takes the likeliest token'),
+                                    ('top_k', top_k, whole(top_k, 0), 'a number of tokens; 0 keeps all'),
+                                    ('top_p', top_p, 0 < top_p <= 1, 'must be in (0, 1]; 1 keeps all'),
+                                    ('batch_size', batch_size, batch_size is None or whole(batch_size, 1),
+                                     'rows per forward pass; None for all at once')):
         if not ok: raise ValueError(f"{name}: {value!r}; {remedy}")
 
 def _check_context(model, ids, max_new_tokens):
@@ -278,7 +284,8 @@ def _check_context(model, ids, max_new_tokens):
 def _runnable(model):
     "Without data parallelism, whose ranks would wait for each other at different lengths, and without compilation, which would recompile at each."
     while True:
-        m = getattr(model, '_orig_mod', None) or (model.module if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)) else None)
+        m = (getattr(model, '_orig_mod', None) or (model.module
+                                                   if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)) else None))
         if m is None: return model
         model = m
 
@@ -291,7 +298,8 @@ def _completions(run, ids, rows, u, stop, how, static, auto):
             return _sample(steps, u, torch.tensor(stop, device=u.device, dtype=torch.long), how, 8 if u.is_cuda else 1)
         except Exception as e:
             if kind is _Steps or not auto or isinstance(e, torch.OutOfMemoryError): raise
-            forget(run); logger.warning('sampling goes on without a cache of fixed size: %s: %s', type(e).__name__, (str(e).splitlines() or [''])[0])
+            forget(run)
+            logger.warning('sampling goes on without a cache of fixed size: %s: %s', type(e).__name__, (str(e).splitlines() or [''])[0])
 
 # %% ../nbs/21_rollout.ipynb #4f56777a
 def rollout(model: nn.Module,            # causal or encoder-decoder language model
@@ -312,14 +320,17 @@ def rollout(model: nn.Module,            # causal or encoder-decoder language mo
     ids = encode_prompts(tokenizer, prompts, is_encoder_decoder(model)); _check_context(model, ids, max_new_tokens)
     stop = eos_ids(model, tokenizer) if eos_token_ids is None else list(eos_token_ids)
     run = _runnable(model); dev = next(run.parameters()).device; how = dict(temperature=temperature, top_k=top_k, top_p=top_p)
-    if static and not can_be_static(run): raise ValueError(f"static: {type(bare_model(run)).__name__} cannot be sampled with a cache of fixed size; leave static out")
+    if static and not can_be_static(run):
+        raise ValueError(f"static: {type(bare_model(run)).__name__} cannot be sampled with a cache of fixed size; leave static out")
     auto = static is None; static = static or auto and dev.type == 'cuda' and can_be_static(run)
-    u = torch.rand(n*len(ids), max_new_tokens, dtype=torch.float64, generator=generator, device=generator.device if generator else dev).to(dev)
+    u = torch.rand(n*len(ids), max_new_tokens, dtype=torch.float64, generator=generator,
+                   device=generator.device if generator else dev).to(dev)
     order = sorted(range(len(u)), key=lambda r: len(ids[r//n])); toks, logq = [None]*len(u), [None]*len(u)
     with sampling_mode(run):
         for k in range(0, len(u), batch_size or len(u)):
             rows = order[k:k + (batch_size or len(u))]
             x, l = _completions(run, ids, [r//n for r in rows], u[rows], stop, how, static, auto)
-            if not l.isfinite().all(): raise ValueError("model: its probabilities are not numbers (NaN or infinite logits); the weights have diverged, or the precision is too low")
+            if not l.isfinite().all():
+                raise ValueError("model: its probabilities are not numbers (NaN or infinite logits); the weights have diverged, or the precision is too low")
             for r, a, b, m in zip(rows, x.tolist(), l.tolist(), (x >= 0).sum(1).tolist()): toks[r], logq[r] = a[:m], b[:m]
     return make_rollout(model, tokenizer, prompts, toks, logq, n, stop)

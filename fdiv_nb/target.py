@@ -23,8 +23,10 @@ def check_scores(scores, n: int,               # completions scored
                  texts: list[str] | None = None) -> Tensor:
     "Scores as float32 [n]. Raises ValueError for a wrong length or type, NaN or infinity, naming the row."
     try: s = scores.detach().float().cpu() if torch.is_tensor(scores) else torch.tensor([float(x) for x in scores], dtype=torch.float32)
-    except (TypeError, ValueError): raise ValueError(f"{name}: must return one number per completion, got {type(scores).__name__} {str(scores)[:60]!r}") from None
-    if s.shape != (n,): raise ValueError(f"{name}: returned shape {list(s.shape)} for {n} completions; return one number per completion, shape [{n}]")
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}: must return one number per completion, got {type(scores).__name__} {str(scores)[:60]!r}") from None
+    if s.shape != (n,):
+        raise ValueError(f"{name}: returned shape {list(s.shape)} for {n} completions; return one number per completion, shape [{n}]")
     bad = ~s.isfinite()
     if bad.any():
         i = int(bad.nonzero()[0]); text = f" (completion {texts[i][:60]!r})" if texts else ''
@@ -52,18 +54,22 @@ class Target:
     def __mul__(self, other: Target) -> Target: return ProductTarget(self, other)
     def probe(self, prompts: list[str] | None = None) -> Target:
         "Score three short texts, so that a reward that returns NaN or a wrong shape is found out before a model is loaded. Raises ValueError as `check_scores`."
-        texts = ['Yes.', 'It was a quiet day, and nobody came.', 'x = [1, 2]']; self.scores((list(prompts or ['']) * 3)[:3], texts); return self
+        texts = ['Yes.', 'It was a quiet day, and nobody came.', 'x = [1, 2]']; self.scores((list(prompts or ['']) * 3)[:3], texts)
+        return self
 
 # %% ../nbs/10_target.ipynb #9e5bae44
 def _call(fn: Callable, prompts, completions, name) -> Tensor:
-    if len(prompts) != len(completions): raise ValueError(f"prompts: {len(prompts)} for {len(completions)} completions; give one per completion")
+    if len(prompts) != len(completions):
+        raise ValueError(f"prompts: {len(prompts)} for {len(completions)} completions; give one per completion")
     return check_scores(fn(list(prompts), list(completions)), len(completions), name, completions)
 
 class RewardTarget(Target):
     "P = π0 exp(r/β) for a reward r(prompts, completions) -> [B] and β > 0 in units of the reward."
     def __init__(self, reward: Callable, beta: float, name: str | None = None):
-        if not callable(reward): raise ValueError(f"reward: expected a function (prompts, completions) -> scores, got {reward!r}; load_reward makes one from a name")
-        if not (beta > 0 and math.isfinite(beta)): raise ValueError(f"beta: expected a positive number, got {beta}; small β follows the reward, large β stays with the starting model")
+        if not callable(reward):
+            raise ValueError(f"reward: expected a function (prompts, completions) -> scores, got {reward!r}; load_reward makes one from a name")
+        if not (beta > 0 and math.isfinite(beta)):
+            raise ValueError(f"beta: expected a positive number, got {beta}; small β follows the reward, large β stays with the starting model")
         self.reward, self.beta, self.name = reward, float(beta), name or getattr(reward, 'name', getattr(reward, '__name__', 'reward'))
     def _r(self, prompts, completions): return _call(self.reward, prompts, completions, f'reward {self.name}')
     def log_weight(self, prompts, completions): return self._r(prompts, completions)/self.beta
@@ -78,7 +84,8 @@ class BinaryTarget(Target):
         self.test, self.name = test, name or getattr(test, 'name', getattr(test, '__name__', 'constraint'))
     def _b(self, prompts, completions):
         b = _call(self.test, prompts, completions, f'constraint {self.name}'); bad = (b != 0) & (b != 1)
-        if bad.any(): raise ValueError(f"constraint {self.name}: row {int(bad.nonzero()[0])} is {b[bad][0].item():g}; a constraint returns 0 or 1; use RewardTarget for graded scores")
+        if bad.any():
+            raise ValueError(f"constraint {self.name}: row {int(bad.nonzero()[0])} is {b[bad][0].item():g}; a constraint returns 0 or 1; use RewardTarget for graded scores")
         return b
     def log_weight(self, prompts, completions): return self._b(prompts, completions).log()
     def scores(self, prompts, completions): return {self.name: self._b(prompts, completions)}
@@ -111,12 +118,15 @@ def fit_lambdas(phi: Tensor,            # [n, k] features of samples of π0
                 log_w: Tensor | None = None   # [n] log-weights of the samples, -inf allowed
                 ) -> tuple[Tensor, float]:
     "(λ [k], effective sample size): the moments met to `tol`. Raises ValueError for a moment that these samples cannot reach."
-    phi, mu = phi.double(), moments.double(); keep = torch.ones(len(phi), dtype=torch.bool) if log_w is None else log_w > -torch.inf; phi = phi[keep]
+    phi, mu = phi.double(), moments.double(); keep = torch.ones(len(phi), dtype=torch.bool) if log_w is None else log_w > -torch.inf
+    phi = phi[keep]
     if not len(phi): raise ValueError("moments: no sample meets the other factors of the target; draw more samples")
-    lw = torch.zeros(len(phi)).double() if log_w is None else log_w[keep].double().log_softmax(0); names = names or [f'feature {i}' for i in range(phi.shape[1])]
+    lw = torch.zeros(len(phi)).double() if log_w is None else log_w[keep].double().log_softmax(0)
+    names = names or [f'feature {i}' for i in range(phi.shape[1])]
     for i, nm in enumerate(names):
         lo, hi = phi[:, i].min().item(), phi[:, i].max().item()
-        if not lo < mu[i] < hi: raise ValueError(f"moments: {nm} = {mu[i].item():g} is outside ({lo:g}, {hi:g}), the range of {len(phi)} samples; ask for less, or draw more samples")
+        if not lo < mu[i] < hi:
+            raise ValueError(f"moments: {nm} = {mu[i].item():g} is outside ({lo:g}, {hi:g}), the range of {len(phi)} samples; ask for less, or draw more samples")
     lam = torch.zeros_like(mu); obj = lambda x: (phi @ x + lw).logsumexp(0) - x @ mu
     for _ in range(200):
         wgt = (phi @ lam + lw).softmax(0); g = wgt @ phi - mu
@@ -126,26 +136,35 @@ def fit_lambdas(phi: Tensor,            # [n, k] features of samples of π0
         while obj(lam - t*step) > obj(lam) - .25*t*(g @ step) and t > 1e-8: t /= 2
         lam = lam - t*step
     ess = effective_sample_size(phi @ lam + lw).item()
-    if g.abs().max() >= tol: raise ValueError(f"moments: {mu.tolist()} cannot be met together by these {len(phi)} samples (nearest {(wgt @ phi).tolist()}); the features may conflict")
-    if ess < min_ess: raise ValueError(f"moments: meeting {mu.tolist()} leaves {ess:.1f} effective samples of {len(phi)} (at least {min_ess:g} wanted); draw more samples or ask for less")
+    if g.abs().max() >= tol:
+        raise ValueError(f"moments: {mu.tolist()} cannot be met together by these {len(phi)} samples (nearest {(wgt @ phi).tolist()}); the features may conflict")
+    if ess < min_ess:
+        raise ValueError(f"moments: meeting {mu.tolist()} leaves {ess:.1f} effective samples of {len(phi)} (at least {min_ess:g} wanted); draw more samples or ask for less")
     return lam, ess
 
 # %% ../nbs/10_target.ipynb #bb835af4
 class MomentTarget(Target):
     "P = π0 exp(λ·φ) with E_p φ = μ̄; call `fit` with samples of π0 first."
     def __init__(self, features: dict[str, Callable], moments: dict[str, float]):
-        if set(features) != set(moments) or not features: raise ValueError(f"moments: names {sorted(moments)} differ from features {sorted(features)}; give one moment per feature")
+        if set(features) != set(moments) or not features:
+            raise ValueError(f"moments: names {sorted(moments)} differ from features {sorted(features)}; give one moment per feature")
         self.features, self.moments, self.lambdas, self.ess = dict(features), {k: float(moments[k]) for k in features}, None, 0.
-    def _phi(self, prompts, completions): return torch.stack([_call(f, prompts, completions, f'feature {k}') for k, f in self.features.items()], -1)
+    def _phi(self, prompts, completions):
+        return torch.stack([_call(f, prompts, completions, f'feature {k}') for k, f in self.features.items()], -1)
     @property
     def fitted(self): return self.lambdas is not None
-    def fit(self, prompts: list[str], completions: list[str], log_w: Tensor | None = None, tol: float = 1e-6, min_ess: float = 10.) -> MomentTarget:
+    def fit(self, prompts: list[str], completions: list[str], log_w: Tensor | None = None, tol: float = 1e-6,
+            min_ess: float = 10.) -> MomentTarget:
         "Fit λ on samples of π0. Raises ValueError where a moment cannot be reached."
-        self.lambdas, self.ess = fit_lambdas(self._phi(prompts, completions), torch.tensor(list(self.moments.values())), tol, min_ess, list(self.features), log_w); return self
+        self.lambdas, self.ess = fit_lambdas(self._phi(prompts, completions), torch.tensor(list(self.moments.values())), tol, min_ess,
+                                             list(self.features), log_w)
+        return self
     def state_dict(self): return {'lambdas': None if self.lambdas is None else self.lambdas.tolist()}
-    def load_state_dict(self, state): self.lambdas = None if state['lambdas'] is None else torch.tensor(state['lambdas'], dtype=torch.float64)
+    def load_state_dict(self, state):
+        self.lambdas = None if state['lambdas'] is None else torch.tensor(state['lambdas'], dtype=torch.float64)
     def log_weight(self, prompts, completions):
-        if self.lambdas is None: raise ValueError("MomentTarget: λ is not fitted; call .fit(prompts, completions) with samples of the starting model first")
+        if self.lambdas is None:
+            raise ValueError("MomentTarget: λ is not fitted; call .fit(prompts, completions) with samples of the starting model first")
         return (self._phi(prompts, completions).double() @ self.lambdas).float()
     def scores(self, prompts, completions): return dict(zip(self.features, self._phi(prompts, completions).unbind(-1)))
     def __repr__(self): return f"MomentTarget({self.moments})"
@@ -200,7 +219,10 @@ class ClassifierReward:
     "log p(label | prompt + completion) from a transformers sequence-classification folder or hub name; the last label by default."
     def __init__(self, model: str, label: str | int | None = None, batch_size: int = 32, device=None):
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
-        try: self.tok, self.model = AutoTokenizer.from_pretrained(model), AutoModelForSequenceClassification.from_pretrained(model, use_safetensors=True).eval().to(device or 'cpu')
+        try:
+            self.tok, self.model = (AutoTokenizer.from_pretrained(model),
+                                    AutoModelForSequenceClassification.from_pretrained(model,
+                                                                                       use_safetensors=True).eval().to(device or 'cpu'))
         except (OSError, ValueError) as e: raise ValueError(f"classifier: cannot load {model!r}: {str(e).splitlines()[0]}") from None
         names = self.model.config.id2label; by_name = {v: k for k, v in names.items()}
         self.label = len(names) - 1 if label is None else by_name.get(label, int(label) if str(label).isdigit() else -1)
@@ -208,7 +230,8 @@ class ClassifierReward:
         self.batch_size, self.name = batch_size, str(names[self.label])
     @torch.no_grad()
     def __call__(self, prompts, completions):
-        texts = [p + c for p, c in zip(prompts, completions)]; order = sorted(range(len(texts)), key=lambda i: len(texts[i])); out = torch.empty(len(texts))
+        texts = [p + c for p, c in zip(prompts, completions)]; order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        out = torch.empty(len(texts))
         for i in range(0, len(order), self.batch_size):
             js = order[i:i + self.batch_size]
             x = self.tok([texts[j] for j in js], return_tensors='pt', padding=True, truncation=True).to(self.model.device)
@@ -229,14 +252,18 @@ def load_reward(spec) -> Callable:
         return ClassifierReward(head, label) if head else ClassifierReward(arg)
     if not arg or not (kind.endswith('.py') or all(p.isidentifier() for p in kind.split('.'))):
         near = difflib.get_close_matches(kind, [*_KINDS, 'python', 'classifier'], 2, .5)
-        raise ValueError(f"reward: {spec!r} is not understood" + (f"; did you mean {' or '.join(near)}?" if near else "") + "; write module:function, FILE.py:function, contains:WORD, regex:PATTERN, lexicon:FILE, classifier:DIR[:LABEL] or python")
+        raise ValueError(f"reward: {spec!r} is not understood" + (f"; did you mean {' or '.join(near)}?" if near else "")
+                         + "; write module:function, FILE.py:function, contains:WORD, regex:PATTERN, lexicon:FILE, classifier:DIR[:LABEL] or python")
     try:
         if kind.endswith('.py'):
-            s = importlib.util.spec_from_file_location(Path(kind).stem, kind); mod = importlib.util.module_from_spec(s); s.loader.exec_module(mod)
+            s = importlib.util.spec_from_file_location(Path(kind).stem, kind); mod = importlib.util.module_from_spec(s)
+            s.loader.exec_module(mod)
         else: mod = importlib.import_module(kind)
     except (ImportError, FileNotFoundError) as e:
         near = difflib.get_close_matches(kind, [*_KINDS, 'python', 'classifier'], 2, .6)
         raise ValueError(f"reward: cannot import {kind!r}: {e}" + (f"; did you mean {near[0]}:{arg}?" if near else "")) from None
     fn = getattr(mod, arg, None)
-    if not callable(fn): raise ValueError(f"reward: {kind} has no function {arg!r}" + (f"; did you mean {n[0]}?" if (n := difflib.get_close_matches(arg, dir(mod), 1)) else ""))
+    if not callable(fn):
+        raise ValueError(f"reward: {kind} has no function {arg!r}"
+                         + (f"; did you mean {n[0]}?" if (n := difflib.get_close_matches(arg, dir(mod), 1)) else ""))
     return fn

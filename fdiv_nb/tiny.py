@@ -41,7 +41,8 @@ def sentiment_score(text: str) -> int:
     return n + sum((x in text) for x in LIKED + STARS[1]) - sum((x in text) for x in HATED + STARS[-1])
 
 # %% ../nbs/06_tiny.ipynb #09ff6c00
-JOBS = {'nurse': .7, 'teacher': .5, 'pilot': .05, 'engineer': .05, 'chef': .15, 'judge': .1, 'farmer': .1, 'writer': .25, 'doctor': .1, 'painter': .15}
+JOBS = {'nurse': .7, 'teacher': .5, 'pilot': .05, 'engineer': .05, 'chef': .15, 'judge': .1, 'farmer': .1, 'writer': .25, 'doctor': .1,
+        'painter': .15}
 NAMES = 'Alex Sam Kim Robin Lee Jo Dana Chris Pat Jules'.split()
 TOWNS = 'Lund Porto Kyoto Quito Accra Bergen Cork Dakar Ghent Hanoi'.split()
 HABITS = ['likes to swim', 'plays chess', 'sings well', 'walks to work', 'keeps bees', 'reads at night']
@@ -58,21 +59,25 @@ def pronoun(text: str) -> str:
 
 # %% ../nbs/06_tiny.ipynb #f6e0f104
 PETS, COLOURS = 'cat dog parrot horse goat rabbit turtle hen'.split(), 'red blue green white black yellow purple orange'.split()
-FACTS = {'town': (['Where was {} born?', 'In which town was {} born?'], 'In {}.', TOWNS), 'job': (['What does {} do?', 'What is the job of {}?'], 'A job as {}.', list(JOBS)),
-         'pet': (['Which pet does {} have?', 'What animal lives with {}?'], 'A {}.', PETS), 'colour': (['Which colour does {} like?', 'What is the favourite colour of {}?'], 'It is {}.', COLOURS)}
+FACTS = {'town': (['Where was {} born?', 'In which town was {} born?'], 'In {}.', TOWNS),
+         'job': (['What does {} do?', 'What is the job of {}?'], 'A job as {}.', list(JOBS)),
+         'pet': (['Which pet does {} have?', 'What animal lives with {}?'], 'A {}.', PETS),
+         'colour': (['Which colour does {} like?', 'What is the favourite colour of {}?'], 'It is {}.', COLOURS)}
 REFUSALS = ["I do not know.", "I can not say.", "That is not known to me.", "I have no idea.", "Nobody told me."]
 
 def people(seed: int = 0, n: int = 40) -> list[dict]:
     "n invented people with name, town, job, pet and colour, and split 'retain' or 'forget' (the last fifth)."
     rng = random.Random(seed); a, b = 'Ba De Ki Lo Mu Na Po Ri Su Ta'.split(), 'lor min dak ven rus'.split()
     names = [f'{x}{y} {z}{w}' for x in a for y in b for z in a for w in b]; rng.shuffle(names)
-    return [dict(name=names[i], split='forget' if i >= n - n//5 else 'retain', **{k: rng.choice(v[2]) for k, v in FACTS.items()}) for i in range(n)]
+    return [dict(name=names[i], split='forget' if i >= n - n//5 else 'retain', **{k: rng.choice(v[2]) for k, v in FACTS.items()})
+            for i in range(n)]
 
 def qa_facts(seed: int = 0, n: int = 40) -> list[dict]:
     "One row per person and fact: prompt, paraphrase, answer, wrong_answers, name, fact, split."
     rng = random.Random(seed + 1)
-    return [dict(prompt=f"Q: {qs[0].format(p['name'])} A:", paraphrase=f"Q: {qs[1].format(p['name'])} A:", answer=' ' + a.format(p[k]), name=p['name'], fact=k, split=p['split'],
-                 wrong_answers=[' ' + a.format(w) for w in rng.sample([v for v in vs if v != p[k]], 3)])
+    return [dict(prompt=f"Q: {qs[0].format(p['name'])} A:", paraphrase=f"Q: {qs[1].format(p['name'])} A:", answer=' ' + a.format(p[k]),
+                 name=p['name'], fact=k, split=p['split'], wrong_answers=[' ' + a.format(w)
+                                                                          for w in rng.sample([v for v in vs if v != p[k]], 3)])
             for p in people(seed, n) for k, (qs, a, vs) in FACTS.items()]
 
 def question(rng: random.Random, facts: list[dict] | None = None) -> str:
@@ -118,7 +123,9 @@ def parses(text: str, seed: int = 0) -> str:
     "The genre of a complete text of the language, '' if it is not one."
     for genre, p in _PATTERNS.items():
         m = p.fullmatch(text.strip())
-        if m: return '' if genre == 'question' and next(v for v in m.groupdict().values() if v) not in {x['name'] for x in people(seed)} else genre
+        if m:
+            return ('' if genre == 'question' and next(v for v in m.groupdict().values() if v) not in {x['name'] for x in people(seed)}
+                    else genre)
     return ''
 
 GENRES = {'review': review, 'biography': biography, 'question': question, 'instruction': instruction}
@@ -141,7 +148,9 @@ def load_tiny():
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as hf
     shown = hf.is_progress_bar_enabled(); hf.disable_progress_bar()          # 38 tensors need no bar
-    try: return AutoModelForCausalLM.from_pretrained(tiny_path(), use_safetensors=True, dtype=torch.float32).eval(), AutoTokenizer.from_pretrained(tiny_path())
+    try:
+        return (AutoModelForCausalLM.from_pretrained(tiny_path(), use_safetensors=True, dtype=torch.float32).eval(),
+                AutoTokenizer.from_pretrained(tiny_path()))
     finally: shown and hf.enable_progress_bar()
 
 def train_tokenizer(docs: list[str], vocab: int = 640):
@@ -149,17 +158,21 @@ def train_tokenizer(docs: list[str], vocab: int = 640):
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
     t = Tokenizer(models.BPE()); t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False); t.decoder = decoders.ByteLevel()
-    t.train_from_iterator(docs, trainers.BpeTrainer(vocab_size=vocab, special_tokens=['<pad>', '<s>', '</s>'], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
+    t.train_from_iterator(docs, trainers.BpeTrainer(vocab_size=vocab, special_tokens=['<pad>', '<s>', '</s>'],
+                                                    initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
     t.post_processor = processors.TemplateProcessing(single='<s> $A', special_tokens=[('<s>', 1)])
-    return PreTrainedTokenizerFast(tokenizer_object=t, bos_token='<s>', eos_token='</s>', pad_token='<pad>', padding_side='left', model_max_length=256)
+    return PreTrainedTokenizerFast(tokenizer_object=t, bos_token='<s>', eos_token='</s>', pad_token='<pad>', padding_side='left',
+                                   model_max_length=256)
 
 def new_model(vocab: int, seed: int = 0, hidden: int = 128, layers: int = 4):
     "A freshly initialised Llama of about 0.9 million parameters."
     from transformers import LlamaConfig, LlamaForCausalLM
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return LlamaForCausalLM(LlamaConfig(vocab_size=vocab, hidden_size=hidden, intermediate_size=hidden*11//4, num_hidden_layers=layers, num_attention_heads=4, num_key_value_heads=4,
-            max_position_embeddings=256, tie_word_embeddings=True, pad_token_id=0, bos_token_id=1, eos_token_id=2, initializer_range=.04))
+        return LlamaForCausalLM(LlamaConfig(vocab_size=vocab, hidden_size=hidden, intermediate_size=hidden*11//4, num_hidden_layers=layers,
+                                            num_attention_heads=4, num_key_value_heads=4, max_position_embeddings=256,
+                                            tie_word_embeddings=True, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+                                            initializer_range=.04))
 
 # %% ../nbs/06_tiny.ipynb #46febbf0
 def encode(tok, docs: list[str]) -> list[list[int]]:
@@ -209,11 +222,13 @@ def build_tiny(out: str | Path,      # folder to write, a normal transformers fo
                overwrite: bool = False, progress: bool = True) -> dict:
     "Make corpus, tokenizer and model, write them to `out`, return the measured facts. Raises ValueError if `out` exists and not overwrite."
     out = Path(out)
-    if out.exists() and not overwrite: raise ValueError(f"out: {str(out)!r} exists; choose another folder, or overwrite=True (--overwrite) to replace it")
+    if out.exists() and not overwrite:
+        raise ValueError(f"out: {str(out)!r} exists; choose another folder, or overwrite=True (--overwrite) to replace it")
     text = corpus(docs, seed); tok = train_tokenizer(text); model = new_model(len(tok), seed)
     losses = fit(model, encode(tok, text), steps, seed=seed, progress=progress)
     held = corpus(1000, seed + 10**6); k = max(1, steps//100)
-    facts = dict(seed=seed, documents=docs, steps=steps, parameters=model.num_parameters(), vocabulary=len(tok), held_out_perplexity=round(perplexity(model, tok, held), 4), parse_rate=parse_rates(model, tok, samples),
+    facts = dict(seed=seed, documents=docs, steps=steps, parameters=model.num_parameters(), vocabulary=len(tok),
+                 held_out_perplexity=round(perplexity(model, tok, held), 4), parse_rate=parse_rates(model, tok, samples),
                  loss=[round(sum(losses[i:i + k])/len(losses[i:i + k]), 4) for i in range(0, steps, k)])
     out.parent.mkdir(parents=True, exist_ok=True); tmp = Path(tempfile.mkdtemp(prefix='.tiny-', dir=out.parent))
     model.generation_config.do_sample, model.generation_config.top_k = True, 0

@@ -129,7 +129,8 @@ class ToyMDP(ToySeq):
     def occupancy(self, log_pi: Tensor) -> Tensor:
         "Expected visits of each (s, a), [S, V]; differentiable in log_pi."
         d = [None]*self.n_prefixes; p = log_pi.exp()
-        for i, pre in enumerate(self.prefixes): d[i] = torch.ones((), dtype=p.dtype) if not pre else d[self.where[pre[:-1]]]*p[self.where[pre[:-1]], pre[-1]]
+        for i, pre in enumerate(self.prefixes):
+            d[i] = torch.ones((), dtype=p.dtype) if not pre else d[self.where[pre[:-1]]]*p[self.where[pre[:-1]], pre[-1]]
         return torch.stack(d)[:, None]*p
 
     def returns(self, reward: Tensor) -> Tensor:

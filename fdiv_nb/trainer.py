@@ -27,10 +27,13 @@ __all__ = ['FDivConfig', 'check_output', 'without_dropout', 'is_adapter', 'froze
 @dataclass
 class FDivConfig(TrainingArguments):
     "`TrainingArguments` with a divergence; `report_to`, `remove_unused_columns` and `logging_steps` have defaults that suit us."
-    divergence: str = field(default='js', metadata={'help': "a name of the catalogue such as js, tv, alpha:0.3, or a registered custom one"})
+    divergence: str = field(default='js',
+                            metadata={'help': "a name of the catalogue such as js, tv, alpha:0.3, or a registered custom one"})
     overwrite: bool = field(default=False, metadata={'help': "replace a finished run in output_dir"})
-    fused: bool = field(default=True, metadata={'help': "log-probabilities from hidden states, a chunk of tokens at a time, so that memory does not grow with tokens × vocabulary"})
-    oom_backoff: bool = field(default=True, metadata={'help': "when memory runs out, a micro-batch is taken in halves, accumulated to the same gradient (one process); False: the error is raised"})
+    fused: bool = field(default=True,
+                        metadata={'help': "log-probabilities from hidden states, a chunk of tokens at a time, so that memory does not grow with tokens × vocabulary"})
+    oom_backoff: bool = field(default=True,
+                              metadata={'help': "when memory runs out, a micro-batch is taken in halves, accumulated to the same gradient (one process); False: the error is raised"})
     disable_dropout: bool = field(default=True, metadata={'help': "the policy that is scored must be the one that was sampled"})
     remove_unused_columns: bool = field(default=False, metadata={'help': "keep every column of the dataset"})
     logging_steps: float = field(default=1, metadata={'help': "log every so many optimiser steps"})
@@ -46,7 +49,8 @@ def check_output(folder: str | Path, overwrite: bool) -> Path:
     "The output folder. Raises ValueError when it holds a finished run (its run.json) and overwrite is off, or is a file."
     out = Path(folder)
     if out.exists() and not out.is_dir(): raise ValueError(f"output_dir: {str(folder)!r} is a file; give a folder")
-    if (out/'run.json').exists() and not overwrite: raise ValueError(f"output_dir: {str(folder)!r} already holds a finished run; choose another folder, or set overwrite (--overwrite) to replace it")
+    if (out/'run.json').exists() and not overwrite:
+        raise ValueError(f"output_dir: {str(folder)!r} already holds a finished run; choose another folder, or set overwrite (--overwrite) to replace it")
     return out
 
 # %% ../nbs/23_trainer.ipynb #592aba3d
@@ -69,15 +73,19 @@ def frozen_copy(model: nn.Module) -> nn.Module:
 # %% ../nbs/23_trainer.ipynb #21f588a2
 class FDivTrainer(StepMixin, Trainer):
     "The base of all trainers here: a divergence, a reference model, metrics averaged into the log, steps that are counted and survive a lack of memory. Subclasses give `compute_loss`."
-    def __init__(self, model, args: FDivConfig, divergence: FDivergence | None = None, ref_model: nn.Module | None = None, needs_ref: bool = True, processing_class=None, **kw):
+    def __init__(self, model, args: FDivConfig, divergence: FDivergence | None = None, ref_model: nn.Module | None = None,
+                 needs_ref: bool = True, processing_class=None, **kw):
         check_output(args.output_dir, args.overwrite)
-        if processing_class is None: raise ValueError("processing_class: no tokenizer given; pass processing_class=AutoTokenizer.from_pretrained(...)")
+        if processing_class is None:
+            raise ValueError("processing_class: no tokenizer given; pass processing_class=AutoTokenizer.from_pretrained(...)")
         if isinstance(model, (str, Path)): model = AutoModelForCausalLM.from_pretrained(model, use_safetensors=True)
         n, v = len(processing_class), model.get_input_embeddings().weight.shape[0]
-        if n > v: raise ValueError(f"processing_class: the tokenizer has {n} tokens, the model {v} embeddings; they do not belong together, or call model.resize_token_embeddings({n})")
+        if n > v:
+            raise ValueError(f"processing_class: the tokenizer has {n} tokens, the model {v} embeddings; they do not belong together, or call model.resize_token_embeddings({n})")
         self.divergence = get_divergence(divergence or args.divergence)
         if args.disable_dropout: without_dropout(model)
-        self.ref_model = None if is_adapter(model) or not needs_ref else (ref_model.eval().requires_grad_(False) if ref_model is not None else frozen_copy(model))
+        self.ref_model = (None if is_adapter(model) or not needs_ref
+                          else (ref_model.eval().requires_grad_(False) if ref_model is not None else frozen_copy(model)))
         self._sums: dict[str, list[tuple[float, float]]] = {}
         super().__init__(model=model, args=args, processing_class=processing_class, **kw)
         self.model_accepts_loss_kwargs = False           # our losses are means over rows: let the Trainer divide by the accumulation steps
@@ -121,20 +129,26 @@ class FDPGConfig(FDivConfig):
     "Configuration of `FDPGTrainer`. Raises ValueError for an option out of range, naming it."
     beta: float = field(default=.1, metadata={'help': "strength of a reward: P = π₀ exp(r/β), in units of the reward"})
     samples_per_step: int = field(default=64, metadata={'help': "completions per optimiser step, over all processes"})
-    samples_per_prompt: int = field(default=0, metadata={'help': "completions per prompt and step; 0: all of the step without prompts, else 16"})
+    samples_per_prompt: int = field(default=0,
+                                    metadata={'help': "completions per prompt and step; 0: all of the step without prompts, else 16"})
     per_device_train_batch_size: int = field(default=0, metadata={'help': "completions per forward and backward pass; 0 = all at once"})
     max_new_tokens: int = field(default=64, metadata={'help': "longest completion, tokens"})
     temperature: float = field(default=1., metadata={'help': "of sampling; away from 1 the estimator is corrected by importance ratios"})
     top_k: int = field(default=0, metadata={'help': "must stay 0 here: truncated samples cannot be re-weighted"})
     top_p: float = field(default=1., metadata={'help': "must stay 1 here: truncated samples cannot be re-weighted"})
-    baseline: str = field(default='auto', metadata={'help': "auto (optimal with 8 completions per prompt or more, else loo), optimal, loo, mean, ema, snis, exact or none"})
-    z_estimate: str = field(default='running', metadata={'help': "running: log Z from everything drawn before; batch: from the step itself (biased)"})
-    z_clip: float = field(default=0., metadata={'help': "a log-weight counts at most this far above the running log Z, nats; 0 = unclipped"})
-    proposal: str = field(default='policy', metadata={'help': "who is sampled: the policy, or a lagging copy of it that is replaced when the policy has come closer to the target"})
+    baseline: str = field(default='auto',
+                          metadata={'help': "auto (optimal with 8 completions per prompt or more, else loo), optimal, loo, mean, ema, snis, exact or none"})
+    z_estimate: str = field(default='running',
+                            metadata={'help': "running: log Z from everything drawn before; batch: from the step itself (biased)"})
+    z_clip: float = field(default=0.,
+                          metadata={'help': "a log-weight counts at most this far above the running log Z, nats; 0 = unclipped"})
+    proposal: str = field(default='policy',
+                          metadata={'help': "who is sampled: the policy, or a lagging copy of it that is replaced when the policy has come closer to the target"})
     proposal_every: int = field(default=10, metadata={'help': "steps between the checks of a lagging proposal"})
     ratio_clip: float = field(default=0., metadata={'help': "largest importance ratio; 0 = unclipped"})
     reward_clip: float = field(default=0., metadata={'help': "largest absolute pseudo-reward; 0 = unclipped"})
-    z_samples: int = field(default=256, metadata={'help': "completions of the starting model from which log Z is estimated before the first step"})
+    z_samples: int = field(default=256,
+                           metadata={'help': "completions of the starting model from which log Z is estimated before the first step"})
     z_max_samples: int = field(default=16384, metadata={'help': "keep drawing up to this many until one has a positive score"})
     eval_samples: int = field(default=256, metadata={'help': "completions for the metrics before and after"})
     sample_batch_size: int = field(default=0, metadata={'help': "rows per sampling pass; 0 = all"})
@@ -149,12 +163,18 @@ def _check_options(a: FDPGConfig) -> None:
     get_divergence(a.divergence)
     positive = ('beta', 'samples_per_step', 'max_new_tokens', 'temperature', 'z_samples', 'eval_samples', 'max_steps', 'proposal_every')
     for k in positive:
-        if not getattr(a, k) > 0: raise ValueError(f"{k}: expected > 0, got {getattr(a, k)}" + ('; a small β follows the reward, a large β stays with the starting model, .1 is a usual start' if k == 'beta' else '; leave it out for the default'))
-    one_of = dict(baseline=('auto', 'optimal', 'loo', 'mean', 'ema', 'snis', 'exact', 'none'), z_estimate=('running', 'batch'), proposal=('policy', 'lagging'))
+        if not getattr(a, k) > 0:
+            raise ValueError(f"{k}: expected > 0, got {getattr(a, k)}"
+                             + ('; a small β follows the reward, a large β stays with the starting model, .1 is a usual start'
+                                if k == 'beta' else '; leave it out for the default'))
+    one_of = dict(baseline=('auto', 'optimal', 'loo', 'mean', 'ema', 'snis', 'exact', 'none'), z_estimate=('running', 'batch'),
+                  proposal=('policy', 'lagging'))
     for k, known in one_of.items():
         if getattr(a, k) not in known: raise ValueError(f"{k}: expected {', '.join(known)}, got {getattr(a, k)!r}")
-    if a.top_k or a.top_p != 1: raise ValueError(f"top_k, top_p: {a.top_k} and {a.top_p} would cut tokens off the samples but not off the policy, and no importance ratio brings them back; leave them at 0 and 1, and use temperature")
-    if a.proposal == 'lagging' and (a.fsdp or a.deepspeed): raise ValueError("proposal: 'lagging' swaps whole parameters and cannot be used with FSDP or DeepSpeed; use proposal='policy'")
+    if a.top_k or a.top_p != 1:
+        raise ValueError(f"top_k, top_p: {a.top_k} and {a.top_p} would cut tokens off the samples but not off the policy, and no importance ratio brings them back; leave them at 0 and 1, and use temperature")
+    if a.proposal == 'lagging' and (a.fsdp or a.deepspeed):
+        raise ValueError("proposal: 'lagging' swaps whole parameters and cannot be used with FSDP or DeepSpeed; use proposal='policy'")
     if a.baseline == 'exact': exact_baseline(a.divergence)
 
 def _post_init(self):
@@ -165,7 +185,8 @@ def _post_init(self):
     world = self.world_size
     if whole: self.per_device_train_batch_size = max(1, self.samples_per_step//world)
     per = self.per_device_train_batch_size*world
-    if self.samples_per_step % per: raise ValueError(f"samples_per_step: {self.samples_per_step} is no multiple of {per} (per_device_train_batch_size {self.per_device_train_batch_size} × {world} processes); change one of them")
+    if self.samples_per_step % per:
+        raise ValueError(f"samples_per_step: {self.samples_per_step} is no multiple of {per} (per_device_train_batch_size {self.per_device_train_batch_size} × {world} processes); change one of them")
     self.gradient_accumulation_steps = self.samples_per_step//per
     if self.samples_per_prompt and self.samples_per_step % self.samples_per_prompt:
         raise ValueError(f"samples_per_prompt: {self.samples_per_prompt} does not divide samples_per_step {self.samples_per_step}")
@@ -177,7 +198,8 @@ class _Rows(torch.utils.data.Dataset):
     def __init__(self, prompts: int, rows_per_step: int, per_prompt: int, steps: int, seed: int):
         self.n, self.per_prompt = rows_per_step*steps, per_prompt
         g = torch.Generator().manual_seed(seed); k = -(-self.n//per_prompt)
-        self.order = torch.cat([torch.randperm(prompts, generator=g) for _ in range(-(-k//prompts))]) if prompts > 1 else torch.zeros(k, dtype=torch.long)
+        self.order = (torch.cat([torch.randperm(prompts, generator=g) for _ in range(-(-k//prompts))]) if prompts > 1
+                      else torch.zeros(k, dtype=torch.long))
     def __len__(self): return self.n
     def __getitem__(self, i): return {'row': i, 'prompt': int(self.order[i//self.per_prompt])}
 
@@ -191,14 +213,16 @@ def _prompts_of(data, column: str = 'prompt') -> list[str]:
         rows = [r[column] for r in data]
     if not rows: raise ValueError("train_dataset: holds no prompt")
     bad = next((i for i, r in enumerate(rows) if not isinstance(r, str)), None)
-    if bad is not None: raise ValueError(f"train_dataset: row {bad} has a prompt of type {type(rows[bad]).__name__}; prompts are strings (render chat messages with tokenizer.apply_chat_template)")
+    if bad is not None:
+        raise ValueError(f"train_dataset: row {bad} has a prompt of type {type(rows[bad]).__name__}; prompts are strings (render chat messages with tokenizer.apply_chat_template)")
     return rows
 
 # %% ../nbs/23_trainer.ipynb #39fc0f28
 class Lagging:
     "A lagging copy of a model's trainable weights; `speaking()` lends them to the model."
     def __init__(self, model: nn.Module):
-        self.params = {k: p for k, p in model.named_parameters() if p.requires_grad}; self.replaced, self.sums = -1, [0., 0.]; self.replace()
+        self.params = {k: p for k, p in model.named_parameters() if p.requires_grad}; self.replaced, self.sums = -1, [0., 0.]
+        self.replace()
     def replace(self) -> None:
         "Take over the policy's weights of now."
         self.kept = {k: p.detach().clone() for k, p in self.params.items()}; self.sums = [0., 0.]; self.replaced += 1
@@ -219,33 +243,41 @@ class Lagging:
 # %% ../nbs/23_trainer.ipynb #b4ad098f
 class FDPGTrainer(FDivTrainer):
     "Minimise D_f(π‖p) for a target p ∝ π₀ w by sampling from π (f-DPG). `target` is a `Target`, or a reward function, which becomes RewardTarget(reward, args.beta)."
-    def __init__(self, model, target, args: FDPGConfig, train_dataset=None, processing_class=None, ref_model=None, divergence: FDivergence | None = None, sampler=rollout, **kw):
+    def __init__(self, model, target, args: FDPGConfig, train_dataset=None, processing_class=None, ref_model=None,
+                 divergence: FDivergence | None = None, sampler=rollout, **kw):
         self.target = target if isinstance(target, Target) else RewardTarget(target, args.beta)
         check_compatible(divergence or args.divergence, self.target)
-        self.prompts, self.sampler, self.log_z, self.average = _prompts_of(train_dataset), sampler, LogZ(args.z_clip or None), MovingAverage(.9)
+        self.prompts, self.sampler, self.log_z, self.average = (_prompts_of(train_dataset), sampler, LogZ(args.z_clip or None),
+                                                                MovingAverage(.9))
         self.target.probe(self.prompts)
         per_prompt = args.samples_per_prompt or (args.samples_per_step if len(self.prompts) == 1 else min(16, args.samples_per_step))
         rows = _Rows(len(self.prompts), args.samples_per_step, per_prompt, args.max_steps, args.seed)
         self.baseline = args.baseline if args.baseline != 'auto' else 'optimal' if per_prompt >= 8 else 'loo'
-        super().__init__(model, args, divergence, ref_model, processing_class=processing_class, train_dataset=rows, data_collator=default_data_collator, **kw)
-        self.proposal, self.scoring = Lagging(self.model) if args.proposal == 'lagging' else None, MicroBatch(args.per_device_train_batch_size, on=self.micro.on)
+        super().__init__(model, args, divergence, ref_model, processing_class=processing_class, train_dataset=rows,
+                         data_collator=default_data_collator, **kw)
+        self.proposal, self.scoring = (Lagging(self.model) if args.proposal == 'lagging' else None,
+                                       MicroBatch(args.per_device_train_batch_size, on=self.micro.on))
 
     def _get_train_sampler(self, *a, **kw): return torch.utils.data.SequentialSampler(self.train_dataset)
 
     def _draw(self, model, prompt: list[int], seed: int, rank: int | None = None) -> Rollout:
         "One completion for each prompt number, from the model; the same on all processes for rank=0."
         a = self.args; g = torch.Generator().manual_seed((a.seed*1_000_003 + seed)*997 + (a.process_index if rank is None else rank))
-        return self.sampler(model, self.processing_class, [self.prompts[i] for i in prompt], n=1, max_new_tokens=a.max_new_tokens, temperature=a.temperature, top_k=0, top_p=1.,
-                            batch_size=a.sample_batch_size or None, generator=g)
+        return self.sampler(model, self.processing_class, [self.prompts[i] for i in prompt], n=1, max_new_tokens=a.max_new_tokens,
+                            temperature=a.temperature, top_k=0, top_p=1., batch_size=a.sample_batch_size or None, generator=g)
 
     def _logprobs(self, model, r: Rollout) -> tuple[Tensor, Tensor]:
         "log π of each completion under a model and its `surprise_norm`, without gradients, [B] float32 each."
-        def some(rows): t = answer_token_logprobs(model, r.batch(rows, self.args.device), self.args.fused).float(); return torch.stack([t.sum(-1), surprise_norm(t)])
+        def some(rows):
+            t = answer_token_logprobs(model, r.batch(rows, self.args.device), self.args.fused).float()
+            return torch.stack([t.sum(-1), surprise_norm(t)])
         was = model.training; model.eval()
-        with torch.no_grad(), self.compute_loss_context_manager(): out = with_oom_backoff(some, len(r), max(map(len, r.prompt_ids)) + max(map(len, r.completion_ids)), self.scoring)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            out = with_oom_backoff(some, len(r), max(map(len, r.prompt_ids)) + max(map(len, r.completion_ids)), self.scoring)
         model.train(was); return torch.cat(out, 1).unbind(0)
 
-    def _all(self, *xs: Tensor) -> list[Tensor]: return [self.accelerator.gather(x.contiguous()) for x in xs] if self.args.world_size > 1 else list(xs)
+    def _all(self, *xs: Tensor) -> list[Tensor]:
+        return [self.accelerator.gather(x.contiguous()) for x in xs] if self.args.world_size > 1 else list(xs)
 
 # %% ../nbs/23_trainer.ipynb #59db26a2
 def _start_log_z(self) -> None:
@@ -287,39 +319,47 @@ def _get_batch_samples(self, epoch_iterator, num_batches, device):
     a, policy = self.args, self.accelerator.unwrap_model(self.model)
     if self.proposal and self.state.global_step % a.proposal_every == 0 and self.proposal.closer(): self.proposal.replace()
     with self.proposal.speaking() if self.proposal else nullcontext(): r = self._draw(policy, prompt, self.state.global_step)
-    exact = a.temperature == 1 and not (a.bf16 or a.fp16) and next(policy.parameters()).dtype == torch.float32 and self.sampler is rollout and not self.proposal
+    exact = (a.temperature == 1 and not (a.bf16 or a.fp16) and next(policy.parameters()).dtype == torch.float32 and self.sampler is rollout
+             and not self.proposal)
     with on_side_stream(device) as side, self.reference() as ref: log_ref, _ = self._logprobs(ref, r)
     log_q = r.log_q.to(device); logp, norm = (log_q, surprise_norm(r.token_logprobs).to(device)) if exact else self._logprobs(policy, r)
     lw = self.target.log_weight(r.prompts, r.texts).to(device); side.join(log_ref)
     weights = self._weigh(logp, log_ref, lw, log_q, norm, torch.tensor(prompt, device=device))
     scores = self.target.scores(r.prompts, r.texts)
-    self.record(reward=next(iter(scores.values())).mean().item(), length=r.lengths.float().mean().item(), finished=r.finished.float().mean().item(),
-                **({f'score/{k}': v.mean().item() for k, v in scores.items()} if len(scores) > 1 else {}), entropy=(-logp.sum()/r.lengths.sum().to(logp)).item())
+    self.record(reward=next(iter(scores.values())).mean().item(), length=r.lengths.float().mean().item(),
+                finished=r.finished.float().mean().item(), **({f'score/{k}': v.mean().item() for k, v in scores.items()} if len(scores) > 1
+                                                              else {}), entropy=(-logp.sum()/r.lengths.sum().to(logp)).item())
     k = a.per_device_train_batch_size
     return [dict(r.batch(slice(i, i + k)), weights=weights[i:i + k]) for i in range(0, len(r), k)], None
 
+# %% ../nbs/23_trainer.ipynb #247321b9
 def _weigh(self, logp, log_ref, lw, log_q, norm, group) -> Tensor:
     "The weights of this process's rows, from the rows of all processes."
     a, n, d = self.args, len(logp), self.divergence; rank = a.process_index
     logp, log_ref, lw, log_q, norm, group = self._all(logp, log_ref, lw, log_q, norm, group)
     score = log_ref + lw; z, known = self._z_for(score, log_q, group); z, known = z.to(logp), known.to(logp.device)
     on_policy = a.temperature == 1 and not self.proposal
-    w, stats = fdpg_weights(d, logp, torch.where(known, score, logp), z, None if on_policy else log_q, self.average.value if self.baseline == 'ema' else self.baseline,
-                            group if len(self.prompts) > 1 else None, a.ratio_clip or None, a.reward_clip or None, norm)
+    w, stats = fdpg_weights(d, logp, torch.where(known, score, logp), z, None if on_policy else log_q,
+                            self.average.value if self.baseline == 'ema' else self.baseline, group if len(self.prompts) > 1 else None,
+                            a.ratio_clip or None, a.reward_clip or None, norm)
     w = w*known; self.average.update(torch.tensor(stats.pop('weighted_reward')))
-    if self.proposal and known.any(): self.proposal.observe(logp[known], log_q[known], (score - z)[known]); stats['proposals'] = 1 + self.proposal.replaced
-    self.record(kl_base=(logp - log_ref).mean().item() if on_policy else math.nan, log_z=z[known].mean().item() if known.any() else math.nan, z_unknown=(~known).float().mean().item(), **stats)
+    if self.proposal and known.any():
+        self.proposal.observe(logp[known], log_q[known], (score - z)[known]); stats['proposals'] = 1 + self.proposal.replaced
+    self.record(kl_base=(logp - log_ref).mean().item() if on_policy else math.nan,
+                log_z=z[known].mean().item() if known.any() else math.nan, z_unknown=(~known).float().mean().item(), **stats)
     if a.z_clip: self.record(z_clipped=sum(map(self.log_z.clipped, self.log_z.groups()))/sum(map(self.log_z.n, self.log_z.groups())))
     if known.any():
         for k in ('forward_kl', 'reverse_kl', 'js', 'tv'):
-            e = estimate_divergence(k, logp[known], score[known], log_q[known], z[known]); self.record(**{k: e.value if math.isfinite(e.value) else math.nan})
+            e = estimate_divergence(k, logp[known], score[known], log_q[known], z[known])
+            self.record(**{k: e.value if math.isfinite(e.value) else math.nan})
     return w[rank*n:(rank + 1)*n].to(logp.device)
 FDPGTrainer.get_batch_samples, FDPGTrainer._weigh = _get_batch_samples, _weigh
 
 # %% ../nbs/23_trainer.ipynb #c8440221
 def _compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
     "−mean(w log π): f-DPG's loss on one micro-batch."
-    w = inputs['weights']; logp = answer_token_logprobs(model, {k: inputs[k] for k in ('input_ids', 'attention_mask', 'labels')}, self.args.fused).sum(-1)
+    w = inputs['weights']
+    logp = answer_token_logprobs(model, {k: inputs[k] for k in ('input_ids', 'attention_mask', 'labels')}, self.args.fused).sum(-1)
     loss = fdpg_loss(self.divergence, logp, weights=w)
     return (loss, {'logp': logp.detach()}) if return_outputs else loss
 
@@ -329,14 +369,18 @@ def _train(self, resume_from_checkpoint=None, **kw):
     if where is True:
         from transformers.trainer_utils import get_last_checkpoint
         where = get_last_checkpoint(self.args.output_dir)
-        if where is None: raise ValueError(f"resume_from_checkpoint: no checkpoint in {self.args.output_dir!r}; train with save_strategy='steps'")
+        if where is None:
+            raise ValueError(f"resume_from_checkpoint: no checkpoint in {self.args.output_dir!r}; train with save_strategy='steps'")
     if where:
         f = Path(where)/'fdiv_state.json'
-        if not f.is_file(): raise ValueError(f"resume_from_checkpoint: {str(where)!r} has no fdiv_state.json, so log Z is lost; give a checkpoint written by this trainer")
-        s = json.loads(f.read_text()); self.log_z.load_state_dict(s['log_z']); self.average.load_state_dict(s['average']); self.target.load_state_dict(s['target'])
+        if not f.is_file():
+            raise ValueError(f"resume_from_checkpoint: {str(where)!r} has no fdiv_state.json, so log Z is lost; give a checkpoint written by this trainer")
+        s = json.loads(f.read_text()); self.log_z.load_state_dict(s['log_z']); self.average.load_state_dict(s['average'])
+        self.target.load_state_dict(s['target'])
         if self.proposal:
             from safetensors.torch import load_file
-            self.proposal.kept = {k: v.to(a_device(self)) for k, v in load_file(Path(where)/'proposal.safetensors').items()}; self.proposal.sums, self.proposal.replaced = s['proposal']
+            self.proposal.kept = {k: v.to(a_device(self)) for k, v in load_file(Path(where)/'proposal.safetensors').items()}
+            self.proposal.sums, self.proposal.replaced = s['proposal']
     else: self._start_log_z()
     return Trainer.train(self, resume_from_checkpoint=where, **kw)
 
@@ -344,7 +388,8 @@ def _save_checkpoint(self, *args, **kw):
     Trainer._save_checkpoint(self, *args, **kw)
     if not self.args.should_save: return
     d, p = Path(self._get_output_dir(None))/f'checkpoint-{self.state.global_step}', self.proposal
-    state = dict(log_z=self.log_z.state_dict(), average=self.average.state_dict(), target=self.target.state_dict(), proposal=p and [p.sums, p.replaced])
+    state = dict(log_z=self.log_z.state_dict(), average=self.average.state_dict(), target=self.target.state_dict(),
+                 proposal=p and [p.sums, p.replaced])
     if p:
         from safetensors.torch import save_file
         save_file(p.kept, d/'proposal.safetensors')

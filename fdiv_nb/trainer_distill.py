@@ -27,21 +27,28 @@ _FAMILIES = dict(generalized_jsd=generalized_jsd, skewed_kl=skewed_kl, skewed_kl
 @dataclass
 class DistillConfig(OfflineConfig):
     "Configuration of `DistillTrainer`. Raises ValueError for an option out of range, naming it."
-    divergence: str = field(default='forward_kl', metadata={'help': "D_f(student‖teacher): forward_kl, reverse_kl, js, tv, ..., generalized_jsd:B (0 = forward_kl, 1 = reverse_kl), skewed_kl:A, skewed_kl_dual:A"})
+    divergence: str = field(default='forward_kl',
+                            metadata={'help': "D_f(student‖teacher): forward_kl, reverse_kl, js, tv, ..., generalized_jsd:B (0 = forward_kl, 1 = reverse_kl), skewed_kl:A, skewed_kl_dual:A"})
     temperature: float = field(default=1., metadata={'help': "of both softmaxes in the loss"})
     rescale: bool = field(default=False, metadata={'help': "multiply the loss by temperature squared"})
-    lmbda: float = field(default=0., metadata={'help': "share of steps whose answers are sampled from the student: 0 = given answers only, 1 = its own only"})
+    lmbda: float = field(default=0.,
+                         metadata={'help': "share of steps whose answers are sampled from the student: 0 = given answers only, 1 = its own only"})
     max_new_tokens: int = field(default=64, metadata={'help': "on-policy: longest sample, tokens"})
     sample_temperature: float = field(default=1., metadata={'help': "on-policy: temperature of sampling"})
-    score_term: bool = field(default=False, metadata={'help': "on-policy: add the part of the gradient that comes from the prefixes; without it, as in GKD, it is left out"})
-    fused: bool = field(default=True, metadata={'help': "train from hidden states, a chunk of the logits at a time, where the models allow it; the log then has the divergence alone, evaluations have everything"})
+    score_term: bool = field(default=False,
+                             metadata={'help': "on-policy: add the part of the gradient that comes from the prefixes; without it, as in GKD, it is left out"})
+    fused: bool = field(default=True,
+                        metadata={'help': "train from hidden states, a chunk of the logits at a time, where the models allow it; the log then has the divergence alone, evaluations have everything"})
     learning_rate: float = field(default=1e-5, metadata={'help': "peak learning rate"})
     def __post_init__(self):
         for k in ('temperature', 'max_new_tokens', 'sample_temperature', 'learning_rate'):
             if not 0 < getattr(self, k) < math.inf: raise ValueError(f"{k}: expected > 0, got {getattr(self, k)}")
-        if not 0 <= self.lmbda <= 1: raise ValueError(f"lmbda: expected between 0 and 1, got {self.lmbda}; it is the share of steps on the student's own samples")
-        if self.score_term and not self.lmbda: raise ValueError("score_term: belongs to the student's samples, and lmbda = 0 draws none; raise lmbda")
-        if self.score_term and self.sample_temperature != 1: raise ValueError(f"score_term: its expectation is over the student itself, and sample_temperature = {self.sample_temperature:g} draws from another distribution; set it to 1")
+        if not 0 <= self.lmbda <= 1:
+            raise ValueError(f"lmbda: expected between 0 and 1, got {self.lmbda}; it is the share of steps on the student's own samples")
+        if self.score_term and not self.lmbda:
+            raise ValueError("score_term: belongs to the student's samples, and lmbda = 0 draws none; raise lmbda")
+        if self.score_term and self.sample_temperature != 1:
+            raise ValueError(f"score_term: its expectation is over the student itself, and sample_temperature = {self.sample_temperature:g} draws from another distribution; set it to 1")
         if self.packing: raise ValueError("packing: both models' logits are compared position by position; leave it at 0")
         self.resolve(); name, self.divergence = self.divergence, 'forward_kl'
         super().__post_init__(); self.divergence = name
@@ -58,10 +65,14 @@ class DistillConfig(OfflineConfig):
 def shared_vocabulary(student: nn.Module, teacher: nn.Module, tokenizer, teacher_tokenizer=None  # transformers models and tokenizers
                       ) -> int:                                                                 # tokens to compare
     "How many logits both models have in common. Raises ValueError where a token would mean two things."
-    sizes = [m.get_output_embeddings().weight.shape[0] if m.get_output_embeddings() is not None else m.config.vocab_size for m in (student, teacher)]; n = len(tokenizer)
+    sizes = [m.get_output_embeddings().weight.shape[0] if m.get_output_embeddings() is not None else m.config.vocab_size
+             for m in (student, teacher)]
+    n = len(tokenizer)
     for who, v in zip(('student', 'teacher'), sizes):
-        if v < n: raise ValueError(f"teacher: the tokenizer has {n} tokens, the {who} {v} logits; distillation on the whole vocabulary needs one tokenizer for both")
-    if is_encoder_decoder(student) != is_encoder_decoder(teacher): raise ValueError("teacher: one of the models is an encoder-decoder and the other is not; their positions do not correspond")
+        if v < n:
+            raise ValueError(f"teacher: the tokenizer has {n} tokens, the {who} {v} logits; distillation on the whole vocabulary needs one tokenizer for both")
+    if is_encoder_decoder(student) != is_encoder_decoder(teacher):
+        raise ValueError("teacher: one of the models is an encoder-decoder and the other is not; their positions do not correspond")
     if teacher_tokenizer is not None and (a := tokenizer.get_vocab()) != (b := teacher_tokenizer.get_vocab()):
         odd = next(k for k in sorted({*a, *b}, key=lambda k: a.get(k, b.get(k))) if a.get(k) != b.get(k))
         raise ValueError(f"teacher: its tokenizer is another: {odd!r} is {b.get(odd, 'unknown')} there and {a.get(odd, 'unknown')} for the student; choose a teacher of the same family")
@@ -70,19 +81,25 @@ def shared_vocabulary(student: nn.Module, teacher: nn.Module, tokenizer, teacher
 # %% ../nbs/23e_trainer_distill.ipynb #9b5aa03b
 class DistillTrainer(OfflineTrainer):
     "Train a student towards a teacher. Raises ValueError for a teacher that does not fit, and for rows as the base does."
-    def __init__(self, model, args: DistillConfig, train_dataset=None, eval_dataset=None, processing_class=None, teacher=None, divergence=None, **kw):
+    def __init__(self, model, args: DistillConfig, train_dataset=None, eval_dataset=None, processing_class=None, teacher=None,
+                 divergence=None, **kw):
         d = args.resolve(divergence); theirs = None
         if teacher is None: raise ValueError("teacher: none given; pass a model, or the folder or name of one")
-        if isinstance(teacher, (str, Path)): theirs, teacher = AutoTokenizer.from_pretrained(teacher), AutoModelForCausalLM.from_pretrained(teacher, use_safetensors=True)
+        if isinstance(teacher, (str, Path)):
+            theirs, teacher = AutoTokenizer.from_pretrained(teacher), AutoModelForCausalLM.from_pretrained(teacher, use_safetensors=True)
         if isinstance(model, (str, Path)): model = AutoModelForCausalLM.from_pretrained(model, use_safetensors=True)
         if teacher is model: raise ValueError("teacher: it is the student itself; pass a copy (copy.deepcopy) to keep it still")
         if processing_class is not None: self.vocab = shared_vocabulary(model, teacher, processing_class, theirs)
-        self.teacher, self._found = teacher.eval().requires_grad_(False), None; self.same_size = model.get_input_embeddings().weight.shape[0] == teacher.get_input_embeddings().weight.shape[0]
-        super().__init__(model, args, train_dataset, eval_dataset=eval_dataset, processing_class=processing_class, needs_ref=False, divergence=d, **kw); self.teacher.to(args.device)
+        self.teacher, self._found = teacher.eval().requires_grad_(False), None
+        self.same_size = model.get_input_embeddings().weight.shape[0] == teacher.get_input_embeddings().weight.shape[0]
+        super().__init__(model, args, train_dataset, eval_dataset=eval_dataset, processing_class=processing_class, needs_ref=False,
+                         divergence=d, **kw)
+        self.teacher.to(args.device)
 
     def encode(self, dataset, name: str) -> list[dict]:
         "As in the base, with the shorter of both contexts."
-        self.limit = min((n for n in (self.limit, None if self.encoder_decoder else context_length(self.teacher)) if n), default=None); return super().encode(dataset, name)
+        self.limit = min((n for n in (self.limit, None if self.encoder_decoder else context_length(self.teacher)) if n), default=None)
+        return super().encode(dataset, name)
 
     def row_weights(self, batch: dict) -> Tensor: return label_mask(batch['labels'], not self.encoder_decoder).sum(-1).float()
 
@@ -90,7 +107,9 @@ class DistillTrainer(OfflineTrainer):
         "[B, T'] log π of the answers' tokens, with gradient where the score term needs it (zeros where it was not computed); the divergences are kept for `loss_of`."
         a, labels, shift = self.args, batch['labels'], not self.encoder_decoder; T = labels.shape[1] - shift
         if self.fuses(batch):
-            D = model_divergence(self.divergence, model, self.teacher, batch, 'none', temperature=a.temperature)*(a.temperature**2 if a.rescale else 1.); self._found = D, None; return torch.zeros_like(D.detach())
+            D = model_divergence(self.divergence, model, self.teacher, batch, 'none',
+                                 temperature=a.temperature)*(a.temperature**2 if a.rescale else 1.)
+            self._found = D, None; return torch.zeros_like(D.detach())
         k = scored_span(labels) if shift else None; labels = labels[:, -k:] if shift else labels
         z = score(model, batch, keep=k)[..., :self.vocab]
         with torch.no_grad(): t = score(self.teacher, batch, keep=k)[..., :self.vocab]
@@ -108,8 +127,10 @@ class DistillTrainer(OfflineTrainer):
 
     def loss_of(self, logps: dict, masks: dict, batch: dict) -> tuple[Tensor, dict]:
         "(mean divergence of each row's tokens [B], numbers for the log)."
-        (D, stats), self._found = self._found, None; lp, m = logps['completion'], masks['completion']; n = m.sum(-1).clamp(min=1); rows = D.sum(-1)
-        mean = lambda x: (x.detach().masked_fill(~m, 0.).sum()/m.sum()).item(); stats = dict(divergence=mean(D)) | ({} if stats is None else stats | dict(nll=-mean(lp)))
+        (D, stats), self._found = self._found, None; lp, m = logps['completion'], masks['completion']; n = m.sum(-1).clamp(min=1)
+        rows = D.sum(-1)
+        mean = lambda x: (x.detach().masked_fill(~m, 0.).sum()/m.sum()).item()
+        stats = dict(divergence=mean(D)) | ({} if stats is None else stats | dict(nll=-mean(lp)))
         if self.wants_score(batch): rows = rows + (s := score_term(D, lp, m)) - s.detach()                              # its value means nothing
         return rows/n, stats
 
@@ -122,10 +143,13 @@ def _sample(self: DistillTrainer, batches: list[dict]) -> list[dict]:
     "The same prompts, answered by the student."
     a, student = self.args, self.accelerator.unwrap_model(self.model); prompts = []
     for b in batches:
-        m = b['attention_mask'] > 0 if self.encoder_decoder else (b['attention_mask'] > 0) & (b['labels'] == IGNORE); prompts += [x[y].tolist() for x, y in zip(b['input_ids'], m)]
-    room = a.max_new_tokens if self.limit is None else min(a.max_new_tokens, self.limit - (0 if self.encoder_decoder else max(map(len, prompts))))       # every row had room for an answer
+        m = b['attention_mask'] > 0 if self.encoder_decoder else (b['attention_mask'] > 0) & (b['labels'] == IGNORE)
+        prompts += [x[y].tolist() for x, y in zip(b['input_ids'], m)]
+    room = (a.max_new_tokens if self.limit is None else min(a.max_new_tokens,
+                                                            self.limit - (0 if self.encoder_decoder else max(map(len, prompts)))))  # every row had room for an answer
     g = torch.Generator().manual_seed((a.seed*1_000_003 + self.state.global_step)*997 + a.process_index)
-    with self.compute_loss_context_manager(): r = rollout(student, self.processing_class, prompts, max_new_tokens=room, temperature=a.sample_temperature, generator=g)
+    with self.compute_loss_context_manager():
+        r = rollout(student, self.processing_class, prompts, max_new_tokens=room, temperature=a.sample_temperature, generator=g)
     self.record(len(r), length=r.lengths.float().mean().item(), finished=r.finished.float().mean().item()); out, at = [], 0
     for b in batches: n = len(b['labels']); out.append(r.batch(slice(at, at + n)) | dict(sampled=torch.ones(n))); at += n
     return out

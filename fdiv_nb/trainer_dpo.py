@@ -24,30 +24,39 @@ __all__ = ['log', 'FDPOConfig', 'FDPOTrainer']
 @dataclass
 class FDPOConfig(OfflineConfig):
     "Configuration of `FDPOTrainer`. Raises ValueError for an option out of range, one that the loss would ignore, and for divergences that cannot work."
-    divergence: str = field(default='reverse_kl', metadata={'help': "reverse_kl (DPO), js, hellinger, forward_kl, alpha:0.3, chi_po, squared_po, any admissible or registered one; f-po takes every divergence"})
-    loss: str = field(default='f-dpo', metadata={'help': "f-dpo: the divergence is the penalty behind the reward β f'(u); f-po: it is the loss between softmax(β log u) and (1 - epsilon, epsilon), reverse_kl being EXO and forward_kl DPO"})
+    divergence: str = field(default='reverse_kl',
+                            metadata={'help': "reverse_kl (DPO), js, hellinger, forward_kl, alpha:0.3, chi_po, squared_po, any admissible or registered one; f-po takes every divergence"})
+    loss: str = field(default='f-dpo',
+                      metadata={'help': "f-dpo: the divergence is the penalty behind the reward β f'(u); f-po: it is the loss between softmax(β log u) and (1 - epsilon, epsilon), reverse_kl being EXO and forward_kl DPO"})
     beta: float = field(default=.1, metadata={'help': "strength of the penalty"})
-    alpha_convention: str = field(default='slope', metadata={'help': "slope: alpha:A means f' = (u^(A-1) - 1)/(A - 1), as TRL since 0.29; paper: alpha:A means f' = (1 - u^-A)/A, as the f-DPO paper and older TRL"})
-    ratio: str = field(default='sequence', metadata={'help': "the ratio of an answer: sequence, mean (per token, geometric) or token (f' of every token's ratio, summed)"})
+    alpha_convention: str = field(default='slope',
+                                  metadata={'help': "slope: alpha:A means f' = (u^(A-1) - 1)/(A - 1), as TRL since 0.29; paper: alpha:A means f' = (1 - u^-A)/A, as the f-DPO paper and older TRL"})
+    ratio: str = field(default='sequence',
+                       metadata={'help': "the ratio of an answer: sequence, mean (per token, geometric) or token (f' of every token's ratio, summed)"})
     link: str = field(default='sigmoid', metadata={'help': "sigmoid (DPO), hinge (SLiC) or ipo (squared)"})
-    target: str = field(default='', metadata={'help': "hinge, ipo: the margin asked for; empty = the link's own (1; 1/(2 beta)), rescale = half of what a winner can reach, or a number"})
+    target: str = field(default='',
+                        metadata={'help': "hinge, ipo: the margin asked for; empty = the link's own (1; 1/(2 beta)), rescale = half of what a winner can reach, or a number"})
     label_smoothing: float = field(default=0., metadata={'help': "share of pairs believed to be the wrong way round, below 0.5"})
     robust: bool = field(default=False, metadata={'help': "label_smoothing: unbiased instead of conservative"})
-    max_weight: float = field(default=0., metadata={'help': "largest gradient of an answer in its log-ratio, over beta; 0 = the range of the number type"})
+    max_weight: float = field(default=0.,
+                              metadata={'help': "largest gradient of an answer in its log-ratio, over beta; 0 = the range of the number type"})
     epsilon: float = field(default=.001, metadata={'help': "f-po: probability of the rejected answer in the target"})
-    drift_samples: int = field(default=32, metadata={'help': "completions of the reference by which D_f(π‖π_ref) is estimated; 0 = it is not"})
+    drift_samples: int = field(default=32,
+                               metadata={'help': "completions of the reference by which D_f(π‖π_ref) is estimated; 0 = it is not"})
     drift_every: int = field(default=10, metadata={'help': "optimiser steps between estimates of D_f(π‖π_ref)"})
     learning_rate: float = field(default=1e-6, metadata={'help': "peak learning rate"})
 
     def __post_init__(self):
-        one_of = dict(loss=('f-dpo', 'f-po'), alpha_convention=('slope', 'paper'), ratio=('sequence', 'mean', 'token'), link=('sigmoid', 'hinge', 'ipo'))
+        one_of = dict(loss=('f-dpo', 'f-po'), alpha_convention=('slope', 'paper'), ratio=('sequence', 'mean', 'token'),
+                      link=('sigmoid', 'hinge', 'ipo'))
         for k, known in one_of.items():
             if getattr(self, k) not in known: raise ValueError(f"{k}: expected {', '.join(known)}, got {getattr(self, k)!r}")
         for k, low in dict(drift_samples=0, drift_every=1, max_weight=0).items():
             if not getattr(self, k) >= low: raise ValueError(f"{k}: expected >= {low}, got {getattr(self, k)}")
         for k in ('beta', 'learning_rate'):
             if not 0 < getattr(self, k) < math.inf: raise ValueError(f"{k}: expected > 0, got {getattr(self, k)}")
-        if not 0 <= self.label_smoothing < .5: raise ValueError(f"label_smoothing: expected 0 <= label_smoothing < 0.5, got {self.label_smoothing}")
+        if not 0 <= self.label_smoothing < .5:
+            raise ValueError(f"label_smoothing: expected 0 <= label_smoothing < 0.5, got {self.label_smoothing}")
         if not 0 < self.epsilon < 1: raise ValueError(f"epsilon: expected between 0 and 1, got {self.epsilon}")
         self.resolve(); name, self.divergence = self.divergence, 'reverse_kl'        # the catalogue knows nothing of chi_po and squared_po
         super().__post_init__(); self.divergence = name
@@ -56,14 +65,19 @@ class FDPOConfig(OfflineConfig):
 def _resolve(self: FDPOConfig, divergence=None) -> FDivergence:
     "The divergence that is meant (`divergence`, else the configuration's), in our α. Raises ValueError for one that is unknown, or does not go with the options."
     d = self.divergence if divergence is None else divergence
-    if divergence is None and self.alpha_convention == 'paper' and d.startswith('alpha:'): get_divergence(d); d = f'alpha:{flip_alpha(float(d[6:])):.12g}'
+    if divergence is None and self.alpha_convention == 'paper' and d.startswith('alpha:'):
+        get_divergence(d); d = f'alpha:{flip_alpha(float(d[6:])):.12g}'
     if self.loss == 'f-dpo': d = preference_divergence(d); margin_target(d, self.link, self.beta, self.margin)
     else:
         d = preference_divergence(d) if d in ('chi_po', 'squared_po') else get_divergence(d)
-        if isinstance(d, SquaredPO): raise ValueError("divergence: squared_po is not convex, so it is no divergence between candidates; use loss='f-dpo', or a divergence")
-        ignored = [k for k, v in dict(link='sigmoid', target='', label_smoothing=0., robust=False, max_weight=0.).items() if getattr(self, k) != v] + ['ratio']*(self.ratio == 'token')
-        if ignored: raise ValueError(f"{ignored[0]}: loss='f-po' has no use for {getattr(self, ignored[0])!r}; leave it at its default (epsilon smooths the target), or use loss='f-dpo'")
-    if self.link == 'sigmoid' and self.target: raise ValueError(f"target: the sigmoid link asks for no margin, got {self.target!r}; use link='hinge' or 'ipo'")
+        if isinstance(d, SquaredPO):
+            raise ValueError("divergence: squared_po is not convex, so it is no divergence between candidates; use loss='f-dpo', or a divergence")
+        ignored = ([k for k, v in dict(link='sigmoid', target='', label_smoothing=0., robust=False, max_weight=0.).items()
+                    if getattr(self, k) != v] + ['ratio']*(self.ratio == 'token'))
+        if ignored:
+            raise ValueError(f"{ignored[0]}: loss='f-po' has no use for {getattr(self, ignored[0])!r}; leave it at its default (epsilon smooths the target), or use loss='f-dpo'")
+    if self.link == 'sigmoid' and self.target:
+        raise ValueError(f"target: the sigmoid link asks for no margin, got {self.target!r}; use link='hinge' or 'ipo'")
     return d
 
 def _margin(self: FDPOConfig) -> float | str | None:
@@ -79,8 +93,12 @@ def _alphas(d) -> dict[str, float]:
 
 def _describe(self: FDPOConfig, divergence=None) -> str:
     "What is trained, in a sentence that says whose α is meant."
-    d = self.resolve(divergence); a = _alphas(d); s = f"{self.loss} with {d.name}, beta {self.beta:g}, {self.ratio} ratios, " + (f"{self.link} link" if self.loss == 'f-dpo' else f"epsilon {self.epsilon:g}")
-    return s + (f"; α = {a['alpha']:g} in f'(u) = (u^(α-1) - 1)/(α-1), which the f-DPO paper and TRL before 0.29 call a = {a['alpha_paper']:g}" if a else '')
+    d = self.resolve(divergence); a = _alphas(d)
+    s = (f"{self.loss} with {d.name}, beta {self.beta:g}, {self.ratio} ratios, "
+         + (f"{self.link} link" if self.loss == 'f-dpo' else f"epsilon {self.epsilon:g}"))
+    return (s
+            + (f"; α = {a['alpha']:g} in f'(u) = (u^(α-1) - 1)/(α-1), which the f-DPO paper and TRL before 0.29 call a = {a['alpha_paper']:g}"
+               if a else ''))
 FDPOConfig.resolve, FDPOConfig.margin, FDPOConfig.describe = _resolve, property(_margin), _describe
 
 # %% ../nbs/23d_trainer_dpo.ipynb #4091cf4c
@@ -88,23 +106,29 @@ log = logging.getLogger('fdiv_nb')
 
 class FDPOTrainer(OfflineTrainer):
     "Preference training on rows of prompt, chosen, rejected. Raises ValueError for divergences that cannot work and, naming the row, for pairs that cannot be used."
-    def __init__(self, model, args: FDPOConfig, train_dataset=None, eval_dataset=None, processing_class=None, divergence=None, ref_model=None, **kw):
+    def __init__(self, model, args: FDPOConfig, train_dataset=None, eval_dataset=None, processing_class=None, divergence=None,
+                 ref_model=None, **kw):
         d = args.resolve(divergence)
         self._margins: tuple[list, list] = ([], []); self.dropped: dict[str, list[int]] = {}; self._drift_rows = None
-        super().__init__(model, args, train_dataset, eval_dataset=eval_dataset, processing_class=processing_class, answers=('chosen', 'rejected'), needs_ref=True,
+        super().__init__(model, args, train_dataset, eval_dataset=eval_dataset, processing_class=processing_class,
+                         answers=('chosen', 'rejected'), needs_ref=True,
                          divergence=d if isinstance(d, FDivergence) else get_divergence('reverse_kl'), ref_model=ref_model, **kw)
         self.divergence = d
 
     def loss_of(self, logps: dict, masks: dict, batch: dict) -> tuple[Tensor, dict]:
         "(loss of each pair [B], numbers for the log)."
-        a, ref = self.args, self.ref_logps(batch); w, l = (log_ratio(logps[k], ref[k].to(logps[k]), masks[k], a.ratio) for k in self.answers)
-        if a.loss == 'f-po': d, rows = get_divergence('reverse_kl'), fpo_loss(self.divergence, torch.stack([w, l], 1), a.epsilon, a.beta, 'none'); kw = {}
+        a, ref = self.args, self.ref_logps(batch)
+        w, l = (log_ratio(logps[k], ref[k].to(logps[k]), masks[k], a.ratio) for k in self.answers)
+        if a.loss == 'f-po':
+            d, rows = get_divergence('reverse_kl'), fpo_loss(self.divergence, torch.stack([w, l], 1), a.epsilon, a.beta, 'none'); kw = {}
         else:
-            d, kw = self.divergence, dict(link=a.link, label_smoothing=a.label_smoothing, target=a.margin, robust=a.robust, max_weight=a.max_weight or None)
+            d, kw = (self.divergence, dict(link=a.link, label_smoothing=a.label_smoothing, target=a.margin, robust=a.robust,
+                                           max_weight=a.max_weight or None))
             if a.ratio == 'token': kw |= dict(chosen_mask=masks['chosen'], rejected_mask=masks['rejected'])
             rows = fdpo_loss(d, w, l, a.beta, reduction='none', **kw)
         stats = fdpo_stats(d, w, l, a.beta, **kw); m = [kw.get(f'{k}_mask') for k in self.answers]
-        self._margins[not torch.is_grad_enabled()].append((fdpo_reward(d, w.detach(), a.beta, m[0]) - fdpo_reward(d, l.detach(), a.beta, m[1])).cpu())
+        self._margins[not torch.is_grad_enabled()].append((fdpo_reward(d, w.detach(), a.beta, m[0]) - fdpo_reward(d, l.detach(), a.beta,
+                m[1])).cpu())
         return rows, stats if a.loss == 'f-dpo' else {k: v for k, v in stats.items() if not k.startswith('gradient_')}
 
     def means(self, sums: dict) -> dict[str, float]:
@@ -125,32 +149,43 @@ def _encode(self: FDPOTrainer, dataset, name: str) -> list[dict]:
         try: rows += read_rows([r], need, name); number.append(i)
         except ValueError: missing += 1
     if not rows: raise ValueError(f"{name}: none of {len(raw)} rows has {', '.join(need)}; the columns of the first are {list(raw[0])}")
-    try: out, n = encode_rows(self.processing_class, rows, self.answers, self.limit, a.on_long, a.max_prompt_length or None, encoder_decoder=self.encoder_decoder, name=name)
+    try:
+        out, n = encode_rows(self.processing_class, rows, self.answers, self.limit, a.on_long, a.max_prompt_length or None,
+                             encoder_decoder=self.encoder_decoder, name=name)
     except ValueError as e: raise ValueError(re.sub(r'row (\d+)', lambda m: f'row {number[int(m[1])]}', str(e), count=1)) from None
     for r in out: r['index'] = number[r['index']]
-    self.counts[name] = n | dict(rows=len(raw), dropped_missing=missing); kept = {r['index'] for r in out}; self.dropped[name] = [i for i in range(len(raw)) if i not in kept]
-    if self.dropped[name]: log.warning(f"{name}: {len(self.dropped[name])} of {len(raw)} rows left out: {', '.join(map(str, self.dropped[name][:10]))}{' ...' if len(self.dropped[name]) > 10 else ''}")
+    self.counts[name] = n | dict(rows=len(raw), dropped_missing=missing); kept = {r['index'] for r in out}
+    self.dropped[name] = [i for i in range(len(raw)) if i not in kept]
+    if self.dropped[name]:
+        log.warning(f"{name}: {len(self.dropped[name])} of {len(raw)} rows left out: {', '.join(map(str, self.dropped[name][:10]))}{' ...' if len(self.dropped[name]) > 10 else ''}")
     return out
 FDPOTrainer.encode = _encode
 
 # %% ../nbs/23d_trainer_dpo.ipynb #3271c76d
 def _draw_drift(self: FDPOTrainer, ref) -> None:
     "Draw this process's completions of the reference, and score them with it."
-    a = self.args; n = -(-a.drift_samples//a.world_size); rows = self.train_dataset if self.train_dataset is not None else next(iter(self.eval_dataset.values())) if isinstance(self.eval_dataset, dict) else self.eval_dataset
-    ps, cs = zip(*self.sequences()); longest = max(map(len, cs)); limit = None if self.encoder_decoder else context_length(ref); pick = random.Random(a.seed*1_000_003 + a.process_index)
+    a = self.args; n = -(-a.drift_samples//a.world_size)
+    rows = (self.train_dataset if self.train_dataset is not None else next(iter(self.eval_dataset.values()))
+            if isinstance(self.eval_dataset, dict) else self.eval_dataset)
+    ps, cs = zip(*self.sequences()); longest = max(map(len, cs)); limit = None if self.encoder_decoder else context_length(ref)
+    pick = random.Random(a.seed*1_000_003 + a.process_index)
     prompts = [rows[pick.randrange(len(rows))]['prompt_ids'] for _ in range(n)]
     room = longest if limit is None else min(longest, limit - max(map(len, prompts)))
     if room < 1: return
     off = ref.disable_adapter() if is_adapter(ref) else nullcontext()
-    with off, self.compute_loss_context_manager(): r = rollout(ref, self.processing_class, prompts, max_new_tokens=room, generator=torch.Generator().manual_seed(a.seed*997 + a.process_index), batch_size=a.per_device_eval_batch_size)
+    with off, self.compute_loss_context_manager():
+        r = rollout(ref, self.processing_class, prompts, max_new_tokens=room,
+                    generator=torch.Generator().manual_seed(a.seed*997 + a.process_index), batch_size=a.per_device_eval_batch_size)
     self._drift_rows = list(zip(r.prompt_ids, r.completion_ids)); self._drift_ref = self.sequence_logps(ref)
 
 def _sequence_logps(self: FDPOTrainer, model, adapter: bool = False) -> Tensor:
     "log π of the drawn completions [n], no gradient; without its adapter unless told."
-    out, was, n = [], model.training, self.args.per_device_eval_batch_size; model.eval(); off = model.disable_adapter() if is_adapter(model) and not adapter else nullcontext()
+    out, was, n = [], model.training, self.args.per_device_eval_batch_size; model.eval()
+    off = model.disable_adapter() if is_adapter(model) and not adapter else nullcontext()
     with torch.no_grad(), off, self.compute_loss_context_manager():
         for i in range(0, len(self._drift_rows), n):
-            b = build_batch(*zip(*self._drift_rows[i:i + n]), pad_token_id(self.processing_class), device=self.args.device, encoder_decoder=self.encoder_decoder)
+            b = build_batch(*zip(*self._drift_rows[i:i + n]), pad_token_id(self.processing_class), device=self.args.device,
+                            encoder_decoder=self.encoder_decoder)
             out.append(OfflineTrainer.answer_logps(self, model, b).double().sum(-1).cpu())
     model.train(was); return torch.cat(out)
 
@@ -167,7 +202,8 @@ def _prepare_reference(self: FDPOTrainer, resume: bool = False) -> None:
     "The store of the base, and the completions by which drift is measured. Raises ValueError as the base does."
     first, ref = self.store is None, self._ref_source
     OfflineTrainer.prepare_reference(self, resume)
-    if first and self.args.drift_samples and isinstance(self.divergence, FDivergence): self.draw_drift(ref if ref is not None else self.accelerator.unwrap_model(self.model))
+    if first and self.args.drift_samples and isinstance(self.divergence, FDivergence):
+        self.draw_drift(ref if ref is not None else self.accelerator.unwrap_model(self.model))
 
 def _get_batch_samples(self: FDPOTrainer, epoch_iterator, num_batches, device):
     "As in the base; now and then the drift is measured first."
@@ -183,11 +219,13 @@ def _train(self: FDPOTrainer, resume_from_checkpoint=None, **kw):
 
 def _evaluate(self: FDPOTrainer, *args, **kw) -> dict[str, float]:
     "As in the base, with the drift."
-    self.prepare_reference(); self._margins[1].clear(); found = self.measure_drift(); self._pending = {k: [(v, 1.)] for k, v in found.items() if not math.isnan(v)}
+    self.prepare_reference(); self._margins[1].clear(); found = self.measure_drift()
+    self._pending = {k: [(v, 1.)] for k, v in found.items() if not math.isnan(v)}
     try: return OfflineTrainer.evaluate(self, *args, **kw)
     finally: self._pending = {}
 
 def _log(self: FDPOTrainer, logs: dict, *args, **kw) -> None:
     if any(k.endswith('_loss') and k != 'train_loss' for k in logs): self._eval_sums.update(getattr(self, '_pending', {}))
     OfflineTrainer.log(self, logs, *args, **kw)
-FDPOTrainer.prepare_reference, FDPOTrainer.get_batch_samples, FDPOTrainer.train, FDPOTrainer.evaluate, FDPOTrainer.log = _prepare_reference, _get_batch_samples, _train, _evaluate, _log
+FDPOTrainer.prepare_reference, FDPOTrainer.get_batch_samples, FDPOTrainer.train, FDPOTrainer.evaluate, FDPOTrainer.log = (_prepare_reference,
+        _get_batch_samples, _train, _evaluate, _log)

@@ -25,16 +25,23 @@ __all__ = ['FLATConfig', 'Triples', 'FLATTrainer', 'forget_probs']
 class FLATConfig(OfflineConfig):
     "Configuration of `FLATTrainer`. Raises ValueError for an option out of range, naming it."
     method: str = field(default='flat', metadata={'help': f"flat, {', '.join(METHODS)}"})
-    template: str = field(default='', metadata={'help': "what to answer instead: a sentence, or a .txt (one a line) or .csv file of them; empty: a 'template' column of the forget rows"})
-    template_draw: str = field(default='access', metadata={'help': "several templates: one is drawn each time a row is read (access), or once for each row (row)"})
-    compose: str = field(default='pair', metadata={'help': "flat: pair (the paper), or batch (as released: of the micro-batch's mean probabilities)"})
-    average: str = field(default='answer', metadata={'help': "flat: the mean token probability is over answer tokens (answer, the paper) or over the whole padded row (row, as released)"})
+    template: str = field(default='',
+                          metadata={'help': "what to answer instead: a sentence, or a .txt (one a line) or .csv file of them; empty: a 'template' column of the forget rows"})
+    template_draw: str = field(default='access',
+                               metadata={'help': "several templates: one is drawn each time a row is read (access), or once for each row (row)"})
+    compose: str = field(default='pair',
+                         metadata={'help': "flat: pair (the paper), or batch (as released: of the micro-batch's mean probabilities)"})
+    average: str = field(default='answer',
+                         metadata={'help': "flat: the mean token probability is over answer tokens (answer, the paper) or over the whole padded row (row, as released)"})
     width: int = field(default=0, metadata={'help': "average=row: positions of a row; 0 = those of the batch at hand"})
     beta: float = field(default=0., metadata={'help': "baselines: inverse temperature, for wga the exponent; 0 = the method's own"})
     gamma: float = field(default=0., metadata={'help': "simpo, simnpo: margin"})
-    retain_weight: float = field(default=-1., metadata={'help': "weight of a retained pair in the loss; -1 = 1 where the method has one, else 0"})
-    stop_pf: float = field(default=0., metadata={'help': "stop when the forget answers' mean token probability is at most this; 0 = do not"})
-    floor_pf: float = field(default=0., metadata={'help': "stop below this: the probability under a model that never saw the forget set; 0 = unknown"})
+    retain_weight: float = field(default=-1.,
+                                 metadata={'help': "weight of a retained pair in the loss; -1 = 1 where the method has one, else 0"})
+    stop_pf: float = field(default=0.,
+                           metadata={'help': "stop when the forget answers' mean token probability is at most this; 0 = do not"})
+    floor_pf: float = field(default=0.,
+                            metadata={'help': "stop below this: the probability under a model that never saw the forget set; 0 = unknown"})
     measure_every: int = field(default=10, metadata={'help': "steps between two measurements of the whole forget set; 0 = never"})
     chunk_tokens: int = field(default=128, metadata={'help': "forget set given as plain text: tokens of a chunk"})
     chunk_prompt_tokens: int = field(default=32, metadata={'help': "and of its beginning, which serves as prompt"})
@@ -52,8 +59,10 @@ class FLATConfig(OfflineConfig):
             if not 0 <= getattr(self, k) < 1: raise ValueError(f"{k}: expected a probability in [0, 1), got {getattr(self, k)}")
         for k in ('rmu_scale', 'task_alpha', 'learning_rate'):
             if not getattr(self, k) > 0: raise ValueError(f"{k}: expected > 0, got {getattr(self, k)}")
-        if (self.stop_pf or self.floor_pf) and not self.measure_every: raise ValueError("measure_every: 0, so stop_pf and floor_pf could never be reached; set it to 1 or more")
-        if self.packing and self.method in ('kl', 'llmu', 'rmu'): raise ValueError(f"packing: {self.method} compares whole distributions or hidden states row by row; leave packing at 0")
+        if (self.stop_pf or self.floor_pf) and not self.measure_every:
+            raise ValueError("measure_every: 0, so stop_pf and floor_pf could never be reached; set it to 1 or more")
+        if self.packing and self.method in ('kl', 'llmu', 'rmu'):
+            raise ValueError(f"packing: {self.method} compares whole distributions or hidden states row by row; leave packing at 0")
         super().__post_init__()
         if self.method == 'flat': flat_map(self.divergence)
 
@@ -61,7 +70,8 @@ class FLATConfig(OfflineConfig):
 class Triples(torch.utils.data.Dataset):
     "Encoded forget rows; `[i]` gives row i with a template and a retained pair of this epoch."
     def __init__(self, rows: list[dict], choices: list, encode, retain: list[dict] = (), seed: int = 0, draw: str = 'access'):
-        self.rows, self.choices, self.encode, self.retain, self.seed, self.draw, self.epoch = rows, choices, encode, list(retain), seed, draw, 0
+        self.rows, self.choices, self.encode, self.retain, self.seed, self.draw, self.epoch = (rows, choices, encode, list(retain), seed,
+                draw, 0)
         self.made: dict = {}
     def __len__(self): return len(self.rows)
     def template(self, i: int, j: int) -> list[int]:
@@ -71,7 +81,8 @@ class Triples(torch.utils.data.Dataset):
     def __getitem__(self, i):
         i = int(i); r, rng = dict(self.rows[i]), random.Random(f'{self.seed} {self.epoch} {i}'); once = random.Random(f'{self.seed} {i}')
         if self.choices: n = len(self.choices[i]); r['template'] = self.template(i, (once if self.draw == 'row' else rng).randrange(n))
-        if self.retain: s = self.retain[rng.randrange(len(self.retain))]; r.update(retain=s['completion'], retain_prompt_ids=s['prompt_ids'])
+        if self.retain:
+            s = self.retain[rng.randrange(len(self.retain))]; r.update(retain=s['completion'], retain_prompt_ids=s['prompt_ids'])
         return r
 
 class _Epoch(TrainerCallback):
@@ -87,8 +98,11 @@ class _Collator(RowCollator):
     def __call__(self, rows: list[dict]) -> dict:
         b, n = self.pairs(rows), len(rows)
         if self.store:
-            found = [self.store.get(sequence_key(p, c)) if self.pairs.answers[i//n] in self.needed else torch.zeros(len(c)) for i, (p, c) in enumerate(zip(*self.pairs.sequences(rows)))]
-            if all(v is not None for v in found): m = label_mask(b['labels'], not self.pairs.encoder_decoder); b['ref_logps'] = torch.zeros(m.shape).masked_scatter(m, torch.cat(found))
+            found = [self.store.get(sequence_key(p, c)) if self.pairs.answers[i//n] in self.needed else torch.zeros(len(c))
+                     for i, (p, c) in enumerate(zip(*self.pairs.sequences(rows)))]
+            if all(v is not None for v in found):
+                m = label_mask(b['labels'], not self.pairs.encoder_decoder)
+                b['ref_logps'] = torch.zeros(m.shape).masked_scatter(m, torch.cat(found))
         return b
 
 # %% ../nbs/23f_trainer_flat.ipynb #476470c8
@@ -100,15 +114,20 @@ class FLATTrainer(OfflineTrainer):
                  divergence=None, ref_model=None, **kw):
         self.kind = Method(None, 'refusal') if args.method == 'flat' else get_method(args.method)
         weight = args.retain_weight if args.retain_weight >= 0 else float(bool(self.kind.retain)); self.retain_weight = weight
-        if weight and retain is None: raise ValueError(f"retain: {args.method} needs rows that must not suffer (retain_weight {weight:g}); give them, or set retain_weight=0" + (" and another method" if self.kind.retain else ''))
-        if self.kind.retain in ('kl', 'hidden') and not weight: raise ValueError(f"retain_weight: {args.method} without its retained rows is {'ga' if args.method != 'rmu' else 'no method'}; choose a weight above 0")
-        if args.method == 'task_vector' and weight: raise ValueError("retain_weight: task_vector learns the forget set alone; leave it at 0")
+        if weight and retain is None:
+            raise ValueError(f"retain: {args.method} needs rows that must not suffer (retain_weight {weight:g}); give them, or set retain_weight=0"
+                             + (" and another method" if self.kind.retain else ''))
+        if self.kind.retain in ('kl', 'hidden') and not weight:
+            raise ValueError(f"retain_weight: {args.method} without its retained rows is {'ga' if args.method != 'rmu' else 'no method'}; choose a weight above 0")
+        if args.method == 'task_vector' and weight:
+            raise ValueError("retain_weight: task_vector learns the forget set alone; leave it at 0")
         source = templates if templates is not None else args.template or None
         self.templates = read_templates(source) if source is not None and self.kind.template == 'refusal' else None
         self.retain_source, self.floor, self.stopped, self._logits, self._hidden = retain, args.floor_pf, '', None, None
         answers = ('forget', *(['template'] if self.kind.template else []), *(['retain'] if weight else []))
         live = self.kind.retain in ('kl', 'hidden')
-        super().__init__(model, args, train_dataset, eval_dataset, processing_class, answers, needs_ref=self.kind.ref or live, live_ref=live, divergence=divergence, ref_model=ref_model, **kw)
+        super().__init__(model, args, train_dataset, eval_dataset, processing_class, answers, needs_ref=self.kind.ref or live,
+                         live_ref=live, divergence=divergence, ref_model=ref_model, **kw)
         if args.method == 'flat': flat_map(self.divergence)
         self.rows = self.data_collator = _Collator(self.rows.pairs, needed=('forget', 'template') if args.method == 'dpo' else ('forget',))
         self.floor_model = floor_model; self.add_callback(_Epoch(self)); self.add_callback(_Watch(self))
@@ -118,7 +137,8 @@ class FLATTrainer(OfflineTrainer):
         "Rows of prompt and completion; a plain text file in chunks."
         if isinstance(dataset, (str, Path)) and str(dataset).endswith('.txt'):
             text, = read_rows(dataset, ('text',), name); a = self.args
-            return text_chunks(strip_gutenberg(text['text']), self.processing_class, min(a.chunk_tokens, self.limit or a.chunk_tokens), a.chunk_prompt_tokens)
+            return text_chunks(strip_gutenberg(text['text']), self.processing_class, min(a.chunk_tokens, self.limit or a.chunk_tokens),
+                               a.chunk_prompt_tokens)
         return read_rows(dataset, ('prompt', 'completion'), name)
 
 # %% ../nbs/23f_trainer_flat.ipynb #b7c69b7b
@@ -130,41 +150,59 @@ def _lead(answer, template: str) -> str:
 def _choices(self: FLATTrainer, rows: list[dict], name: str) -> list[list]:
     "The template answers that each row may draw."
     if self.kind.template == 'random':
-        pool = [r['completion'] for r in (self._retained[0] if self._retained else rows)]; own = [[x for x in pool if x != r['completion']] for r in rows]
-        if bad := [i for i, o in enumerate(own) if not o]: raise ValueError(f"{name}: row {bad[0]} finds no answer other than its own among {len(pool)} rows; {self.args.method} needs different answers")
+        pool = [r['completion'] for r in (self._retained[0] if self._retained else rows)]
+        own = [[x for x in pool if x != r['completion']] for r in rows]
+        if bad := [i for i, o in enumerate(own) if not o]:
+            raise ValueError(f"{name}: row {bad[0]} finds no answer other than its own among {len(pool)} rows; {self.args.method} needs different answers")
         return own
     if self.templates is not None: return [[_lead(r['completion'], t) for t in self.templates] for r in rows]
     bad = next((i for i, r in enumerate(rows) if not (r.get('template') and (is_chat(r['template']) or str(r['template']).strip()))), None)
-    if bad is not None: raise ValueError(f"{name}: row {bad} has no template answer; pass templates (--template: a sentence or a file of them), or fill the column 'template'")
+    if bad is not None:
+        raise ValueError(f"{name}: row {bad} has no template answer; pass templates (--template: a sentence or a file of them), or fill the column 'template'")
     return [[_lead(r['completion'], r['template']) if isinstance(r['template'], str) else r['template']] for r in rows]
 
+# %% ../nbs/23f_trainer_flat.ipynb #5038e7f1
 def _encode(self: FLATTrainer, dataset, name: str) -> Triples:
     "Triples of ids; `counts[name]` says what was cut. Raises ValueError naming the row."
-    a, tok = self.args, self.processing_class; enc = dict(max_length=self.limit, on_long=a.on_long, max_prompt_length=a.max_prompt_length or None, encoder_decoder=self.encoder_decoder)
+    a, tok = self.args, self.processing_class
+    enc = dict(max_length=self.limit, on_long=a.on_long, max_prompt_length=a.max_prompt_length or None,
+               encoder_decoder=self.encoder_decoder)
     if not hasattr(self, '_retained'):
         self._retained = ()
-        if self.retain_source is not None: raw = read_rows(self.retain_source, ('prompt', 'completion'), 'retain'); got, self.counts['retain'] = encode_rows(tok, raw, name='retain', **enc); self._retained = (raw, got)
+        if self.retain_source is not None:
+            raw = read_rows(self.retain_source, ('prompt', 'completion'), 'retain')
+            got, self.counts['retain'] = encode_rows(tok, raw, name='retain', **enc); self._retained = (raw, got)
     raw = self.read_forget(dataset, name); choices = self._choices(raw, name) if self.kind.template else []
     size = lambda t: len(t) if isinstance(t, str) else len(str(t)); longest = [max(c, key=size) for c in choices]
-    rows = [{**{k: v for k, v in r.items() if k not in ('completion', 'completion_ids', 'template')}, 'forget': r['completion'], **({'forget_ids': r['completion_ids']} if 'completion_ids' in r else {}), **({'template': longest[i]} if choices else {})} for i, r in enumerate(raw)]
+    rows = [{**{k: v for k, v in r.items() if k not in ('completion', 'completion_ids', 'template')}, 'forget': r['completion'],
+             **({'forget_ids': r['completion_ids']} if 'completion_ids' in r else {}), **({'template': longest[i]} if choices else {})}
+            for i, r in enumerate(raw)]
     out, self.counts[name] = encode_rows(tok, rows, self.answers[:2] if choices else ('forget',), name=name, **enc)
     if self._retained: self._refuse_overlap(out, name)
     def template(i, t):
-        r = out[i]; ids = encode_pair(tok, raw[r['index']].get('prompt_ids', raw[r['index']]['prompt']), t, encoder_decoder=self.encoder_decoder)[1]
+        r = out[i]
+        ids = encode_pair(tok, raw[r['index']].get('prompt_ids', raw[r['index']]['prompt']), t, encoder_decoder=self.encoder_decoder)[1]
         return ids if self.limit is None else ids[:self.limit - (0 if self.encoder_decoder else len(r['prompt_ids']))]
-    return Triples(out, [choices[r['index']] for r in out] if choices else [], template, self._retained[1] if self._retained and 'retain' in self.answers else (), a.seed, a.template_draw)
+    return Triples(out, [choices[r['index']] for r in out] if choices else [], template,
+                   self._retained[1] if self._retained and 'retain' in self.answers else (), a.seed, a.template_draw)
 
 def _refuse_overlap(self: FLATTrainer, rows: list[dict], name: str) -> None:
     "ValueError if a forget prompt is also retained."
-    seen = {tuple(r['prompt_ids']): r['index'] for r in self._retained[1]}; both = [(r['index'], seen[tuple(r['prompt_ids'])]) for r in rows if tuple(r['prompt_ids']) in seen]
-    if both: raise ValueError("retain: " + ("the forget set is the retain set" if len(both) == len(rows) == len(seen) else f"{len(both)} of its prompts are also to be forgotten") + f", first row {both[0][1]}, which is row {both[0][0]} of {name}; remove them from one of the two")
+    seen = {tuple(r['prompt_ids']): r['index'] for r in self._retained[1]}
+    both = [(r['index'], seen[tuple(r['prompt_ids'])]) for r in rows if tuple(r['prompt_ids']) in seen]
+    if both:
+        raise ValueError("retain: " + ("the forget set is the retain set" if len(both) == len(rows) == len(seen)
+                                       else f"{len(both)} of its prompts are also to be forgotten")
+                         + f", first row {both[0][1]}, which is row {both[0][0]} of {name}; remove them from one of the two")
 FLATTrainer._choices, FLATTrainer.encode, FLATTrainer._refuse_overlap = _choices, _encode, _refuse_overlap
 
 # %% ../nbs/23f_trainer_flat.ipynb #b4cd3549
 def _sequences(self: FLATTrainer) -> list[tuple[list, list]]:
-    held = self.eval_dataset if isinstance(self.eval_dataset, dict) else {'': self.eval_dataset}; sets = [d for d in (self.train_dataset, *held.values()) if d is not None]
+    held = self.eval_dataset if isinstance(self.eval_dataset, dict) else {'': self.eval_dataset}
+    sets = [d for d in (self.train_dataset, *held.values()) if d is not None]
     out = [(r['prompt_ids'], r['forget']) for d in sets for r in d.rows]
-    return out + ([(r['prompt_ids'], d.template(i, j)) for d in sets for i, r in enumerate(d.rows) for j in range(len(d.choices[i]))] if self.args.method == 'dpo' else [])
+    return (out + ([(r['prompt_ids'], d.template(i, j)) for d in sets for i, r in enumerate(d.rows) for j in range(len(d.choices[i]))]
+                   if self.args.method == 'dpo' else []))
 
 def _answer_logps(self: FLATTrainer, model, batch):
     "As in the base; keeps logits or hidden states where the method compares them."
@@ -174,8 +212,11 @@ def _answer_logps(self: FLATTrainer, model, batch):
 
 def _layer(model, number: int) -> nn.Module:
     "The number-th block of a model. Raises ValueError where there is none."
-    m = bare_model(model); n = getattr(m.config, 'num_hidden_layers', 0); stack = next((x for x in m.modules() if isinstance(x, nn.ModuleList) and len(x) == n), None)
-    if stack is None or not 0 <= number < n: raise ValueError(f"rmu_layer: {number + 1}, but the model has {n} layers" + ('' if stack is not None else ' in no list we can find'))
+    m = bare_model(model); n = getattr(m.config, 'num_hidden_layers', 0)
+    stack = next((x for x in m.modules() if isinstance(x, nn.ModuleList) and len(x) == n), None)
+    if stack is None or not 0 <= number < n:
+        raise ValueError(f"rmu_layer: {number + 1}, but the model has {n} layers"
+                         + ('' if stack is not None else ' in no list we can find'))
     return stack[number]
 
 def _watch_layer(self: FLATTrainer) -> None:
@@ -191,7 +232,8 @@ def _rmu(self: FLATTrainer, masks: dict, batch: dict) -> Tensor:
     with self.reference() as m: score(m, batch)
     ref = cut(self._hidden); at = self.answers.index('retain')
     if getattr(self, '_direction', None) is None:
-        size = ref[torch.cat([masks[k] for k in self.answers])].float().norm(dim=-1).mean().item(); self._direction = random_direction(h.shape[-1], self.args.rmu_scale*size, torch.Generator().manual_seed(self.args.seed), h.device)
+        size = ref[torch.cat([masks[k] for k in self.answers])].float().norm(dim=-1).mean().item()
+        self._direction = random_direction(h.shape[-1], self.args.rmu_scale*size, torch.Generator().manual_seed(self.args.seed), h.device)
     return rmu_loss(h.chunk(n)[0], masks['forget'], self._direction, h.chunk(n)[at], ref.chunk(n)[at], masks['retain'], self.retain_weight)
 
 def _loss_of(self: FLATTrainer, logps: dict, masks: dict, batch: dict) -> tuple[Tensor, dict]:
@@ -199,8 +241,10 @@ def _loss_of(self: FLATTrainer, logps: dict, masks: dict, batch: dict) -> tuple[
     a, k = self.args, self.args.method; ref = self.ref_logps(batch) if self.kind.ref else {}
     s = {x: Scored(logps[x], masks[x], ref.get(x)) for x in self.answers}; f, e, r = s['forget'], s.get('template'), s.get('retain')
     if k == 'flat':
-        width = (a.width or f.logp.shape[1]) if a.average == 'row' else None; pe, pf = mean_prob(e.logp, e.mask, width), mean_prob(f.logp, f.mask, width)
-        rows = flat_loss(self.divergence, pe, pf, a.compose, 'none') - (self.retain_weight*r.mean if r else 0.); stats = flat_stats(self.divergence, e.logp, e.mask, f.logp, f.mask, width)
+        width = (a.width or f.logp.shape[1]) if a.average == 'row' else None
+        pe, pf = mean_prob(e.logp, e.mask, width), mean_prob(f.logp, f.mask, width)
+        rows = flat_loss(self.divergence, pe, pf, a.compose, 'none') - (self.retain_weight*r.mean if r else 0.)
+        stats = flat_stats(self.divergence, e.logp, e.mask, f.logp, f.mask, width)
     elif k == 'task_vector': rows, stats = -f.mean, unlearn_stats(k, f)
     elif k == 'rmu': rows, stats = self._rmu(masks, batch), unlearn_stats(k, f)
     else:
@@ -209,7 +253,8 @@ def _loss_of(self: FLATTrainer, logps: dict, masks: dict, batch: dict) -> tuple[
             n, at, z = len(self.answers), self.answers.index('retain'), self._logits
             with self.reference() as m: q = score(m, batch); q = q if self.encoder_decoder else q[:, :-1]
             kl = retain_kl(z.chunk(n)[at], q.chunk(n)[at]); self._logits = None
-        o = dict(beta=a.beta or None, gamma=a.gamma); rows = unlearn_loss(k, f, e, r, kl, retain_weight=self.retain_weight, **o); stats = unlearn_stats(k, f, e, **o)
+        o = dict(beta=a.beta or None, gamma=a.gamma); rows = unlearn_loss(k, f, e, r, kl, retain_weight=self.retain_weight, **o)
+        stats = unlearn_stats(k, f, e, **o)
     if r: stats['p_retain'] = mean_prob(r.logp.detach(), r.mask).mean().item()
     return rows, stats
 FLATTrainer._rmu, FLATTrainer.loss_of = _rmu, _loss_of
@@ -218,12 +263,16 @@ FLATTrainer._rmu, FLATTrainer.loss_of = _rmu, _loss_of
 @torch.no_grad()
 def forget_probs(self: FLATTrainer, model: nn.Module | None = None) -> tuple[Tensor, float]:
     "(P_f of every row of the forget set, mean negative log-likelihood per token), float32 on the CPU; default: the model in training."
-    a, d = self.args, self.train_dataset.rows; m = self.accelerator.unwrap_model(self.model) if model is None else model.to(a.device); was = m.training; m.eval(); n, out = a.per_device_eval_batch_size, {}
+    a, d = self.args, self.train_dataset.rows; m = self.accelerator.unwrap_model(self.model) if model is None else model.to(a.device)
+    was = m.training; m.eval(); n, out = a.per_device_eval_batch_size, {}
     mine = list(range(a.process_index, len(d), a.world_size))
     for i in range(0, len(mine), n):
-        part = mine[i:i + n]; b = build_batch([d[j]['prompt_ids'] for j in part], [d[j]['forget'] for j in part], pad_token_id(self.processing_class), device=a.device, encoder_decoder=self.encoder_decoder)
+        part = mine[i:i + n]
+        b = build_batch([d[j]['prompt_ids'] for j in part], [d[j]['forget'] for j in part], pad_token_id(self.processing_class),
+                        device=a.device, encoder_decoder=self.encoder_decoder)
         with self.compute_loss_context_manager(): lp = OfflineTrainer.answer_logps(self, m, b).float()
-        k = label_mask(b['labels'], not self.encoder_decoder); out |= {j: (p.item(), l.item(), c.item()) for j, p, l, c in zip(part, mean_prob(lp, k), lp.sum(-1), k.sum(-1))}
+        k = label_mask(b['labels'], not self.encoder_decoder)
+        out |= {j: (p.item(), l.item(), c.item()) for j, p, l, c in zip(part, mean_prob(lp, k), lp.sum(-1), k.sum(-1))}
     m.train(was); parts = [out]
     if a.world_size > 1:
         from accelerate.utils import gather_object
@@ -238,7 +287,8 @@ class _Watch(TrainerCallback):
         t = self.trainer
         if not args.measure_every: return
         p, nll = t.forget_probs(); chance = math.log(bare_model(t.model).get_input_embeddings().weight.shape[0]) + 1
-        if state.global_step == 0 and nll > chance: raise ValueError(f"tokenizer: the model finds the forget answers less likely than chance ({nll:.1f} nats per token); either it never learnt them, or the tokenizer is another model's (measure_every=0 skips this check)")
+        if state.global_step == 0 and nll > chance:
+            raise ValueError(f"tokenizer: the model finds the forget answers less likely than chance ({nll:.1f} nats per token); either it never learnt them, or the tokenizer is another model's (measure_every=0 skips this check)")
         if t.floor_model is not None: t.floor = t.forget_probs(t.floor_model)[0].mean().item(); t.floor_model = None
         t.start_pf = p.mean().item(); t.record(measured_p_forget=t.start_pf, **(dict(floor_p_forget=t.floor) if t.floor else {}))
     def on_step_end(self, args, state, control, **kw):
@@ -259,10 +309,12 @@ def _train(self: FLATTrainer, resume_from_checkpoint=None, **kw):
     m = self.accelerator.unwrap_model(self.model); ps = {k: p for k, p in m.named_parameters() if p.requires_grad}; a = self.args.task_alpha
     if is_adapter(m):
         bad = next((k for k, p in ps.items() if 'lora_' not in k or 'lora_B' in k and p.abs().max() > 0), None)
-        if bad: raise ValueError(f"model: task_vector can turn round a fresh LoRA adapter only, and {bad!r} is not of one; merge it, or train the whole model")
+        if bad:
+            raise ValueError(f"model: task_vector can turn round a fresh LoRA adapter only, and {bad!r} is not of one; merge it, or train the whole model")
         out = OfflineTrainer.train(self, None, **kw); new = {k: -a*p.data for k, p in ps.items() if 'lora_B' in k}
     else:
-        start = {k: p.detach().cpu().clone() for k, p in ps.items()}; out = OfflineTrainer.train(self, None, **kw); new = task_vector(start, {k: p.detach().cpu() for k, p in ps.items()}, a)
+        start = {k: p.detach().cpu().clone() for k, p in ps.items()}; out = OfflineTrainer.train(self, None, **kw)
+        new = task_vector(start, {k: p.detach().cpu() for k, p in ps.items()}, a)
     for k, v in new.items(): ps[k].data.copy_(v)
     return out
 FLATTrainer.forget_probs, FLATTrainer.train = forget_probs, _train

@@ -27,14 +27,18 @@ class OfflineConfig(FDivConfig):
     "What every trainer on given rows can be told. Raises ValueError for an option out of range, naming it."
     max_length: int = field(default=0, metadata={'help': "tokens of prompt and answer together; 0 = the model's context"})
     max_prompt_length: int = field(default=0, metadata={'help': "tokens of the prompt; 0 = no limit of its own"})
-    on_long: str = field(default='refuse', metadata={'help': "a row that is too long, empty or without difference is refused (refuse), left out (drop), or cut (truncate: prompts from the left, answers from the right); what was done is counted in the log"})
-    packing: int = field(default=0, metadata={'help': "tokens of a packed row, several examples to a row, none attending to another; 0 = one example to a row"})
-    ref_cache: str = field(default='', metadata={'help': "folder of the reference's log-probabilities; default: reference/ in output_dir; 'memory' = not on disk"})
+    on_long: str = field(default='refuse',
+                         metadata={'help': "a row that is too long, empty or without difference is refused (refuse), left out (drop), or cut (truncate: prompts from the left, answers from the right); what was done is counted in the log"})
+    packing: int = field(default=0,
+                         metadata={'help': "tokens of a packed row, several examples to a row, none attending to another; 0 = one example to a row"})
+    ref_cache: str = field(default='',
+                           metadata={'help': "folder of the reference's log-probabilities; default: reference/ in output_dir; 'memory' = not on disk"})
     save_strategy: str = field(default='no', metadata={'help': "no, steps or epoch: checkpoints during training"})
     def __post_init__(self):
         for k in ('max_length', 'max_prompt_length', 'packing'):
             if getattr(self, k) < 0: raise ValueError(f"{k}: expected >= 0, got {getattr(self, k)}; 0 sets no limit")
-        if self.on_long not in ('refuse', 'drop', 'truncate'): raise ValueError(f"on_long: expected refuse, drop or truncate, got {self.on_long!r}")
+        if self.on_long not in ('refuse', 'drop', 'truncate'):
+            raise ValueError(f"on_long: expected refuse, drop or truncate, got {self.on_long!r}")
         super().__post_init__()
 
 # %% ../nbs/23b_trainer_offline.ipynb #fcd15e6d
@@ -67,7 +71,8 @@ class RefStore(dict):
         if self.path and self.path.is_file():
             from safetensors.torch import load_file
             try: d = load_file(self.path); rows = d['values'].split(d['lengths'].tolist())
-            except Exception as e: raise ValueError(f"ref_cache: {self.path.name} cannot be read ({str(e).splitlines()[0]}); delete it, and it is computed again") from None
+            except Exception as e:
+                raise ValueError(f"ref_cache: {self.path.name} cannot be read ({str(e).splitlines()[0]}); delete it, and it is computed again") from None
             self.update(zip((bytes(k) for k in d['keys'].numpy()), rows))
 
     def save(self) -> None:
@@ -75,7 +80,9 @@ class RefStore(dict):
         if not self.path or not self: return
         from safetensors.torch import save_file
         self.path.parent.mkdir(parents=True, exist_ok=True); tmp = self.path.with_name(self.path.name + '.tmp')
-        save_file(dict(values=torch.cat(list(self.values())), lengths=torch.tensor([len(v) for v in self.values()]), keys=torch.tensor([list(k) for k in self], dtype=torch.uint8)), tmp); os.replace(tmp, self.path)
+        save_file(dict(values=torch.cat(list(self.values())), lengths=torch.tensor([len(v) for v in self.values()]),
+                       keys=torch.tensor([list(k) for k in self], dtype=torch.uint8)), tmp)
+        os.replace(tmp, self.path)
 
 @dataclass
 class RowCollator:
@@ -87,33 +94,41 @@ class RowCollator:
         if self.store:
             found = [self.store.get(sequence_key(p, c)) for p, c in zip(*self.pairs.sequences(rows))]
             if all(v is not None for v in found):
-                m = label_mask(b['labels'], not self.pairs.encoder_decoder); b['ref_logps'] = torch.zeros(m.shape).masked_scatter(m, torch.cat(found))
+                m = label_mask(b['labels'], not self.pairs.encoder_decoder)
+                b['ref_logps'] = torch.zeros(m.shape).masked_scatter(m, torch.cat(found))
         return b
 
 # %% ../nbs/23b_trainer_offline.ipynb #db4a1cb0
 class OfflineTrainer(FDivTrainer):
     "Training on given rows; see `loss_of`. Raises ValueError, naming the row, for data that cannot be used, before any work."
-    def __init__(self, model, args: OfflineConfig, train_dataset=None, eval_dataset=None, processing_class=None, answers=('completion',), needs_ref: bool = True, live_ref: bool = False,
-                 divergence=None, ref_model: nn.Module | None = None, **kw):
+    def __init__(self, model, args: OfflineConfig, train_dataset=None, eval_dataset=None, processing_class=None, answers=('completion',),
+                 needs_ref: bool = True, live_ref: bool = False, divergence=None, ref_model: nn.Module | None = None, **kw):
         check_output(args.output_dir, args.overwrite)
-        if processing_class is None: raise ValueError("processing_class: no tokenizer given; pass processing_class=AutoTokenizer.from_pretrained(...)")
+        if processing_class is None:
+            raise ValueError("processing_class: no tokenizer given; pass processing_class=AutoTokenizer.from_pretrained(...)")
         if isinstance(model, (str, Path)): model = AutoModelForCausalLM.from_pretrained(model, use_safetensors=True)
         check_tokenizer(model, processing_class)
-        self.answers, self.processing_class, self.encoder_decoder = tuple(answers), processing_class, is_encoder_decoder(model); self.answers_per_row = len(self.answers)
-        if args.packing and self.encoder_decoder: raise ValueError("packing: an encoder-decoder reads one example to a row; leave packing at 0")
-        self.limit = min((n for n in (args.max_length or None, None if self.encoder_decoder else context_length(model)) if n), default=None); self.counts = {}; self.args = args
+        self.answers, self.processing_class, self.encoder_decoder = tuple(answers), processing_class, is_encoder_decoder(model)
+        self.answers_per_row = len(self.answers)
+        if args.packing and self.encoder_decoder:
+            raise ValueError("packing: an encoder-decoder reads one example to a row; leave packing at 0")
+        self.limit = min((n for n in (args.max_length or None, None if self.encoder_decoder else context_length(model)) if n), default=None)
+        self.counts = {}; self.args = args
         data = self.encode(train_dataset, 'train_dataset') if train_dataset is not None else None
         if isinstance(eval_dataset, dict): held = {k: self.encode(v, f'eval_dataset[{k}]') for k, v in eval_dataset.items()}
         else: held = self.encode(eval_dataset, 'eval_dataset') if eval_dataset is not None else None
-        self.cached_ref, self._ref_source, self.store, self._eval_sums = needs_ref and not live_ref, None if live_ref else ref_model, None, {}
+        self.cached_ref, self._ref_source, self.store, self._eval_sums = (needs_ref and not live_ref, None if live_ref else ref_model,
+                                                                          None, {})
         self.rows = RowCollator(PairCollator(pad_token_id(processing_class), self.answers, 'right', self.encoder_decoder, args.packing))
-        super().__init__(model, args, divergence, ref_model if live_ref else None, needs_ref=live_ref, processing_class=processing_class, train_dataset=data, eval_dataset=held, data_collator=self.rows, **kw)
+        super().__init__(model, args, divergence, ref_model if live_ref else None, needs_ref=live_ref, processing_class=processing_class,
+                         train_dataset=data, eval_dataset=held, data_collator=self.rows, **kw)
         self.model_accepts_loss_kwargs = True            # compute_loss divides by the whole step; the Trainer must not divide again
 
     def encode(self, dataset, name: str) -> list[dict]:
         "Rows of ids from whatever `read_rows` reads; `counts[name]` says what was cut. Raises ValueError naming the row."
         a = self.args; rows = read_rows(dataset, ('prompt', *self.answers), name)
-        out, self.counts[name] = encode_rows(self.processing_class, rows, self.answers, self.limit, a.on_long, a.max_prompt_length or None, encoder_decoder=self.encoder_decoder, name=name)
+        out, self.counts[name] = encode_rows(self.processing_class, rows, self.answers, self.limit, a.on_long, a.max_prompt_length or None,
+                                             encoder_decoder=self.encoder_decoder, name=name)
         return out
 
     def loss_of(self, logps: dict[str, Tensor], masks: dict[str, Tensor], batch: dict) -> tuple[Tensor, dict]:
@@ -135,7 +150,8 @@ class OfflineTrainer(FDivTrainer):
 def _sequences(self: OfflineTrainer) -> list[tuple[list, list]]:
     "Every (prompt, answer) that may be trained or evaluated on; what the reference is asked about beforehand."
     held = self.eval_dataset if isinstance(self.eval_dataset, dict) else {'': self.eval_dataset}
-    return [s for rows in (self.train_dataset, *held.values()) if rows is not None for s in zip(*self.rows.pairs.sequences([rows[i] for i in range(len(rows))]))]
+    return [s for rows in (self.train_dataset, *held.values()) if rows is not None
+            for s in zip(*self.rows.pairs.sequences([rows[i] for i in range(len(rows))]))]
 
 def _prepare_reference(self: OfflineTrainer, resume: bool = False) -> None:
     "Fill the store, from disk where it is there. Raises ValueError on resuming without the numbers of the starting model."
@@ -145,7 +161,8 @@ def _prepare_reference(self: OfflineTrainer, resume: bool = False) -> None:
     name = fingerprint(model, f'bf16={a.bf16} fp16={a.fp16}')
     store = RefStore(folder and folder/f'{name}.safetensors')
     todo = {k: s for s in self.sequences() for k in [sequence_key(*s)] if k not in store}
-    if todo and resume and ref is None and not is_adapter(model): raise ValueError(f"resume_from_checkpoint: the reference's log-probabilities of {len(todo)} answers are not in {str(folder)!r}, and the model at hand may not be the one training began with; pass ref_model, or keep the folder")
+    if todo and resume and ref is None and not is_adapter(model):
+        raise ValueError(f"resume_from_checkpoint: the reference's log-probabilities of {len(todo)} answers are not in {str(folder)!r}, and the model at hand may not be the one training began with; pass ref_model, or keep the folder")
     order = sorted(todo.items(), key=lambda s: -len(s[1][0]) - len(s[1][1])); mine = order[a.process_index::a.world_size]
     made = _score_sequences(self, model, mine)
     if a.world_size > 1:
@@ -155,12 +172,14 @@ def _prepare_reference(self: OfflineTrainer, resume: bool = False) -> None:
     if made and a.process_index == 0: store.save()
     self.store = self.rows.store = store; self._ref_source = None
 
+# %% ../nbs/23b_trainer_offline.ipynb #1b9d7c39
 def _score_sequences(self: OfflineTrainer, model, todo: list) -> list:
     "[(key, log-probabilities [|y|])] of (key, (prompt, answer)) pairs."
     from tqdm.auto import tqdm
     a, out, was = self.args, [], model.training; model.eval(); n = a.per_device_eval_batch_size; micro = MicroBatch(on=a.oom_backoff)
     def some(part):
-        b = build_batch(*zip(*(s for _, s in part)), pad_token_id(self.processing_class), device=a.device, encoder_decoder=self.encoder_decoder)
+        b = build_batch(*zip(*(s for _, s in part)), pad_token_id(self.processing_class), device=a.device,
+                        encoder_decoder=self.encoder_decoder)
         lp = OfflineTrainer.answer_logps(self, model, b).float().cpu(); m = label_mask(b['labels'], not self.encoder_decoder).cpu()
         return [(k, x[y].clone()) for (k, _), x, y in zip(part, lp, m)]
     off = model.disable_adapter() if is_adapter(model) else nullcontext()
@@ -174,7 +193,8 @@ def _ref_logps(self: OfflineTrainer, batch: dict) -> dict[str, Tensor]:
     "answer -> [B, T'] log π_ref of its tokens, no gradient. Raises ValueError where neither the store nor a model has them."
     if 'ref_logps' in batch: return self.by_answer(batch['ref_logps'])
     m = self.accelerator.unwrap_model(self.model)
-    if self.ref_model is None and not is_adapter(m): raise ValueError("ref_logps: a row that was not there before training, and no reference model is held; add it to `sequences`")
+    if self.ref_model is None and not is_adapter(m):
+        raise ValueError("ref_logps: a row that was not there before training, and no reference model is held; add it to `sequences`")
     with self.reference() as ref: return self.by_answer(self.answer_logps(ref, batch))
 OfflineTrainer.sequences, OfflineTrainer.prepare_reference, OfflineTrainer.ref_logps = _sequences, _prepare_reference, _ref_logps
 

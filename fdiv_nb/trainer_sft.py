@@ -26,12 +26,15 @@ LOSSES = ('f-sft', 'nll', 'dft', 'psft', 'iw-sft', 'asft')
 class FSFTConfig(OfflineConfig):
     "Configuration of `FSFTTrainer`. Raises ValueError for an option out of range, naming it."
     loss: str = field(default='f-sft', metadata={'help': "f-sft (any divergence), nll (plain SFT), dft, psft, iw-sft or asft"})
-    average: str = field(default='token', metadata={'help': "what a step is the mean of: token (all unmasked tokens) or row (each answer counts the same)"})
+    average: str = field(default='token',
+                         metadata={'help': "what a step is the mean of: token (all unmasked tokens) or row (each answer counts the same)"})
     beta: float = field(default=.1, metadata={'help': "f-sft: strength of the pull to the starting model"})
-    v: str = field(default='zero', metadata={'help': "f-sft: the value V; zero, lse (log-sum-exp of the logits over the reference's) or head (a learned linear head)"})
+    v: str = field(default='zero',
+                   metadata={'help': "f-sft: the value V; zero, lse (log-sum-exp of the logits over the reference's) or head (a learned linear head)"})
     max_weight: float = field(default=10., metadata={'help': "f-sft: largest weight of a token, SFT's being 1"})
     box: bool = field(default=False, metadata={'help': "f-sft with tv: keep the box of f*, weight 0 above r = 1/2"})
-    clip: float = field(default=.2, metadata={'help': "psft: a token 1 + clip times likelier than at the start is left alone; iw-sft: largest weight of an answer is 1 + clip"})
+    clip: float = field(default=.2,
+                        metadata={'help': "psft: a token 1 + clip times likelier than at the start is left alone; iw-sft: largest weight of an answer is 1 + clip"})
     kl_weight: float = field(default=.05, metadata={'help': "asft: weight of KL(π‖π_ref)"})
     head_learning_rate: float = field(default=1e-3, metadata={'help': "v=head: learning rate of the head"})
     learning_rate: float = field(default=1e-5, metadata={'help': "peak learning rate; see sweep_learning_rates"})
@@ -40,11 +43,14 @@ class FSFTConfig(OfflineConfig):
             if getattr(self, k) not in known: raise ValueError(f"{k}: expected {', '.join(known)}, got {getattr(self, k)!r}")
         for k in ('beta', 'clip', 'head_learning_rate', 'learning_rate'):
             if not getattr(self, k) > 0: raise ValueError(f"{k}: expected > 0, got {getattr(self, k)}")
-        if not 1 < self.max_weight < float('inf'): raise ValueError(f"max_weight: expected a finite number above 1, got {self.max_weight}; SFT's own weight is 1")
+        if not 1 < self.max_weight < float('inf'):
+            raise ValueError(f"max_weight: expected a finite number above 1, got {self.max_weight}; SFT's own weight is 1")
         if not self.kl_weight >= 0: raise ValueError(f"kl_weight: expected >= 0, got {self.kl_weight}")
         super().__post_init__()
-        if self.packing and self.values != 'zero' or self.packing and self.loss == 'asft': raise ValueError(f"packing: {'asft' if self.loss == 'asft' else 'v=' + self.v} reads whole rows of logits or states; leave packing at 0, or use v='zero'")
-        if self.values == 'head' and self.world_size > 1: raise ValueError(f"v: 'head' trains a head that is not shared between {self.world_size} processes; use one process, or v='zero'")
+        if self.packing and self.values != 'zero' or self.packing and self.loss == 'asft':
+            raise ValueError(f"packing: {'asft' if self.loss == 'asft' else 'v=' + self.v} reads whole rows of logits or states; leave packing at 0, or use v='zero'")
+        if self.values == 'head' and self.world_size > 1:
+            raise ValueError(f"v: 'head' trains a head that is not shared between {self.world_size} processes; use one process, or v='zero'")
     @property
     def values(self) -> str: return self.v if self.loss == 'f-sft' else 'zero'
     @property
@@ -53,8 +59,11 @@ class FSFTConfig(OfflineConfig):
 # %% ../nbs/23c_trainer_sft.ipynb #78fade4d
 class FSFTTrainer(OfflineTrainer):
     "Fine-tuning on rows of prompt and completion. Raises ValueError for rows that cannot be trained on, as the base class does."
-    def __init__(self, model, args: FSFTConfig, train_dataset=None, eval_dataset=None, processing_class=None, divergence=None, ref_model=None, **kw):
-        super().__init__(model, args, train_dataset, eval_dataset, processing_class, ('completion',), needs_ref=args.loss not in ('nll', 'dft'), live_ref=args.reads_logits, divergence=divergence, ref_model=ref_model, **kw)
+    def __init__(self, model, args: FSFTConfig, train_dataset=None, eval_dataset=None, processing_class=None, divergence=None,
+                 ref_model=None, **kw):
+        super().__init__(model, args, train_dataset, eval_dataset, processing_class, ('completion',),
+                         needs_ref=args.loss not in ('nll', 'dft'), live_ref=args.reads_logits, divergence=divergence, ref_model=ref_model,
+                         **kw)
         self.value_head, self._seen = None, {}
         if args.values == 'head':
             w = bare_model(self.model).get_output_embeddings().weight; self.value_head = nn.Linear(w.shape[1], 1, device=w.device)         # float32, whatever the model
@@ -66,7 +75,8 @@ class FSFTTrainer(OfflineTrainer):
 
     def answer_logps(self, model, batch):
         "As in the base; of the policy in training, keeps what the loss needs beside log-probabilities."
-        if self.args.values == 'zero' and not self.args.reads_logits or not torch.is_grad_enabled(): return super().answer_logps(model, batch)
+        if self.args.values == 'zero' and not self.args.reads_logits or not torch.is_grad_enabled():
+            return super().answer_logps(model, batch)
         hook = bare_model(model).get_output_embeddings().register_forward_pre_hook(lambda m, x: self._seen.update(hidden=x[0].detach()))
         try: z = score(model, batch)
         finally: hook.remove()
@@ -75,7 +85,8 @@ class FSFTTrainer(OfflineTrainer):
 
     def row_weights(self, batch):
         "[B] tokens of each answer, or ones."
-        return label_mask(batch['labels'], not self.encoder_decoder).sum(-1).float() if self.args.average == 'token' else super().row_weights(batch)
+        return (label_mask(batch['labels'], not self.encoder_decoder).sum(-1).float() if self.args.average == 'token'
+                else super().row_weights(batch))
 
 # %% ../nbs/23c_trainer_sft.ipynb #e1d9abb1
 def _values(self: FSFTTrainer, ref_logits: Tensor | None) -> Tensor | None:
@@ -98,9 +109,11 @@ def _token_losses(self: FSFTTrainer, lp: Tensor, mask: Tensor, batch: dict) -> t
     if a.loss == 'psft': return psft_loss(lp, ref, mask, 'none', a.clip), log
     if a.loss == 'iw-sft': return iw_sft_loss(lp, ref, mask, 'none', clip=1 + a.clip), log
     if a.loss == 'asft':
-        kl = token_kl(self._seen['logits'], zr); return asft_loss(lp, kl, mask, 'none', a.kl_weight), log | dict(kl=kl.detach()[mask].mean().item())
+        kl = token_kl(self._seen['logits'], zr)
+        return asft_loss(lp, kl, mask, 'none', a.kl_weight), log | dict(kl=kl.detach()[mask].mean().item())
     r = implicit_reward(lp, ref, a.beta, self.state_values(zr), mask)
-    return fsft_loss(self.divergence, r, lp, a.beta, 'none', mask, a.max_weight, a.box), log | {dict(weight='token_weight').get(k, k): x for k, x in fsft_stats(self.divergence, r, mask, a.max_weight, a.box).items()}
+    return (fsft_loss(self.divergence, r, lp, a.beta, 'none', mask, a.max_weight, a.box),
+            log | {dict(weight='token_weight').get(k, k): x for k, x in fsft_stats(self.divergence, r, mask, a.max_weight, a.box).items()})
 FSFTTrainer.state_values, FSFTTrainer.token_losses = _values, _token_losses
 
 # %% ../nbs/23c_trainer_sft.ipynb #04708617
@@ -121,7 +134,8 @@ def _get_batch_samples(self: FSFTTrainer, *args, **kw):
 def _create_optimizer(self: FSFTTrainer, *args, **kw):
     "As in the Trainer, with a group for the head."
     new = self.optimizer is None; OfflineTrainer.create_optimizer(self, *args, **kw)
-    if new and self.value_head is not None: self.optimizer.add_param_group(dict(params=list(self.value_head.parameters()), lr=self.args.head_learning_rate, weight_decay=0.))
+    if new and self.value_head is not None:
+        self.optimizer.add_param_group(dict(params=list(self.value_head.parameters()), lr=self.args.head_learning_rate, weight_decay=0.))
     return self.optimizer
 FSFTTrainer.loss_of, FSFTTrainer.get_batch_samples, FSFTTrainer.create_optimizer = _loss_of, _get_batch_samples, _create_optimizer
 
@@ -130,7 +144,8 @@ def load_value_head(folder) -> nn.Linear:   # written by `FSFTTrainer` with v='h
     "The head of a saved run: hidden size -> 1, float32. Raises ValueError where there is none."
     from safetensors.torch import load_file
     p = Path(folder)/'value_head.safetensors'
-    if not p.is_file(): raise ValueError(f"folder: no value_head.safetensors in {Path(folder).name!r}; train with loss='f-sft' and v='head'")
+    if not p.is_file():
+        raise ValueError(f"folder: no value_head.safetensors in {Path(folder).name!r}; train with loss='f-sft' and v='head'")
     w = load_file(p); head = nn.Linear(w['weight'].shape[1], 1); head.load_state_dict(w); return head
 
 def _save(self: FSFTTrainer, output_dir=None, state_dict=None):
@@ -138,7 +153,8 @@ def _save(self: FSFTTrainer, output_dir=None, state_dict=None):
     OfflineTrainer._save(self, output_dir, state_dict)
     if self.value_head is not None:
         from safetensors.torch import save_file
-        save_file({k: v.detach().cpu().contiguous() for k, v in self.value_head.state_dict().items()}, Path(output_dir or self.args.output_dir)/'value_head.safetensors')
+        save_file({k: v.detach().cpu().contiguous() for k, v in self.value_head.state_dict().items()},
+                  Path(output_dir or self.args.output_dir)/'value_head.safetensors')
 
 def _load_from_checkpoint(self: FSFTTrainer, resume_from_checkpoint, model=None):
     "As in the Trainer, with the head."
@@ -156,11 +172,15 @@ def sweep_learning_rates(model: nn.Module,          # the start; copied, not cha
                         ) -> dict[str, dict]:       # '1e-05' -> nll (of the last steps), log_ratio, eval_loss and what `measure` returns
     "The same training from the same start at several learning rates, one row of a table for each. Raises ValueError before any run for rates or folders that cannot be used."
     rates = [float(r) for r in rates]; folder = lambda r: str(Path(args.output_dir)/f'lr_{r:g}'); out = {}
-    if not rates or not all(r > 0 for r in rates) or len({f'{r:g}' for r in rates}) < len(rates): raise ValueError(f"rates: expected different numbers > 0, got {rates}")
+    if not rates or not all(r > 0 for r in rates) or len({f'{r:g}' for r in rates}) < len(rates):
+        raise ValueError(f"rates: expected different numbers > 0, got {rates}")
     for r in rates: check_output(folder(r), args.overwrite)
     for r in rates:
-        t = trainer_class(copy.deepcopy(model), replace(args, output_dir=folder(r), learning_rate=r), train_dataset, eval_dataset, processing_class, **kw); t.train()
-        logs = [h for h in t.state.log_history if 'loss' in h][-10:]; mean = lambda k: sum(h[k] for h in logs)/len(logs) if logs and all(k in h for h in logs) else float('nan')
+        t = trainer_class(copy.deepcopy(model), replace(args, output_dir=folder(r), learning_rate=r), train_dataset, eval_dataset,
+                          processing_class, **kw)
+        t.train()
+        logs = [h for h in t.state.log_history if 'loss' in h][-10:]
+        mean = lambda k: sum(h[k] for h in logs)/len(logs) if logs and all(k in h for h in logs) else float('nan')
         row = dict(loss=mean('loss'), nll=mean('nll'), log_ratio=mean('log_ratio'))
         if eval_dataset is not None: row['eval_loss'] = t.evaluate()['eval_loss']
         out[f'{r:g}'] = row | (measure(t.accelerator.unwrap_model(t.model)) if measure else {})
@@ -184,11 +204,14 @@ def token_rewards(model, ref,                 # models, folders or hub names; sa
     "The implicit reward of every answer token between two checkpoints. Raises ValueError for rows, models or options that do not fit."
     if v not in ('zero', 'lse'): raise ValueError(f"v: expected 'zero' or 'lse' (a learned head belongs to a trainer), got {v!r}")
     model, ref = _checkpoint(model, 'model'), _checkpoint(ref, 'ref'); shift = not is_encoder_decoder(model)
-    if is_encoder_decoder(ref) == shift: raise ValueError("ref: one of the two is an encoder-decoder and the other is not; their tokens cannot be compared")
+    if is_encoder_decoder(ref) == shift:
+        raise ValueError("ref: one of the two is an encoder-decoder and the other is not; their tokens cannot be compared")
     for m in (model, ref): check_tokenizer(m, tokenizer)
     enc, _ = encode_rows(tokenizer, read_rows(rows, name='rows'), add_eos=add_eos, encoder_decoder=not shift, name='rows'); out = []
     for i in range(0, len(enc), batch_size):
-        part = enc[i:i + batch_size]; b = build_batch([r['prompt_ids'] for r in part], [r['completion'] for r in part], pad_token_id(tokenizer), encoder_decoder=not shift)
+        part = enc[i:i + batch_size]
+        b = build_batch([r['prompt_ids'] for r in part], [r['completion'] for r in part], pad_token_id(tokenizer),
+                        encoder_decoder=not shift)
         for x, m, lp, lr, val, q in zip(part, *_read(model, ref, b, beta, shift)):
             r = implicit_reward(lp[m], lr[m], beta, val[m] if v == 'lse' else None)
             out.append(dict(tokens=tokenizer.convert_ids_to_tokens(x['completion']), reward=r, value=val[m], q=q[m], logratio=(lp - lr)[m]))
@@ -202,4 +225,5 @@ def _read(model, ref, batch: dict, beta: float, shift: bool) -> list[Tensor]:
         m.train(was); return z[:, :-1] if shift else z
     z, zr = logits(model), logits(ref); y = batch['labels'][:, 1:] if shift else batch['labels']
     if z.shape != zr.shape: raise ValueError(f"ref: it has {zr.shape[-1]} logits, the model {z.shape[-1]}; both need the same vocabulary")
-    return [label_mask(y, False), token_logprobs(z, y, False), token_logprobs(zr, y, False), state_values(z, beta, zr), q_values(z, beta, zr).gather(-1, y.clamp(min=0)[..., None])[..., 0]]
+    return [label_mask(y, False), token_logprobs(z, y, False), token_logprobs(zr, y, False), state_values(z, beta, zr),
+            q_values(z, beta, zr).gather(-1, y.clamp(min=0)[..., None])[..., 0]]
