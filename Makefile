@@ -13,8 +13,9 @@ PIP    := $(VENV)/bin/python -m pip --disable-pip-version-check -q install --no-
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test bench docs wheel clean
+# the model is small: a second thread gains little on an idle machine, and on a busy one the two wait for each other
 demo: $(VENV)/.package
-	$(VENV)/bin/fdiv demo --output_dir runs/demo --overwrite
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(VENV)/bin/fdiv demo --output_dir runs/demo --overwrite
 
 test: $(VENV)/.dev
 	$(VENV)/bin/python .ci/test.py
