@@ -48,10 +48,10 @@ def _softmax(x: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor, Tens
     p = torch.softmax(x, -1, out=out); n = p.sum(-1, keepdim=True)
     return p, n, (n/p.amax(-1, keepdim=True)).log()
 
-# %% ../nbs/04_logprobs.ipynb #82fc6e05
+# %% ../nbs/04_logprobs.ipynb #7b4a4e0b
 def _rows(z: Tensor) -> list[slice]:
     "Rows of [T,V] a few at a time, so that a processor finds them in its cache; all at once on a GPU and under torch.compile."
-    T, V = z.shape; r = max(1, 2**18//max(V, 1)) if z.device.type == 'cpu' and not torch.compiler.is_compiling() else max(T, 1)
+    T, V = z.shape; r = max(1, 2**19//max(V, 1)) if z.device.type == 'cpu' and not torch.compiler.is_compiling() else max(T, 1)
     return [slice(i, min(i + r, T)) for i in range(0, T, r)]
 
 class _TokenLogProb(torch.autograd.Function):
@@ -73,8 +73,7 @@ class _TokenLogProb(torch.autograd.Function):
 def _backward(ctx, g):                                                    # [B,T]
     logits, target = ctx.saved_tensors
     d, skip, wide = torch.empty_like(logits), (target == IGNORE) | (g == 0), torch.promote_types(logits.dtype, torch.float32)
-    some = torch.compiler.is_compiling() or skip.is_cuda or bool(skip.any())
-    at, g, skip = target.masked_fill(target == IGNORE, 0)[..., None].long(), g[..., None], skip[..., None]
+    some = torch.compiler.is_compiling() or skip.is_cuda or bool(skip.any()); at, g, skip = target.masked_fill(target == IGNORE, 0)[..., None].long(), g[..., None], skip[..., None]
     for b, z in enumerate(logits):                                        # [T,V]
         for r in _rows(z):
             e, n, _ = _softmax(z[r].to(wide), d[b, r] if d.dtype == wide else None)
@@ -183,7 +182,7 @@ def position_ids(attention_mask: Tensor   # [B,T] of 0/1
     if attention_mask.ndim != 2: raise ValueError(f"attention_mask: expected [batch, tokens], got shape {tuple(attention_mask.shape)}")
     return (attention_mask.long().cumsum(1) - 1).clamp(min=0)
 
-# %% ../nbs/04_logprobs.ipynb #b39a1029
+# %% ../nbs/04_logprobs.ipynb #3dc89afb
 def build_batch(prompt_ids: list,       # B lists of token ids
                 completion_ids: list,   # B lists of token ids, each with its end token if it has one
                 pad_id: int,            # what to fill with; may equal the end token
@@ -198,8 +197,7 @@ def build_batch(prompt_ids: list,       # B lists of token ids
         raise ValueError(f"completion_ids: {len(completion_ids)} rows for {len(prompt_ids)} prompts; pass one completion per prompt")
     if side not in ('right', 'left'): raise ValueError(f"side: {side!r}; use 'right' or 'left'")
     for i, p in enumerate(prompt_ids):
-        if not len(p):
-            raise ValueError(f"prompt_ids: row {i} is empty, so nothing predicts its first token; begin it with the BOS (or EOS) token")
+        if not len(p): raise ValueError(f"prompt_ids: row {i} is empty, so nothing predicts its first token; begin it with the BOS (or EOS) token")
     left = side == 'left'
     whole = prompt_ids if encoder_decoder else [[*p, *c] for p, c in zip(prompt_ids, completion_ids)]
     ids, mask = _pad(whole, pad_id, left, device)
@@ -238,13 +236,12 @@ def context_length(model: nn.Module  # possibly wrapped
     n = getattr(c, 'max_position_embeddings', None) or (None if is_encoder_decoder(model) else getattr(c, 'n_positions', None))
     return n if isinstance(n, int) and n > 0 else None
 
-# %% ../nbs/04_logprobs.ipynb #8a9bc5cd
+# %% ../nbs/04_logprobs.ipynb #db38a5e9
 def _check_batch(model, batch: dict, need: tuple, temperature: float) -> None:
     "ValueError for missing fields, fields of different shape, a bad temperature, and the first row that overflows the context."
     missing = [k for k in need if batch.get(k) is None]
     if missing: raise ValueError(f"batch: {', '.join(missing)} missing; make it with build_batch(prompt_ids, completion_ids, pad_id)")
-    if not 0 < temperature < float('inf'):
-        raise ValueError(f"temperature: {temperature}; must be positive and finite, 1 leaves the model as it is")
+    if not 0 < temperature < float('inf'): raise ValueError(f"temperature: {temperature}; must be positive and finite, 1 leaves the model as it is")
     if batch['attention_mask'].shape != batch['input_ids'].shape:
         raise ValueError(f"attention_mask: shape {tuple(batch['attention_mask'].shape)} differs from input_ids {tuple(batch['input_ids'].shape)}")
     limit = context_length(model)
