@@ -317,7 +317,9 @@ def exact_divergence(divergence,    # a name or an `FDivergence`
     zero = torch.zeros((), dtype=p.dtype, device=p.device)
     lost = torch.where(p0 & ~q0, q.exp()*d.f0 if math.isfinite(d.f0) else torch.inf, zero)                    # P = 0 < Q
     made = torch.where(q0 & ~p0, p.exp()*d.fprime_inf if math.isfinite(d.fprime_inf) else torch.inf, zero)    # Q = 0 < P
-    return (terms.masked_fill(p0 | q0, 0.) + lost + made).sum(-1).to(torch.promote_types(log_p.dtype, log_q.dtype))
+    D = (terms.masked_fill(p0 | q0, 0.) + lost + made).sum(-1)
+    D = torch.where(D < 0, D - D.detach(), D)                                    # below 0 by rounding only: 0, with its gradient
+    return D.to(torch.promote_types(log_p.dtype, log_q.dtype))
 
 # %% ../nbs/00_divergence.ipynb #f89fc909
 _EDGE = 12.   # |log u| beyond which a custom f continues as a power law

@@ -26,10 +26,12 @@ class Head:
     temperature: float = 1.      # τ > 0
     def __post_init__(self):
         if self.weight.ndim != 2: raise ValueError(f"weight: expected [vocabulary, hidden], got shape {list(self.weight.shape)}")
-        if self.bias is not None and self.bias.shape != self.weight.shape[:1]: raise ValueError(f"bias: expected [{len(self.weight)}], got {list(self.bias.shape)}")
+        if self.bias is not None and self.bias.shape != self.weight.shape[:1]:
+            raise ValueError(f"bias: expected [{len(self.weight)}], got {list(self.bias.shape)}")
         for k in ('softcap', 'temperature'):
             if (v := getattr(self, k)) is not None and not 0 < v < math.inf: raise ValueError(f"{k}: expected a positive number, got {v}")
-        if not math.isfinite(self.scale) or not self.scale: raise ValueError(f"scale: expected a finite number other than 0, got {self.scale}")
+        if not math.isfinite(self.scale) or not self.scale:
+            raise ValueError(f"scale: expected a finite number other than 0, got {self.scale}")
 
     def bend(self, z: Tensor) -> Tensor:
         "[n, V] products h Wᵀ + b become logits, in place."
@@ -159,20 +161,23 @@ def _entropy(z: Tensor, coef: Tensor | None) -> Tensor:
 
 def _by_rows(z, s, coef, f) -> Tensor:
     "f(rows, their slice of the whole, their coefficients) for a few rows at a time, [n]."
-    return torch.cat([f(z[r], slice(s.start + r.start, s.start + r.stop), None if coef is None else coef[r]) for r in row_blocks(*z.shape, z.device)])
+    return torch.cat([f(z[r], slice(s.start + r.start, s.start + r.stop), None if coef is None else coef[r])
+                      for r in row_blocks(*z.shape, z.device)])
 
 # %% ../nbs/05_fused.ipynb #bcf2b376
 def _autocast_dtype(h: Tensor) -> torch.dtype | None:
     return torch.get_autocast_dtype(h.device.type) if torch.is_autocast_enabled(h.device.type) and h.dtype != torch.float64 else None
 
-def _run(hidden: Tensor, head: Head, keep: Tensor, make: Callable, chunk: int | None, budget: int | None, buffers: int, coef: Tensor | None = None) -> Tensor:
+def _run(hidden: Tensor, head: Head, keep: Tensor, make: Callable, chunk: int | None, budget: int | None, buffers: int,
+         coef: Tensor | None = None) -> Tensor:
     "`_Fused` at the kept positions; [...] with 0 elsewhere, or the weighted sum."
     h = hidden.reshape(-1, hidden.shape[-1]); flat = keep.reshape(-1); all_ = bool(flat.all())
     i = None if all_ else flat.nonzero()[:, 0]; h = h if all_ else h[i]
     if chunk is not None and chunk < 1: raise ValueError(f"chunk: expected positions at a time, at least 1, got {chunk}")
     V = len(head.weight); size = 8 if h.dtype == torch.float64 else 4
     c = chunk or chunk_size(len(h), V, buffers + bool(head.softcap), budget, size, h.is_cuda)
-    y = _Fused.apply(h, head.weight, head.bias, head, functools.partial(make, i, c), coef if coef is None or all_ else coef[i], c, _autocast_dtype(h), torch.is_grad_enabled())
+    y = _Fused.apply(h, head.weight, head.bias, head, functools.partial(make, i, c), coef if coef is None or all_ else coef[i], c,
+                     _autocast_dtype(h), torch.is_grad_enabled())
     if coef is not None: return y
     return (y if all_ else torch.zeros(len(flat), dtype=y.dtype, device=y.device).index_put((i,), y)).view(keep.shape)
 
@@ -182,10 +187,13 @@ def _check_hidden(hidden: Tensor, weight: Tensor, name: str = 'hidden') -> None:
 
 def _check_labels(hidden: Tensor, labels: Tensor, V: int) -> Tensor:
     "[...] bool, which labels are scored. Raises ValueError for shapes, types and ids outside the vocabulary."
-    if labels.shape != hidden.shape[:-1]: raise ValueError(f"labels: shape {list(labels.shape)} does not match hidden {list(hidden.shape)}; one label a position, shifted already")
-    if labels.dtype not in (torch.int64, torch.int32): raise ValueError(f"labels: expected integer token ids, got {labels.dtype}; use labels.long()")
+    if labels.shape != hidden.shape[:-1]:
+        raise ValueError(f"labels: shape {list(labels.shape)} does not match hidden {list(hidden.shape)}; one label a position, shifted already")
+    if labels.dtype not in (torch.int64, torch.int32):
+        raise ValueError(f"labels: expected integer token ids, got {labels.dtype}; use labels.long()")
     keep = labels != IGNORE; bad = keep & ((labels < 0) | (labels >= V))
-    if bad.any(): raise ValueError(f"labels: token id {labels[bad][0].item()} at {bad.nonzero()[0].tolist()} is outside the vocabulary of {V}; use {IGNORE} for tokens that are not scored")
+    if bad.any():
+        raise ValueError(f"labels: token id {labels[bad][0].item()} at {bad.nonzero()[0].tolist()} is outside the vocabulary of {V}; use {IGNORE} for tokens that are not scored")
     return keep
 
 # %% ../nbs/05_fused.ipynb #76e9b5f1
@@ -213,7 +221,8 @@ def linear_mean_token_prob(hidden: Tensor,   # [B, T, H]
                            ) -> Tensor:      # [B] in [0, 1]
     "FLAT's mean probability of the scored tokens of each row. Raises ValueError as `linear_logprobs` does, and for a row without scored tokens."
     p = linear_logprobs(hidden, weight, labels, **kw).exp(); m = labels != IGNORE; n = m.sum(-1)
-    if (n == 0).any(): raise ValueError(f"labels: row {(n == 0).nonzero()[0].item()} has no scored token, so its mean is undefined; drop the row or shorten the prompt")
+    if (n == 0).any():
+        raise ValueError(f"labels: row {(n == 0).nonzero()[0].item()} has no scored token, so its mean is undefined; drop the row or shorten the prompt")
     return p.masked_fill(~m, 0).sum(-1)/n
 
 def linear_entropy(hidden: Tensor,           # [..., H]
@@ -227,7 +236,8 @@ def linear_entropy(hidden: Tensor,           # [..., H]
     return _run(hidden, Head(weight, bias, scale, softcap, temperature), keep, make, chunk, budget, 1)
 
 def _check_mask(hidden: Tensor, mask: Tensor | None) -> Tensor:
-    if mask is not None and mask.shape != hidden.shape[:-1]: raise ValueError(f"mask: expected shape {list(hidden.shape[:-1])}, one entry a position, got {list(mask.shape)}")
+    if mask is not None and mask.shape != hidden.shape[:-1]:
+        raise ValueError(f"mask: expected shape {list(hidden.shape[:-1])}, one entry a position, got {list(mask.shape)}")
     return torch.ones(hidden.shape[:-1], dtype=torch.bool, device=hidden.device) if mask is None else mask.bool()
 
 # %% ../nbs/05_fused.ipynb #362c0990
@@ -238,12 +248,15 @@ def _compiled(rule: Rule) -> Callable:
 
 def _divergence_fn(rule: Rule, compile: bool | None, th: Tensor, teacher: Head, chunk: int, wide: torch.dtype) -> Callable:
     "z [n, V], its positions, coef -> D_f [n]; z becomes coef·gradient. Teacher logits are made on the spot, in one buffer."
-    t = torch.empty(min(chunk, len(th)), len(teacher.weight), dtype=wide, device=th.device); fused = t.is_cuda if compile is None else compile
-    blocks_of = lambda n: row_blocks(n, t.shape[1], t.device, rule.numbers); first = blocks_of(len(t))[:1]; room = None if fused else t.new_empty(2, first[0].stop if first else 0, t.shape[1])
+    t = torch.empty(min(chunk, len(th)), len(teacher.weight), dtype=wide, device=th.device)
+    fused = t.is_cuda if compile is None else compile
+    blocks_of = lambda n: row_blocks(n, t.shape[1], t.device, rule.numbers); first = blocks_of(len(t))[:1]
+    room = None if fused else t.new_empty(2, first[0].stop if first else 0, t.shape[1])
     def fn(z, s, coef):
         y = _logits(th[s], teacher, t[:len(z)])
         if fused: return _compiled(rule)(z, y, coef)
-        return torch.cat([divergence_pass(rule, z[r], y[r], None if coef is None else coef[r], room[:, :r.stop - r.start]) for r in blocks_of(len(z))])
+        return torch.cat([divergence_pass(rule, z[r], y[r], None if coef is None else coef[r], room[:, :r.stop - r.start])
+                          for r in blocks_of(len(z))])
     return fn
 
 # %% ../nbs/05_fused.ipynb #7c645c4e
@@ -260,18 +273,24 @@ def linear_divergence(divergence,             # a name or an `FDivergence`
                       budget: int | None = None     # bytes of buffers, as in `chunk_size`
                       ) -> Tensor:                  # float32 or wider, nats, finite
     "Full-vocabulary D_f(P‖Q) from hidden states, for any f. Differentiable once in hidden, weight and bias. Raises ValueError for shapes, values and options that do not fit, and where nothing counts."
-    s, t = Head(weight, bias, scale, softcap, temperature), Head(teacher_weight.detach(), teacher_bias, teacher_scale, teacher_softcap, temperature)
+    s, t = (Head(weight, bias, scale, softcap, temperature),
+            Head(teacher_weight.detach(), teacher_bias, teacher_scale, teacher_softcap, temperature))
     th = teacher_hidden.detach(); rule = rule_of(divergence); keep = _check_pair(hidden, s, th, t, mask, reduction); n = int(keep.sum())
-    if reduction == 'mean' and not n: raise ValueError("mask: no position counts, so the mean is undefined; drop the batch, or look for prompts without answers")
-    flat, cast = th.reshape(-1, th.shape[-1]), _autocast_dtype(th); wide = functools.reduce(torch.promote_types, (hidden.dtype, weight.dtype, torch.float32))
+    if reduction == 'mean' and not n:
+        raise ValueError("mask: no position counts, so the mean is undefined; drop the batch, or look for prompts without answers")
+    flat, cast = th.reshape(-1, th.shape[-1]), _autocast_dtype(th)
+    wide = functools.reduce(torch.promote_types, (hidden.dtype, weight.dtype, torch.float32))
     def make(i, chunk): return _divergence_fn(rule, compile, *_cast(flat if i is None else flat[i], t.weight, t.bias, t, cast), chunk, wide)
-    w = None if reduction == 'none' else torch.full((keep.numel(),), 1/max(n, 1) if reduction == 'mean' else 1., dtype=wide, device=hidden.device)
+    w = (None if reduction == 'none' else torch.full((keep.numel(),), 1/max(n, 1) if reduction == 'mean' else 1., dtype=wide,
+                                                     device=hidden.device))
     y = _run(hidden, s, keep, make, chunk, budget, 2, w)
     return check_finite(y) if w is None else y
 
 def _check_pair(hidden, s: Head, th, t: Head, mask, reduction) -> Tensor:
     if reduction not in ('mean', 'sum', 'none'): raise ValueError(f"reduction: expected 'mean', 'sum' or 'none', got {reduction!r}")
     _check_hidden(hidden, s.weight); _check_hidden(th, t.weight, 'teacher_hidden')
-    if len(s.weight) != len(t.weight): raise ValueError(f"teacher_weight: it has {len(t.weight)} words, the student's weight {len(s.weight)}; both need the same vocabulary (cut off padding rows)")
-    if th.shape[:-1] != hidden.shape[:-1]: raise ValueError(f"teacher_hidden: positions {list(th.shape[:-1])} differ from the student's {list(hidden.shape[:-1])}")
+    if len(s.weight) != len(t.weight):
+        raise ValueError(f"teacher_weight: it has {len(t.weight)} words, the student's weight {len(s.weight)}; both need the same vocabulary (cut off padding rows)")
+    if th.shape[:-1] != hidden.shape[:-1]:
+        raise ValueError(f"teacher_hidden: positions {list(th.shape[:-1])} differ from the student's {list(hidden.shape[:-1])}")
     return _check_mask(hidden, mask)

@@ -73,7 +73,8 @@ class _TokenLogProb(torch.autograd.Function):
 def _backward(ctx, g):                                                    # [B,T]
     logits, target = ctx.saved_tensors
     d, skip, wide = torch.empty_like(logits), (target == IGNORE) | (g == 0), torch.promote_types(logits.dtype, torch.float32)
-    some = torch.compiler.is_compiling() or skip.is_cuda or bool(skip.any()); at, g, skip = target.masked_fill(target == IGNORE, 0)[..., None].long(), g[..., None], skip[..., None]
+    some = torch.compiler.is_compiling() or skip.is_cuda or bool(skip.any())
+    at, g, skip = target.masked_fill(target == IGNORE, 0)[..., None].long(), g[..., None], skip[..., None]
     for b, z in enumerate(logits):                                        # [T,V]
         for r in _rows(z):
             e, n, _ = _softmax(z[r].to(wide), d[b, r] if d.dtype == wide else None)
@@ -197,7 +198,8 @@ def build_batch(prompt_ids: list,       # B lists of token ids
         raise ValueError(f"completion_ids: {len(completion_ids)} rows for {len(prompt_ids)} prompts; pass one completion per prompt")
     if side not in ('right', 'left'): raise ValueError(f"side: {side!r}; use 'right' or 'left'")
     for i, p in enumerate(prompt_ids):
-        if not len(p): raise ValueError(f"prompt_ids: row {i} is empty, so nothing predicts its first token; begin it with the BOS (or EOS) token")
+        if not len(p):
+            raise ValueError(f"prompt_ids: row {i} is empty, so nothing predicts its first token; begin it with the BOS (or EOS) token")
     left = side == 'left'
     whole = prompt_ids if encoder_decoder else [[*p, *c] for p, c in zip(prompt_ids, completion_ids)]
     ids, mask = _pad(whole, pad_id, left, device)
@@ -241,7 +243,8 @@ def _check_batch(model, batch: dict, need: tuple, temperature: float) -> None:
     "ValueError for missing fields, fields of different shape, a bad temperature, and the first row that overflows the context."
     missing = [k for k in need if batch.get(k) is None]
     if missing: raise ValueError(f"batch: {', '.join(missing)} missing; make it with build_batch(prompt_ids, completion_ids, pad_id)")
-    if not 0 < temperature < float('inf'): raise ValueError(f"temperature: {temperature}; must be positive and finite, 1 leaves the model as it is")
+    if not 0 < temperature < float('inf'):
+        raise ValueError(f"temperature: {temperature}; must be positive and finite, 1 leaves the model as it is")
     if batch['attention_mask'].shape != batch['input_ids'].shape:
         raise ValueError(f"attention_mask: shape {tuple(batch['attention_mask'].shape)} differs from input_ids {tuple(batch['input_ids'].shape)}")
     limit = context_length(model)

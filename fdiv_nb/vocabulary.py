@@ -48,7 +48,8 @@ def _power(a: float, k: float) -> Callable:
         return v, w.mul_(k/(a - 1))
     return rule
 
-_RULES = dict(reverse_kl=_reverse_kl, forward_kl=_forward_kl, js=_js, tv=_tv, pearson=_power(2, 2), neyman=_power(-1, 2), hellinger=_power(.5, .5))
+_RULES = dict(reverse_kl=_reverse_kl, forward_kl=_forward_kl, js=_js, tv=_tv, pearson=_power(2, 2), neyman=_power(-1, 2),
+              hellinger=_power(.5, .5))
 
 # %% ../nbs/04b_vocabulary.ipynb #2e5dc874
 def _near_reverse_kl(p, q, l, a, b): g = l().mul_(p); return g.sum(-1), g, 1.
@@ -82,8 +83,8 @@ class Rule(NamedTuple):
         return Rule(lambda *x: tuple(y*k for y in self.far(*x)), lambda *x: (lambda v, g, c: (v*k, g, c*k))(*self.near(*x)), self.numbers)
 
 _power_rule = lambda a, k: Rule(_power(a, k), _near_power(a, k))
-_RULES = dict(reverse_kl=Rule(_reverse_kl, _near_reverse_kl), forward_kl=Rule(_forward_kl, _near_forward_kl), js=Rule(_js, _near_js), tv=Rule(_tv, _near_tv),
-              pearson=_power_rule(2, 2), neyman=_power_rule(-1, 2), hellinger=_power_rule(.5, .5))
+_RULES = dict(reverse_kl=Rule(_reverse_kl, _near_reverse_kl), forward_kl=Rule(_forward_kl, _near_forward_kl), js=Rule(_js, _near_js),
+              tv=Rule(_tv, _near_tv), pearson=_power_rule(2, 2), neyman=_power_rule(-1, 2), hellinger=_power_rule(.5, .5))
 
 # %% ../nbs/04b_vocabulary.ipynb #86fd05cc
 @functools.lru_cache(256)
@@ -92,7 +93,8 @@ def rule_of(divergence      # a name or an `FDivergence`
     "The rules written for a divergence of the catalogue or a multiple of one, else `any_rule`. Raises ValueError for an unknown name."
     d = get_divergence(divergence).canonical(); base = d.name.partition('*')[2] or d.name
     a = float(base.partition(':')[2]) if base.startswith('alpha:') else None
-    rule = _power_rule(a, 1.) if a is not None and min(abs(a), abs(a - 1)) > .05 else _RULES.get(base); general = Rule(functools.partial(any_rule, d), functools.partial(_near_any, d), 2**17)
+    rule = _power_rule(a, 1.) if a is not None and min(abs(a), abs(a - 1)) > .05 else _RULES.get(base)
+    general = Rule(functools.partial(any_rule, d), functools.partial(_near_any, d), 2**17)
     if rule is None: return general
     l = torch.tensor([-3., -.5, .7, 2.], dtype=torch.float64); k = d.side.f(l)/get_divergence(base).canonical().side.f(l)    # the name may be another's
     if k.max() - k.min() > 1e-9: return general
@@ -110,10 +112,12 @@ def divergence_pass(rule: Rule,            # from `rule_of`
     look = not (p.is_cuda or torch.compiler.is_compiling()) and len(p)    # on a processor values may be looked at
     if look and float(torch.minimum(p.amin(), q.amin())) > 1e-30: v, g, k = rule.near(p, q, lambda: log_p(z, s).sub_(log_p(t, r)), z, t)
     else:
-        odd = (n + m)[:, 0]*0; least = torch.finfo(z.dtype).min; v, g = rule.far(p, q, log_p(z, s).clamp_(min=least), log_p(t, r).clamp_(min=least)); v, k = v + odd, 1.; _cut(g)
+        odd = (n + m)[:, 0]*0; least = torch.finfo(z.dtype).min
+        v, g = rule.far(p, q, log_p(z, s).clamp_(min=least), log_p(t, r).clamp_(min=least)); v, k = v + odd, 1.; _cut(g)
     if coef is not None:
         p = p.to(g.dtype)
-        if not look or bool((p.amax(-1) > .5).any()): i = p.argmax(-1, keepdim=True); g.addcmul_(p, g.gather(-1, i)/p.gather(-1, i), value=-1).scatter_(-1, i, 0.)   # f' - f'(u at the likeliest word)
+        if not look or bool((p.amax(-1) > .5).any()):
+            i = p.argmax(-1, keepdim=True); g.addcmul_(p, g.gather(-1, i)/p.gather(-1, i), value=-1).scatter_(-1, i, 0.)  # f' - f'(u at the likeliest word)
         if g.dtype == z.dtype: torch.addcmul(g, p, g.sum(-1, keepdim=True), value=-1, out=z).mul_(coef*k)
         else: z.copy_(g.addcmul_(p, g.sum(-1, keepdim=True), value=-1)).mul_(coef*k)
     return v.clamp_(0, LOSS_MAX)
@@ -128,9 +132,11 @@ class _FromLogits(torch.autograd.Function):
     "D_f at each kept position of [N, V] logits, 0 at the others; keeps one [N, V] tensor, the gradient."
     @staticmethod
     def forward(ctx, z, t, keep, rule, tau, need):
-        wide = torch.promote_types(torch.promote_types(z.dtype, t.dtype), torch.float32); out = torch.zeros(len(z), dtype=wide, device=z.device)
+        wide = torch.promote_types(torch.promote_types(z.dtype, t.dtype), torch.float32)
+        out = torch.zeros(len(z), dtype=wide, device=z.device)
         grad = torch.zeros_like(z) if need else None; top = torch.finfo(z.dtype).max
-        blocks = row_blocks(len(z), z.shape[1], z.device, rule.numbers); room = torch.empty(4, min(len(z), max((b.stop - b.start for b in blocks), default=0)), z.shape[1], dtype=wide, device=z.device)
+        blocks = row_blocks(len(z), z.shape[1], z.device, rule.numbers)
+        room = torch.empty(4, min(len(z), max((b.stop - b.start for b in blocks), default=0)), z.shape[1], dtype=wide, device=z.device)
         for b in blocks:
             i = keep[b].nonzero()[:, 0] + b.start; a = room[:, :len(i)]
             for o, x in zip(a, (z, t)): o.copy_(x[i] if len(i) < b.stop - b.start else x[b]).div_(tau)
@@ -156,9 +162,12 @@ def divergence_from_logits(divergence,              # a name or an `FDivergence`
                            ) -> Tensor:             # [...] nats, float32 or wider, finite; 0 outside the mask
     "D_f(P‖Q) of each position from given logits, with a closed-form gradient and one tensor of their size kept. Raises ValueError for shapes, types, values that cannot be."
     z, t = student_logits, teacher_logits.detach()
-    if z.shape != t.shape or z.ndim < 1 or not z.is_floating_point() or not t.is_floating_point(): raise ValueError(f"teacher_logits: {t.dtype} of shape {list(t.shape)} beside student_logits {z.dtype} of shape {list(z.shape)}; both floating, of one shape, over the same vocabulary")
-    if mask is not None and mask.shape != z.shape[:-1]: raise ValueError(f"mask: expected shape {list(z.shape[:-1])}, one entry a position, got {list(mask.shape)}; shift labels first")
+    if z.shape != t.shape or z.ndim < 1 or not z.is_floating_point() or not t.is_floating_point():
+        raise ValueError(f"teacher_logits: {t.dtype} of shape {list(t.shape)} beside student_logits {z.dtype} of shape {list(z.shape)}; both floating, of one shape, over the same vocabulary")
+    if mask is not None and mask.shape != z.shape[:-1]:
+        raise ValueError(f"mask: expected shape {list(z.shape[:-1])}, one entry a position, got {list(mask.shape)}; shift labels first")
     if not 0 < temperature < math.inf: raise ValueError(f"temperature: expected a positive number, got {temperature}")
     V = z.shape[-1]; keep = torch.ones(z.shape[:-1], dtype=torch.bool, device=z.device) if mask is None else mask.bool()
-    y = _FromLogits.apply(z.reshape(-1, V), t.reshape(-1, V), keep.reshape(-1), rule_of(divergence), float(temperature), torch.is_grad_enabled() and z.requires_grad)
+    y = _FromLogits.apply(z.reshape(-1, V), t.reshape(-1, V), keep.reshape(-1), rule_of(divergence), float(temperature),
+                          torch.is_grad_enabled() and z.requires_grad)
     return check_finite(y.view(z.shape[:-1]))
