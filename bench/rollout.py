@@ -7,9 +7,10 @@
 from __future__ import annotations
 import os, sys
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')     # threads that wait give the processor back: two of them on a busy machine would otherwise wait for each other
-import argparse, copy, json, logging, platform, statistics, tempfile, time
+import argparse, copy, logging, statistics, tempfile, time
 from pathlib import Path
 import torch
+from losses import device_name, write
 HERE = Path(__file__).resolve().parent
 SMALL = dict(rows=64, new=32, prompt=1, V=8000, hidden=256, layers=4, heads=4, dtype='float32', device='cpu')
 LARGE = dict(rows=256, new=256, prompt=32, V=32000, hidden=1024, layers=16, heads=16, dtype='bfloat16', device='cuda')
@@ -106,11 +107,6 @@ def report(s, samples, params, steps):
     print(f"{'sum of the parts':28}{total:9.3f}{1:12.2f}\n{'f-DPG step':28}{med(steps['f-DPG step']):9.3f}{med(steps['f-DPG step'])/total:12.2f}{'≤ 1.15':>8}", flush=True)
     return dict(rollout_over_generate=base/med(samples['rollout']), step_over_parts=med(steps['f-DPG step'])/total)
 
-def device_name(cuda):
-    if cuda: return torch.cuda.get_device_name()
-    try: return next(l.split(':')[1].strip() for l in open('/proc/cpuinfo') if l.startswith('model name'))
-    except (OSError, StopIteration): return platform.processor() or platform.machine()
-
 def main(a):
     global CLOCK
     if a.gpu and not torch.cuda.is_available(): sys.exit('rollout --gpu: no CUDA device is visible; run without --gpu for the processor table')
@@ -120,9 +116,9 @@ def main(a):
     samples, params = sampling(s, rounds); steps = step(s, rounds); ratios = report(s, samples, params, steps)
     if a.quick: return
     import transformers
-    path = HERE/'results'/(f"rollout-{device_name(True).replace(' ', '-').lower()}.json" if a.gpu else 'rollout-cpu.json'); path.parent.mkdir(exist_ok=True); tmp = path.with_suffix('.tmp')
-    tmp.write_text(json.dumps(dict(device=device_name(a.gpu), threads=a.threads, clock=CLOCK.__name__, torch=torch.__version__, transformers=transformers.__version__, size=s, parameters=params, load_average=os.getloadavg()[0],
-                                   ratios=ratios, median_seconds={n: med(v) for n, v in {**samples, **steps}.items()}, seconds={**samples, **steps}), indent=1)); os.replace(tmp, path); print(f'wrote {path}')
+    path = HERE/'results'/(f"rollout-{device_name(True).replace(' ', '-').lower()}.json" if a.gpu else 'rollout-cpu.json')
+    write(path, dict(device=device_name(a.gpu), threads=a.threads, clock=CLOCK.__name__, torch=torch.__version__, transformers=transformers.__version__, size=s, parameters=params, load_average=os.getloadavg()[0],
+                     ratios=ratios, median_seconds={n: med(v) for n, v in {**samples, **steps}.items()}, seconds={**samples, **steps}))
 
 if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

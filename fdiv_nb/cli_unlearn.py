@@ -15,8 +15,8 @@ from .cli import find_model, load_model, own_fields, parse, quiet_logs, write_js
 
 # %% auto #0
 __all__ = ['SHOWN', 'EVERY', 'answer_probs', 'log_ratios', 'Judge', 'run_of', 'unlearn', 'tradeoff_figure', 'best_point',
-           'outcome', 'write_report', 'UnlearnArguments', 'limits_of', 'kept_rows', 'check_means', 'was_cut',
-           'cmd_unlearn', 'UnlearnDemo', 'demo_rows', 'never_knew', 'demo']
+           'outcome', 'write_report', 'UnlearnArguments', 'kept_rows', 'check_means', 'was_cut', 'cmd_unlearn',
+           'UnlearnDemo', 'demo_rows', 'never_knew', 'demo']
 
 # %% ../nbs/27c_cli_unlearn.ipynb #2cf3b299
 @torch.no_grad()
@@ -206,13 +206,6 @@ def _rows_of(path: str, name: str) -> list[dict] | None:
     return read_rows(path, ('prompt', 'completion'), name) if path else None
 
 # %% ../nbs/27c_cli_unlearn.ipynb #0645d7b1
-def limits_of(cfg, model) -> dict:
-    "Of `encode_rows`, as the trainer has them: max_length, on_long, max_prompt_length, encoder_decoder."
-    from fdiv_nb.logprobs import context_length, is_encoder_decoder
-    ed = is_encoder_decoder(model)
-    return dict(max_length=min((n for n in (cfg.max_length, None if ed else context_length(model)) if n), default=None),
-                on_long=cfg.on_long, max_prompt_length=cfg.max_prompt_length or None, encoder_decoder=ed)
-
 def kept_rows(tokenizer, rows: list[dict] | None, name: str, **limits) -> list[dict] | None:
     "The rows that training keeps. Raises ValueError naming the first that is refused."
     from fdiv_nb.data import encode_rows
@@ -241,6 +234,7 @@ def cmd_unlearn(argv: list[str]) -> int:
     from fdiv_nb.report import text_table
     from fdiv_nb.trainer import check_output
     from fdiv_nb.trainer_flat import FLATConfig
+    from fdiv_nb.trainer_offline import limits_of
     if '--demo' in argv: return demo([w for w in argv if w != '--demo'])
     a, cfg = parse(argv, UnlearnArguments, FLATConfig); out = check_output(cfg.output_dir, cfg.overwrite)
     if not a.forget: raise ValueError("forget: nothing to forget; give --forget FILE with prompts and answers, or --demo")

@@ -7,7 +7,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
-from .logprobs import _softmax
+from .logprobs import _log_sum, _softmax
 
 # %% auto #0
 __all__ = ['sampling_logprobs', 'draw']
@@ -48,7 +48,7 @@ def draw(log_w: Tensor,   # [B,V] log q up to a constant of each row, -inf allow
         ) -> tuple[Tensor, Tensor]:  # [B] int64 tokens, [B] their log q in nats, at least float32
     "One token per row by inverse CDF, one uniform number each; a token of probability 0 is never drawn."
     z = log_w.to(torch.promote_types(log_w.dtype, torch.float32)); (B, V), k = z.shape, _BLOCK
-    w, _, s = _softmax(z); w = w if V % k == 0 else pad(w, (0, -V % k))
+    w, n = _softmax(z); s = _log_sum(w, n); w = w if V % k == 0 else pad(w, (0, -V % k))
     w = w.view(B, -1, k); c = w.sum(-1).double().cumsum(-1)                      # [B,V/k]
     b, t = _point(c, u[:, None].double())
     j, _ = _point(w[torch.arange(B, device=z.device), b[:, 0]].double().cumsum(-1), t)

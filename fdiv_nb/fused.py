@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Callable, NamedTuple
 import torch
 from torch import Tensor
-from .vocabulary import Rule, check_finite, divergence_pass, row_blocks, rule_of
-from .logprobs import IGNORE, _softmax
+from .vocabulary import Rule, check_finite, divergence_pass, rule_of
+from .logprobs import IGNORE, _log_sum, _softmax, row_blocks
 
 # %% auto #0
 __all__ = ['Head', 'chunk_size', 'linear_logprobs', 'linear_mean_token_prob', 'linear_entropy', 'linear_divergence']
@@ -141,7 +141,7 @@ def _times(grads, up: Tensor) -> list:
 def _logprob(z: Tensor, y: Tensor, coef: Tensor | None, eps: float) -> Tensor:
     "(1 - ε) log π(y) + ε mean_v log π(v) of each row; z becomes coef·gradient."
     at, top = z.gather(-1, y[:, None]), z.amax(-1, keepdim=True); mean = z.mean(-1) - top[:, 0] if eps else 0.
-    p, n, s = _softmax(z, z)
+    p, n = _softmax(z, z); s = _log_sum(p, n)
     if coef is not None:
         p.mul_(-coef/n).scatter_add_(-1, y[:, None], coef*(1 - eps))
         if eps: p.add_(coef*(eps/z.shape[1]))

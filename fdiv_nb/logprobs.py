@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 # %% auto #0
-__all__ = ['IGNORE', 'label_mask', 'token_logprobs', 'sequence_lengths', 'sequence_logprobs', 'mean_token_logprob',
+__all__ = ['IGNORE', 'label_mask', 'row_blocks', 'token_logprobs', 'sequence_lengths', 'sequence_logprobs', 'mean_token_logprob',
            'mean_token_prob', 'token_entropy', 'right_pad', 'left_pad', 'position_ids', 'build_batch', 'bare_model',
            'forward_accepts', 'is_encoder_decoder', 'context_length', 'score', 'scored_span', 'logprobs_of']
 
@@ -43,16 +43,23 @@ def _check(logits: Tensor, labels: Tensor) -> None:
                          f"use {IGNORE} for tokens that are not scored")
 
 # %% ../nbs/04_logprobs.ipynb #c616b429
-def _softmax(x: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    "p [...,V] with softmax(x) = p/n, then n [...,1], and s [...,1] with log softmax(x) = x - max x - s."
-    p = torch.softmax(x, -1, out=out); n = p.sum(-1, keepdim=True)
-    return p, n, (n/p.amax(-1, keepdim=True)).log()
+def _softmax(x: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    "p [...,V] and n [...,1] with softmax(x) = p/n."
+    p = torch.softmax(x, -1, out=out); return p, p.sum(-1, keepdim=True)
+
+def _log_sum(p: Tensor, n: Tensor) -> Tensor:
+    "s [...,1] with log softmax(x) = x - max x - s, from what `_softmax` returns."
+    return (n/p.amax(-1, keepdim=True)).log()
 
 # %% ../nbs/04_logprobs.ipynb #7b4a4e0b
+def row_blocks(n: int, V: int, device, numbers: int = 2**19) -> list[slice]:
+    "Rows of [n, V] a few at a time, so that what is done to them stays in a processor's cache; all at once on a GPU."
+    r = max(1, numbers//max(V, 1)) if device.type == 'cpu' else max(n, 1)
+    return [slice(i, min(i + r, n)) for i in range(0, n, r)]
+
 def _rows(z: Tensor) -> list[slice]:
-    "Rows of [T,V] a few at a time, so that a processor finds them in its cache; all at once on a GPU and under torch.compile."
-    T, V = z.shape; r = max(1, 2**19//max(V, 1)) if z.device.type == 'cpu' and not torch.compiler.is_compiling() else max(T, 1)
-    return [slice(i, min(i + r, T)) for i in range(0, T, r)]
+    "`row_blocks` of [T,V]; all at once under torch.compile."
+    return [slice(0, len(z))] if torch.compiler.is_compiling() else row_blocks(*z.shape, z.device)
 
 class _TokenLogProb(torch.autograd.Function):
     "log softmax(z)[target]; saves nothing but z."
@@ -63,7 +70,7 @@ class _TokenLogProb(torch.autograd.Function):
         for z, m, s in zip(logits, top, rest):                            # [T,V], [T], [T]
             for r in _rows(z):
                 x = z[r].to(wide)
-                m[r], s[r] = x.amax(-1), _softmax(x)[2][:, 0]
+                m[r], s[r] = x.amax(-1), _log_sum(*_softmax(x))[:, 0]
         skip = target == IGNORE
         y = logits.gather(-1, target.masked_fill(skip, 0)[..., None].long())[..., 0].to(wide)
         ctx.save_for_backward(logits, target)
@@ -77,7 +84,7 @@ def _backward(ctx, g):                                                    # [B,T
     at, g, skip = target.masked_fill(target == IGNORE, 0)[..., None].long(), g[..., None], skip[..., None]
     for b, z in enumerate(logits):                                        # [T,V]
         for r in _rows(z):
-            e, n, _ = _softmax(z[r].to(wide), d[b, r] if d.dtype == wide else None)
+            e, n = _softmax(z[r].to(wide), d[b, r] if d.dtype == wide else None)
             e.mul_(-g[b, r]/n).scatter_add_(-1, at[b, r], g[b, r])
             if some: e.masked_fill_(skip[b, r], 0)
             if d.dtype != wide: d[b, r] = e

@@ -19,7 +19,7 @@ from .logprobs import bare_model, build_batch, context_length, is_encoder_decode
 from .trainer import FDivConfig, FDivTrainer, check_output, is_adapter
 
 # %% auto #0
-__all__ = ['OfflineConfig', 'fingerprint', 'sequence_key', 'RefStore', 'RowCollator', 'OfflineTrainer']
+__all__ = ['OfflineConfig', 'fingerprint', 'sequence_key', 'RefStore', 'RowCollator', 'limits_of', 'OfflineTrainer']
 
 # %% ../nbs/23b_trainer_offline.ipynb #5854c130
 @dataclass
@@ -99,6 +99,12 @@ class RowCollator:
         return b
 
 # %% ../nbs/23b_trainer_offline.ipynb #db4a1cb0
+def limits_of(args: OfflineConfig, model) -> dict:
+    "Of `encode_rows`: max_length, on_long, max_prompt_length, encoder_decoder."
+    ed = is_encoder_decoder(model)
+    return dict(max_length=min((n for n in (args.max_length, None if ed else context_length(model)) if n), default=None),
+                on_long=args.on_long, max_prompt_length=args.max_prompt_length or None, encoder_decoder=ed)
+
 class OfflineTrainer(FDivTrainer):
     "Training on given rows; see `loss_of`. Raises ValueError, naming the row, for data that cannot be used, before any work."
     def __init__(self, model, args: OfflineConfig, train_dataset=None, eval_dataset=None, processing_class=None, answers=('completion',),
@@ -112,7 +118,7 @@ class OfflineTrainer(FDivTrainer):
         self.answers_per_row = len(self.answers)
         if args.packing and self.encoder_decoder:
             raise ValueError("packing: an encoder-decoder reads one example to a row; leave packing at 0")
-        self.limit = min((n for n in (args.max_length or None, None if self.encoder_decoder else context_length(model)) if n), default=None)
+        self.limit = limits_of(args, model)['max_length']
         self.counts = {}; self.args = args
         data = self.encode(train_dataset, 'train_dataset') if train_dataset is not None else None
         if isinstance(eval_dataset, dict): held = {k: self.encode(v, f'eval_dataset[{k}]') for k, v in eval_dataset.items()}

@@ -9,10 +9,10 @@ from typing import Callable, NamedTuple
 import torch
 from torch import Tensor
 from .divergence import LOG2, FDivergence, get_divergence
-from .logprobs import _softmax
+from .logprobs import _softmax, row_blocks
 
 # %% auto #0
-__all__ = ['LOSS_MAX', 'any_rule', 'Rule', 'rule_of', 'divergence_pass', 'row_blocks', 'check_finite', 'divergence_from_logits']
+__all__ = ['LOSS_MAX', 'any_rule', 'Rule', 'rule_of', 'divergence_pass', 'check_finite', 'divergence_from_logits']
 
 # %% ../nbs/04b_vocabulary.ipynb #28f26335
 LOSS_MAX = 1e30   # the divergence of one position, and each entry of p f'(u)
@@ -107,13 +107,13 @@ def divergence_pass(rule: Rule,            # from `rule_of`
                     room: Tensor | None = None   # [2, n, V] to work in
                     ) -> Tensor:           # [n] D_f, in [0, 1e30]; NaN for a row with NaN, +inf, or nothing but -inf
     "D_f(softmax z ‖ softmax t) of each row, with its gradient, finite whatever the logits."
-    (p, n, s), (q, m, r) = (_softmax(x, o) for x, o in zip((z, t), (None, None) if room is None else room)); p.div_(n); q.div_(m)
-    def log_p(x, s): return x.sub_(x.amax(-1, keepdim=True)).sub_(s)
+    (p, n), (q, m) = (_softmax(x, o) for x, o in zip((z, t), (None, None) if room is None else room)); p.div_(n); q.div_(m)
+    def log_p(x, p): return x.sub_(x.amax(-1, keepdim=True)).add_(p.amax(-1, keepdim=True).log())       # asked for by few rules
     look = not (p.is_cuda or torch.compiler.is_compiling()) and len(p)    # on a processor values may be looked at
-    if look and float(torch.minimum(p.amin(), q.amin())) > 1e-30: v, g, k = rule.near(p, q, lambda: log_p(z, s).sub_(log_p(t, r)), z, t)
+    if look and float(torch.minimum(p.amin(), q.amin())) > 1e-30: v, g, k = rule.near(p, q, lambda: log_p(z, p).sub_(log_p(t, q)), z, t)
     else:
         odd = (n + m)[:, 0]*0; least = torch.finfo(z.dtype).min
-        v, g = rule.far(p, q, log_p(z, s).clamp_(min=least), log_p(t, r).clamp_(min=least)); v, k = v + odd, 1.; _cut(g)
+        v, g = rule.far(p, q, log_p(z, p).clamp_(min=least), log_p(t, q).clamp_(min=least)); v, k = v + odd, 1.; _cut(g)
     if coef is not None:
         p = p.to(g.dtype)
         if not look or bool((p.amax(-1) > .5).any()):
@@ -123,11 +123,6 @@ def divergence_pass(rule: Rule,            # from `rule_of`
     return v.clamp_(0, LOSS_MAX)
 
 # %% ../nbs/04b_vocabulary.ipynb #59c8af4c
-def row_blocks(n: int, V: int, device, numbers: int = 2**19) -> list[slice]:
-    "Rows of [n, V] a few at a time, so that what is done to them stays in a processor's cache; all at once on a GPU."
-    r = max(1, numbers//V) if device.type == 'cpu' else max(n, 1)
-    return [slice(i, min(i + r, n)) for i in range(0, n, r)]
-
 class _FromLogits(torch.autograd.Function):
     "D_f at each kept position of [N, V] logits, 0 at the others; keeps one [N, V] tensor, the gradient."
     @staticmethod
