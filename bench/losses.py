@@ -15,7 +15,7 @@ HERE = Path(__file__).resolve().parent
 SMALL = dict(N=2048, H=256, V=32000, dtype='float32', device='cpu')
 LARGE = dict(N=8192, H=4096, V=128256, dtype='bfloat16', device='cuda')
 LENGTHS = [1024, 2048, 4096, 8192]
-ROW_SECONDS = 45    # a row whose rounds have taken this long gets no further one
+ROW_SECONDS = 30    # a row whose rounds have taken this long gets no further one
 CLOCK = time.perf_counter
 
 # ---- what is compared: name -> a function of the inputs that returns a scalar loss ----------------------------------------------
@@ -32,6 +32,14 @@ def plain_divergence(x, d):
 def fused_divergence(x, d, **kw):
     from fdiv_nb.fused import linear_divergence
     return linear_divergence(d, x['h'], x['w'], x['th'], x['tw'], **kw)
+
+_room = {}
+def products(x, n=4):
+    "The matrix products of a step and nothing else, at full size, into memory that is there already: no code can be faster."
+    h, w = x['h'].detach(), x['w'].detach(); N, V = len(h), len(w)
+    z, dh, dw = _room.setdefault((N, V, h.dtype), [h.new_empty(s) for s in ((N, V), h.shape, w.shape)])
+    for _ in range(n - 2): torch.mm(h, w.t(), out=z)
+    torch.mm(z, w, out=dh); torch.mm(z.t(), h, out=dw)
 
 def trl_divergence(x, d):
     "TRL's distillation loss on full logits; β = 0, ½, 1 are forward KL, half of js, reverse KL."
@@ -71,6 +79,7 @@ def fused_flat(x):
     return linear_mean_token_prob(x['h'][None], x['w'], x['y'][None]).mean()
 
 ROWS = {d: {'plain': lambda x, d=d: plain_divergence(x, d), 'fdiv': lambda x, d=d: fused_divergence(x, d)} for d in DIVERGENCES}
+for d in DIVERGENCES: ROWS[d] |= {'fdiv, 64 MiB': lambda x, d=d: fused_divergence(x, d, budget=2**26), 'four products alone': products}
 for d in 'js', 'reverse_kl': ROWS[d]['torch.compile'] = lambda x, d=d: compiled(plain_divergence, x, d)
 for d in 'js', 'reverse_kl': ROWS[d]['TRL'] = lambda x, d=d: trl_divergence(x, d)
 ROWS['js']['Liger compiled'] = liger_js
@@ -90,7 +99,8 @@ def inputs(row, N, H, V, dtype, device):
 def step(f, x):
     "Forward and backward; the gradients are given back."
     for t in x.values(): t.grad = None
-    f(x).backward()
+    y = f(x)
+    if y is not None: y.backward()
     if x['y'].is_cuda: torch.cuda.synchronize()
 
 def seconds(f, x):
@@ -124,8 +134,9 @@ def times(rows, size, rounds):
     "Median seconds of each contender, the contenders of a row taken in turn within each round."
     out = {}
     for row in rows:
-        start = time.perf_counter(); x = inputs(row, **size); t = {n: [] for n in ROWS[row]}; failed = {}
+        x = inputs(row, **size); t = {n: [] for n in ROWS[row]}; failed = {}
         for k in range(rounds + 1):                                  # round 0 warms up and compiles
+            if k == 1: start = time.perf_counter()
             if k > 1 and time.perf_counter() - start > ROW_SECONDS: break
             for n, f in ROWS[row].items():
                 if n in failed: continue
@@ -134,17 +145,17 @@ def times(rows, size, rounds):
                 if k: t[n].append(s)
         out[row] = {n: statistics.median(v) for n, v in t.items() if v}
         for n, why in failed.items(): print(f'  {row}, {n}: {why}')
-        print(f'  timed {row}', flush=True); del x
-        for m in (_compiled, _liger): m.clear()
+        print(f'  timed {row}, {len(t["plain"])} rounds', flush=True); del x
+        for m in (_compiled, _liger, _room): m.clear()
     return out
 
 def table(res):
-    lines = [f"{'':24}{'':16}{'time':>9}{'ratio':>8}{'aim':>6}{'memory':>12}{'ratio':>8}{'aim':>7}"]
+    lines = [f"{'':24}{'':21}{'time':>9}{'ratio':>8}{'aim':>6}{'memory':>12}{'ratio':>8}{'aim':>7}"]
     for row, c in res.items():
         base = c['plain']
         for n, v in c.items():
             aim = AIMS.get(row, (None, None)) if n == 'fdiv' else (None, None); sh = lambda k, fmt: format(v[k]/base[k], fmt) if v.get(k) and base.get(k) else '–'
-            lines.append(f"{row if n == 'plain' else '':24}{n:16}{v['seconds']:>7.2f} s{sh('seconds', '.2f'):>8}{aim[0] or '':>6}{f'''{(v['bytes'] or 0)/2**20:,.0f} MiB''':>12}{sh('bytes', '.3f'):>8}{aim[1] or '':>7}")
+            lines.append(f"{row if n == 'plain' else '':24}{n:21}{v['seconds']:>7.2f} s{sh('seconds', '.2f'):>8}{aim[0] or '':>6}{f'''{v['bytes']/2**20:,.0f} MiB''' if v['bytes'] else '–':>12}{sh('bytes', '.3f'):>8}{aim[1] or '':>7}")
     return '\n'.join(lines)
 
 def plot(curves, path, V):
@@ -162,8 +173,8 @@ def cpu(a):
     if unknown: sys.exit(f"--only: unknown {sorted(unknown)}; choose from {list(ROWS)}")
     if a.size: SMALL.update(zip('NHV', a.size)); LENGTHS[:] = [a.size[0]*k for k in (1, 2, 4)]
     print(f"losses: {SMALL}, {torch.get_num_threads()} threads, {a.rounds} rounds, {CLOCK.__name__}", flush=True); t = times(rows, SMALL, a.rounds)
-    res = {r: {n: dict(seconds=s, bytes=memory(r, n, SMALL)) for n, s in c.items()} for r, c in t.items()}; print(table(res), flush=True)
-    data = dict(device=device_name(False), threads=torch.get_num_threads(), torch=torch.__version__, size=SMALL, rounds=a.rounds, clock=CLOCK.__name__, memory='VmHWM above VmRSS, a fresh process each', rows=res)
+    res = {r: {n: dict(seconds=s, bytes=None if 'alone' in n else memory(r, n, SMALL)) for n, s in c.items()} for r, c in t.items()}; print(table(res), flush=True)
+    data = dict(device=device_name(False), threads=torch.get_num_threads(), torch=torch.__version__, load_average=os.getloadavg()[0], size=SMALL, rounds=a.rounds, clock=CLOCK.__name__, memory='VmHWM above VmRSS, a fresh process each', rows=res)
     if not a.only and not a.size or a.curve:
         data['memory_by_length'] = {n: [(N, memory('js', n, SMALL | dict(N=N), True)) for N in LENGTHS] for n in CURVES}; (HERE/'results').mkdir(exist_ok=True); plot(data['memory_by_length'], HERE/'results'/'loss-memory.png', SMALL['V']) if not a.size else None
         if not a.size: write(HERE/'results'/'losses-cpu.json', data)
@@ -189,6 +200,6 @@ def gpu(a):
 
 if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('--gpu', action='store_true'); p.add_argument('--rounds', type=int, default=3); p.add_argument('--threads', type=int, default=2); p.add_argument('--cpu-time', action='store_true', help='processor seconds instead of elapsed ones: for a machine that others use, with --threads 1'); p.add_argument('--size', type=int, nargs=3, metavar=('N', 'H', 'V'), help='another size; nothing is written'); p.add_argument('--curve', action='store_true', help='memory over lengths, also with --only or --size'); p.add_argument('--only', nargs='*'); p.add_argument('--child', help=argparse.SUPPRESS)
+    p.add_argument('--gpu', action='store_true'); p.add_argument('--rounds', type=int, default=5); p.add_argument('--threads', type=int, default=2); p.add_argument('--cpu-time', action='store_true', help='processor seconds instead of elapsed ones: for a machine that others use, with --threads 1'); p.add_argument('--size', type=int, nargs=3, metavar=('N', 'H', 'V'), help='another size; nothing is written'); p.add_argument('--curve', action='store_true', help='memory over lengths, also with --only or --size'); p.add_argument('--only', nargs='*'); p.add_argument('--child', help=argparse.SUPPRESS)
     a = p.parse_args(); CLOCK = time.process_time if a.cpu_time else time.perf_counter; torch.set_num_threads(a.threads)
     child(json.loads(a.child)) if a.child else gpu(a) if a.gpu else cpu(a)

@@ -5,9 +5,7 @@
     python bench/rollout.py --quick       a glance at whether everything runs; nothing is written
 """
 from __future__ import annotations
-import os, sys
-os.environ.setdefault('OMP_WAIT_POLICY', 'passive')     # threads that wait give the processor back: two of them on a busy machine would otherwise wait for each other
-import argparse, copy, logging, statistics, tempfile, time
+import argparse, copy, logging, os, statistics, sys, tempfile, time
 from pathlib import Path
 import torch
 from losses import device_name, write

@@ -43,20 +43,29 @@ class Head:
         if self.softcap: dz.mul_(z.mul_(self.temperature/self.softcap).square_().neg_().add_(1))
         return dz if self.scale == self.temperature else dz.mul_(self.scale/self.temperature)
 
-# %% ../nbs/05_fused.ipynb #23e10d74
-_BLOCK = 8192   # words of the vocabulary at a time, where a half-precision weight is widened
+# %% ../nbs/05_fused.ipynb #50483719
+_BLOCK = 8192     # words of the vocabulary at a time, where a half-precision weight is widened
+_PIECE = 1024     # the same, where oneDNN returns a tensor of its own
+_LARGE = 2**28    # multiplications from which oneDNN is asked
+_onednn = getattr(torch.ops.mkldnn, '_linear_pointwise', None) if torch.backends.mkldnn.is_available() else None
 
 def _mm(a: Tensor, b: Tensor, wide: torch.dtype) -> Tensor:
     "a b with products of half precision summed and returned in `wide`."
     if a.is_cuda and a.dtype == b.dtype != wide: return torch.mm(a, b, out_dtype=wide)
     return torch.mm(a.to(wide), b.to(wide))
 
-def _blocks(V: int): return (slice(i, min(i + _BLOCK, V)) for i in range(0, V, _BLOCK))
+def _blocks(V: int, size: int = _BLOCK): return (slice(i, min(i + size, V)) for i in range(0, V, size))
+
+def _mm_t(a: Tensor, b: Tensor, out: Tensor) -> None:
+    "a bᵀ [n, m] of one type, written into `out`."
+    if _onednn is None or a.is_cuda or a.dtype != torch.float32 or len(a)*b.numel() < _LARGE: torch.mm(a, b.t(), out=out)
+    else:
+        for v in _blocks(len(b), _PIECE): out[:, v] = _onednn(a, b[v], None, 'none', [], '')
 
 def _logits(h: Tensor, head: Head, out: Tensor) -> Tensor:
     "[n, H] hidden states -> logits [n, V], written into `out` (float32 or wider)."
     w, b = head.weight, head.bias
-    if h.dtype == w.dtype == out.dtype: torch.mm(h, w.t(), out=out)
+    if h.dtype == w.dtype == out.dtype: _mm_t(h, w, out)
     else:
         for v in _blocks(len(w)): out[:, v] = _mm(h, w[v].t(), out.dtype)
     return head.bend(out if b is None else out.add_(b))
@@ -66,7 +75,7 @@ def _pull(dz: Tensor, h: Tensor, head: Head, dh: Tensor | None, dw: Tensor | Non
     w, wide = head.weight, dz.dtype
     if db is not None: db.add_(dz.sum(0))
     if h.dtype == w.dtype == wide:
-        if dh is not None: torch.mm(dz, w, out=dh)
+        if dh is not None: _mm_t(dz, w.t(), dh)
         if dw is not None: dw.addmm_(dz.t(), h)
         return
     for v in _blocks(len(w)):
@@ -74,15 +83,15 @@ def _pull(dz: Tensor, h: Tensor, head: Head, dh: Tensor | None, dw: Tensor | Non
         if dh is not None: dh.add_(_mm(g, w[v], wide))
         if dw is not None: dw[v].add_(_mm(g.t(), h, wide))
 
-# %% ../nbs/05_fused.ipynb #a1058bf3
+# %% ../nbs/05_fused.ipynb #724a4ad5
 def chunk_size(tokens: int,             # positions that count
                vocab: int,              # V
                buffers: int = 1,        # [chunk, V] tensors held at a time
-               budget: int | None = None,  # bytes for all of them; None: 32 MiB each on a processor, 1 GiB on a GPU
+               budget: int | None = None,  # bytes for all of them; None: 27 MiB on a processor, 1 GiB on a GPU
                itemsize: int = 4, cuda: bool = False) -> int:  # positions at a time, >= 1
     "The largest number of positions whose buffers fit the budget, evened out so that no small chunk remains. Raises ValueError for a budget below one byte."
     if budget is not None and budget < 1: raise ValueError(f"budget: expected bytes, at least 1, got {budget}")
-    most = max(1, (budget or (2**30 if cuda else 2**25*buffers))//(vocab*itemsize*buffers))
+    most = max(1, (budget or (2**30 if cuda else 27*2**20))//(vocab*itemsize*buffers))
     n = max(1, tokens); return -(-n//-(-n//most))
 
 class _Grads(NamedTuple):

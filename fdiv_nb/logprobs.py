@@ -51,15 +51,15 @@ def _log_sum(p: Tensor, n: Tensor) -> Tensor:
     "s [...,1] with log softmax(x) = x - max x - s, from what `_softmax` returns."
     return (n/p.amax(-1, keepdim=True)).log()
 
-# %% ../nbs/04_logprobs.ipynb #7b4a4e0b
+# %% ../nbs/04_logprobs.ipynb #cd65b76e
 def row_blocks(n: int, V: int, device, numbers: int = 2**19) -> list[slice]:
     "Rows of [n, V] a few at a time, so that what is done to them stays in a processor's cache; all at once on a GPU."
     r = max(1, numbers//max(V, 1)) if device.type == 'cpu' else max(n, 1)
     return [slice(i, min(i + r, n)) for i in range(0, n, r)]
 
 def _rows(z: Tensor) -> list[slice]:
-    "`row_blocks` of [T,V]; all at once under torch.compile."
-    return [slice(0, len(z))] if torch.compiler.is_compiling() else row_blocks(*z.shape, z.device)
+    "`row_blocks` of [..., T,V]; all at once under torch.compile."
+    return [slice(0, z.shape[-2])] if torch.compiler.is_compiling() else row_blocks(*z.shape[-2:], z.device)
 
 class _TokenLogProb(torch.autograd.Function):
     "log softmax(z)[target]; saves nothing but z."
@@ -67,10 +67,11 @@ class _TokenLogProb(torch.autograd.Function):
     def forward(ctx, logits, target):                                     # [B,T,V], [B,T]
         wide = torch.promote_types(logits.dtype, torch.float32)
         top, rest = logits.new_empty((2, *target.shape), dtype=wide)
+        blocks = _rows(logits); room = logits.new_empty((max((b.stop - b.start for b in blocks), default=0), logits.shape[-1]), dtype=wide)
         for z, m, s in zip(logits, top, rest):                            # [T,V], [T], [T]
-            for r in _rows(z):
+            for r in blocks:
                 x = z[r].to(wide)
-                m[r], s[r] = x.amax(-1), _log_sum(*_softmax(x))[:, 0]
+                m[r], s[r] = x.amax(-1), _log_sum(*_softmax(x, room[:len(x)]))[:, 0]
         skip = target == IGNORE
         y = logits.gather(-1, target.masked_fill(skip, 0)[..., None].long())[..., 0].to(wide)
         ctx.save_for_backward(logits, target)

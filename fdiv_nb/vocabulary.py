@@ -27,9 +27,9 @@ def any_rule(d: FDivergence, p: Tensor, q: Tensor, lp: Tensor, lq: Tensor) -> tu
     v = torch.where(low, _cut(q*f), _cut(p*d.other.f(-u)))
     return v.sum(-1).to(lp.dtype), torch.where(low, _cut(q*uf), _cut(p*d.side.fprime(u)))
 
-# %% ../nbs/04b_vocabulary.ipynb #4bd19965
+# %% ../nbs/04b_vocabulary.ipynb #aafdb284
 def _reverse_kl(p, q, lp, lq): g = lp.sub_(lq).mul_(p); return g.sum(-1), g
-def _forward_kl(p, q, lp, lq): return torch.linalg.vecdot(q, lq.sub_(lp)), q.neg_()
+def _forward_kl(p, q, lp, lq): return lq.sub_(lp).mul_(q).sum(-1), q.neg_()
 
 def _js(p, q, lp, lq):
     l = lp.sub_(lq); r = torch.minimum(p, q, out=lq).div_(torch.maximum(p, q).clamp_(min=torch.finfo(p.dtype).tiny)).log1p_()   # log(1 + e^-|l|)
@@ -51,13 +51,14 @@ def _power(a: float, k: float) -> Callable:
 _RULES = dict(reverse_kl=_reverse_kl, forward_kl=_forward_kl, js=_js, tv=_tv, pearson=_power(2, 2), neyman=_power(-1, 2),
               hellinger=_power(.5, .5))
 
-# %% ../nbs/04b_vocabulary.ipynb #2e5dc874
+# %% ../nbs/04b_vocabulary.ipynb #f4451106
 def _near_reverse_kl(p, q, l, a, b): g = l().mul_(p); return g.sum(-1), g, 1.
-def _near_forward_kl(p, q, l, a, b): return -torch.linalg.vecdot(q, l()), q, -1.
+def _near_forward_kl(p, q, l, a, b): return -l().mul_(q).sum(-1), q, -1.
 
 def _near_js(p, q, l, a, b):
     g = torch.div(q, p, out=a).log1p_().mul_(p)                                               # p log(1 + 1/u)
-    return LOG2*(p.sum(-1) + q.sum(-1)) - g.sum(-1) - torch.linalg.vecdot(torch.div(p, q, out=b).log1p_(), q), g, -1.
+    h = torch.div(p, q, out=b).log1p_().mul_(q)                                               # q log(1 + u)
+    return LOG2*(p.sum(-1) + q.sum(-1)) - g.sum(-1) - h.sum(-1), g, -1.
 
 def _near_tv(p, q, l, a, b): h = torch.sub(p, q, out=a); return torch.abs(h, out=b).sum(-1)/2, h.sign_().mul_(p), .5
 
@@ -77,7 +78,7 @@ class Rule(NamedTuple):
     "A divergence over a vocabulary."
     far: Callable           # p, q, log p, log q [n, V] -> D_f [n], p f'(u) + c p; for every row
     near: Callable          # p, q, l, room, room -> D_f, g, k with p f'(u) + c p = k g; for probabilities above 1e-30
-    numbers: int = 2**19    # of [n, V] visited at a time on a processor; fewer where they become doubles
+    numbers: int = 2**18    # of [n, V] visited at a time on a processor; fewer where they become doubles
     def times(self, k: float) -> Rule:
         "k D_f."
         return Rule(lambda *x: tuple(y*k for y in self.far(*x)), lambda *x: (lambda v, g, c: (v*k, g, c*k))(*self.near(*x)), self.numbers)
