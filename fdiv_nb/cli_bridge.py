@@ -285,7 +285,7 @@ def contrasts(cells: list[dict], measure: str = 'reward') -> list[dict]:
 def bridge_figure(cells: list[dict]):
     "Win rate and held-out NLL over the SFT learning rate, a panel per stage, one colour per loss, whiskers of one standard error."
     from matplotlib.figure import Figure
-    from fdiv_nb.report import divergence_color
+    from fdiv_nb.figures import divergence_color
     rows, losses, stages = bridge_table(cells), list(dict.fromkeys(c['loss'] for c in cells)), list(_stages(cells[0])); n = len(stages)
     fig = Figure(figsize=(2.6*n + .2, 4.2)); axs = fig.subplots(2, n, sharey='row', sharex=True, squeeze=False)
     for loss in losses:
@@ -318,7 +318,8 @@ def verdict(cells: list[dict]) -> str:
 # %% ../nbs/27e_cli_bridge.ipynb #794d7733
 def bridge_report(cells: list[dict], args: BridgeArguments) -> Path:
     "report.html, bridge.png and run.json in the output folder."
-    from fdiv_nb.report import Report, save_png, text_table
+    from fdiv_nb.figures import save_png
+    from fdiv_nb.report import Report, text_table
     out, rows, diffs = Path(args.output_dir), bridge_table(cells), contrasts(cells); fig = bridge_figure(cells)
     save_png(fig, out/'bridge.png')
     show = lambda c: {'question': c['question'], 'stage': c['stage'], 'of': c['of'], 'versus': c['versus'], 'difference': c['mean'],

@@ -87,7 +87,8 @@ def said(logs: dict, task: str, n: int = 4) -> dict[str, list]:
 def leave(a, title: str, intro: str, rows: dict, fig, caption: str, columns: list[str], samples=None, better: dict | None = None,
           config: dict | None = None) -> Path:
     "run.json, evaluation.png and report.html in the output folder, and the table on the screen."
-    from fdiv_nb.report import Report, save_png, text_table
+    from fdiv_nb.figures import save_png
+    from fdiv_nb.report import Report, text_table
     out, rows = Path(a.output_dir), even(rows); cols = [c for c in columns if any(c in r for r in rows.values())]
     short = {n: {k: r[k] for c in cols for k in (c, f'{c}_stderr') if k in r} for n, r in rows.items()}
     page = Report(title, ', '.join(rows)).text(intro).table(short, 'The best of each column is marked.' if len(rows) > 1 else '',
@@ -103,7 +104,7 @@ def ratio_figure(logs: dict, never=None):   # name -> EvalLog; the log of a mode
     "Distribution functions of log R over the forget set; forget quality is about the largest distance to the black one. None without forget items."
     from matplotlib.figure import Figure
     from fdiv_nb.metrics_unlearn import log_truth_ratio
-    from fdiv_nb.report import divergence_color
+    from fdiv_nb.figures import divergence_color
     logs = ({n: l for n, l in logs.items() if l.tasks.get('forget')}
             | ({'never knew': never} if never is not None and never.tasks.get('forget') else {}))
     if not logs: return None
@@ -179,7 +180,7 @@ def _spread(rows: list, n: int) -> list: return rows if not n or n >= len(rows) 
 def _item_figure(logs: dict, tasks: list[tuple[str, str, str]]):
     "Histograms of (task, column, label), a panel each, a line per log."
     from matplotlib.figure import Figure
-    from fdiv_nb.report import divergence_color
+    from fdiv_nb.figures import divergence_color
     tasks = [t for t in tasks if any(l.tasks.get(t[0]) for l in logs.values())]
     if not tasks: return None
     fig = Figure(figsize=(2.7*len(tasks) + .6, 2.6)); axs = fig.subplots(1, len(tasks), squeeze=False)[0]

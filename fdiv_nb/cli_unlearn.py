@@ -126,7 +126,7 @@ def unlearn(model, tokenizer, cfg, forget, judge: Judge, templates=None, retain=
 def tradeoff_figure(runs: dict[str, dict], clean: dict | None = None):
     "Paths of the judged runs (and the clean model as a star): utility against forget quality, or P of the retained answers against 1 - P_f. None without retained rows."
     from matplotlib.figure import Figure
-    from fdiv_nb.report import divergence_color
+    from fdiv_nb.figures import divergence_color
     first = next(iter(runs.values()))['path'][0]; ux = 'utility' if 'utility' in first else 'p_retain'; full = 'log10_quality' in first
     if ux not in first: return None
     y = (lambda p: max(p['log10_quality'], -20.)) if full else (lambda p: 1 - p['p_forget']); fig = Figure(figsize=(7, 3.4))
@@ -163,7 +163,8 @@ def outcome(runs: dict[str, dict], clean: dict | None = None) -> dict[str, dict]
 
 def write_report(out: Path, runs: dict[str, dict], title: str, clean: dict | None = None, samples: dict | None = None) -> Path:
     "report.html, tradeoff.png and run.json; the path of the page."
-    from fdiv_nb.report import Report, curves, save_png, text_table
+    from fdiv_nb.figures import curves, save_png
+    from fdiv_nb.report import Report, text_table
     rows = outcome(runs, clean); page = Report(title, ', '.join(runs)); fig = tradeoff_figure(runs, clean)
     page.text("**P** is the mean token probability of an answer: of those to be forgotten, of the template answers, of those retained. "
               + ("**forget_quality** is the p-value of a Kolmogorov–Smirnov test between the truth ratios of this model and of one that never knew: high when they cannot be told apart. "
