@@ -204,18 +204,18 @@ def cmd_align(argv: list[str]) -> int:
             if curve else [])
     print(table({name: run})); print('report:', run_report(out, {name: run}, f'Aligned by {name}', figures=more)); return 0
 
-# %% ../nbs/27_cli.ipynb #cd388ff6
+# %% ../nbs/27_cli.ipynb #e069474c
 @dataclass
 class DemoArguments:
     "What `fdiv demo` does."
     output_dir: str = field(default='runs/demo', metadata={'help': "folder of the report"})
     overwrite: bool = field(default=False, metadata={'help': "replace a finished demo"})
-    steps: int = field(default=40, metadata={'help': "optimiser steps per divergence"})
-    samples_per_step: int = field(default=64, metadata={'help': "completions per step"})
+    steps: int = field(default=64, metadata={'help': "optimiser steps per divergence"})
+    samples_per_step: int = field(default=96, metadata={'help': "completions per step"})
     eval_samples: int = field(default=768, metadata={'help': "completions of the base, and of the policy, for the table"})
     divergences: str = field(default='forward_kl,reverse_kl,js,tv', metadata={'help': "comma-separated names"})
     beta: float = field(default=.2, metadata={'help': "strength of the reward, in judgements"})
-    learning_rate: float = field(default=1e-3, metadata={'help': "of the adapted model"})
+    learning_rate: float = field(default=5e-4, metadata={'help': "of the adapted model"})
     seed: int = field(default=0, metadata={'help': "seed of everything"})
 
 def opinion(prompts, completions) -> list[float]:
