@@ -228,25 +228,26 @@ def symmetrise(divergence, name: str | None = None) -> FDivergence:
     d = get_divergence(divergence)
     return mix_divergences([d, d.dual()], name=name or f'sym({d.name})')
 
-# %% ../nbs/00_divergence.ipynb #ad677a89
+# %% ../nbs/00_divergence.ipynb #f240042b
 def skew(divergence, lam: float, name: str | None = None) -> FDivergence:
     "D_f(P ‖ λP + (1-λ)Q) for 0 < λ < 1. Raises ValueError for another λ."
     if not 0 < lam < 1: raise ValueError(f"lam: expected 0 < lam < 1, got {lam}; lam is the share of P mixed into the reference")
     d = get_divergence(divergence); a, b = math.log(lam), math.log1p(-lam)
     logm = lambda l: torch.logaddexp(l + a, torch.full_like(l, b))           # log(λu + 1 - λ)
     logM = lambda l: torch.logaddexp(l + b, torch.full_like(l, a))           # log(λ + (1-λ)v)
+    rest = lambda l: -logM(-l)                                               # log(u/m) = l - logm(l), without the cancellation at large u
     def f(l):
         n, p = l.clamp(max=0), l.clamp(min=0)
-        return torch.where(l <= 0, logm(n).exp()*d.side.f(n - logm(n)), p.exp()*d.other.f(logM(-p)))
+        return torch.where(l <= 0, logm(n).exp()*d.side.f(rest(n)), p.exp()*d.other.f(logM(-p)))
     def fprime(l):   # λ f(u/m) + (1-λ)/m f'(u/m)
-        return lam*d.side.f(l - logm(l)) + (b - logm(l)).exp()*d.side.fprime(l - logm(l))
+        return lam*d.side.f(rest(l)) + (b - logm(l)).exp()*d.side.fprime(rest(l))
     def df(l):
         n, p = l.clamp(max=0), l.clamp(min=0)
-        return torch.where(l <= 0, lam*n.exp()*d.side.f(n - logm(n)) + (1 - lam)*d.side.df(n - logm(n)), p.exp()*fprime(p))
+        return torch.where(l <= 0, lam*n.exp()*d.side.f(rest(n)) + (1 - lam)*d.side.df(rest(n)), p.exp()*fprime(p))
     other = Side(lambda l: d.other.f(logM(l)), lambda l: (1 - lam)*d.other.fprime(logM(l)),
                  lambda l: (l + b - logM(l)).exp()*d.other.df(logM(l)))
-    return FDivergence(name or f'skew({d.name},{lam:g})', Side(f, fprime, df), other, lambda l: 2*(b - logm(l)) + d.log_curv(l - logm(l)),
-                       (1 - lam)*d.f0, float(d.other.f(torch.tensor(a, dtype=torch.float64))))
+    return FDivergence(name or f'skew({d.name},{lam:g})', Side(f, fprime, df), other, lambda l: 2*(b - logm(l)) + d.log_curv(rest(l)),
+                       (1 - lam)*d.f0, float(fprime(torch.tensor(torch.inf, dtype=torch.float64))))
 
 # %% ../nbs/00_divergence.ipynb #7c224d07
 def _skew_js(lam: float) -> FDivergence:
@@ -411,7 +412,7 @@ def custom_divergence(name: str,         # its key; usable with get_divergence w
     if register: _CUSTOM[name] = d
     return d
 
-# %% ../nbs/00_divergence.ipynb #c13aa9ec
+# %% ../nbs/00_divergence.ipynb #8d22ee72
 def _inv_fprime(self: FDivergence, t) -> Tensor:
     "log u with f'(u) = t, shape of `t`: +inf at or above f'(∞), -inf at or below f'(0)."
     t = _wide(t); x = t.detach().double()
@@ -433,7 +434,7 @@ def _conjugate(self: FDivergence, t) -> Tensor:
         low, high = s.clamp(max=0), s.clamp(min=0)
         y = torch.where(s <= 0, low.exp()*x - self.side.f(low), high.exp()*(x - self.other.f(-high)))
         y = torch.where(l == -torch.inf, torch.full_like(y, -self.f0), y)
-        y = torch.where(x == self.fprime_inf, -_fprime_at_zero(self.other), y)          # f*(f'(∞)) = -f°'(0)
+        top = -_fprime_at_zero(self.other); y = torch.where(x == self.fprime_inf, top, y).clamp(-self.f0, top)      # f* grows from -f(0) to f*(f'(∞)) = -f°'(0)
         return torch.where(x > self.fprime_inf, torch.inf, y).to(t.dtype)
     t0 = _wide(t); y = chain(value, lambda t: _inv_fprime(self, t).exp(), t0)
     return y.to(t.dtype) if torch.is_tensor(t) else y
