@@ -33,12 +33,14 @@ def fused_divergence(x, d, **kw):
     from fdiv_nb.fused import linear_divergence
     return linear_divergence(d, x['h'], x['w'], x['th'], x['tw'], **kw)
 
-_room = {}
-def products(x, n=4):
+FLOOR, WIDE = 'four products alone', 'fdiv, 64 MiB'
+_room = []
+def products(x):
     "The matrix products of a step and nothing else, at full size, into memory that is there already: no code can be faster."
-    h, w = x['h'].detach(), x['w'].detach(); N, V = len(h), len(w)
-    z, dh, dw = _room.setdefault((N, V, h.dtype), [h.new_empty(s) for s in ((N, V), h.shape, w.shape)])
-    for _ in range(n - 2): torch.mm(h, w.t(), out=z)
+    h, w = x['h'].detach(), x['w'].detach()
+    if not _room: _room.extend(h.new_empty(s) for s in ((len(h), len(w)), h.shape, w.shape))
+    z, dh, dw = _room
+    for _ in 'student', 'teacher': torch.mm(h, w.t(), out=z)
     torch.mm(z, w, out=dh); torch.mm(z.t(), h, out=dw)
 
 def trl_divergence(x, d):
@@ -79,7 +81,7 @@ def fused_flat(x):
     return linear_mean_token_prob(x['h'][None], x['w'], x['y'][None]).mean()
 
 ROWS = {d: {'plain': lambda x, d=d: plain_divergence(x, d), 'fdiv': lambda x, d=d: fused_divergence(x, d)} for d in DIVERGENCES}
-for d in DIVERGENCES: ROWS[d] |= {'fdiv, 64 MiB': lambda x, d=d: fused_divergence(x, d, budget=2**26), 'four products alone': products}
+for d in DIVERGENCES: ROWS[d] |= {WIDE: lambda x, d=d: fused_divergence(x, d, budget=2**26), FLOOR: products}
 for d in 'js', 'reverse_kl': ROWS[d]['torch.compile'] = lambda x, d=d: compiled(plain_divergence, x, d)
 for d in 'js', 'reverse_kl': ROWS[d]['TRL'] = lambda x, d=d: trl_divergence(x, d)
 ROWS['js']['Liger compiled'] = liger_js
@@ -173,7 +175,7 @@ def cpu(a):
     if unknown: sys.exit(f"--only: unknown {sorted(unknown)}; choose from {list(ROWS)}")
     if a.size: SMALL.update(zip('NHV', a.size)); LENGTHS[:] = [a.size[0]*k for k in (1, 2, 4)]
     print(f"losses: {SMALL}, {torch.get_num_threads()} threads, {a.rounds} rounds, {CLOCK.__name__}", flush=True); t = times(rows, SMALL, a.rounds)
-    res = {r: {n: dict(seconds=s, bytes=None if 'alone' in n else memory(r, n, SMALL)) for n, s in c.items()} for r, c in t.items()}; print(table(res), flush=True)
+    res = {r: {n: dict(seconds=s, bytes=None if n == FLOOR else memory(r, n, SMALL)) for n, s in c.items()} for r, c in t.items()}; print(table(res), flush=True)
     data = dict(device=device_name(False), threads=torch.get_num_threads(), torch=torch.__version__, load_average=os.getloadavg()[0], size=SMALL, rounds=a.rounds, clock=CLOCK.__name__, memory='VmHWM above VmRSS, a fresh process each', rows=res)
     if not a.only and not a.size or a.curve:
         data['memory_by_length'] = {n: [(N, memory('js', n, SMALL | dict(N=N), True)) for N in LENGTHS] for n in CURVES}; (HERE/'results').mkdir(exist_ok=True); plot(data['memory_by_length'], HERE/'results'/'loss-memory.png', SMALL['V']) if not a.size else None
@@ -182,21 +184,21 @@ def cpu(a):
 
 def gpu(a):
     if not torch.cuda.is_available(): sys.exit('losses --gpu: no CUDA device is visible; run without --gpu for the processor table')
-    x = inputs('js', **LARGE); g = torch.empty(LARGE['N'], LARGE['V'], dtype=torch.bfloat16, device='cuda')
-    def gemm(): t = time.perf_counter(); torch.mm(x['h'].detach(), x['w'].detach().t(), out=g); torch.cuda.synchronize(); return time.perf_counter() - t
-    for _ in range(3): gemm()
-    one = statistics.median(gemm() for _ in range(10)); del g, x; out = {}
+    x = inputs('js', **LARGE)
+    for _ in range(3): step(products, x)
+    floor = statistics.median(seconds(products, x) for _ in range(10)); _room.clear(); del x; out = {}
     for row in a.only or list(ROWS):
         if row == 'logprobs from logits': continue
-        x = inputs(row, **LARGE); out[row] = {}; products = 4
+        x = inputs(row, **LARGE); out[row] = {}
         for n, f in ROWS[row].items():
+            if n in (FLOOR, WIDE): continue
             try:
                 for _ in range(2): step(f, x)
-                s = statistics.median(seconds(f, x) for _ in range(a.rounds)); out[row][n] = dict(seconds=s, bytes=peak_bytes(f, x), floor_fraction=products*one/s)
+                s = statistics.median(seconds(f, x) for _ in range(a.rounds)); out[row][n] = dict(seconds=s, bytes=peak_bytes(f, x), floor_fraction=floor/s)
             except torch.cuda.OutOfMemoryError: print(f'  {row}, {n}: out of memory')
             torch.cuda.empty_cache()
-            if n in out[row]: print(f"{row:24}{n:16}{out[row][n]['seconds']*1e3:9.1f} ms {out[row][n]['bytes']/2**30:7.2f} GiB  {out[row][n]['floor_fraction']:.0%} of the floor of {products} products", flush=True)
-    name = device_name(True); write(HERE/'results'/f"losses-{name.replace(' ', '-').lower()}.json", dict(device=name, torch=torch.__version__, size=LARGE, gemm_seconds=one, rounds=a.rounds, rows=out))
+            if n in out[row]: print(f"{row:24}{n:16}{out[row][n]['seconds']*1e3:9.1f} ms {out[row][n]['bytes']/2**30:7.2f} GiB  {out[row][n]['floor_fraction']:.0%} of the floor of four products", flush=True)
+    name = device_name(True); write(HERE/'results'/f"losses-{name.replace(' ', '-').lower()}.json", dict(device=name, torch=torch.__version__, size=LARGE, floor_seconds=floor, rounds=a.rounds, rows=out))
 
 if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

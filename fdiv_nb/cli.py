@@ -230,18 +230,20 @@ def tones(texts: list[str], weights=None) -> dict[str, float]:
     share = lambda keep: sum(float(v) for x, v in zip(s, w) if keep(x))
     return dict(slating=share(lambda x: x <= -2), lukewarm=share(lambda x: -2 < x < 2), rave=share(lambda x: x >= 2))
 
-# %% ../nbs/27_cli.ipynb #88bcbca6
+# %% ../nbs/27_cli.ipynb #693fa036
+_TONES = dict(slating='#c0504d', lukewarm='#d9d9d9', rave='#4f81bd')
+
 def share_table(rows: dict) -> str:
     "The shares of `tones`, a bar for each."
-    line = lambda n, r: f"{n:12} " + ' '.join(f"{r[k]:5.2f} {'█'*round(20*r[k]):20}" for k in ('slating', 'lukewarm', 'rave'))
-    return (f"{'':12} " + ' '.join(f"{k:26}" for k in ('slating', 'lukewarm', 'rave')).rstrip() + '\n'
+    line = lambda n, r: f"{n:12} " + ' '.join(f"{r[k]:5.2f} {'█'*round(20*r[k]):20}" for k in _TONES)
+    return (f"{'':12} " + ' '.join(f"{k:26}" for k in _TONES).rstrip() + '\n'
             + '\n'.join(line(n, r).rstrip() for n, r in rows.items()))
 
 def share_figure(rows: dict):
     "The same as a picture, one stacked bar for each row."
     from matplotlib.figure import Figure
     fig = Figure(figsize=(6, .8 + .32*len(rows)), layout='constrained'); ax = fig.subplots(); left = [0.]*len(rows)
-    for k, c in zip(('slating', 'lukewarm', 'rave'), ('#c0504d', '#d9d9d9', '#4f81bd')):
+    for k, c in _TONES.items():
         v = [r[k] for r in rows.values()]; ax.barh(list(rows), v, left=left, color=c, label=k, height=.75)
         for i, (x, a) in enumerate(zip(v, left)):
             if x > .04: ax.text(a + x/2, i, f'{x:.2f}', ha='center', va='center', fontsize=8)

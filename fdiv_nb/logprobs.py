@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 # %% auto #0
-__all__ = ['IGNORE', 'label_mask', 'row_blocks', 'token_logprobs', 'sequence_lengths', 'sequence_logprobs', 'mean_token_logprob',
-           'mean_token_prob', 'token_entropy', 'right_pad', 'left_pad', 'position_ids', 'build_batch', 'bare_model',
-           'forward_accepts', 'is_encoder_decoder', 'context_length', 'score', 'scored_span', 'logprobs_of']
+__all__ = ['IGNORE', 'label_mask', 'row_blocks', 'most_rows', 'token_logprobs', 'sequence_lengths', 'sequence_logprobs',
+           'mean_token_logprob', 'mean_token_prob', 'token_entropy', 'right_pad', 'left_pad', 'position_ids',
+           'build_batch', 'bare_model', 'forward_accepts', 'is_encoder_decoder', 'context_length', 'score',
+           'scored_span', 'logprobs_of']
 
 # %% ../nbs/04_logprobs.ipynb #c5521b66
 IGNORE = -100   # the label of a token that is not scored
@@ -51,11 +52,15 @@ def _log_sum(p: Tensor, n: Tensor) -> Tensor:
     "s [...,1] with log softmax(x) = x - max x - s, from what `_softmax` returns."
     return (n/p.amax(-1, keepdim=True)).log()
 
-# %% ../nbs/04_logprobs.ipynb #cd65b76e
+# %% ../nbs/04_logprobs.ipynb #abe06047
 def row_blocks(n: int, V: int, device, numbers: int = 2**19) -> list[slice]:
     "Rows of [n, V] a few at a time, so that what is done to them stays in a processor's cache; all at once on a GPU."
     r = max(1, numbers//max(V, 1)) if device.type == 'cpu' else max(n, 1)
     return [slice(i, min(i + r, n)) for i in range(0, n, r)]
+
+def most_rows(blocks: list[slice]) -> int:
+    "Rows of the largest block, for which room is needed."
+    return max((b.stop - b.start for b in blocks), default=0)
 
 def _rows(z: Tensor) -> list[slice]:
     "`row_blocks` of [..., T,V]; all at once under torch.compile."
@@ -67,7 +72,7 @@ class _TokenLogProb(torch.autograd.Function):
     def forward(ctx, logits, target):                                     # [B,T,V], [B,T]
         wide = torch.promote_types(logits.dtype, torch.float32)
         top, rest = logits.new_empty((2, *target.shape), dtype=wide)
-        blocks = _rows(logits); room = logits.new_empty((max((b.stop - b.start for b in blocks), default=0), logits.shape[-1]), dtype=wide)
+        blocks = _rows(logits); room = logits.new_empty((most_rows(blocks), logits.shape[-1]), dtype=wide)
         for z, m, s in zip(logits, top, rest):                            # [T,V], [T], [T]
             for r in blocks:
                 x = z[r].to(wide)
