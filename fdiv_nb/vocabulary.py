@@ -51,37 +51,40 @@ def _power(a: float, k: float) -> Callable:
 _RULES = dict(reverse_kl=_reverse_kl, forward_kl=_forward_kl, js=_js, tv=_tv, pearson=_power(2, 2), neyman=_power(-1, 2),
               hellinger=_power(.5, .5))
 
-# %% ../nbs/04b_vocabulary.ipynb #f4451106
-def _near_reverse_kl(p, q, l, a, b): g = l().mul_(p); return g.sum(-1), g, 1.
-def _near_forward_kl(p, q, l, a, b): return -l().mul_(q).sum(-1), q, -1.
+# %% ../nbs/04b_vocabulary.ipynb #ceab9c73
+def _near_reverse_kl(p, q, n, l, a, b): g = l().mul_(p); s = g.sum(-1); return s, g, s, 1.
+def _near_forward_kl(p, q, n, l, a, b): return -l().mul_(q).sum(-1), q, n, -1.
 
-def _near_js(p, q, l, a, b):
-    g = torch.div(q, p, out=a).log1p_().mul_(p)                                               # p log(1 + 1/u)
+def _near_js(p, q, n, l, a, b):
+    g = torch.div(q, p, out=a).log1p_().mul_(p); s = g.sum(-1)                                # p log(1 + 1/u)
     h = torch.div(p, q, out=b).log1p_().mul_(q)                                               # q log(1 + u)
-    return LOG2*(p.sum(-1) + q.sum(-1)) - g.sum(-1) - h.sum(-1), g, -1.
+    return 2*LOG2*n - s - h.sum(-1), g, s, -1.
 
-def _near_tv(p, q, l, a, b): h = torch.sub(p, q, out=a); return torch.abs(h, out=b).sum(-1)/2, h.sign_().mul_(p), .5
+def _near_tv(p, q, n, l, a, b):
+    h = torch.sub(p, q, out=a); v = torch.abs(h, out=b).sum(-1)/2; g = h.sign_().mul_(p)
+    return v, g, g.sum(-1), .5
 
 def _near_power(a: float, k: float) -> Callable:
     "k f_α, a = α."
-    def rule(p, q, l, x, y):
+    def rule(p, q, n, l, x, y):
         if a == .5: w = torch.mul(p, q, out=x).sqrt_()
         elif a in (2, -1): w = torch.div(p, q, out=x).mul_(p) if a == 2 else torch.div(q, p, out=x).mul_(q)
         else: w = l().mul_(a).exp_().mul_(q)
-        return w.sum(-1).sub_(p.sum(-1), alpha=a).sub_(q.sum(-1), alpha=1 - a).mul_(k/(a*(a - 1))), w, k/(a - 1)
+        s = w.sum(-1); return (s - n)*(k/(a*(a - 1))), w, s, k/(a - 1)
     return rule
 
-def _near_any(d: FDivergence, p, q, l, a, b):
-    x = l().double(); return (q*d.side.f(x)).sum(-1).to(p.dtype), _cut(p*d.side.fprime(x)), 1.
+def _near_any(d: FDivergence, p, q, n, l, a, b):
+    x = l().double(); g = _cut(p*d.side.fprime(x)); return (q*d.side.f(x)).sum(-1).to(p.dtype), g, g.sum(-1), 1.
 
 class Rule(NamedTuple):
     "A divergence over a vocabulary."
     far: Callable           # p, q, log p, log q [n, V] -> D_f [n], p f'(u) + c p; for every row
-    near: Callable          # p, q, l, room, room -> D_f, g, k with p f'(u) + c p = k g; for probabilities above 1e-30
+    near: Callable          # p, q of one sum, that sum n [n], l, room, room -> n D_f, g, Σ g, k with p f'(u) + c p = k g; for probabilities above 1e-30
     numbers: int = 2**18    # of [n, V] visited at a time on a processor; fewer where they become doubles
     def times(self, k: float) -> Rule:
         "k D_f."
-        return Rule(lambda *x: tuple(y*k for y in self.far(*x)), lambda *x: (lambda v, g, c: (v*k, g, c*k))(*self.near(*x)), self.numbers)
+        return Rule(lambda *x: tuple(y*k for y in self.far(*x)), lambda *x: (lambda v, g, s, c: (v*k, g, s, c*k))(*self.near(*x)),
+                    self.numbers)
 
 _power_rule = lambda a, k: Rule(_power(a, k), _near_power(a, k))
 _RULES = dict(reverse_kl=Rule(_reverse_kl, _near_reverse_kl), forward_kl=Rule(_forward_kl, _near_forward_kl), js=Rule(_js, _near_js),
@@ -101,26 +104,30 @@ def rule_of(divergence      # a name or an `FDivergence`
     if k.max() - k.min() > 1e-9: return general
     return rule if abs(k[0] - 1) < 1e-9 else rule.times(k[0].item())
 
-# %% ../nbs/04b_vocabulary.ipynb #1cba79c8
+# %% ../nbs/04b_vocabulary.ipynb #fad0a2ff
 def divergence_pass(rule: Rule,            # from `rule_of`
                     z: Tensor, t: Tensor,  # [n, V] logits of P and Q, float32 or wider; overwritten
                     coef: Tensor | None = None,  # [n, 1]: z becomes coef·∂D/∂z; None: no gradient
                     room: Tensor | None = None   # [2, n, V] to work in
                     ) -> Tensor:           # [n] D_f, in [0, 1e30]; NaN for a row with NaN, +inf, or nothing but -inf
     "D_f(softmax z ‖ softmax t) of each row, with its gradient, finite whatever the logits."
-    (p, n), (q, m) = (_softmax(x, o) for x, o in zip((z, t), (None, None) if room is None else room)); p.div_(n); q.div_(m)
+    (p, n), (q, m) = (_softmax(x, o) for x, o in zip((z, t), (None, None) if room is None else room))
     def log_p(x, p): return x.sub_(x.amax(-1, keepdim=True)).add_(p.amax(-1, keepdim=True).log())       # asked for by few rules
     look = not (p.is_cuda or torch.compiler.is_compiling()) and len(p)    # on a processor values may be looked at
-    if look and float(torch.minimum(p.amin(), q.amin())) > 1e-30: v, g, k = rule.near(p, q, lambda: log_p(z, p).sub_(log_p(t, q)), z, t)
+    if look and float(torch.minimum(p.amin(), q.amin())) > 1e-30:
+        q.mul_(n/m); v, g, s, k = rule.near(p, q, n[:, 0], lambda: log_p(z, p).sub_(log_p(t, q)), z, t)
+        v, s, k = v/n[:, 0], s[:, None], k/n
     else:
-        odd = (n + m)[:, 0]*0; least = torch.finfo(z.dtype).min
-        v, g = rule.far(p, q, log_p(z, p).clamp_(min=least), log_p(t, q).clamp_(min=least)); v, k = v + odd, 1.; _cut(g)
+        p.div_(n); q.div_(m); least = torch.finfo(z.dtype).min
+        v, g = rule.far(p, q, log_p(z, p).clamp_(min=least), log_p(t, q).clamp_(min=least)); v, s, k = v + (n + m)[:, 0]*0, None, 1.
+        _cut(g); n = 1.
     if coef is not None:
         p = p.to(g.dtype)
-        if not look or bool((p.amax(-1) > .5).any()):
-            i = p.argmax(-1, keepdim=True); g.addcmul_(p, g.gather(-1, i)/p.gather(-1, i), value=-1).scatter_(-1, i, 0.)  # f' - f'(u at the likeliest word)
-        if g.dtype == z.dtype: torch.addcmul(g, p, g.sum(-1, keepdim=True), value=-1, out=z).mul_(coef*k)
-        else: z.copy_(g.addcmul_(p, g.sum(-1, keepdim=True), value=-1)).mul_(coef*k)
+        if not look or float(p.amax()) > .5:
+            i = p.argmax(-1, keepdim=True); g.addcmul_(p, g.gather(-1, i)/p.gather(-1, i), value=-1).scatter_(-1, i, 0.); s = None  # f' - f'(u at the likeliest word)
+        s = (g.sum(-1, keepdim=True) if s is None else s)/n
+        if g.dtype == z.dtype: torch.addcmul(g, p, s, value=-1, out=z).mul_(coef*k)
+        else: z.copy_(g.addcmul_(p, s, value=-1)).mul_(coef*k)
     return v.clamp_(0, LOSS_MAX)
 
 # %% ../nbs/04b_vocabulary.ipynb #5a59eb33
