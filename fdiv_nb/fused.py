@@ -43,10 +43,9 @@ class Head:
         if self.softcap: dz.mul_(z.mul_(self.temperature/self.softcap).square_().neg_().add_(1))
         return dz if self.scale == self.temperature else dz.mul_(self.scale/self.temperature)
 
-# %% ../nbs/05_fused.ipynb #7b944179
+# %% ../nbs/05_fused.ipynb #f2959ead
 _BLOCK = 8192     # words of the vocabulary at a time, where a half-precision weight is widened
-_OWN = 2**24      # bytes of logits up to which oneDNN's own tensor is taken
-_PIECE = 4096     # words at a time where it is copied into a buffer
+_PIECE = 2048     # the same, where oneDNN returns a tensor of its own
 _LARGE = 2**28    # multiplications from which oneDNN is asked
 _onednn = getattr(torch.ops.mkldnn, '_linear_pointwise', None) if torch.backends.mkldnn.is_available() else None
 
@@ -57,45 +56,26 @@ def _mm(a: Tensor, b: Tensor, wide: torch.dtype) -> Tensor:
 
 def _blocks(V: int, size: int = _BLOCK): return (slice(i, min(i + size, V)) for i in range(0, V, size))
 
-class _Room:
-    "Memory for the [n, V] logits of one chunk after another: a buffer, made when it is first asked for."
-    def __init__(self, n: int, V: int, dtype: torch.dtype, device: torch.device):
-        self.shape, self.dtype, self.device, self.buffer = (n, V), dtype, device, None
-    @functools.cached_property
-    def own(self) -> bool:
-        "Whether a new tensor for each chunk is as good as a buffer; the C library keeps pages of that size if it has seen something larger freed."
-        n = math.prod(self.shape); small = n*self.dtype.itemsize <= _OWN
-        if small: torch.empty(n*3//2, dtype=self.dtype)
-        return small
-    def __call__(self, n: int) -> Tensor:
-        if self.buffer is None: self.buffer = torch.empty(self.shape, dtype=self.dtype, device=self.device)
-        return self.buffer[:n]
-
-# %% ../nbs/05_fused.ipynb #408ce76a
-def _mm_t(a: Tensor, b: Tensor, room: _Room | None = None) -> Tensor:
-    "a bᵀ [n, m] of one type."
-    if _onednn is None or a.is_cuda or a.dtype != torch.float32 or len(a)*b.numel() < _LARGE:
-        return torch.mm(a, b.t(), out=room and room(len(a)))
-    if room is None or room.own: return _onednn(a, b, None, 'none', [], '')
-    out = room(len(a))
-    for v in _blocks(len(b), _PIECE): out[:, v] = _onednn(a, b[v], None, 'none', [], '')
-    return out
-
-def _logits(h: Tensor, head: Head, room: _Room) -> Tensor:
-    "[n, H] hidden states -> logits [n, V] of the room's type, float32 or wider."
-    w, b = head.weight, head.bias
-    if h.dtype == w.dtype == room.dtype: z = _mm_t(h, w, room)
+def _mm_t(a: Tensor, b: Tensor, out: Tensor) -> None:
+    "a bᵀ [n, m] of one type, written into `out`."
+    if _onednn is None or a.is_cuda or a.dtype != torch.float32 or len(a)*b.numel() < _LARGE: torch.mm(a, b.t(), out=out)
     else:
-        z = room(len(h))
-        for v in _blocks(len(w)): z[:, v] = _mm(h, w[v].t(), z.dtype)
-    return head.bend(z if b is None else z.add_(b))
+        for v in _blocks(len(b), _PIECE): out[:, v] = _onednn(a, b[v], None, 'none', [], '')
+
+def _logits(h: Tensor, head: Head, out: Tensor) -> Tensor:
+    "[n, H] hidden states -> logits [n, V], written into `out` (float32 or wider)."
+    w, b = head.weight, head.bias
+    if h.dtype == w.dtype == out.dtype: _mm_t(h, w, out)
+    else:
+        for v in _blocks(len(w)): out[:, v] = _mm(h, w[v].t(), out.dtype)
+    return head.bend(out if b is None else out.add_(b))
 
 def _pull(dz: Tensor, h: Tensor, head: Head, dh: Tensor | None, dw: Tensor | None, db: Tensor | None) -> None:
     "Add what the gradient [n, V] of the products h Wᵀ + b gives for h, W and b to `dh`, `dw` and `db`."
     w, wide = head.weight, dz.dtype
     if db is not None: db.add_(dz.sum(0))
     if h.dtype == w.dtype == wide:
-        if dh is not None: dh.copy_(_mm_t(dz, w.t()))
+        if dh is not None: _mm_t(dz, w.t(), dh)
         if dw is not None: dw.addmm_(dz.t(), h)
         return
     for v in _blocks(len(w)):
@@ -103,15 +83,15 @@ def _pull(dz: Tensor, h: Tensor, head: Head, dh: Tensor | None, dw: Tensor | Non
         if dh is not None: dh.add_(_mm(g, w[v], wide))
         if dw is not None: dw[v].add_(_mm(g.t(), h, wide))
 
-# %% ../nbs/05_fused.ipynb #15791153
+# %% ../nbs/05_fused.ipynb #e9e71f0c
 def chunk_size(tokens: int,             # positions that count
                vocab: int,              # V
                buffers: int = 1,        # [chunk, V] tensors held at a time
-               budget: int | None = None,  # bytes for all of them; None: 30 MiB on a processor, 1 GiB on a GPU
+               budget: int | None = None,  # bytes for all of them; None: 26 MiB on a processor, 1 GiB on a GPU
                itemsize: int = 4, cuda: bool = False) -> int:  # positions at a time, >= 1
     "The largest number of positions whose buffers fit the budget, evened out so that no small chunk remains. Raises ValueError for a budget below one byte."
     if budget is not None and budget < 1: raise ValueError(f"budget: expected bytes, at least 1, got {budget}")
-    most = max(1, (budget or (2**30 if cuda else 30*2**20))//(vocab*itemsize*buffers))
+    most = max(1, (budget or (2**30 if cuda else 26*2**20))//(vocab*itemsize*buffers))
     n = max(1, tokens); return -(-n//-(-n//most))
 
 class _Grads(NamedTuple):
@@ -124,10 +104,10 @@ def _sweep(h: Tensor, head: Head, fn: Callable, chunk: int, coef: Tensor | None,
     "Values [n] of `fn` at every position, and Σ coef·gradient for what is needed."
     n, (V, H) = len(h), head.weight.shape; wide = torch.promote_types(torch.promote_types(h.dtype, head.weight.dtype), torch.float32)
     new, zero = (functools.partial(f, dtype=wide, device=h.device) for f in (torch.empty, torch.zeros))
-    out, room = new(n), _Room(min(chunk, n), V, wide, h.device); keep = new(room.shape) if head.softcap and coef is not None else None
+    out, z = new(n), new(min(chunk, n), V); keep = new(z.shape) if head.softcap and coef is not None else None
     g = _Grads(*(f(s) if k and coef is not None else None for f, s, k in zip((zero, zero, zero), ((n, H), (V, H), (V,)), need)))
     for i in range(0, n, chunk):
-        s = slice(i, min(i + chunk, n)); x = None; x = _logits(h[s], head, room)              # let go first: the pages serve again
+        s = slice(i, min(i + chunk, n)); x = _logits(h[s], head, z[:s.stop - i])
         if coef is None: out[s] = fn(x, s, None); continue
         y = keep[:len(x)].copy_(x) if keep is not None else None
         out[s] = fn(x, s, coef[s, None].to(wide)); head.unbend(x, y)
@@ -269,19 +249,20 @@ def _check_mask(hidden: Tensor, mask: Tensor | None) -> Tensor:
         raise ValueError(f"mask: expected shape {list(hidden.shape[:-1])}, one entry a position, got {list(mask.shape)}")
     return torch.ones(hidden.shape[:-1], dtype=torch.bool, device=hidden.device) if mask is None else mask.bool()
 
-# %% ../nbs/05_fused.ipynb #e1e6650a
+# %% ../nbs/05_fused.ipynb #4ad1a2e3
 @functools.lru_cache(64)
 def _compiled(rule: Rule) -> Callable:
     "`divergence_pass` of one rule as one kernel, for as many shapes as come."
     return torch.compile(functools.partial(divergence_pass, rule), dynamic=False, recompile_limit=256)
 
 def _divergence_fn(rule: Rule, compile: bool | None, th: Tensor, teacher: Head, chunk: int, wide: torch.dtype) -> Callable:
-    "z [n, V], its positions, coef -> D_f [n]; z becomes coef·gradient. Teacher logits are made on the spot."
-    n, V = min(chunk, len(th)), len(teacher.weight); at = _Room(n, V, wide, th.device); fused = th.is_cuda if compile is None else compile
-    blocks_of = lambda n: row_blocks(n, V, th.device, rule.numbers)
-    room = None if fused else torch.empty(2, most_rows(blocks_of(n)), V, dtype=wide, device=th.device)
+    "z [n, V], its positions, coef -> D_f [n]; z becomes coef·gradient. Teacher logits are made on the spot, in one buffer."
+    t = torch.empty(min(chunk, len(th)), len(teacher.weight), dtype=wide, device=th.device)
+    fused = t.is_cuda if compile is None else compile
+    blocks_of = lambda n: row_blocks(n, t.shape[1], t.device, rule.numbers)
+    room = None if fused else t.new_empty(2, most_rows(blocks_of(len(t))), t.shape[1])
     def fn(z, s, coef):
-        y = _logits(th[s], teacher, at)
+        y = _logits(th[s], teacher, t[:len(z)])
         if fused: return _compiled(rule)(z, y, coef)
         return torch.cat([divergence_pass(rule, z[r], y[r], None if coef is None else coef[r], room[:, :r.stop - r.start])
                           for r in blocks_of(len(z))])
