@@ -180,7 +180,7 @@ def rejection_figure(curve: list[dict]):
     ax.plot([r['acceptance'] for r in curve], [r['tv'] for r in curve], '.-', color='#4477aa')
     ax.set(xscale='log', xlabel='share of samples accepted', ylabel='TV to the target'); fig.tight_layout(); return fig
 
-# %% ../nbs/27_cli.ipynb #8a4795f6
+# %% ../nbs/27_cli.ipynb #db604896
 def cmd_align(argv: list[str]) -> int:
     "fdiv align --model DIR --reward SPEC --divergence js --output_dir DIR ..."
     from fdiv_nb.divergence import get_divergence
@@ -188,13 +188,14 @@ def cmd_align(argv: list[str]) -> int:
     from fdiv_nb.target import check_compatible
     from fdiv_nb.trainer import FDPGConfig, check_output
     a, cfg = parse(argv, AlignArguments, FDPGConfig)
-    out = check_output(cfg.output_dir, cfg.overwrite); prompts = read_prompts(a.prompts); find_model(a.model)
+    out = check_output(cfg.output_dir, cfg.overwrite); new = not out.exists(); prompts = read_prompts(a.prompts); find_model(a.model)
     target = make_target(a.reward, a.constraint, cfg.beta, a.moments); check_compatible(cfg.divergence, target); target.probe(prompts)
     with quiet_logs():
         model, tok = load_model(a.model, a.lora_rank); ref = load_model(a.ref_name)[0] if a.ref_name else None; kept = {}
         try: run = align(model, tok, target, cfg, prompts, ref_model=ref, resume=cfg.resume_from_checkpoint, keep=kept)
         except ValueError:
-            with contextlib.suppress(OSError): out.rmdir()       # nothing is left behind of what only samples could refuse
+            if new:
+                with contextlib.suppress(OSError): out.rmdir()   # nothing is left behind of what only samples could refuse
             raise
     if cfg.process_index: return 0
     name, curve = get_divergence(cfg.divergence).name, rejection(kept['last'])
