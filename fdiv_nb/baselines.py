@@ -110,8 +110,9 @@ def get_method(method: str) -> Method:
 def unlearn_stats(method: str, forget: Scored, template: Scored | None = None, beta: float | None = None,
                   gamma: float | None = None) -> dict[str, float]:
     "p_forget, p_template (mean token probabilities); weight_forget, Σ_t ∂L/∂log p_t over the forget answer; braked: share of rows where it is 0. Raises ValueError as `unlearn_loss` does."
-    p = lambda s: (s._sum(s.logp.detach().to(torch.promote_types(s.logp.dtype, torch.float32)).masked_fill(~s.mask,
-            -torch.inf).exp())/s.length).mean().item()
+    def p(s):
+        l = s.logp.detach().to(torch.promote_types(s.logp.dtype, torch.float32)).masked_fill(~s.mask, -torch.inf)
+        return (s._sum(l.exp())/s.length).mean().item()
     out = dict(p_forget=p(forget)) | (dict(p_template=p(template)) if template is not None else {})
     if METHODS[method].loss is None: return out
     with torch.enable_grad():

@@ -254,9 +254,10 @@ def _skew_js(lam: float) -> FDivergence:
     kl, lk = skew('reverse_kl', lam), skew('reverse_kl', 1 - lam).dual()
     return mix_divergences([kl, lk], [lam, 1 - lam], name=f'skew_js:{lam:g}')
 
-_MADE = {'alpha': ('alpha', _alpha, None), 'jeffreys': (None, lambda: replace(symmetrise('reverse_kl', 'jeffreys'), partner='jeffreys'),
-                                                        None), 'le_cam': (None, lambda: replace(skew('pearson', .5, 'le_cam'),
-        partner='le_cam'), None), 'skew_js': ('lam', _skew_js, .5),
+_MADE = {'alpha': ('alpha', _alpha, None),
+         'jeffreys': (None, lambda: replace(symmetrise('reverse_kl', 'jeffreys'), partner='jeffreys'), None),
+         'le_cam': (None, lambda: replace(skew('pearson', .5, 'le_cam'), partner='le_cam'), None),
+         'skew_js': ('lam', _skew_js, .5),
          'skew_kl': ('lam', lambda lam: skew('reverse_kl', lam, f'skew_kl:{lam:g}'), .5)}
 _CUSTOM: dict[str, FDivergence] = {}
 
@@ -388,8 +389,8 @@ def _custom_side(f: Callable, derivatives: Callable = _derivatives) -> tuple[Sid
                                     if ls > -math.inf else (v + math.exp(s*_EDGE)*fp*torch.expm1(x - s*_EDGE) if what == 'f' else y), y)
             return y.to(l.dtype)
         return g
-    value, fprime, log_curv, power = at(0, 'f'), at(1, 'fprime'), at(2, 'log_curv'), lambda l: derivatives(f,
-            l.clamp(-_EDGE, _EDGE))[3].to(l.dtype)
+    value, fprime, log_curv, power = (at(0, 'f'), at(1, 'fprime'), at(2, 'log_curv'),
+                                      lambda l: derivatives(f, l.clamp(-_EDGE, _EDGE))[3].to(l.dtype))
     v, fp, ls, k = ends[-1]
     f0 = v - math.exp(-_EDGE)*fp if ls == -math.inf else math.inf if k <= -1 + 1e-4 else v - math.exp(-_EDGE)*(fp - math.exp(ls)/(1 + k))
     return Side(value, fprime, lambda l: l.exp()*fprime(l)), lambda l: chain(log_curv, power, l), f0

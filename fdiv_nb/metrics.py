@@ -112,8 +112,8 @@ def alignment_metrics(s: AlignmentSample, log_z: LogZ | None = None,   # a runni
 # %% ../nbs/24_metrics.ipynb #a1a13bff
 def pool_samples(a: AlignmentSample, b: AlignmentSample) -> AlignmentSample:
     "Samples of the policy (a) and of the reference (b), scored by both, as draws of their mixture. Raises ValueError if the prompts are not drawn in the same proportions."
-    both = lambda x, y: torch.cat([x, y]) if torch.is_tensor(x) else {k: torch.cat([x[k], y[k]]) for k in x} if isinstance(x,
-            dict) else x + y
+    both = lambda x, y: (torch.cat([x, y]) if torch.is_tensor(x)
+                         else {k: torch.cat([x[k], y[k]]) for k in x} if isinstance(x, dict) else x + y)
     m = AlignmentSample(*(both(getattr(a, f.name), getattr(b, f.name)) for f in fields(AlignmentSample)))
     na, nb = (torch.bincount(x.group, minlength=int(m.group.max()) + 1).double() for x in (a, b)); share = na/(na + nb)
     if not torch.allclose(na*len(b.group), nb*len(a.group)):

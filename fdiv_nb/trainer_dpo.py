@@ -127,8 +127,8 @@ class FDPOTrainer(OfflineTrainer):
             if a.ratio == 'token': kw |= dict(chosen_mask=masks['chosen'], rejected_mask=masks['rejected'])
             rows = fdpo_loss(d, w, l, a.beta, reduction='none', **kw)
         stats = fdpo_stats(d, w, l, a.beta, **kw); m = [kw.get(f'{k}_mask') for k in self.answers]
-        self._margins[not torch.is_grad_enabled()].append((fdpo_reward(d, w.detach(), a.beta, m[0]) - fdpo_reward(d, l.detach(), a.beta,
-                m[1])).cpu())
+        margin = fdpo_reward(d, w.detach(), a.beta, m[0]) - fdpo_reward(d, l.detach(), a.beta, m[1])
+        self._margins[not torch.is_grad_enabled()].append(margin.cpu())
         return rows, stats if a.loss == 'f-dpo' else {k: v for k, v in stats.items() if not k.startswith('gradient_')}
 
     def means(self, sums: dict) -> dict[str, float]:
