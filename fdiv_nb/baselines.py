@@ -10,6 +10,7 @@ from typing import Callable
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
+from .divergence import _wide
 
 # %% auto #0
 __all__ = ['METHODS', 'Scored', 'retain_kl', 'Method', 'unlearn_loss', 'get_method', 'unlearn_stats', 'random_direction',
@@ -28,7 +29,7 @@ class Scored:
                 raise ValueError(f"{k}: shape {list(x.shape)} does not go with logp's {list(self.logp.shape)}; all are [rows, tokens]")
         if not torch.compiler.is_compiling() and not self.mask.any(-1).all():
             raise ValueError(f"mask: row {int((~self.mask.any(-1)).nonzero()[0])} has no answer token; drop the row")
-    def _sum(self, x: Tensor) -> Tensor: return x.to(torch.promote_types(x.dtype, torch.float32)).masked_fill(~self.mask, 0.).sum(-1)
+    def _sum(self, x: Tensor) -> Tensor: return _wide(x).masked_fill(~self.mask, 0.).sum(-1)
     @property
     def length(self) -> Tensor: return self.mask.sum(-1)
     @property
@@ -43,14 +44,14 @@ class Scored:
 # %% ../nbs/16_unlearn_baselines.ipynb #d3b10bda
 def retain_kl(logits: Tensor, ref_logits: Tensor) -> Tensor:   # [..., V] each
     "KL(π_ref‖π_θ) over the vocabulary at each position, [...], nats; differentiable in `logits`."
-    wide = lambda z: z.to(torch.promote_types(z.dtype, torch.float32)).log_softmax(-1)
-    l, r = wide(logits), wide(ref_logits.detach())
+    logs = lambda z: _wide(z).log_softmax(-1)
+    l, r = logs(logits), logs(ref_logits.detach())
     return (r.exp()*(r - l)).sum(-1)
 
 def _ga(x, o): return x['forget'].mean
 
 def _wga(x, o):
-    s = x['forget']; l = s.logp.to(torch.promote_types(s.logp.dtype, torch.float32)).masked_fill(~s.mask, 0.)
+    s = x['forget']; l = _wide(s.logp).masked_fill(~s.mask, 0.)
     return s._sum((o.beta*l.detach()).exp()*l)/s.length
 
 # %% ../nbs/16_unlearn_baselines.ipynb #4062db31
@@ -111,7 +112,7 @@ def unlearn_stats(method: str, forget: Scored, template: Scored | None = None, b
                   gamma: float | None = None) -> dict[str, float]:
     "p_forget, p_template (mean token probabilities); weight_forget, Σ_t ∂L/∂log p_t over the forget answer; braked: share of rows where it is 0. Raises ValueError as `unlearn_loss` does."
     def p(s):
-        l = s.logp.detach().to(torch.promote_types(s.logp.dtype, torch.float32)).masked_fill(~s.mask, -torch.inf)
+        l = _wide(s.logp.detach()).masked_fill(~s.mask, -torch.inf)
         return (s._sum(l.exp())/s.length).mean().item()
     out = dict(p_forget=p(forget)) | (dict(p_template=p(template)) if template is not None else {})
     if METHODS[method].loss is None: return out

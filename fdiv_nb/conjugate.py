@@ -10,7 +10,7 @@ from typing import Callable, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from .divergence import FDivergence, _wide, get_divergence
+from .divergence import FDivergence, _log_u, get_divergence
 
 # %% auto #0
 __all__ = ['Domain', 'domain', 'conjugate', 'fenchel_young_gap', 'variational_bound', 'OutputMap', 'output_map']
@@ -35,7 +35,7 @@ def conjugate(d,         # a name or an `FDivergence`
               t: Tensor  # any shape, a floating tensor or a number
               ) -> Tensor:
     "f*(t), shape of `t`: `d.conjugate` with its value at the very end of the domain, f*(f'(∞)) = -f°'(0). Its gradient is the maximiser u."
-    d = get_divergence(d); x = _wide(t).detach(); y = d.conjugate(t); hi = d.fprime_inf
+    d = get_divergence(d); x = _log_u(t).detach(); y = d.conjugate(t); hi = d.fprime_inf
     if hi == math.inf: return y
     top = (x.double() >= hi) & (x.double() <= hi + 2*torch.finfo(x.dtype).eps*(1 + abs(hi)))       # the end, give or take its rounding
     return y.masked_fill(top, -_slope0(d.dual())) if top.any() else y
@@ -81,7 +81,7 @@ def fenchel_young_gap(d,              # a name or an `FDivergence`
     "f(u) + f*(t) - ut >= 0, zero iff t = f'(u); inf where t > f'(∞). Broadcast shape. Raises ValueError on NaN."
     d = get_divergence(d)
     kinds = [x.dtype for x in (log_u, t) if torch.is_tensor(x)]; out = torch.promote_types(kinds[0], kinds[-1]) if kinds else torch.float64
-    l, t = torch.broadcast_tensors(*(_wide(x).double() for x in (log_u, t)))
+    l, t = torch.broadcast_tensors(*(_log_u(x).double() for x in (log_u, t)))
     if l.isnan().any() or t.isnan().any(): raise ValueError("log_u, t: NaN among the inputs; look at the log-probabilities that made them")
     with torch.no_grad():
         lv = d.inv_fprime(t); sign, logs = _gap_terms(d, l, t, lv)
@@ -142,7 +142,7 @@ def _flat_map(d: FDivergence) -> OutputMap:
 
 def _widely(f: Callable) -> Callable:
     "f in at least single precision, in the dtype of its argument."
-    return lambda v: f(_wide(v)).to(v.dtype) if torch.is_tensor(v) else f(_wide(v))
+    return lambda v: f(_log_u(v)).to(v.dtype) if torch.is_tensor(v) else f(_log_u(v))
 
 def output_map(d,                 # a name or an `FDivergence`
                kind: str = 'paper'  # FLAT's map where it has one; 'ratio': g(v) = f'(e^v) wherever f is curved

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import torch
 from torch import Tensor
-from .divergence import FDivergence, Side, get_divergence
+from .divergence import FDivergence, Side, _wide, get_divergence
 from .vocabulary import divergence_from_logits
 
 # %% auto #0
@@ -118,7 +118,7 @@ def coarsen(logits: Tensor,  # [..., V]
     "Logits of a distribution whose other tokens are one outcome; differentiable. Pass both models through it, then `distill_loss`. Raises ValueError for shapes."
     if ids.shape[:-1] != logits.shape[:-1] or not 0 < ids.shape[-1] < logits.shape[-1]:
         raise ValueError(f"ids: expected shape {[*logits.shape[:-1], 'K']} with K < {logits.shape[-1]}, got {list(ids.shape)}")
-    z = logits.to(torch.promote_types(logits.dtype, torch.float32)); rest = z.scatter(-1, ids, -torch.inf).logsumexp(-1, keepdim=True)
+    z = _wide(logits); rest = z.scatter(-1, ids, -torch.inf).logsumexp(-1, keepdim=True)
     return torch.cat([z.gather(-1, ids), rest], -1)
 
 def from_top_logprobs(logps: Tensor  # [..., K] log-probabilities of a teacher's kept tokens, K >= 1
@@ -139,7 +139,7 @@ def distill_stats(student_logits: Tensor, teacher_logits: Tensor, mask: Tensor |
             else mask.bool()).reshape(-1).nonzero()[:, 0]
     if not len(keep): raise ValueError("mask: no position counts")
     i = keep[torch.linspace(0, len(keep) - 1, min(positions, len(keep)), device=keep.device).long()]
-    z, t = (x.reshape(-1, V)[i].to(torch.promote_types(x.dtype, torch.float32))/temperature for x in (student_logits, teacher_logits))
+    z, t = (_wide(x.reshape(-1, V)[i])/temperature for x in (student_logits, teacher_logits))
     D = lambda d: divergence_from_logits(d, z, t).mean().item()
     h = lambda l: -(l.exp()*l.masked_fill(l == -torch.inf, 0.)).sum(-1).mean().item()
     return dict(agreement=(z.argmax(-1) == t.argmax(-1)).double().mean().item(), overlap=1 - D('tv'), forward_kl=D('forward_kl'),

@@ -45,12 +45,16 @@ def chain(value: Callable,  # l -> value, elementwise
     return _Chain.apply(l, value, slope)
 
 # %% ../nbs/00_divergence.ipynb #dff6c814
-def _wide(l) -> Tensor:
-    "At least float32; Python numbers become float64."
+def _wide(x: Tensor) -> Tensor:
+    "At least float32."
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+def _log_u(l) -> Tensor:
+    "Log-ratios, at least float32; Python numbers become float64."
     if not torch.is_tensor(l): return torch.as_tensor(l, dtype=torch.float64)
     if not l.is_floating_point():
         raise ValueError(f"log_u: expected a floating tensor of log-ratios, got {l.dtype}; pass log P - log Q as floats")
-    return l.float() if l.dtype in (torch.float16, torch.bfloat16) else l
+    return _wide(l)
 
 def _fill(y: Tensor, where: Tensor, value: float) -> Tensor:
     "y with `value` written where the mask holds, and no gradient there."
@@ -73,7 +77,7 @@ class FDivergence:
 # %% ../nbs/00_divergence.ipynb #12da8eb2
 def _evaluate(l, value: Callable, slope: Callable, at_zero: float | None = None, at_inf: float | None = None) -> Tensor:
     "value(l) with gradient slope(l), in the dtype of l; the limits where l is -inf or +inf."
-    x = _wide(l)
+    x = _log_u(l)
     zero, top = x == -torch.inf, x == torch.inf
     y = chain(value, slope, x.masked_fill(zero | top, 0.) if at_zero is not None or at_inf is not None else x)
     if at_zero is not None: y = _fill(y, zero, at_zero)
@@ -108,12 +112,12 @@ def _fprime_at_zero(s: Side) -> float:
 
 def _log_slope(self, l) -> Tensor:
     "log(u f''(u)), shape of `l` = log u: finite where the slope itself would overflow or vanish."
-    y = self.log_curv(_wide(l))
+    y = self.log_curv(_log_u(l))
     return y.to(l.dtype) if torch.is_tensor(l) else y
 
 def _slope(self, l) -> Tensor:
     "u f''(u) = df'/dlog u, shape of `l` = log u."
-    y = _curve(self, _wide(l))
+    y = _curve(self, _log_u(l))
     return y.to(l.dtype) if torch.is_tensor(l) else y
 
 FDivergence.f, FDivergence.over_u, FDivergence.fprime, FDivergence.log_slope, FDivergence.slope = _f, _over_u, _fprime, _log_slope, _slope
@@ -307,10 +311,10 @@ def exact_divergence(divergence,    # a name or an `FDivergence`
     if log_p.shape[-1] != log_q.shape[-1]:
         raise ValueError(f"log_q: last dimension {log_q.shape[-1]} differs from log_p's {log_p.shape[-1]}; both list the same outcomes")
     for field, z in (('log_p', log_p), ('log_q', log_q)):
-        total = _wide(z).detach().exp().sum(-1); eps = 1e-2 if z.dtype in (torch.float16, torch.bfloat16) else 1e-3
+        total = _log_u(z).detach().exp().sum(-1); eps = 1e-2 if z.dtype in (torch.float16, torch.bfloat16) else 1e-3
         if not ((total - 1).abs() < eps).all():
             raise ValueError(f"{field}: probabilities sum to {total.flatten()[(total - 1).abs().argmax()].item():.4g}, not 1; normalise with log_softmax(-1)")
-    p, q = _wide(log_p).double(), _wide(log_q).double()
+    p, q = _log_u(log_p).double(), _log_u(log_q).double()
     p, q = torch.broadcast_tensors(p, q)
     p0, q0 = p == -torch.inf, q == -torch.inf
     sp, sq = p.masked_fill(p0 | q0, 0.), q.masked_fill(p0 | q0, 0.)
@@ -416,7 +420,7 @@ def custom_divergence(name: str,         # its key; usable with get_divergence w
 # %% ../nbs/00_divergence.ipynb #8d22ee72
 def _inv_fprime(self: FDivergence, t) -> Tensor:
     "log u with f'(u) = t, shape of `t`: +inf at or above f'(∞), -inf at or below f'(0)."
-    t = _wide(t); x = t.detach().double()
+    t = _log_u(t); x = t.detach().double()
     lo, hi = float(self.side.fprime(torch.tensor(-2000., dtype=torch.float64))), self.fprime_inf
     inside = (x > lo) & (x < hi); mid = float(self.side.fprime(torch.zeros((), dtype=torch.float64)))
     if self.inverse: y = self.inverse(x.masked_fill(~inside, mid))
@@ -437,6 +441,6 @@ def _conjugate(self: FDivergence, t) -> Tensor:
         y = torch.where(l == -torch.inf, torch.full_like(y, -self.f0), y)
         top = -_fprime_at_zero(self.other); y = torch.where(x == self.fprime_inf, top, y).clamp(-self.f0, top)      # f* grows from -f(0) to f*(f'(∞)) = -f°'(0)
         return torch.where(x > self.fprime_inf, torch.inf, y).to(t.dtype)
-    t0 = _wide(t); y = chain(value, lambda t: _inv_fprime(self, t).exp(), t0)
+    t0 = _log_u(t); y = chain(value, lambda t: _inv_fprime(self, t).exp(), t0)
     return y.to(t.dtype) if torch.is_tensor(t) else y
 FDivergence.inv_fprime, FDivergence.conjugate = _inv_fprime, _conjugate

@@ -7,6 +7,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
+from .divergence import _wide
 from .logprobs import _log_sum, _softmax
 
 # %% auto #0
@@ -15,7 +16,7 @@ __all__ = ['sampling_logprobs', 'draw']
 # %% ../nbs/04c_draw.ipynb #78b03c9f
 def _cut(logits: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor:
     "[..., V] log-weights of what is left to draw from: log q up to a constant of each row."
-    z = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    z = _wide(logits)
     if temperature != 1: z = z/temperature
     if 0 < top_k < z.shape[-1]: z = z.masked_fill(z < z.topk(top_k, -1).values[..., -1:], -torch.inf)
     if top_p < 1:
@@ -47,7 +48,7 @@ def draw(log_w: Tensor,   # [B,V] log q up to a constant of each row, -inf allow
          u: Tensor        # [B] float64 in [0, 1)
         ) -> tuple[Tensor, Tensor]:  # [B] int64 tokens, [B] their log q in nats, at least float32
     "One token per row by inverse CDF, one uniform number each; a token of probability 0 is never drawn."
-    z = log_w.to(torch.promote_types(log_w.dtype, torch.float32)); (B, V), k = z.shape, _BLOCK
+    z = _wide(log_w); (B, V), k = z.shape, _BLOCK
     w, n = _softmax(z); s = _log_sum(w, n); w = w if V % k == 0 else pad(w, (0, -V % k))
     w = w.view(B, -1, k); c = w.sum(-1).double().cumsum(-1)                      # [B,V/k]
     b, t = _point(c, u[:, None].double())

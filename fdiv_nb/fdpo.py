@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
-from .divergence import FDivergence, get_divergence, mix_divergences
+from .divergence import FDivergence, _wide, get_divergence, mix_divergences
 from .estimate import Estimate, estimate_divergence
 
 # %% auto #0
@@ -297,7 +297,7 @@ def fpo_loss(divergence,          # a name or an `FDivergence`; any
     q = target.to(z.device).double()
     if q.shape[-1] != z.shape[1] or not (q > 0).all() or not ((q.sum(-1) - 1).abs() < 1e-5).all():
         raise ValueError(f"target: expected {z.shape[1]} positive probabilities that sum to one, got {q.flatten()[:4].tolist()}; smooth it (ε > 0)")
-    rows = _Candidates.apply(beta*z.to(torch.promote_types(z.dtype, torch.float32)), q.log(), d)
+    rows = _Candidates.apply(beta*_wide(z), q.log(), d)
     return rows.mean() if reduction == 'mean' else rows
 
 # %% ../nbs/14_fdpo.ipynb #f80ad0ff

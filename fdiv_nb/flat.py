@@ -8,7 +8,7 @@ import functools
 import torch
 from torch import Tensor
 from .conjugate import OutputMap, output_map
-from .divergence import get_divergence
+from .divergence import _wide, get_divergence
 
 # %% auto #0
 __all__ = ['mean_prob', 'flat_map', 'flat_loss', 'flat_range', 'flat_weights', 'flat_stats']
@@ -27,7 +27,7 @@ def mean_prob(logp: Tensor,              # [B, T] log π of each token, nats; an
             raise ValueError(f"mask: row {int((n == 0).nonzero()[0])} has no answer token, so its probability is undefined; drop the row")
         if width is not None and width < int(n.max()):
             raise ValueError(f"width: {width}, but row {int(n.argmax())} has {int(n.max())} answer tokens; the released form divides by the whole row, which is longer")
-    p = logp.to(torch.promote_types(logp.dtype, torch.float32)).masked_fill(~mask, -torch.inf).exp()
+    p = _wide(logp).masked_fill(~mask, -torch.inf).exp()
     return p.sum(-1)/(n if width is None else width)
 
 # %% ../nbs/12_flat.ipynb #04c6726f
@@ -48,7 +48,7 @@ def flat_map(divergence  # a name or an `FDivergence`
 
 def _check_probs(**ps: Tensor) -> list[Tensor]:
     "Probabilities [B] in at least float32, of one shape; ValueError naming the field and the row."
-    out = [p.to(torch.promote_types(p.dtype, torch.float32)) for p in ps.values()]; n = out[0].shape
+    out = [_wide(p) for p in ps.values()]; n = out[0].shape
     for k, p in zip(ps, out):
         if p.ndim != 1 or p.shape != n or not len(p):
             raise ValueError(f"{k}: shape {list(p.shape)}; expected [B], one probability per pair, the same B for template and forget answers")

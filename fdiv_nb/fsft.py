@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import torch
 from torch import Tensor
-from .divergence import FDivergence, get_divergence
+from .divergence import FDivergence, _wide, get_divergence
 from .logprobs import IGNORE
 
 # %% auto #0
@@ -53,10 +53,9 @@ def implicit_reward(logp: Tensor,              # [..., T] log π of each token, 
     for k, x in (('log_ref', log_ref), ('v', v), ('mask', mask)):
         if x is not None and x.shape != logp.shape:
             raise ValueError(f"{k}: shape {list(x.shape)} differs from logp's {list(logp.shape)}; one number per token")
-    wide = lambda x: x.to(torch.promote_types(x.dtype, torch.float32))
-    r = beta*(wide(logp) - wide(log_ref).detach())
+    r = beta*(_wide(logp) - _wide(log_ref).detach())
     if v is not None:
-        v = wide(v) if mask is None else wide(v).masked_fill(~mask, 0.)
+        v = _wide(v) if mask is None else _wide(v).masked_fill(~mask, 0.)
         r = r + v - torch.cat([v[..., 1:], torch.zeros_like(v[..., :1])], -1)
     return r if mask is None else r.masked_fill(~mask, 0.)
 
@@ -84,7 +83,7 @@ def fsft_loss(divergence,                   # a name or an `FDivergence`
     if rewards.shape != logp.shape:
         raise ValueError(f"rewards: shape {list(rewards.shape)} differs from logp's {list(logp.shape)}; make them with implicit_reward(logp, ...)")
     y, u, _ = _dual(divergence, rewards if mask is None else rewards.masked_fill(~mask, 0.), max_weight, box)
-    wide = torch.promote_types(logp.dtype, torch.float32); r = rewards.to(torch.promote_types(rewards.dtype, torch.float32))
+    wide = torch.promote_types(logp.dtype, torch.float32); r = _wide(rewards)
     big = torch.finfo(wide).max/1e6
     h = (y + r.detach().double()).clamp(0, big).to(wide) + (1 - u).to(wide)*(r - r.detach())
     return reduce_tokens(h/beta - logp.to(wide), mask, reduction)
@@ -103,8 +102,7 @@ def q_values(logits: Tensor,   # [..., V]
              ref_logits: Tensor | None = None   # [..., V]: values relative to the reference's
              ) -> Tensor:
     "Q(s, a) = β z(s, a), or β (z - z_ref), [..., V], at least float32; fixed only up to a constant per state."
-    wide = lambda z: z.to(torch.promote_types(z.dtype, torch.float32))
-    return beta*(wide(logits) - (0. if ref_logits is None else wide(ref_logits)))
+    return beta*(_wide(logits) - (0. if ref_logits is None else _wide(ref_logits)))
 
 def state_values(logits: Tensor, beta: float,            # [..., V]; unit of the values
                  ref_logits: Tensor | None = None,       # [..., V]
@@ -112,43 +110,41 @@ def state_values(logits: Tensor, beta: float,            # [..., V]; unit of the
                  ) -> Tensor:
     "V(s) = β (logsumexp z - logsumexp z_ref), [...], at least float32; the second term is left out without a reference. Raises ValueError if both kinds of it are given."
     if ref_logits is not None and ref_lse is not None: raise ValueError("ref_lse: given together with ref_logits; pass one of them")
-    lse = lambda z: z.to(torch.promote_types(z.dtype, torch.float32)).logsumexp(-1)
+    lse = lambda z: _wide(z).logsumexp(-1)
     v = lse(logits)
     return beta*(v - (lse(ref_logits) if ref_logits is not None else 0. if ref_lse is None else ref_lse))
 
 # %% ../nbs/13_fsft.ipynb #a953c4e7
-def _w(x: Tensor) -> Tensor: return x.to(torch.promote_types(x.dtype, torch.float32))
-
 def nll_loss(logp: Tensor, mask: Tensor | None = None, reduction: str = 'mean') -> Tensor:  # [..., T] log π of each token
     "SFT: -log p. This and the losses below reduce as `reduce_tokens` does and raise ValueError with it."
-    return reduce_tokens(-_w(logp), mask, reduction)
+    return reduce_tokens(-_wide(logp), mask, reduction)
 
 def dft_loss(logp: Tensor, mask: Tensor | None = None, reduction: str = 'mean') -> Tensor:
     "-sg(p) log p: the gradient is that of 1 - p, the token-level total variation."
-    x = _w(logp); return reduce_tokens(-x.detach().exp()*x, mask, reduction)
+    x = _wide(logp); return reduce_tokens(-x.detach().exp()*x, mask, reduction)
 
 def psft_loss(logp: Tensor, log_old: Tensor, mask: Tensor | None = None, reduction: str = 'mean', clip: float = .2) -> Tensor:
     "-min(ρ, 1 + clip), ρ = π/π_old per token: SFT's gradient at π_old, none once a token is 1 + clip times likelier."
     if not clip > 0: raise ValueError(f"clip: expected > 0, got {clip}")
-    l = _w(logp) - _w(log_old).detach(); far = l.detach() > math.log1p(clip)
+    l = _wide(logp) - _wide(log_old).detach(); far = l.detach() > math.log1p(clip)
     return reduce_tokens(-torch.where(far, torch.full_like(l, 1 + clip), l.masked_fill(far, 0.).exp()), mask, reduction)
 
 def iw_sft_loss(logp: Tensor, log_ref: Tensor, mask: Tensor | None = None, reduction: str = 'mean', log_q: Tensor | None = None,
                 clip: float = 2.) -> Tensor:
     "SFT with one weight per answer, min(q(y|x)/π_ref(y|x), clip), not differentiated; q is an auxiliary policy, by default π itself."
     if not clip > 0: raise ValueError(f"clip: expected > 0, got {clip}")
-    d = (_w(logp if log_q is None else log_q) - _w(log_ref)).detach(); d = d if mask is None else d.masked_fill(~mask, 0.)
-    return reduce_tokens(-d.sum(-1, keepdim=True).clamp(max=math.log(clip)).exp()*_w(logp), mask, reduction)
+    d = (_wide(logp if log_q is None else log_q) - _wide(log_ref)).detach(); d = d if mask is None else d.masked_fill(~mask, 0.)
+    return reduce_tokens(-d.sum(-1, keepdim=True).clamp(max=math.log(clip)).exp()*_wide(logp), mask, reduction)
 
 def token_kl(logits: Tensor, ref_logits: Tensor) -> Tensor:  # [..., V] both
     "KL(π‖π_ref) over the whole vocabulary at each state, [...], nats; differentiable in `logits`."
-    l, r = _w(logits).log_softmax(-1), _w(ref_logits).detach().log_softmax(-1)
+    l, r = _wide(logits).log_softmax(-1), _wide(ref_logits).detach().log_softmax(-1)
     return (l.exp()*(l - r)).sum(-1)
 
 def asft_loss(logp: Tensor, kl: Tensor, mask: Tensor | None = None, reduction: str = 'mean', weight: float = .05) -> Tensor:
     "`dft_loss` + weight · KL to a reference, per token; kl [..., T] from `token_kl`."
     if not weight >= 0: raise ValueError(f"weight: expected >= 0, got {weight}")
-    x = _w(logp); return reduce_tokens(-x.detach().exp()*x + weight*_w(kl), mask, reduction)
+    x = _wide(logp); return reduce_tokens(-x.detach().exp()*x + weight*_wide(kl), mask, reduction)
 
 # %% ../nbs/13_fsft.ipynb #b2d5c624
 def gem_loss(logits: Tensor,   # [..., T, V] aligned with the tokens
@@ -157,12 +153,12 @@ def gem_loss(logits: Tensor,   # [..., T, V] aligned with the tokens
              reduction: str = 'mean') -> Tensor:
     "E_{a~q} log π(a) - log π(y), q ∝ π^{1/γ} not differentiated. Raises ValueError unless γ > 0."
     if not gamma > 0: raise ValueError(f"gamma: expected > 0, got {gamma}")
-    l = _w(logits).log_softmax(-1); q = (l.detach()/gamma).softmax(-1)
+    l = _wide(logits).log_softmax(-1); q = (l.detach()/gamma).softmax(-1)
     return reduce_tokens((q*l).sum(-1) - l.gather(-1, tokens.clamp(min=0)[..., None])[..., 0], tokens != IGNORE, reduction)
 
 def token_f_loss(divergence, logp: Tensor, mask: Tensor | None = None, reduction: str = 'mean') -> Tensor:
     "D_f(π(·|s) ‖ label) = f(p) + f'(∞)(1 - p): *token-level* f-SFT. Raises ValueError where f'(∞) = ∞."
-    d = get_divergence(divergence).canonical(); x = _w(logp)
+    d = get_divergence(divergence).canonical(); x = _wide(logp)
     if d.fprime_inf == math.inf:
         raise ValueError(f"divergence: f'(∞) = ∞ for {d.name}, and a policy puts mass beside the label, so D_f is infinite; use forward_kl (SFT), tv (DFT), js, hellinger, neyman")
     return reduce_tokens(d.f(x) - d.fprime_inf*torch.expm1(x), mask, reduction)

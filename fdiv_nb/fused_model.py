@@ -10,6 +10,7 @@ from functools import partial
 from typing import Callable
 import torch
 from torch import Tensor, nn
+from .divergence import _wide
 from .fused import Head, linear_divergence, linear_logprobs
 from .logprobs import IGNORE, _check_batch, _target, bare_model, is_encoder_decoder, score, token_logprobs
 from .vocabulary import divergence_from_logits
@@ -131,7 +132,7 @@ def through_head(model: nn.Module,          # a transformers model, possibly wra
     except CannotFuse as e: z, why = None, str(e)
     _tell(m, why)
     if z is None or job.probe is not None: z = score(model, batch)
-    return None, z if temperature == 1 else z.to(torch.promote_types(z.dtype, torch.float32))/temperature
+    return None, z if temperature == 1 else _wide(z)/temperature
 
 def _with_job(job: _Job, model, batch) -> Tensor:
     before, _here.job = getattr(_here, 'job', None), job

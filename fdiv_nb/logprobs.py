@@ -7,6 +7,7 @@ from __future__ import annotations
 import inspect
 import torch
 from torch import Tensor, nn
+from .divergence import _wide
 
 # %% auto #0
 __all__ = ['IGNORE', 'label_mask', 'row_blocks', 'most_rows', 'token_logprobs', 'sequence_lengths', 'sequence_logprobs',
@@ -150,7 +151,7 @@ def mean_token_prob(logits: Tensor,      # [B,T,V]
 # %% ../nbs/04_logprobs.ipynb #5b0e280d
 def _entropy(z: Tensor, skip: Tensor) -> Tensor:
     "[T,V], [T] -> [T] exact entropy, 0 where skipped."
-    l = z.to(torch.promote_types(z.dtype, torch.float32)).masked_fill(skip[:, None], 0).log_softmax(-1)
+    l = _wide(z).masked_fill(skip[:, None], 0).log_softmax(-1)
     return -(l.exp()*l.masked_fill(l == -torch.inf, 0)).sum(-1).masked_fill(skip, 0)
 
 def token_entropy(logits: Tensor,      # [B,T,V]
@@ -283,7 +284,7 @@ def score(model: nn.Module,          # causal or encoder-decoder language model 
     if forward_accepts(model, 'use_cache'): kw['use_cache'] = False
     z = model(**kw).logits
     if keep is not None: z = z[:, -keep:]
-    return z if temperature == 1 else z.to(torch.promote_types(z.dtype, torch.float32))/temperature
+    return z if temperature == 1 else _wide(z)/temperature
 
 # %% ../nbs/04_logprobs.ipynb #ee2b1863
 def scored_span(labels: Tensor   # [B,T] unshifted
