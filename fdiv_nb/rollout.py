@@ -240,14 +240,14 @@ def sampling_mode(model: nn.Module):  # any module
     finally:
         for m, was in modes: m.training = was
 
-# %% ../nbs/21_rollout.ipynb #47fd7c58
+# %% ../nbs/21_rollout.ipynb #313d4588
 _WORTH = 2**23   # multiplications of a layer from which it pays
 
 def _by_onednn(layer: nn.Module, plain: Callable) -> Callable:
     "The forward of a Linear or Conv1D layer, by oneDNN where that is the same and faster."
     def forward(x):
         w, n = layer.weight, x.numel()//x.shape[-1]
-        same = (x.dtype == w.dtype == torch.float32 and w.device.type == 'cpu' and type(w) in (Tensor, nn.Parameter)
+        same = (x.dtype == w.dtype == torch.float32 and type(w) in (Tensor, nn.Parameter)
                 and not (torch.is_grad_enabled() or torch.is_autocast_enabled('cpu')))
         if not same or n*w.numel() < _WORTH: return plain(x)
         return _onednn(x, w if isinstance(layer, nn.Linear) else w.t(), layer.bias, 'none', [], '')
@@ -255,9 +255,10 @@ def _by_onednn(layer: nn.Module, plain: Callable) -> Callable:
 
 @contextmanager
 def onednn_layers(model: nn.Module):  # any module
-    "Within it the large float32 products of Linear and Conv1D layers on a processor are oneDNN's, if torch has it and no gradient is wanted. Subclasses and layers with a forward of their own are left alone."
+    "Within it the large float32 products of Linear and Conv1D layers on a processor are oneDNN's, if torch has it and no gradient is wanted. Subclasses, layers with a forward of their own and compiled models are left alone."
     from transformers.pytorch_utils import Conv1D
-    mine = [m for m in model.modules() if type(m) in (nn.Linear, Conv1D) and 'forward' not in vars(m)] if _onednn else []
+    all_ = list(model.modules()); free = _onednn and not any(getattr(m, '_compiled_call_impl', None) for m in all_)
+    mine = [m for m in all_ if free and type(m) in (nn.Linear, Conv1D) and m.weight.device.type == 'cpu' and 'forward' not in vars(m)]
     for m in mine: m.forward = _by_onednn(m, m.forward)
     try: yield model
     finally:
