@@ -46,7 +46,7 @@ class Head:
 # %% ../nbs/05_fused.ipynb #f2959ead
 _BLOCK = 8192     # words of the vocabulary at a time, where a half-precision weight is widened
 _PIECE = 2048     # the same, where oneDNN returns a tensor of its own
-_LARGE = 2**28    # multiplications from which oneDNN is asked
+_LARGE = 2**23    # multiplications from which oneDNN is asked
 _onednn = getattr(torch.ops.mkldnn, '_linear_pointwise', None) if torch.backends.mkldnn.is_available() else None
 
 def _mm(a: Tensor, b: Tensor, wide: torch.dtype) -> Tensor:

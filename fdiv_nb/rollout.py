@@ -11,7 +11,7 @@ from typing import Callable, Protocol
 import torch
 from torch import Tensor, nn
 from .draw import _cut, draw, sampling_logprobs
-from .fused import _onednn
+from .fused import _LARGE, _onednn
 from .logprobs import (bare_model, build_batch, context_length, forward_accepts, is_encoder_decoder, left_pad, position_ids)
 
 logger = logging.getLogger(__name__)
@@ -241,15 +241,13 @@ def sampling_mode(model: nn.Module):  # any module
         for m, was in modes: m.training = was
 
 # %% ../nbs/21_rollout.ipynb #313d4588
-_WORTH = 2**23   # multiplications of a layer from which it pays
-
 def _by_onednn(layer: nn.Module, plain: Callable) -> Callable:
     "The forward of a Linear or Conv1D layer, by oneDNN where that is the same and faster."
     def forward(x):
         w, n = layer.weight, x.numel()//x.shape[-1]
         same = (x.dtype == w.dtype == torch.float32 and type(w) in (Tensor, nn.Parameter)
                 and not (torch.is_grad_enabled() or torch.is_autocast_enabled('cpu')))
-        if not same or n*w.numel() < _WORTH: return plain(x)
+        if not same or n*w.numel() < _LARGE: return plain(x)
         return _onednn(x, w if isinstance(layer, nn.Linear) else w.t(), layer.bias, 'none', [], '')
     return forward
 
