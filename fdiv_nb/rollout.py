@@ -211,6 +211,7 @@ def _keep(self, rows):                                             # [R'] indice
     if self.ed: self.enc = self.enc[rows]
 
 _Steps.first, _Steps.next, _Steps.keep = _first, _next, _keep
+
 class _StaticSteps:
     "The same with tensors that keep their shape and place: all rows from the start, room for every token."
     static = True
