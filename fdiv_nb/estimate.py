@@ -8,7 +8,7 @@ import math
 from typing import Callable, NamedTuple
 import torch
 from torch import Tensor
-from .divergence import FDivergence, get_divergence
+from .divergence import FDivergence, _wide, get_divergence
 
 # %% auto #0
 __all__ = ['MIN_ESS', 'log_mean_exp', 'normalize_log_weights', 'effective_sample_size', 'Estimate', 'estimate_divergence', 'LogZ',
@@ -24,7 +24,7 @@ def _logs(x, field: str, n: int | None = None) -> Tensor:
     bad = (x.isnan() | (x == torch.inf)).sum().item()
     if bad: raise ValueError(f"{field}: {bad} of {x.numel()} entries are NaN or +inf; the logarithm of a probability or weight "
                              "may be -inf, never those: look at the scores that made them")
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    return _wide(x)
 
 def log_mean_exp(x: Tensor,      # [..., n] logarithms, -inf allowed
                  dim: int = -1   # the dimension to average over
@@ -271,8 +271,8 @@ def rao_blackwell_kl(logits_p: Tensor,  # [B, T, V] of the model that sampled; p
         raise ValueError(f"logits_q: expected the shape of logits_p, [B, T, V], got {list(logits_q.shape)} and {list(logits_p.shape)}")
     if mask.shape != logits_p.shape[:2]:
         raise ValueError(f"mask: expected [B, T] = {list(logits_p.shape[:2])}, got {list(mask.shape)}; it marks predicted positions, already shifted")
-    m = mask.bool(); wide = lambda x: (x[m].float() if x.dtype in (torch.float16, torch.bfloat16) else x[m]).log_softmax(-1)
-    lp, lq = wide(logits_p), wide(logits_q)                          # [N, V], N sampled tokens
+    m = mask.bool(); logs = lambda x: _wide(x[m]).log_softmax(-1)
+    lp, lq = logs(logits_p), logs(logits_q)                          # [N, V], N sampled tokens
     never = lp == -torch.inf                                         # P forbids the token: nothing to pay
     kl = (lp.exp()*(lp.masked_fill(never, 0.) - lq.masked_fill(never, 0.))).sum(-1)
     return torch.zeros(m.shape, dtype=kl.dtype, device=kl.device).masked_scatter(m, kl).sum(-1)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import torch
 from torch import Tensor
-from .divergence import FDivergence, get_divergence
+from .divergence import FDivergence, _wide, get_divergence
 from .estimate import baseline as subtract_baseline, effective_sample_size
 
 # %% auto #0
@@ -56,7 +56,7 @@ def fdpg_weights(divergence,                         # a name or an `FDivergence
     fields = dict(logp=logp, log_target=log_target) | ({} if log_sampler is None else dict(log_sampler=log_sampler))
     for k, v in fields.items():
         if v.shape != (n,): raise ValueError(f"{k}: expected shape [{n}], got {list(v.shape)}; one number per sample")
-    wide = lambda v: v.detach() if v.dtype == torch.float64 else v.detach().float()
+    wide = lambda v: _wide(v.detach())
     lp, lt = wide(logp), wide(log_target); z = torch.as_tensor(log_z).detach().to(lp)
     if not z.isfinite().all():
         raise ValueError(f"log_z: expected finite values, got {z.flatten()[~z.isfinite().flatten()][0].item()}; no sample with a positive score has been seen yet, draw more before the first step")

@@ -56,11 +56,20 @@ def _mm(a: Tensor, b: Tensor, wide: torch.dtype) -> Tensor:
 
 def _blocks(V: int, size: int = _BLOCK): return (slice(i, min(i + size, V)) for i in range(0, V, size))
 
+def _pays(x: Tensor, w: Tensor) -> bool:
+    "Whether x wᵀ, [..., n] by [m, n], is a product for oneDNN: single precision on a processor, and large."
+    return (_onednn is not None and x.device.type == 'cpu' and x.dtype == w.dtype == torch.float32
+            and x.shape[:-1].numel()*w.numel() >= _LARGE)
+
+def _by_onednn(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
+    "x wᵀ + b, [..., m], in a tensor of its own; without gradient."
+    return _onednn(x, w, b, 'none', [], '')
+
 def _mm_t(a: Tensor, b: Tensor, out: Tensor) -> None:
     "a bᵀ [n, m] of one type, written into `out`."
-    if _onednn is None or a.is_cuda or a.dtype != torch.float32 or len(a)*b.numel() < _LARGE: torch.mm(a, b.t(), out=out)
+    if not _pays(a, b): torch.mm(a, b.t(), out=out)
     else:
-        for v in _blocks(len(b), _PIECE): out[:, v] = _onednn(a, b[v], None, 'none', [], '')
+        for v in _blocks(len(b), _PIECE): out[:, v] = _by_onednn(a, b[v])
 
 def _logits(h: Tensor, head: Head, out: Tensor) -> Tensor:
     "[n, H] hidden states -> logits [n, V], written into `out` (float32 or wider)."

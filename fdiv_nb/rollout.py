@@ -11,7 +11,7 @@ from typing import Callable, Protocol
 import torch
 from torch import Tensor, nn
 from .draw import _cut, draw, sampling_logprobs
-from .fused import _LARGE, _onednn
+from .fused import _by_onednn, _onednn, _pays
 from .logprobs import (bare_model, build_batch, context_length, forward_accepts, is_encoder_decoder, left_pad, position_ids)
 
 logger = logging.getLogger(__name__)
@@ -242,14 +242,12 @@ def sampling_mode(model: nn.Module):  # any module
         for m, was in modes: m.training = was
 
 # %% ../nbs/21_rollout.ipynb #313d4588
-def _by_onednn(layer: nn.Module, plain: Callable) -> Callable:
+def _quick(layer: nn.Module, plain: Callable) -> Callable:
     "The forward of a Linear or Conv1D layer, by oneDNN where that is the same and faster."
     def forward(x):
-        w, n = layer.weight, x.numel()//x.shape[-1]
-        same = (x.dtype == w.dtype == torch.float32 and type(w) in (Tensor, nn.Parameter)
-                and not (torch.is_grad_enabled() or torch.is_autocast_enabled('cpu')))
-        if not same or n*w.numel() < _LARGE: return plain(x)
-        return _onednn(x, w if isinstance(layer, nn.Linear) else w.t(), layer.bias, 'none', [], '')
+        w = layer.weight if isinstance(layer, nn.Linear) else layer.weight.t()
+        same = type(layer.weight) in (Tensor, nn.Parameter) and not (torch.is_grad_enabled() or torch.is_autocast_enabled('cpu'))
+        return _by_onednn(x, w, layer.bias) if same and _pays(x, w) else plain(x)
     return forward
 
 @contextmanager
@@ -258,7 +256,7 @@ def onednn_layers(model: nn.Module):  # any module
     from transformers.pytorch_utils import Conv1D
     all_ = list(model.modules()); free = _onednn and not any(getattr(m, '_compiled_call_impl', None) for m in all_)
     mine = [m for m in all_ if free and type(m) in (nn.Linear, Conv1D) and m.weight.device.type == 'cpu' and 'forward' not in vars(m)]
-    for m in mine: m.forward = _by_onednn(m, m.forward)
+    for m in mine: m.forward = _quick(m, m.forward)
     try: yield model
     finally:
         for m in mine: del m.forward

@@ -62,7 +62,7 @@ def _near_js(p, q, n, l, a, b):
 
 def _near_tv(p, q, n, l, a, b):
     h = torch.sub(p, q, out=a); v = torch.abs(h, out=b).sum(-1)/2; g = h.sign_().mul_(p)
-    return v, g, g.sum(-1), .5
+    return v, g, None, .5
 
 def _near_power(a: float, k: float) -> Callable:
     "k f_α, a = α."
@@ -74,12 +74,12 @@ def _near_power(a: float, k: float) -> Callable:
     return rule
 
 def _near_any(d: FDivergence, p, q, n, l, a, b):
-    x = l().double(); g = _cut(p*d.side.fprime(x)); return (q*d.side.f(x)).sum(-1).to(p.dtype), g, g.sum(-1), 1.
+    x = l().double(); return (q*d.side.f(x)).sum(-1).to(p.dtype), _cut(p*d.side.fprime(x)), None, 1.
 
 class Rule(NamedTuple):
     "A divergence over a vocabulary."
     far: Callable           # p, q, log p, log q [n, V] -> D_f [n], p f'(u) + c p; for every row
-    near: Callable          # p, q of one sum, that sum n [n], l, room, room -> n D_f, g, Σ g, k with p f'(u) + c p = k g; for probabilities above 1e-30
+    near: Callable          # p, q of one sum, that sum n [n], l, room, room -> n D_f, g, Σ g or None, k with p f'(u) + c p = k g; for probabilities above 1e-30
     numbers: int = 2**18    # of [n, V] visited at a time on a processor; fewer where they become doubles
     def times(self, k: float) -> Rule:
         "k D_f."
@@ -116,7 +116,7 @@ def divergence_pass(rule: Rule,            # from `rule_of`
     look = not (p.is_cuda or torch.compiler.is_compiling()) and len(p)    # on a processor values may be looked at
     if look and float(torch.minimum(p.amin(), q.amin())) > 1e-30:
         q.mul_(n/m); v, g, s, k = rule.near(p, q, n[:, 0], lambda: log_p(z, p).sub_(log_p(t, q)), z, t)
-        v, s, k = v/n[:, 0], s[:, None], k/n
+        v, s, k = v/n[:, 0], None if s is None else s[:, None], k/n
     else:
         p.div_(n); q.div_(m); least = torch.finfo(z.dtype).min
         v, g = rule.far(p, q, log_p(z, p).clamp_(min=least), log_p(t, q).clamp_(min=least)); v, s, k = v + (n + m)[:, 0]*0, None, 1.
