@@ -261,9 +261,9 @@ def onednn_layers(model: nn.Module):  # any module
     finally:
         for m in mine: del m.forward
 
-# %% ../nbs/21_rollout.ipynb #2782cf17
-def _sample(steps, u, stop, how: dict, every: int):                # u [R,max_new] float64
-    "Tokens [R,max_new], -1 after the end, and their log q. Which rows have ended is asked every so many steps."
+# %% ../nbs/21_rollout.ipynb #5e61b9fc
+def _sample(steps, u, stop, how: dict, every: int, most: Callable = int):    # u [R,max_new] float64
+    "Tokens [R,max_new], -1 after the end, and their log q. Which rows have ended is asked every so many steps; `most` may know of others that have not."
     toks, logq = torch.full(u.shape, -1, device=u.device), torch.zeros(u.shape, device=u.device)
     at = torch.arange(len(u), device=u.device)                     # which row each row of the running batch is
     alive, z = torch.ones_like(at, dtype=torch.bool), steps.first()
@@ -271,17 +271,29 @@ def _sample(steps, u, stop, how: dict, every: int):                # u [R,max_ne
         x, l = draw(_cut(z, **how), u[at, t])
         toks[at, t], logq[at, t] = torch.where(alive, x, -1), l.float().masked_fill(~alive, 0)
         if t == u.shape[1] - 1: break
-        if len(stop):
-            alive = alive & ~torch.isin(x, stop)
-            left = int(alive.sum()) if (t + 1) % every == 0 else len(at)
-            if left == 0: break
-            if 2*left <= len(at) and not steps.static:             # half of them have ended: let them go
-                on = alive.nonzero()[:, 0]
+        alive = alive & ~torch.isin(x, stop)
+        if (t + 1) % every == 0:
+            left = int(alive.sum())
+            if most(left) == 0: break
+            if 2*max(left, 1) <= len(at) and not steps.static:     # half of them have ended: let them go
+                on = alive.nonzero()[:, 0] if left else torch.zeros_like(at[:1])
                 steps.keep(on); at, x, alive = at[on], x[on], alive[on]
         z = steps.next(x)
     return toks, logq
 
-# %% ../nbs/21_rollout.ipynb #b1d82c64
+def _lockstep(model: nn.Module) -> Callable:
+    "The largest of the ranks' numbers where they hold one model in shards (FSDP, ZeRO-3) and so take every step together; elsewhere a number itself."
+    dist = torch.distributed
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1): return int
+    from torch.distributed.fsdp import FullyShardedDataParallel
+    from torch.distributed.tensor import DTensor
+    if not (any(isinstance(p, DTensor) or hasattr(p, 'ds_id') for p in model.parameters())
+            or any(isinstance(m, FullyShardedDataParallel) for m in model.modules())): return int
+    def most(n: int) -> int:
+        t = torch.tensor(n, device=next(model.parameters()).device); dist.all_reduce(t, dist.ReduceOp.MAX); return int(t)
+    return most
+
+# %% ../nbs/21_rollout.ipynb #f54a982b
 def _check_sampling(prompts, n, max_new_tokens, temperature, top_k, top_p, batch_size):
     "ValueError naming the first field that cannot be."
     whole = lambda x, low: isinstance(x, int) and not isinstance(x, bool) and x >= low
@@ -312,19 +324,19 @@ def _runnable(model):
         if m is None: return model
         model = m
 
-def _completions(run, ids, rows, u, stop, how, static, auto):
+def _completions(run, ids, rows, u, stop, how, static, auto, most=int):
     "Tokens and log q of one piece; the plain step where a static one that nobody asked for fails."
     mine = list(dict.fromkeys(rows)); where = {p: i for i, p in enumerate(mine)}
     for kind in ([_StaticSteps] if static else []) + [_Steps]:
         try:
             steps = kind(run, [ids[p] for p in mine], [where[p] for p in rows], stop[0] if stop else 0, u.shape[1])
-            return _sample(steps, u, torch.tensor(stop, device=u.device, dtype=torch.long), how, 8 if u.is_cuda else 1)
+            return _sample(steps, u, torch.tensor(stop, device=u.device, dtype=torch.long), how, 8 if u.is_cuda else 1, most)
         except Exception as e:
             if kind is _Steps or not auto or isinstance(e, torch.OutOfMemoryError): raise
             forget(run)
             logger.warning('sampling goes on without a cache of fixed size: %s: %s', type(e).__name__, (str(e).splitlines() or [''])[0])
 
-# %% ../nbs/21_rollout.ipynb #9fd4388b
+# %% ../nbs/21_rollout.ipynb #0fc744b9
 def rollout(model: nn.Module,            # causal or encoder-decoder language model
             tokenizer,                   # of the model
             prompts: list,               # texts, or lists of token ids; an empty one starts from BOS, else EOS
@@ -345,14 +357,17 @@ def rollout(model: nn.Module,            # causal or encoder-decoder language mo
     run = _runnable(model); dev = next(run.parameters()).device; how = dict(temperature=temperature, top_k=top_k, top_p=top_p)
     if static and not can_be_static(run):
         raise ValueError(f"static: {type(bare_model(run)).__name__} cannot be sampled with a cache of fixed size; leave static out")
-    auto = static is None; static = static or auto and dev.type == 'cuda' and can_be_static(run)
+    auto, most = static is None, _lockstep(run); static = static or auto and dev.type == 'cuda' and most is int and can_be_static(run)
+    for k, v in dict(prompts=n*len(ids), max_new_tokens=max_new_tokens, batch_size=batch_size or 0).items() if most is not int else ():
+        if (low := -most(-v)) != (high := most(v)):
+            raise ValueError(f"{k}: the ranks hold one model in shards and have to ask for the same; they ask for {low} to {high}")
     u = torch.rand(n*len(ids), max_new_tokens, dtype=torch.float64, generator=generator,
                    device=generator.device if generator else dev).to(dev)
     order = sorted(range(len(u)), key=lambda r: len(ids[r//n])); toks, logq = [None]*len(u), [None]*len(u)
     with sampling_mode(run), onednn_layers(run):
         for k in range(0, len(u), batch_size or len(u)):
             rows = order[k:k + (batch_size or len(u))]
-            x, l = _completions(run, ids, [r//n for r in rows], u[rows], stop, how, static, auto)
+            x, l = _completions(run, ids, [r//n for r in rows], u[rows], stop, how, static, auto, most)
             if not l.isfinite().all():
                 raise ValueError("model: its probabilities are not numbers (NaN or infinite logits); the weights have diverged, or the precision is too low")
             for r, a, b, m in zip(rows, x.tolist(), l.tolist(), (x >= 0).sum(1).tolist()): toks[r], logq[r] = a[:m], b[:m]

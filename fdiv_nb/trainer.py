@@ -310,7 +310,7 @@ def _z_for(self, log_score: Tensor, log_q: Tensor, group: Tensor) -> tuple[Tenso
     return torch.tensor([value.get(k, 0.) for k in ids]), torch.tensor([k in value for k in ids])
 FDPGTrainer._start_log_z, FDPGTrainer._z_for = _start_log_z, _z_for
 
-# %% ../nbs/23_trainer.ipynb #dc1f184e
+# %% ../nbs/23_trainer.ipynb #3cdf4d8c
 def _get_batch_samples(self, epoch_iterator, num_batches, device):
     "All micro-batches of one optimiser step, sampled, scored and weighted together."
     fetched, _ = Trainer.get_batch_samples(self, epoch_iterator, num_batches, device)
@@ -328,7 +328,8 @@ def _get_batch_samples(self, epoch_iterator, num_batches, device):
     scores = self.target.scores(r.prompts, r.texts)
     self.record(reward=next(iter(scores.values())).mean().item(), length=r.lengths.float().mean().item(),
                 finished=r.finished.float().mean().item(), **({f'score/{k}': v.mean().item() for k, v in scores.items()} if len(scores) > 1
-                                                              else {}), entropy=(-logp.sum()/r.lengths.sum().to(logp)).item())
+                                                              else {}))
+    n = r.lengths.sum().item(); self.record(n, entropy=-logp.sum().item()/n)      # of all tokens, however the processes share them
     k = a.per_device_train_batch_size
     return [dict(r.batch(slice(i, i + k)), weights=weights[i:i + k]) for i in range(0, len(r), k)], None
 

@@ -134,7 +134,7 @@ class DistillTrainer(OfflineTrainer):
         if self.wants_score(batch): rows = rows + (s := score_term(D, lp, m)) - s.detach()                              # its value means nothing
         return rows/n, stats
 
-# %% ../nbs/23e_trainer_distill.ipynb #62a10483
+# %% ../nbs/23e_trainer_distill.ipynb #4a6cbacf
 def _on_policy(self: DistillTrainer, step: int) -> bool:
     "Whether a step trains on the student's own samples."
     return torch.rand((), generator=torch.Generator().manual_seed(self.args.seed*1_000_003 + step)).item() < self.args.lmbda
@@ -147,6 +147,7 @@ def _sample(self: DistillTrainer, batches: list[dict]) -> list[dict]:
         prompts += [x[y].tolist() for x, y in zip(b['input_ids'], m)]
     room = (a.max_new_tokens if self.limit is None else min(a.max_new_tokens,
                                                             self.limit - (0 if self.encoder_decoder else max(map(len, prompts)))))  # every row had room for an answer
+    if a.world_size > 1: room = int(self.accelerator.gather(torch.tensor([room], device=a.device)).min())    # the same for all, who may share a model
     g = torch.Generator().manual_seed((a.seed*1_000_003 + self.state.global_step)*997 + a.process_index)
     with self.compute_loss_context_manager():
         r = rollout(student, self.processing_class, prompts, max_new_tokens=room, temperature=a.sample_temperature, generator=g)
