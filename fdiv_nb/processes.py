@@ -10,7 +10,7 @@ from pathlib import Path
 # %% auto #0
 __all__ = ['local_processes']
 
-# %% ../nbs/07_processes.ipynb #2a38cdc3
+# %% ../nbs/07_processes.ipynb #e5408cbb
 _RUN = '''
 import os, runpy, sys, traceback
 code, path = 0, sys.argv[1]; sys.argv = sys.argv[1:]
@@ -30,7 +30,7 @@ def local_processes(source: str,              # a Python program
     "Run a program on n processes of this machine, which meet over gloo on the processor. Raises RuntimeError with the errors of the first that fail, and if they take too long; the others are ended."
     with socket.socket() as s: s.bind(('127.0.0.1', 0)); port = s.getsockname()[1]
     env = os.environ | dict(WORLD_SIZE=str(n), LOCAL_WORLD_SIZE=str(n), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), OMP_NUM_THREADS='1',
-                            ACCELERATE_USE_CPU='true', CUDA_VISIBLE_DEVICES='',
+                            ACCELERATE_USE_CPU='true', CUDA_VISIBLE_DEVICES='', PYTHONPATH=os.pathsep.join(filter(None, sys.path)),
                             GLOO_SOCKET_IFNAME='lo' if sys.platform == 'linux' else 'lo0')
     with tempfile.TemporaryDirectory() as d:
         (Path(d)/'main.py').write_text(source, encoding='utf-8'); ps, late = [], time.monotonic() + timeout
