@@ -70,7 +70,7 @@ def frozen_copy(model: nn.Module) -> nn.Module:
     "A copy in eval mode that asks for no gradients."
     return copy.deepcopy(model).eval().requires_grad_(False)
 
-# %% ../nbs/23_trainer.ipynb #21f588a2
+# %% ../nbs/23_trainer.ipynb #b8a075d1
 class FDivTrainer(StepMixin, Trainer):
     "The base of all trainers here: a divergence, a reference model, metrics averaged into the log, steps that are counted and survive a lack of memory. Subclasses give `compute_loss`."
     def __init__(self, model, args: FDivConfig, divergence: FDivergence | None = None, ref_model: nn.Module | None = None,
@@ -101,10 +101,11 @@ class FDivTrainer(StepMixin, Trainer):
             try: yield m if self.ref_model is None else self.ref_model
             finally: m.train(was)
 
-    def record(self, weight: float = 1., **values: float) -> None:
-        "Add numbers to the next log line, where they appear as means over its steps and all processes; NaN is left out."
+    def record(self, weight: float = 1., **values: float | tuple[float, float]) -> None:
+        "Add numbers to the next log line, where they appear as means over its steps and all processes; NaN is left out. A pair is a number with a weight of its own."
         for k, v in values.items():
-            if not math.isnan(v): self._sums.setdefault(k, []).append((float(v), weight))
+            v, w = v if isinstance(v, tuple) else (v, weight)
+            if not math.isnan(v): self._sums.setdefault(k, []).append((float(v), w))
 
     def take_back(self):
         n = {k: len(v) for k, v in self._sums.items()}
@@ -119,7 +120,7 @@ class FDivTrainer(StepMixin, Trainer):
             from accelerate.utils import gather_object
             parts = gather_object([mine])
         keys = dict.fromkeys(k for p in parts for k in p); total = lambda k, i: sum(p[k][i] for p in parts if k in p)
-        return {k: total(k, 0)/total(k, 1) for k in keys}
+        return {k: total(k, 0)/n for k in keys if (n := total(k, 1))}
 
     def log(self, logs: dict, *args, **kw) -> None: super().log({**logs, **self.means(self._sums)}, *args, **kw)
 

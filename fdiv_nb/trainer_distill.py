@@ -78,7 +78,7 @@ def shared_vocabulary(student: nn.Module, teacher: nn.Module, tokenizer, teacher
         raise ValueError(f"teacher: its tokenizer is another: {odd!r} is {b.get(odd, 'unknown')} there and {a.get(odd, 'unknown')} for the student; choose a teacher of the same family")
     return min(sizes)
 
-# %% ../nbs/23e_trainer_distill.ipynb #9b5aa03b
+# %% ../nbs/23e_trainer_distill.ipynb #78f292b7
 class DistillTrainer(OfflineTrainer):
     "Train a student towards a teacher. Raises ValueError for a teacher that does not fit, and for rows as the base does."
     def __init__(self, model, args: DistillConfig, train_dataset=None, eval_dataset=None, processing_class=None, teacher=None,
@@ -130,9 +130,9 @@ class DistillTrainer(OfflineTrainer):
         (D, stats), self._found = self._found, None; lp, m = logps['completion'], masks['completion']; n = m.sum(-1).clamp(min=1)
         rows = D.sum(-1)
         mean = lambda x: (x.detach().masked_fill(~m, 0.).sum()/m.sum()).item()
-        stats = dict(divergence=mean(D)) | ({} if stats is None else stats | dict(nll=-mean(lp)))
+        stats = dict(divergence=mean(D)) | ({} if stats is None else stats | dict(nll=-mean(lp))); tokens = m.sum().item()
         if self.wants_score(batch): rows = rows + (s := score_term(D, lp, m)) - s.detach()                              # its value means nothing
-        return rows/n, stats
+        return rows/n, {k: (v, tokens) for k, v in stats.items()}
 
 # %% ../nbs/23e_trainer_distill.ipynb #4a6cbacf
 def _on_policy(self: DistillTrainer, step: int) -> bool:

@@ -101,7 +101,7 @@ def _describe(self: FDPOConfig, divergence=None) -> str:
                if a else ''))
 FDPOConfig.resolve, FDPOConfig.margin, FDPOConfig.describe = _resolve, property(_margin), _describe
 
-# %% ../nbs/23d_trainer_dpo.ipynb #4091cf4c
+# %% ../nbs/23d_trainer_dpo.ipynb #a2f42c67
 log = logging.getLogger('fdiv_nb')
 
 class FDPOTrainer(OfflineTrainer):
@@ -128,7 +128,7 @@ class FDPOTrainer(OfflineTrainer):
             rows = fdpo_loss(d, w, l, a.beta, reduction='none', **kw)
         stats = fdpo_stats(d, w, l, a.beta, **kw); m = [kw.get(f'{k}_mask') for k in self.answers]
         margin = fdpo_reward(d, w.detach(), a.beta, m[0]) - fdpo_reward(d, l.detach(), a.beta, m[1])
-        self._margins[not torch.is_grad_enabled()].append(margin.cpu())
+        if 'void' not in batch: self._margins[not torch.is_grad_enabled()].append(margin.cpu())
         return rows, stats if a.loss == 'f-dpo' else {k: v for k, v in stats.items() if not k.startswith('gradient_')}
 
     def means(self, sums: dict) -> dict[str, float]:

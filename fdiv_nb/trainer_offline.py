@@ -63,7 +63,7 @@ def sequence_key(prompt_ids: list[int], answer_ids: list[int]) -> bytes:
     "16 bytes that name a prompt and an answer."
     return hashlib.blake2b(array('q', [len(prompt_ids), *prompt_ids, *answer_ids]).tobytes(), digest_size=16).digest()
 
-# %% ../nbs/23b_trainer_offline.ipynb #ddde57f9
+# %% ../nbs/23b_trainer_offline.ipynb #b1da02d3
 class RefStore(dict):
     "key -> [|y|] float32 log-probabilities of one answer, with a file behind it."
     def __init__(self, path: Path | None = None):
@@ -90,7 +90,8 @@ class RowCollator:
     pairs: PairCollator
     store: RefStore | None = None
     def __call__(self, rows: list[dict]) -> dict:
-        b = self.pairs(rows)
+        real = [r for r in rows if not r.get('void')]; rows = real or rows[:1]                                # see `get_eval_dataloader`
+        b = self.pairs(rows) | ({} if real else dict(void=True))
         if self.store:
             found = [self.store.get(sequence_key(p, c)) for p, c in zip(*self.pairs.sequences(rows))]
             if all(v is not None for v in found):
@@ -98,7 +99,7 @@ class RowCollator:
                 b['ref_logps'] = torch.zeros(m.shape).masked_scatter(m, torch.cat(found))
         return b
 
-# %% ../nbs/23b_trainer_offline.ipynb #db4a1cb0
+# %% ../nbs/23b_trainer_offline.ipynb #aa7e30f2
 def limits_of(args: OfflineConfig, model) -> dict:
     "Of `encode_rows`: max_length, on_long, max_prompt_length, encoder_decoder."
     ed = is_encoder_decoder(model)
@@ -138,7 +139,7 @@ class OfflineTrainer(FDivTrainer):
         return out
 
     def loss_of(self, logps: dict[str, Tensor], masks: dict[str, Tensor], batch: dict) -> tuple[Tensor, dict]:
-        "(loss of each row [B], numbers for the log) from token log-probabilities and masks [B, T'] by answer."
+        "(loss of each row [B], numbers for the log) from token log-probabilities and masks [B, T'] by answer. A number is a mean over the rows, or a pair (mean, weight)."
         raise NotImplementedError("a subclass of OfflineTrainer gives loss_of")
 
     def row_weights(self, batch: dict) -> Tensor:
@@ -204,7 +205,7 @@ def _ref_logps(self: OfflineTrainer, batch: dict) -> dict[str, Tensor]:
     with self.reference() as ref: return self.by_answer(self.answer_logps(ref, batch))
 OfflineTrainer.sequences, OfflineTrainer.prepare_reference, OfflineTrainer.ref_logps = _sequences, _prepare_reference, _ref_logps
 
-# %% ../nbs/23b_trainer_offline.ipynb #b8c9160f
+# %% ../nbs/23b_trainer_offline.ipynb #c042597e
 def _get_batch_samples(self: OfflineTrainer, epoch_iterator, num_batches, device):
     "The micro-batches of a step, and the sum of the weights of all their rows on all processes."
     fetched = []
@@ -222,8 +223,9 @@ def _compute_loss(self: OfflineTrainer, model, inputs, return_outputs=False, num
     if num_items_in_batch is not None: loss = (rows*w).sum()*self.args.world_size/num_items_in_batch.to(rows)
     else: loss = (rows*w).sum()/w.sum()
     if torch.is_grad_enabled(): self.record(len(rows), **stats)
-    else:
-        for k, v in stats.items(): self._eval_sums.setdefault(k, []).append((float(v), len(rows)))
+    elif 'void' not in inputs:
+        for k, v in (dict(loss=(loss.item(), w.sum().item())) | stats).items():
+            v, n = v if isinstance(v, tuple) else (v, len(rows)); self._eval_sums.setdefault(k, []).append((float(v), n))
     return (loss, {'rows': rows.detach()}) if return_outputs else loss
 
 def _train(self: OfflineTrainer, resume_from_checkpoint=None, **kw):
@@ -233,7 +235,7 @@ def _train(self: OfflineTrainer, resume_from_checkpoint=None, **kw):
     return Trainer.train(self, resume_from_checkpoint=resume_from_checkpoint, **kw)
 OfflineTrainer.get_batch_samples, OfflineTrainer.compute_loss, OfflineTrainer.train = _get_batch_samples, _compute_loss, _train
 
-# %% ../nbs/23b_trainer_offline.ipynb #ee2c3dba
+# %% ../nbs/23b_trainer_offline.ipynb #411f1b44
 def _prediction_step(self: OfflineTrainer, model, inputs, prediction_loss_only, ignore_keys=None):
     "The mean loss of one batch; its numbers are kept for the log."
     inputs = self._prepare_inputs(inputs)
@@ -245,10 +247,18 @@ def _evaluate(self: OfflineTrainer, *args, **kw) -> dict[str, float]:
     self.prepare_reference(); self._eval_sums.clear()
     return Trainer.evaluate(self, *args, **kw)
 
+def _get_eval_dataloader(self: OfflineTrainer, eval_dataset=None):
+    "As in the Trainer, but no row is counted twice: what is short of a full batch on every process is filled up with void rows."
+    rows = self.eval_dataset if eval_dataset is None else self.eval_dataset[eval_dataset] if isinstance(eval_dataset, str) else eval_dataset
+    short = -len(rows) % (self.args.eval_batch_size*self.args.world_size) if rows is not None and self.args.world_size > 1 else 0
+    return Trainer.get_eval_dataloader(self, [rows[i] for i in range(len(rows))] + [dict(rows[0], void=True)]*short if short
+                                       else eval_dataset)
+
 def _log(self: OfflineTrainer, logs: dict, *args, **kw) -> None:
-    "Training lines as in the base; evaluation lines with their own means."
+    "Training lines as in the base; evaluation lines with their own means, the loss among them: over all rows, however they were cut."
     prefix = next((k[:-4] for k in logs if k.endswith('_loss') and k != 'train_loss'), None)
     if prefix is None: return FDivTrainer.log(self, logs, *args, **kw)
     logs.update({prefix + k: v for k, v in self.means(self._eval_sums).items()})
     Trainer.log(self, logs, *args, **kw)
-OfflineTrainer.prediction_step, OfflineTrainer.evaluate, OfflineTrainer.log = _prediction_step, _evaluate, _log
+OfflineTrainer.prediction_step, OfflineTrainer.evaluate, OfflineTrainer.get_eval_dataloader, OfflineTrainer.log = (
+    _prediction_step, _evaluate, _get_eval_dataloader, _log)

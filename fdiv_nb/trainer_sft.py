@@ -116,15 +116,15 @@ def _token_losses(self: FSFTTrainer, lp: Tensor, mask: Tensor, batch: dict) -> t
             log | {dict(weight='token_weight').get(k, k): x for k, x in fsft_stats(self.divergence, r, mask, a.max_weight, a.box).items()})
 FSFTTrainer.state_values, FSFTTrainer.token_losses = _values, _token_losses
 
-# %% ../nbs/23c_trainer_sft.ipynb #04708617
+# %% ../nbs/23c_trainer_sft.ipynb #22b6db8a
 def _loss_of(self: FSFTTrainer, logps: dict, masks: dict, batch: dict) -> tuple[Tensor, dict]:
-    "(mean token loss of each row [B], nothing): the numbers for the log are means over tokens and are recorded here."
+    "(mean token loss of each row [B], numbers for the log with the number of tokens as their weight)."
     lp, mask = logps['completion'], masks['completion']; n = mask.sum(-1).clamp(min=1); tokens = mask.sum().item()
     nll = (-lp.detach()[mask].double().mean().item()) if tokens else 0.
     if torch.is_grad_enabled():
-        x, log = self.token_losses(lp, mask, batch); self.record(tokens, nll=nll, **log); self._seen = {}
-    else: x = nll_loss(lp, mask, 'none'); self._eval_sums.setdefault('loss', []).append((nll, tokens))
-    return x.sum(-1)/n, {}
+        x, log = self.token_losses(lp, mask, batch); log = dict(nll=nll, **log); self._seen = {}
+    else: x, log = nll_loss(lp, mask, 'none'), dict(loss=nll)
+    return x.sum(-1)/n, {k: (v, tokens) for k, v in log.items()}
 
 def _get_batch_samples(self: FSFTTrainer, *args, **kw):
     "As in the base; a new step, so the head's gradient starts at zero."
