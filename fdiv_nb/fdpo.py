@@ -220,7 +220,7 @@ def log_ratio(logp: Tensor,     # [B, T] log π of each token, nats
     l = (logp - log_ref).masked_fill(~m, 0.)
     return l if kind == 'token' else l.sum(-1) if kind == 'sequence' else l.sum(-1)/n
 
-# %% ../nbs/14_fdpo.ipynb #d78fd0c0
+# %% ../nbs/14_fdpo.ipynb #3a08eb22
 def fdpo_reward(divergence, logratio: Tensor, beta: float, mask: Tensor | None = None) -> Tensor:
     "β (f'(u) - f'(1)), [B]: the implicit reward, 0 at the reference, within ±1e30 (±1e300 in float64). With a mask, `logratio` is [B, T] and token rewards are summed."
     d = preference_divergence(divergence); y = d.fprime(logratio.double()).clamp(-_HUGE, _HUGE)
@@ -241,10 +241,10 @@ def calibration_error(margin: Tensor, bins: int = 10) -> float:
     return (diff.abs().sum()/len(m)).item()
 
 def displacement(logratio_chosen: Tensor, logratio_rejected: Tensor) -> dict[str, float]:
-    "Mean log-ratios of winners and losers, [B] nats each, and the shares of winners and of whole pairs below the reference."
-    w, l = logratio_chosen.detach().double(), logratio_rejected.detach().double()
-    return dict(winner=w.mean().item(), loser=l.mean().item(), winners_down=(w < 0).double().mean().item(),
-                both_down=((w < 0) & (l < 0)).double().mean().item())
+    "Mean log-ratios of winners and losers, [B] nats each, and the shares of winners and of whole pairs below the reference by more than rounding, 1e-4 nats."
+    w, l = logratio_chosen.detach().double(), logratio_rejected.detach().double(); down = lambda x: x < -1e-4
+    return dict(winner=w.mean().item(), loser=l.mean().item(), winners_down=down(w).double().mean().item(),
+                both_down=(down(w) & down(l)).double().mean().item())
 
 def drift(divergence, logratio: Tensor, sampled_from: str = 'reference') -> Estimate:
     "D_f(π‖π_ref) from log π/π_ref [n] of samples of 'reference' or 'policy', with standard error."
