@@ -220,7 +220,7 @@ def log_ratio(logp: Tensor,     # [B, T] log π of each token, nats
     l = (logp - log_ref).masked_fill(~m, 0.)
     return l if kind == 'token' else l.sum(-1) if kind == 'sequence' else l.sum(-1)/n
 
-# %% ../nbs/14_fdpo.ipynb #3a08eb22
+# %% ../nbs/14_fdpo.ipynb #92825c8c
 def fdpo_reward(divergence, logratio: Tensor, beta: float, mask: Tensor | None = None) -> Tensor:
     "β (f'(u) - f'(1)), [B]: the implicit reward, 0 at the reference, within ±1e30 (±1e300 in float64). With a mask, `logratio` is [B, T] and token rewards are summed."
     d = preference_divergence(divergence); y = d.fprime(logratio.double()).clamp(-_HUGE, _HUGE)
@@ -228,21 +228,25 @@ def fdpo_reward(divergence, logratio: Tensor, beta: float, mask: Tensor | None =
     top = LOSS_MAX if wide == torch.float32 else _HUGE
     return y.clamp(-top, top).to(wide)
 
+_TIE = 1e-4   # a margin or log-ratio of that size is rounding: before the first step, all are
+
+def _right(margin: Tensor) -> Tensor: return (margin > _TIE).double() + .5*(margin.abs() <= _TIE).double()
+
 def preference_accuracy(margin: Tensor) -> float:
-    "Share of pairs, [B] margins (of rewards, or of log-ratios), in the right order; ties count half."
-    return ((margin > 0).double() + .5*(margin == 0).double()).mean().item()
+    "Share of pairs, [B] margins (of rewards, or of log-ratios), in the right order; ties, to 1e-4, count half."
+    return _right(margin).mean().item()
 
 def calibration_error(margin: Tensor, bins: int = 10) -> float:
     "Expected calibration error of σ(|margin|), [B] reward margins chosen - rejected, over equal bins of [½, 1]. Raises ValueError without pairs."
     if not len(margin): raise ValueError("margin: no pairs, so calibration is undefined")
-    m = margin.detach().double(); sure, right = m.abs().sigmoid(), (m > 0).double() + .5*(m == 0).double()
+    m = margin.detach().double(); sure, right = m.abs().sigmoid(), _right(m)
     b = ((sure - .5)*2*bins).long().clamp(0, bins - 1)
     diff = torch.zeros(bins, dtype=torch.float64, device=m.device).index_add_(0, b, right - sure)
     return (diff.abs().sum()/len(m)).item()
 
 def displacement(logratio_chosen: Tensor, logratio_rejected: Tensor) -> dict[str, float]:
     "Mean log-ratios of winners and losers, [B] nats each, and the shares of winners and of whole pairs below the reference by more than rounding, 1e-4 nats."
-    w, l = logratio_chosen.detach().double(), logratio_rejected.detach().double(); down = lambda x: x < -1e-4
+    w, l = logratio_chosen.detach().double(), logratio_rejected.detach().double(); down = lambda x: x < -_TIE
     return dict(winner=w.mean().item(), loser=l.mean().item(), winners_down=down(w).double().mean().item(),
                 both_down=(down(w) & down(l)).double().mean().item())
 
