@@ -10,16 +10,24 @@ from pathlib import Path
 from tqdm import tqdm
 
 # %% auto #0
-__all__ = ['SHOWN', 'COMMANDS', 'AlignArguments', 'read_prompts', 'parse', 'find_model', 'load_model', 'make_target',
-           'write_json', 'no_empty_folder', 'align', 'own_fields', 'table', 'rejection', 'rejection_figure',
-           'cmd_align', 'DemoArguments', 'opinion', 'tones', 'share_table', 'share_figure', 'cmd_demo', 'quiet_logs',
-           'cmd_tiny', 'cmd_divergences', 'commands', 'usage', 'main']
+__all__ = ['SHOWN', 'COMMANDS', 'ModelArguments', 'AlignArguments', 'read_prompts', 'parse', 'find_model', 'load_model',
+           'make_target', 'write_json', 'no_empty_folder', 'align', 'own_fields', 'table', 'rejection',
+           'rejection_figure', 'cmd_align', 'DemoArguments', 'opinion', 'tones', 'share_table', 'share_figure',
+           'cmd_demo', 'quiet_logs', 'cmd_tiny', 'cmd_divergences', 'commands', 'usage', 'main']
 
-# %% ../nbs/27_cli.ipynb #9abec2b1
+# %% ../nbs/27_cli.ipynb #5cf9480c
 @dataclass
-class AlignArguments:
-    "What `fdiv align` aligns, and to what."
+class ModelArguments:
+    "Which model, and how much of it is trained. Raises ValueError for a negative rank."
     model: str = field(default='tiny', metadata={'help': "a transformers folder or hub name; 'tiny' is the bundled model"})
+    lora_rank: int = field(default=0,
+                           metadata={'help': "train a LoRA adapter of this rank instead of the whole model (needs peft); 0 = whole model"})
+    def __post_init__(self):
+        if self.lora_rank < 0: raise ValueError(f"lora_rank: expected >= 0, got {self.lora_rank}; 0 trains the whole model")
+
+@dataclass
+class AlignArguments(ModelArguments):
+    "What `fdiv align` aligns, and to what."
     reward: str = field(default='',
                         metadata={'help': "P = π₀ exp(r/β): module:function, FILE.py:function, lexicon:FILE, contains:WORD, regex:PATTERN, classifier:DIR[:LABEL], python"})
     constraint: str = field(default='',
@@ -28,8 +36,6 @@ class AlignArguments:
                                metadata={'help': "P = π₀ exp(λ·φ) with E φ as wanted: SPEC=VALUE ..., e.g. contains:princess=0.5 'regex:^She=0.8'; with the others, their product"})
     prompts: str = field(default='',
                          metadata={'help': "a .txt file (one prompt a line) or .jsonl/.json with a 'prompt' field; default: the model's own beginning"})
-    lora_rank: int = field(default=0,
-                           metadata={'help': "train a LoRA adapter of this rank instead of the whole model (needs peft); 0 = whole model"})
     ref_name: str = field(default='', metadata={'help': "reference model, where it is not the starting model"})
 
 def read_prompts(path: str) -> list[str] | None:
