@@ -41,12 +41,12 @@ class Scored:
         if self.ref is None: raise ValueError("ref: this method compares with the reference; give its log-probabilities of the same tokens")
         return self.total - self._sum(self.ref).detach()
 
-# %% ../nbs/16_unlearn_baselines.ipynb #d3b10bda
+# %% ../nbs/16_unlearn_baselines.ipynb #23997bd4
 def retain_kl(logits: Tensor, ref_logits: Tensor) -> Tensor:   # [..., V] each
     "KL(π_ref‖π_θ) over the vocabulary at each position, [...], nats; differentiable in `logits`."
     logs = lambda z: _wide(z).log_softmax(-1)
     l, r = logs(logits), logs(ref_logits.detach())
-    return (r.exp()*(r - l)).sum(-1)
+    return (r.exp()*(r - l).masked_fill(r == -torch.inf, 0.)).sum(-1)
 
 def _ga(x, o): return x['forget'].mean
 

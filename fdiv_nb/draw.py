@@ -13,11 +13,12 @@ from .logprobs import _log_sum, _softmax
 # %% auto #0
 __all__ = ['sampling_logprobs', 'draw']
 
-# %% ../nbs/04c_draw.ipynb #78b03c9f
+# %% ../nbs/04c_draw.ipynb #40636cfa
 def _cut(logits: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor:
     "[..., V] log-weights of what is left to draw from: log q up to a constant of each row."
     z = _wide(logits)
     if temperature != 1: z = z/temperature
+    if top_k == 1: i = z.argmax(-1, keepdim=True); return torch.full_like(z, -torch.inf).scatter(-1, i, z.gather(-1, i))    # one word, also where several are likeliest
     if 0 < top_k < z.shape[-1]: z = z.masked_fill(z < z.topk(top_k, -1).values[..., -1:], -torch.inf)
     if top_p < 1:
         l = z.log_softmax(-1)
@@ -31,7 +32,11 @@ def sampling_logprobs(logits: Tensor,            # [..., V]
                       top_k: int = 0,            # tokens kept; 0 = all
                       top_p: float = 1.          # probability kept, in (0, 1]; 1 = all
                      ) -> Tensor:                # [..., V] log q in nats, -inf where nothing is drawn; at least float32
-    "The log-probabilities one step samples from, normalised. Applied to `score`'s logits it re-scores samples under the same truncation."
+    "The log-probabilities one step samples from, normalised. Applied to `score`'s logits it re-scores samples under the same truncation. Raises ValueError for options out of range."
+    if not 0 < temperature < float('inf'):
+        raise ValueError(f"temperature: {temperature}; must be positive and finite; top_k=1 takes the likeliest token")
+    if top_k < 0 or not 0 < top_p <= 1:
+        raise ValueError(f"top_k, top_p: {top_k}, {top_p}; top_k is a number of tokens, 0 keeps all; top_p must be in (0, 1]")
     return _cut(logits, temperature, top_k, top_p).log_softmax(-1)
 
 # %% ../nbs/04c_draw.ipynb #93a31ead

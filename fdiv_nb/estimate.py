@@ -72,7 +72,7 @@ def _terms(d: FDivergence, lp: Tensor, lq: Tensor, ls: Tensor) -> Tensor:
     weight = torch.where((l > 0) | q0, lp, lq) - ls
     return price.sign()*(weight + price.abs().log()).exp()
 
-# %% ../nbs/03_estimate.ipynb #2b8f32ed
+# %% ../nbs/03_estimate.ipynb #3433b061
 def estimate_divergence(d,                     # a name or an `FDivergence`
                         log_p: Tensor,         # [n] log P(x_i), the policy; nats
                         log_q: Tensor,         # [n] log score of the target, unnormalised: log Q(x_i) + log_z; -inf allowed
@@ -85,7 +85,7 @@ def estimate_divergence(d,                     # a name or an `FDivergence`
     d, ls = get_divergence(d), _samples(log_p, log_q, log_sampler, log_z, form)
     if form == 'canonical': d = d.canonical()
     n = len(ls); lp, score = log_p.detach().cpu().double(), log_q.detach().cpu().double()
-    z = log_mean_exp(score - ls) if log_z is None else torch.as_tensor(log_z).detach().cpu().double()
+    z = log_mean_exp(score - ls) if log_z is None else torch.as_tensor(log_z, dtype=torch.float64).detach().cpu()
     if not z.isfinite().all():
         raise ValueError("log_z: no sample has a positive score, so Z cannot be estimated; draw more, or start from a policy that meets the target")
     at = lambda z: _terms(d, lp, score - z, ls)

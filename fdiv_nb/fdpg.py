@@ -39,7 +39,7 @@ def exact_baseline(divergence) -> float:
         raise ValueError(f"baseline: no exact constant is known for {d.name}, since E[f'(π/p)] depends on the policy; use 'optimal' or 'loo'")
     return r[0].item()
 
-# %% ../nbs/11_fdpg.ipynb #311b60fb
+# %% ../nbs/11_fdpg.ipynb #8467631f
 def fdpg_weights(divergence,                         # a name or an `FDivergence`
                  logp: Tensor,                       # [B] log π(x_i), nats; not differentiated
                  log_target: Tensor,                 # [B] log P(x_i), unnormalised, -inf allowed
@@ -57,7 +57,11 @@ def fdpg_weights(divergence,                         # a name or an `FDivergence
     for k, v in fields.items():
         if v.shape != (n,): raise ValueError(f"{k}: expected shape [{n}], got {list(v.shape)}; one number per sample")
     wide = lambda v: _wide(v.detach())
-    lp, lt = wide(logp), wide(log_target); z = torch.as_tensor(log_z).detach().to(lp)
+    lp, lt = wide(logp), wide(log_target); z = torch.as_tensor(log_z, dtype=torch.float64).detach().to(lp)
+    if z.shape not in ((), (n,)):
+        raise ValueError(f"log_z: expected a number or shape [{n}], got {list(z.shape)}; one per prompt, repeated for each sample")
+    for k, v in dict(clip=clip, reward_clip=reward_clip).items():
+        if v is not None and not v > 0: raise ValueError(f"{k}: expected > 0 or None, got {v}")
     if not z.isfinite().all():
         raise ValueError(f"log_z: expected finite values, got {z.flatten()[~z.isfinite().flatten()][0].item()}; no sample with a positive score has been seen yet, draw more before the first step")
     if lp.isinf().any():
@@ -90,13 +94,15 @@ def _weights(d, kind, ratio: Tensor, r: Tensor, group, score_norm) -> Tensor:
         return ratio/mean*(r - subtract_baseline(r, 'mean', group, weight=ratio).to(r))
     return ratio*(r - subtract_baseline(ratio*r, kind, group).to(r))
 
-# %% ../nbs/11_fdpg.ipynb #861f92df
+# %% ../nbs/11_fdpg.ipynb #89e8fc72
 def fdpg_loss(divergence, logp: Tensor, log_target: Tensor | None = None, log_z: float | Tensor = 0., log_sampler: Tensor | None = None, baseline: str | float = 'loo',
               reduction: str = 'mean',           # or 'none': [B]
               weights: Tensor | None = None,     # from `fdpg_weights` over a larger batch; then the target is not needed
               **kw) -> Tensor:
     "-mean(w_i log π(x_i)): its gradient estimates ∇D_f(π‖p). Only `logp` [B] is differentiated. Raises ValueError as `fdpg_weights` does."
     if reduction not in ('mean', 'none'): raise ValueError(f"reduction: expected 'mean' or 'none', got {reduction!r}")
+    if weights is not None and weights.shape != logp.shape:
+        raise ValueError(f"weights: expected shape {list(logp.shape)}, got {list(weights.shape)}; one number per sample")
     if weights is None: weights, _ = fdpg_weights(divergence, logp, log_target, log_z, log_sampler, baseline, **kw)
     parts = -weights.to(logp.device)*(logp if logp.dtype == torch.float64 else logp.float())
     return parts.mean() if reduction == 'mean' else parts

@@ -17,7 +17,7 @@ __all__ = ['GRAD_RANGE', 'LOSS_MAX', 'f_optimal', 'SquaredPO', 'chi_po', 'prefer
            'saturation', 'log_ratio', 'fdpo_reward', 'preference_accuracy', 'calibration_error', 'displacement',
            'drift', 'fdpo_stats', 'fpo_loss', 'flip_alpha']
 
-# %% ../nbs/14_fdpo.ipynb #9fb34690
+# %% ../nbs/14_fdpo.ipynb #2cbaab80
 def f_optimal(divergence,       # a name or an `FDivergence`
               log_ref: Tensor,  # [N] log π_ref, all answers of one prompt; sums to one
               reward: Tensor,   # [N] rewards
@@ -31,7 +31,8 @@ def f_optimal(divergence,       # a name or an `FDivergence`
     for _ in range(64):
         m = (lo + hi)/2; total = (ref + d.inv_fprime(t - m)).logsumexp(0)
         lo, hi = torch.where(total > 0, m, lo), torch.where(total > 0, hi, m)
-    y = ref + d.inv_fprime(t - hi)
+    y = ref + d.inv_fprime(t - hi); left = 1 - y.logsumexp(0).exp(); best = t == t.max()
+    if left > 1e-9: y = torch.where(best, torch.logaddexp(y, left.log() + ref - ref[best].logsumexp(0)), y)        # f' is flat (TV): what is freed goes to the best
     return y - y.logsumexp(0)
 
 # %% ../nbs/14_fdpo.ipynb #3c177616
@@ -220,11 +221,12 @@ def log_ratio(logp: Tensor,     # [B, T] log π of each token, nats
     l = (logp - log_ref).masked_fill(~m, 0.)
     return l if kind == 'token' else l.sum(-1) if kind == 'sequence' else l.sum(-1)/n
 
-# %% ../nbs/14_fdpo.ipynb #92825c8c
+# %% ../nbs/14_fdpo.ipynb #2550fabe
 def fdpo_reward(divergence, logratio: Tensor, beta: float, mask: Tensor | None = None) -> Tensor:
     "β (f'(u) - f'(1)), [B]: the implicit reward, 0 at the reference, within ±1e30 (±1e300 in float64). With a mask, `logratio` is [B, T] and token rewards are summed."
     d = preference_divergence(divergence); y = d.fprime(logratio.double()).clamp(-_HUGE, _HUGE)
-    y = beta*(y if mask is None else (y.clamp(-1e290, 1e290)*mask).sum(-1)); wide = torch.promote_types(logratio.dtype, torch.float32)
+    y = beta*(y if mask is None else y.clamp(-1e290, 1e290).masked_fill(~mask.bool(), 0.).sum(-1))
+    wide = torch.promote_types(logratio.dtype, torch.float32)
     top = LOSS_MAX if wide == torch.float32 else _HUGE
     return y.clamp(-top, top).to(wide)
 
@@ -257,11 +259,12 @@ def drift(divergence, logratio: Tensor, sampled_from: str = 'reference') -> Esti
     d = chi_po() if divergence == 'chi_po' else divergence; l = logratio.detach(); zero = torch.zeros_like(l)
     return estimate_divergence(d, l, zero, zero if sampled_from == 'reference' else l)
 
-# %% ../nbs/14_fdpo.ipynb #fff0c323
+# %% ../nbs/14_fdpo.ipynb #3bd0f438
 def fdpo_stats(divergence, logratio_chosen: Tensor, logratio_rejected: Tensor, beta: float = .1, chosen_mask=None, rejected_mask=None,
                **kw) -> dict[str, float]:
     "Numbers for a log line: rewards β f'(u), their margin, accuracy, calibration error, displacement, share of saturated gradients. Arguments as `fdpo_loss`."
-    w, l = logratio_chosen.detach(), logratio_rejected.detach()
+    w, l = (x.detach() if m is None else x.detach().masked_fill(~m.bool(), 0.)
+            for x, m in ((logratio_chosen, chosen_mask), (logratio_rejected, rejected_mask)))
     rw, rl = fdpo_reward(divergence, w, beta, chosen_mask), fdpo_reward(divergence, l, beta, rejected_mask)
     down = displacement(*(x if x.ndim == 1 else x.sum(-1) for x in (w, l)))
     order = w - l if w.ndim == 1 and divergence != 'squared_po' else rw - rl
@@ -272,7 +275,7 @@ def fdpo_stats(divergence, logratio_chosen: Tensor, logratio_rejected: Tensor, b
             'logratio/chosen': down['winner'], 'logratio/rejected': down['loser'], 'winners_down': down['winners_down'],
             'both_down': down['both_down'], **{f'gradient_{k}': v/n for k, v in sat.items()}}
 
-# %% ../nbs/14_fdpo.ipynb #56732c8e
+# %% ../nbs/14_fdpo.ipynb #0217d333
 class _Candidates(torch.autograd.Function):
     "D_f(softmax(z)‖p*) over the last dimension; ∂/∂z = p (f'(u) - E_p f'(u)), finite."
     @staticmethod
@@ -295,11 +298,13 @@ def fpo_loss(divergence,          # a name or an `FDivergence`; any
              ) -> Tensor:
     "D_f(p_θ‖p*), p_θ = softmax(β log u). Raises ValueError for shapes, NaN, or a p* with zeros or a sum other than one."
     d = get_divergence(divergence).canonical(); z = logratios
+    if not 0 < beta < math.inf: raise ValueError(f"beta: expected a finite number > 0, got {beta}")
+    if reduction not in ('mean', 'none'): raise ValueError(f"reduction: expected 'mean' or 'none', got {reduction!r}")
     if z.ndim != 2 or z.shape[1] < 2 or not z.isfinite().all():
         raise ValueError(f"logratios: expected finite [B, K] with K >= 2, got shape {list(z.shape)}{'' if z.isfinite().all() else ' with NaN or inf'}")
     if not torch.is_tensor(target): target = torch.tensor([1 - target, target], dtype=torch.float64)
     q = target.to(z.device).double()
-    if q.shape[-1] != z.shape[1] or not (q > 0).all() or not ((q.sum(-1) - 1).abs() < 1e-5).all():
+    if q.shape not in ((z.shape[1],), z.shape) or not (q > 0).all() or not ((q.sum(-1) - 1).abs() < 1e-5).all():
         raise ValueError(f"target: expected {z.shape[1]} positive probabilities that sum to one, got {q.flatten()[:4].tolist()}; smooth it (ε > 0)")
     rows = _Candidates.apply(beta*_wide(z), q.log(), d)
     return rows.mean() if reduction == 'mean' else rows

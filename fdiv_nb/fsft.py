@@ -114,7 +114,7 @@ def state_values(logits: Tensor, beta: float,            # [..., V]; unit of the
     v = lse(logits)
     return beta*(v - (lse(ref_logits) if ref_logits is not None else 0. if ref_lse is None else ref_lse))
 
-# %% ../nbs/13_fsft.ipynb #a953c4e7
+# %% ../nbs/13_fsft.ipynb #b36287ae
 def nll_loss(logp: Tensor, mask: Tensor | None = None, reduction: str = 'mean') -> Tensor:  # [..., T] log π of each token
     "SFT: -log p. This and the losses below reduce as `reduce_tokens` does and raise ValueError with it."
     return reduce_tokens(-_wide(logp), mask, reduction)
@@ -123,30 +123,37 @@ def dft_loss(logp: Tensor, mask: Tensor | None = None, reduction: str = 'mean') 
     "-sg(p) log p: the gradient is that of 1 - p, the token-level total variation."
     x = _wide(logp); return reduce_tokens(-x.detach().exp()*x, mask, reduction)
 
+def _same(logp: Tensor, **others) -> None:
+    "ValueError for a tensor whose shape is not that of `logp`."
+    for k, v in others.items():
+        if v is not None and v.shape != logp.shape:
+            raise ValueError(f"{k}: shape {list(v.shape)} differs from logp's {list(logp.shape)}; one number per token")
+
 def psft_loss(logp: Tensor, log_old: Tensor, mask: Tensor | None = None, reduction: str = 'mean', clip: float = .2) -> Tensor:
     "-min(ρ, 1 + clip), ρ = π/π_old per token: SFT's gradient at π_old, none once a token is 1 + clip times likelier."
     if not clip > 0: raise ValueError(f"clip: expected > 0, got {clip}")
-    l = _wide(logp) - _wide(log_old).detach(); far = l.detach() > math.log1p(clip)
+    _same(logp, log_old=log_old); l = _wide(logp) - _wide(log_old).detach(); far = l.detach() > math.log1p(clip)
     return reduce_tokens(-torch.where(far, torch.full_like(l, 1 + clip), l.masked_fill(far, 0.).exp()), mask, reduction)
 
 def iw_sft_loss(logp: Tensor, log_ref: Tensor, mask: Tensor | None = None, reduction: str = 'mean', log_q: Tensor | None = None,
                 clip: float = 2.) -> Tensor:
     "SFT with one weight per answer, min(q(y|x)/π_ref(y|x), clip), not differentiated; q is an auxiliary policy, by default π itself."
     if not clip > 0: raise ValueError(f"clip: expected > 0, got {clip}")
-    d = (_wide(logp if log_q is None else log_q) - _wide(log_ref)).detach(); d = d if mask is None else d.masked_fill(~mask, 0.)
+    _same(logp, log_ref=log_ref, log_q=log_q); d = (_wide(logp if log_q is None else log_q) - _wide(log_ref)).detach()
+    d = d if mask is None else d.masked_fill(~mask, 0.)
     return reduce_tokens(-d.sum(-1, keepdim=True).clamp(max=math.log(clip)).exp()*_wide(logp), mask, reduction)
 
 def token_kl(logits: Tensor, ref_logits: Tensor) -> Tensor:  # [..., V] both
     "KL(π‖π_ref) over the whole vocabulary at each state, [...], nats; differentiable in `logits`."
     l, r = _wide(logits).log_softmax(-1), _wide(ref_logits).detach().log_softmax(-1)
-    return (l.exp()*(l - r)).sum(-1)
+    return (l.exp()*(l - r).masked_fill(l == -torch.inf, 0.)).sum(-1)                    # a word that is never said costs nothing
 
 def asft_loss(logp: Tensor, kl: Tensor, mask: Tensor | None = None, reduction: str = 'mean', weight: float = .05) -> Tensor:
     "`dft_loss` + weight · KL to a reference, per token; kl [..., T] from `token_kl`."
     if not weight >= 0: raise ValueError(f"weight: expected >= 0, got {weight}")
-    x = _wide(logp); return reduce_tokens(-x.detach().exp()*x + weight*_wide(kl), mask, reduction)
+    _same(logp, kl=kl); x = _wide(logp); return reduce_tokens(-x.detach().exp()*x + weight*_wide(kl), mask, reduction)
 
-# %% ../nbs/13_fsft.ipynb #b2d5c624
+# %% ../nbs/13_fsft.ipynb #28813243
 def gem_loss(logits: Tensor,   # [..., T, V] aligned with the tokens
              tokens: Tensor,   # [..., T] the expert's; -100 = not scored
              gamma: float = .7,             # temperature of the adversary; 1 is SFT
@@ -154,7 +161,11 @@ def gem_loss(logits: Tensor,   # [..., T, V] aligned with the tokens
     "E_{a~q} log π(a) - log π(y), q ∝ π^{1/γ} not differentiated. Raises ValueError unless γ > 0."
     if not gamma > 0: raise ValueError(f"gamma: expected > 0, got {gamma}")
     l = _wide(logits).log_softmax(-1); q = (l.detach()/gamma).softmax(-1)
-    return reduce_tokens((q*l).sum(-1) - l.gather(-1, tokens.clamp(min=0)[..., None])[..., 0], tokens != IGNORE, reduction)
+    bad = ((tokens < 0) | (tokens >= l.shape[-1])) & (tokens != IGNORE)
+    if bad.any():
+        raise ValueError(f"tokens: id {tokens[bad][0].item()} is no word of {l.shape[-1]}; only {IGNORE} marks what is not scored")
+    return reduce_tokens((q*l.masked_fill(l == -torch.inf, 0.)).sum(-1) - l.gather(-1, tokens.clamp(min=0)[..., None])[..., 0],
+                         tokens != IGNORE, reduction)
 
 def token_f_loss(divergence, logp: Tensor, mask: Tensor | None = None, reduction: str = 'mean') -> Tensor:
     "D_f(π(·|s) ‖ label) = f(p) + f'(∞)(1 - p): *token-level* f-SFT. Raises ValueError where f'(∞) = ∞."

@@ -179,7 +179,7 @@ def answer_token_logprobs(model: nn.Module,         # a transformers model; PEFT
     if y is None: return token_logprobs(z, labels, shift)
     return y[:, :-1] if shift else y
 
-# %% ../nbs/05b_fused_model.ipynb #9d3be420
+# %% ../nbs/05b_fused_model.ipynb #1ab9db88
 def _teacher_states(teacher: nn.Module, batch: dict, shape) -> tuple[Tensor, Head] | None:
     "Hidden states and head of a teacher, without gradient; None where its head cannot be had."
     kept = []
@@ -199,7 +199,10 @@ def model_divergence(divergence,                # a name or an `FDivergence`
     "D_f(student‖teacher) of the next-token distributions at every scored position, from the hidden states of both models. Raises ValueError for batches, options and models that do not fit."
     if reduction not in ('mean', 'sum', 'none'): raise ValueError(f"reduction: expected 'mean', 'sum' or 'none', got {reduction!r}")
     _check_batch(student, batch, ('input_ids', 'attention_mask', 'labels'), temperature); shift = not is_encoder_decoder(student)
-    target = _target(batch['labels'], shift); mask = target != IGNORE; t = _teacher_states(teacher, batch, target) if fused else None
+    target = _target(batch['labels'], shift); mask = target != IGNORE
+    if reduction == 'mean' and not mask.any():
+        raise ValueError("labels: no position counts, so the mean is undefined; drop the batch, or look for prompts without answers")
+    t = _teacher_states(teacher, batch, target) if fused else None
     def fn(x, h):
         th, q = t
         return _at_labels(lambda x: linear_divergence(divergence, x, h.weight, th, q.weight, mask, chunk, reduction, h.bias, h.scale,
