@@ -15,7 +15,7 @@ __all__ = ['SHOWN', 'COMMANDS', 'ModelArguments', 'AlignArguments', 'read_prompt
            'rejection_figure', 'cmd_align', 'DemoArguments', 'opinion', 'tones', 'share_table', 'share_figure',
            'cmd_demo', 'quiet_logs', 'cmd_tiny', 'cmd_divergences', 'commands', 'usage', 'main']
 
-# %% ../nbs/27_cli.ipynb #5cf9480c
+# %% ../nbs/27_cli.ipynb #36837a69
 @dataclass
 class ModelArguments:
     "Which model, and how much of it is trained. Raises ValueError for a negative rank."
@@ -45,9 +45,9 @@ def read_prompts(path: str) -> list[str] | None:
     if not p.is_file():
         raise ValueError(f"prompts: no file {path!r}; give a .txt file with one prompt a line, or .jsonl with a 'prompt' field")
     text = p.read_text(encoding='utf-8')
-    if p.suffix not in ('.jsonl', '.json'): rows = [line for line in text.splitlines() if line.strip()]
+    if p.suffix not in ('.jsonl', '.json'): rows = [line.rstrip('\r') for line in text.split('\n') if line.strip()]
     else:
-        items = json.loads(text) if text.lstrip().startswith('[') else [json.loads(line) for line in text.splitlines() if line.strip()]
+        items = json.loads(text) if text.lstrip().startswith('[') else [json.loads(line) for line in text.split('\n') if line.strip()]
         for i, r in enumerate(items, 1):
             if not isinstance(r, dict) or not isinstance(r.get('prompt'), str):
                 raise ValueError(f"prompts: row {i} of {p.name} has no text under 'prompt'")
@@ -55,7 +55,7 @@ def read_prompts(path: str) -> list[str] | None:
     if not rows: raise ValueError(f"prompts: {p.name} holds no prompt")
     return rows
 
-# %% ../nbs/27_cli.ipynb #65e10492
+# %% ../nbs/27_cli.ipynb #3b1af7f7
 def parse(argv: list[str], *classes):
     "Dataclasses from command-line words; `--config FILE.yaml|json` first, the command line over it. Raises ValueError for unknown flags, with near matches."
     from transformers import HfArgumentParser
@@ -72,6 +72,8 @@ def parse(argv: list[str], *classes):
                                                           else [json.dumps(v) if isinstance(v, dict) else str(v)]))] + argv[:i]
                 + argv[i + 2:])
     parser = HfArgumentParser(classes, allow_abbrev=False)
+    def error(message): raise ValueError(f"{message}; `--help` lists the flags")                        # one line, without the usage
+    parser.error = error
     known = {o for a in parser._actions for o in a.option_strings}
     for w in argv:
         name = w.split('=')[0]
@@ -110,7 +112,7 @@ def load_model(name: str, lora_rank: int = 0):
         model = get_peft_model(model, LoraConfig(r=lora_rank, lora_alpha=2*lora_rank, target_modules='all-linear', task_type=kind))
     return model, tok
 
-# %% ../nbs/27_cli.ipynb #c101d8d3
+# %% ../nbs/27_cli.ipynb #b02f269e
 def make_target(reward: str, constraint: str, beta: float, moments=()):
     "The target of `--reward`, `--constraint` and `--moments`, multiplied. Raises ValueError if none is given."
     from fdiv_nb.target import BinaryTarget, MomentTarget, ProductTarget, RewardTarget, load_reward
@@ -122,6 +124,7 @@ def make_target(reward: str, constraint: str, beta: float, moments=()):
             try: float(v)
             except ValueError: spec = ''
             if not spec: raise ValueError(f"moments: {m!r} is not SPEC=VALUE; write for instance contains:princess=0.5")
+            if [s for s, _, _ in cut].count(spec) > 1: raise ValueError(f"moments: {spec!r} is given more than once; one value for each")
         parts.append(MomentTarget({s: load_reward(s) for s, _, _ in cut}, {s: float(v) for s, _, v in cut}))
     if not parts:
         raise ValueError("reward: nothing to align to; give --reward (P = π₀ exp(r/β)), --constraint (P = π₀ b), --moments (E_p φ = m) or several, e.g. --reward contains:great")
@@ -330,7 +333,7 @@ def cmd_divergences(argv: list[str]) -> int:
                       for d in ds}))
     return 0
 
-# %% ../nbs/27_cli.ipynb #fb483916
+# %% ../nbs/27_cli.ipynb #6ff6f84f
 COMMANDS = {'align': cmd_align, 'demo': cmd_demo, 'tiny': cmd_tiny, 'divergences': cmd_divergences}
 _MODULES = dict(unlearn='cli_unlearn', evaluate='cli_evaluate', attack='cli_evaluate', sft='cli_train', dpo='cli_train',
                 distill='cli_train', bridge='cli_bridge')
@@ -355,6 +358,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"fdiv: unknown command {argv[0]!r}" + (f"; did you mean {' or '.join(near)}?" if near
                                                       else f"; the commands are {', '.join(known)}"), file=sys.stderr)
         return 2
+    if not {'', os.getcwd()} & set(sys.path): sys.path.append(os.getcwd())        # --reward module:function, for a module beside the run
     try: code = known[argv[0]](argv[1:])
     except ValueError as e:
         if os.environ.get('FDIV_DEBUG'): raise

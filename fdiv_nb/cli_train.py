@@ -57,7 +57,7 @@ def answers_of(trainer, tokenizer, n: int, seed: int = 0, max_new_tokens: int = 
                 generator=torch.Generator().manual_seed(seed))
     return list(zip(r.prompts, r.texts, (r.log_q/r.lengths).tolist()))
 
-# %% ../nbs/27b_cli_train.ipynb #2e99504a
+# %% ../nbs/27b_cli_train.ipynb #8281c4da
 def train_and_report(trainer, tokenizer, out: Path, a: TrainArguments, cfg, name: str, title: str) -> dict:
     "Judge, train, judge again; save the model, run.json, table.txt and report.html in `out`. dict(history, before, after, samples, config)."
     from fdiv_nb.report import run_report, text_table
@@ -68,7 +68,8 @@ def train_and_report(trainer, tokenizer, out: Path, a: TrainArguments, cfg, name
         before = numbers(trainer.evaluate()) if judged else {}
         trainer.train(resume_from_checkpoint=cfg.resume_from_checkpoint or None)
         after = numbers(trainer.evaluate()) if judged else {}; samples = answers_of(trainer, tokenizer, a.show, cfg.seed)
-    history = [h for h in trainer.state.log_history if 'loss' in h]
+    history = ([h for h in trainer.state.log_history if 'loss' in h]             # nothing was logged on the way: the mean of all steps
+               or [dict(h, loss=h['train_loss']) for h in trainer.state.log_history if 'train_loss' in h])
     told = {k: v for k, v in vars(a).items() if v not in ('', 0, []) and k not in ('data', 'eval_data', 'model', 'ref_name', 'teacher')}
     files = {k: Path(v).name or v for k, v in vars(a).items() if k in ('data', 'eval_data', 'model', 'ref_name', 'teacher') and v}
     run = dict(history=history, before=before, after=after, samples=samples, config=files | told | own_fields(cfg))

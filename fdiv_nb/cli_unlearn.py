@@ -225,7 +225,7 @@ def was_cut(config: dict) -> str:
     "What a run cut or dropped, for people; '' if nothing."
     return ', '.join(f"{k.replace('/', ': ')} {v}" for k, v in config.items() if k.endswith('_cut') or '/dropped_' in k)
 
-# %% ../nbs/27c_cli_unlearn.ipynb #86701631
+# %% ../nbs/27c_cli_unlearn.ipynb #03ced492
 def cmd_unlearn(argv: list[str]) -> int:
     "fdiv unlearn --model DIR --forget FILE --template FILE --method flat --divergence js --output_dir DIR ..., or fdiv unlearn --demo"
     from fdiv_nb.data import read_templates, strip_gutenberg, text_chunks
@@ -237,6 +237,9 @@ def cmd_unlearn(argv: list[str]) -> int:
     a, cfg = parse(argv, UnlearnArguments, FLATConfig); out = check_output(cfg.output_dir, cfg.overwrite)
     if not a.forget: raise ValueError("forget: nothing to forget; give --forget FILE with prompts and answers, or --demo")
     specs = EVERY if a.compare == ['all'] else a.compare or [f'flat:{cfg.divergence}' if cfg.method == 'flat' else cfg.method]
+    if twice := next((s for s in specs if specs.count(s) > 1), None): raise ValueError(f"compare: {twice} is named twice; once is enough")
+    if len(specs) > 1 and cfg.resume_from_checkpoint:
+        raise ValueError("resume_from_checkpoint: one checkpoint cannot continue several runs; resume each by itself, with --method")
     made = [run_of(s) for s in specs]; find_model(a.model); templates = read_templates(cfg.template) if cfg.template else None
     retain = _rows_of(a.retain, 'retain'); forget = a.forget if a.forget.endswith('.txt') else _rows_of(a.forget, 'train_dataset')
     check_means(specs, made, retain, templates, forget); runs, floor, clean, judged = {}, cfg.floor_pf, None, None

@@ -59,13 +59,13 @@ def _named(row: dict, need: tuple) -> dict:
         out[k] = v
     return {**{k: v for k, v in row.items() if k not in used}, **out}
 
-# %% ../nbs/20_data.ipynb #e001ef77
+# %% ../nbs/20_data.ipynb #05e9cf0a
 def _json_rows(text: str, where: str) -> list:
     "A JSON list, or one JSON object a line."
     try:
         if text.lstrip().startswith('['): return json.loads(text)
         at, rows = 0, []
-        for at, line in enumerate(text.splitlines(), 1):
+        for at, line in enumerate(text.split('\n'), 1):
             if line.strip(): rows.append(json.loads(line))
         return rows
     except json.JSONDecodeError as e:

@@ -178,7 +178,7 @@ def check_compatible(divergence, target: Target) -> None:
     raise ValueError(f"divergence: {d.name} to {target!r} is infinite: the target gives probability 0 to what its constraint forbids, the policy does not, and f'(∞) = ∞ for {d.name}. "
                      f"Use {', '.join(ok)} or alpha below 1, or soften the constraint to RewardTarget(b, beta): P = π0 exp(b/β)")
 
-# %% ../nbs/10_target.ipynb #cdc24677
+# %% ../nbs/10_target.ipynb #4db95799
 def _reward(name: str, score: Callable) -> Callable:
     "A named reward from a function of one completion."
     def reward(prompts, completions): return [float(score(c)) for c in completions]
@@ -194,7 +194,7 @@ def regex_reward(pattern: str) -> Callable:
     "1 where the pattern is found in the completion, else 0."
     try: p = re.compile(pattern)
     except re.error as e: raise ValueError(f"regex: {pattern!r} is not a regular expression: {e}") from None
-    return _reward('regex', lambda c: bool(p.search(c)))
+    return _reward(f'regex {pattern}', lambda c: bool(p.search(c)))
 
 def lexicon_reward(path: str) -> Callable:
     "s/√(s² + 15) in (-1, 1) for the summed score s of a completion's words; lines `word<TAB>score`."

@@ -193,7 +193,7 @@ class FDPGConfig(FDivConfig):
     max_steps: int = field(default=100, metadata={'help': "optimiser steps"})
     save_strategy: str = field(default='no', metadata={'help': "no, steps or epoch: checkpoints during training"})
 
-# %% ../nbs/23_trainer.ipynb #b0f31bc7
+# %% ../nbs/23_trainer.ipynb #a5d0c874
 def _check_options(a: FDPGConfig) -> None:
     "Raises ValueError for the first option that is out of range."
     get_divergence(a.divergence)
@@ -203,6 +203,8 @@ def _check_options(a: FDPGConfig) -> None:
             raise ValueError(f"{k}: expected > 0, got {getattr(a, k)}"
                              + ('; a small β follows the reward, a large β stays with the starting model, .1 is a usual start'
                                 if k == 'beta' else '; leave it out for the default'))
+    if a.eval_samples < 2:
+        raise ValueError(f"eval_samples: expected at least 2, got {a.eval_samples}; one completion says nothing about its own error")
     one_of = dict(baseline=('auto', 'optimal', 'loo', 'mean', 'ema', 'snis', 'exact', 'none'), z_estimate=('running', 'batch'),
                   proposal=('policy', 'lagging'))
     for k, known in one_of.items():
