@@ -15,7 +15,7 @@ __all__ = ['SHOWN', 'COMMANDS', 'ModelArguments', 'AlignArguments', 'read_prompt
            'rejection_figure', 'cmd_align', 'DemoArguments', 'opinion', 'tones', 'share_table', 'share_figure',
            'cmd_demo', 'quiet_logs', 'cmd_tiny', 'cmd_divergences', 'commands', 'usage', 'main']
 
-# %% ../nbs/27_cli.ipynb #36837a69
+# %% ../nbs/27_cli.ipynb #3efd529d
 @dataclass
 class ModelArguments:
     "Which model, and how much of it is trained. Raises ValueError for a negative rank."
@@ -47,7 +47,8 @@ def read_prompts(path: str) -> list[str] | None:
     text = p.read_text(encoding='utf-8')
     if p.suffix not in ('.jsonl', '.json'): rows = [line.rstrip('\r') for line in text.split('\n') if line.strip()]
     else:
-        items = json.loads(text) if text.lstrip().startswith('[') else [json.loads(line) for line in text.split('\n') if line.strip()]
+        from fdiv_nb.data import _json_rows
+        items = _json_rows(text, f'prompts: {p.name}')
         for i, r in enumerate(items, 1):
             if not isinstance(r, dict) or not isinstance(r.get('prompt'), str):
                 raise ValueError(f"prompts: row {i} of {p.name} has no text under 'prompt'")

@@ -243,7 +243,11 @@ def _why(reason, p, cs, answers, max_length, max_prompt) -> str:
     limit = ', '.join(f'{k} {v}' for k, v in (('max_length', max_length), ('max_prompt_length', max_prompt)) if v is not None)
     return f"has a prompt of {len(p)} and an answer of {max(map(len, cs))} tokens, beyond {limit}; raise it, or choose on_long: drop or truncate"
 
-# %% ../nbs/20_data.ipynb #71eef32e
+# %% ../nbs/20_data.ipynb #f7078b02
+_OURS = ('packed', 'ref_logps', 'sampled')      # keys of a batch that no column may take
+
+def _fits(x) -> bool: return isinstance(x, (bool, float)) or isinstance(x, int) and -2**63 <= x < 2**63
+
 @dataclass
 class PairCollator:
     "Encoded rows -> a batch of `build_batch` with B·len(answers) rows, answer-major, and a tensor [B] for each numeric column that all rows have."
@@ -260,8 +264,7 @@ class PairCollator:
         b = build_batch(ps, cs, self.pad_id, self.side, encoder_decoder=self.encoder_decoder)
         for k in rows[0]:
             v = [r.get(k) for r in rows]
-            whole = lambda x: isinstance(x, (bool, float)) or isinstance(x, int) and -2**63 <= x < 2**63
-            if k not in b and k not in ('packed', 'ref_logps', 'sampled') and all(map(whole, v)): b[k] = torch.tensor(v)
+            if k not in b and k not in _OURS and all(map(_fits, v)): b[k] = torch.tensor(v)
         if self.pack: b['packed'] = pack_batch(ps, cs, self.pad_id, self.pack)
         return b
 

@@ -13,7 +13,7 @@ from .logprobs import _log_sum, _softmax
 # %% auto #0
 __all__ = ['sampling_logprobs', 'draw']
 
-# %% ../nbs/04c_draw.ipynb #40636cfa
+# %% ../nbs/04c_draw.ipynb #1f9b4747
 def _cut(logits: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor:
     "[..., V] log-weights of what is left to draw from: log q up to a constant of each row."
     z = _wide(logits)
@@ -27,16 +27,25 @@ def _cut(logits: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor
         z = l.masked_fill(torch.zeros_like(drop).scatter(-1, order, drop), -torch.inf)
     return z
 
+def _demand(*fields) -> None:
+    "ValueError for the first (name, value, whether it can be, remedy) that cannot be."
+    for name, value, ok, remedy in fields:
+        if not ok: raise ValueError(f"{name}: {value!r}; {remedy}")
+
+def _whole(x, low: int) -> bool: return isinstance(x, int) and not isinstance(x, bool) and x >= low
+
+def _check_draw(temperature, top_k, top_p) -> None:
+    _demand(('temperature', temperature, 0 < temperature < float('inf'), 'must be positive and finite; top_k=1 takes the likeliest token'),
+            ('top_k', top_k, _whole(top_k, 0), 'a number of tokens; 0 keeps all'),
+            ('top_p', top_p, 0 < top_p <= 1, 'must be in (0, 1]; 1 keeps all'))
+
 def sampling_logprobs(logits: Tensor,            # [..., V]
                       temperature: float = 1.,   # τ > 0
                       top_k: int = 0,            # tokens kept; 0 = all
                       top_p: float = 1.          # probability kept, in (0, 1]; 1 = all
                      ) -> Tensor:                # [..., V] log q in nats, -inf where nothing is drawn; at least float32
     "The log-probabilities one step samples from, normalised. Applied to `score`'s logits it re-scores samples under the same truncation. Raises ValueError for options out of range."
-    if not 0 < temperature < float('inf'):
-        raise ValueError(f"temperature: {temperature}; must be positive and finite; top_k=1 takes the likeliest token")
-    if top_k < 0 or not 0 < top_p <= 1:
-        raise ValueError(f"top_k, top_p: {top_k}, {top_p}; top_k is a number of tokens, 0 keeps all; top_p must be in (0, 1]")
+    _check_draw(temperature, top_k, top_p)
     return _cut(logits, temperature, top_k, top_p).log_softmax(-1)
 
 # %% ../nbs/04c_draw.ipynb #93a31ead

@@ -260,7 +260,12 @@ def _group_baseline(v: Tensor, leave_out: bool, i: Tensor, w: Tensor | None = No
     rest = mass - w
     return torch.where(rest > 1e-9*mass, (total - w*v)/rest.clamp(min=tiny), torch.where((w.sum() - w) > 1e-9*w.sum(), others, 0.))
 
-# %% ../nbs/03_estimate.ipynb #f7001dc6
+# %% ../nbs/03_estimate.ipynb #daeda2e0
+def _kl(lp: Tensor, lq: Tensor) -> Tensor:
+    "KL(P‖Q) of log-probabilities over the last dimension; what P never says costs nothing."
+    never = lp == -torch.inf
+    return (lp.exp()*(lp.masked_fill(never, 0.) - lq.masked_fill(never, 0.))).sum(-1)
+
 def rao_blackwell_kl(logits_p: Tensor,  # [B, T, V] of the model that sampled; position t predicts token t; any float type
                      logits_q: Tensor,  # [B, T, V] of the other model on the same prefixes
                      mask: Tensor       # [B, T] true where a token was sampled
@@ -272,9 +277,7 @@ def rao_blackwell_kl(logits_p: Tensor,  # [B, T, V] of the model that sampled; p
     if mask.shape != logits_p.shape[:2]:
         raise ValueError(f"mask: expected [B, T] = {list(logits_p.shape[:2])}, got {list(mask.shape)}; it marks predicted positions, already shifted")
     m = mask.bool(); logs = lambda x: _wide(x[m]).log_softmax(-1)
-    lp, lq = logs(logits_p), logs(logits_q)                          # [N, V], N sampled tokens
-    never = lp == -torch.inf                                         # P forbids the token: nothing to pay
-    kl = (lp.exp()*(lp.masked_fill(never, 0.) - lq.masked_fill(never, 0.))).sum(-1)
+    kl = _kl(logs(logits_p), logs(logits_q))                         # [N], N sampled tokens
     return torch.zeros(m.shape, dtype=kl.dtype, device=kl.device).masked_scatter(m, kl).sum(-1)
 
 # %% ../nbs/03_estimate.ipynb #6d0284e2

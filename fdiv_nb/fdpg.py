@@ -94,7 +94,7 @@ def _weights(d, kind, ratio: Tensor, r: Tensor, group, score_norm) -> Tensor:
         return ratio/mean*(r - subtract_baseline(r, 'mean', group, weight=ratio).to(r))
     return ratio*(r - subtract_baseline(ratio*r, kind, group).to(r))
 
-# %% ../nbs/11_fdpg.ipynb #89e8fc72
+# %% ../nbs/11_fdpg.ipynb #3c206602
 def fdpg_loss(divergence, logp: Tensor, log_target: Tensor | None = None, log_z: float | Tensor = 0., log_sampler: Tensor | None = None, baseline: str | float = 'loo',
               reduction: str = 'mean',           # or 'none': [B]
               weights: Tensor | None = None,     # from `fdpg_weights` over a larger batch; then the target is not needed
@@ -104,5 +104,5 @@ def fdpg_loss(divergence, logp: Tensor, log_target: Tensor | None = None, log_z:
     if weights is not None and weights.shape != logp.shape:
         raise ValueError(f"weights: expected shape {list(logp.shape)}, got {list(weights.shape)}; one number per sample")
     if weights is None: weights, _ = fdpg_weights(divergence, logp, log_target, log_z, log_sampler, baseline, **kw)
-    parts = -weights.to(logp.device)*(logp if logp.dtype == torch.float64 else logp.float())
+    parts = -weights.to(logp.device)*_wide(logp)
     return parts.mean() if reduction == 'mean' else parts

@@ -141,7 +141,7 @@ def _create_optimizer(self: FSFTTrainer, *args, **kw):
     return self.optimizer
 FSFTTrainer.loss_of, FSFTTrainer.get_batch_samples, FSFTTrainer.create_optimizer = _loss_of, _get_batch_samples, _create_optimizer
 
-# %% ../nbs/23c_trainer_sft.ipynb #dd4b6572
+# %% ../nbs/23c_trainer_sft.ipynb #55e12014
 def load_value_head(folder) -> nn.Linear:   # written by `FSFTTrainer` with v='head'
     "The head of a saved run: hidden size -> 1, float32. Raises ValueError where there is none."
     from safetensors.torch import load_file
@@ -158,16 +158,18 @@ def _save(self: FSFTTrainer, output_dir=None, state_dict=None):
         save_file({k: v.detach().cpu().contiguous() for k, v in self.value_head.state_dict().items()},
                   Path(output_dir or self.args.output_dir)/'value_head.safetensors')
 
+def _take_head(self: FSFTTrainer, folder) -> None:
+    if self.value_head is not None: self.value_head.load_state_dict(load_value_head(folder).state_dict())
+
 def _load_from_checkpoint(self: FSFTTrainer, resume_from_checkpoint, model=None):
     "As in the Trainer, with the head."
-    OfflineTrainer._load_from_checkpoint(self, resume_from_checkpoint, model)
-    if self.value_head is not None: self.value_head.load_state_dict(load_value_head(resume_from_checkpoint).state_dict())
+    OfflineTrainer._load_from_checkpoint(self, resume_from_checkpoint, model); self.take_head(resume_from_checkpoint)
 
 def _load_best_model(self: FSFTTrainer):
     "As in the Trainer, with the head."
-    OfflineTrainer._load_best_model(self)
-    if self.value_head is not None: self.value_head.load_state_dict(load_value_head(self.state.best_model_checkpoint).state_dict())
-FSFTTrainer._save, FSFTTrainer._load_from_checkpoint, FSFTTrainer._load_best_model = _save, _load_from_checkpoint, _load_best_model
+    OfflineTrainer._load_best_model(self); self.take_head(self.state.best_model_checkpoint)
+FSFTTrainer.take_head, FSFTTrainer._save, FSFTTrainer._load_from_checkpoint, FSFTTrainer._load_best_model = (
+    _take_head, _save, _load_from_checkpoint, _load_best_model)
 
 # %% ../nbs/23c_trainer_sft.ipynb #481d4101
 def sweep_learning_rates(model: nn.Module,          # the start; copied, not changed
