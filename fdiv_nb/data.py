@@ -4,7 +4,7 @@
 
 # %% ../nbs/20_data.ipynb #99563fb6
 from __future__ import annotations
-import csv, io, json, re
+import csv, io, json, operator, re
 from dataclasses import dataclass
 from pathlib import Path
 import torch
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from .logprobs import IGNORE, bare_model, build_batch, context_length, forward_accepts, right_pad, token_logprobs
 
 # %% auto #0
-__all__ = ['ALIASES', 'is_chat', 'read_rows', 'encode_prompt', 'encode_pair', 'encode_rows', 'PairCollator', 'pad_token_id',
-           'check_tokenizer', 'pack', 'pack_batch', 'block_mask', 'check_packing', 'packed_logprobs', 'strip_gutenberg',
-           'text_chunks', 'load_tofu', 'read_templates']
+__all__ = ['ALIASES', 'is_chat', 'read_rows', 'encode_prompt', 'prompt_text', 'encode_pair', 'encode_rows', 'PairCollator',
+           'pad_token_id', 'check_tokenizer', 'pack', 'pack_batch', 'block_mask', 'check_packing', 'packed_logprobs',
+           'strip_gutenberg', 'text_chunks', 'load_tofu', 'read_templates']
 
 # %% ../nbs/20_data.ipynb #0387e198
 ALIASES = dict(prompt=('prompt', 'question', 'instruction', 'input', 'query', 'problem'),
@@ -22,8 +22,10 @@ ALIASES = dict(prompt=('prompt', 'question', 'instruction', 'input', 'query', 'p
                rejected=('rejected', 'dispreferred'), text=('text',))
 
 def is_chat(x) -> bool:   # any object
-    "Whether x is a non-empty list of chat messages: dicts with 'role' and 'content'."
-    return isinstance(x, (list, tuple)) and len(x) > 0 and all(isinstance(m, dict) and 'role' in m and 'content' in m for m in x)
+    "Whether x is a non-empty list of chat messages: dicts with 'role' and 'content', or a tool call instead of the content."
+    return isinstance(x, (list, tuple)) and len(x) > 0 and all(map(_is_message, x))
+
+def _is_message(m) -> bool: return isinstance(m, dict) and 'role' in m and ('content' in m or bool(m.get('tool_calls')))
 
 def _split_chat(row: dict) -> dict:
     "A row of whole conversations ('messages', 'conversations', or chosen/rejected without prompt) as prompt and answers."
@@ -125,31 +127,83 @@ def read_rows(source,                             # path, hub name ('owner/name'
     return out
 
 # %% ../nbs/20_data.ipynb #17ffcc6d
-def _ids(tokenizer, text: str) -> list[int]: return [int(t) for t in tokenizer(text, add_special_tokens=False, verbose=False)['input_ids']]
+def _tokens(tokenizer, text: str, special: bool) -> list[int]:
+    "The tokenizer's ids of a text. Raises ValueError for a text that is none."
+    try: return [int(t) for t in tokenizer(text, add_special_tokens=special, verbose=False)['input_ids']]
+    except (TypeError, UnicodeError):
+        bad = next((i for i, c in enumerate(text) if '\ud800' <= c <= '\udfff'), None)
+        if bad is None: raise
+    raise ValueError(f"text: character {bad} is half of a surrogate pair ({text[bad]!r}), which no encoding knows; repair the text")
 
-def encode_prompt(tokenizer,                     # transformers interface
-                  prompt,                        # a text, or token ids (taken as they are)
-                  encoder_decoder: bool = False  # then a closing end token stays
-                 ) -> list[int]:                 # at least one token
-    "Ids of a prompt: with the tokenizer's beginning, without its end; BOS (else EOS) for an empty one. Raises ValueError if neither exists."
-    eos, bos = tokenizer.eos_token_id, tokenizer.bos_token_id
-    ids = [int(t) for t in (tokenizer(prompt, verbose=False)['input_ids'] if isinstance(prompt, str) else prompt)]
-    if isinstance(prompt, str) and not encoder_decoder and ids[-1:] == [eos]:
-        text = _ids(tokenizer, prompt)
-        if ids[-len(text) - 1:] == [*text, eos]: ids = ids[:-1]                                          # the tokenizer closed it
-    if not ids and bos is None and eos is None:
-        raise ValueError("prompt: empty, and the tokenizer has no BOS or EOS to begin with; give it at least one token")
-    return ids or [bos if bos is not None else eos]
+def _ids(tokenizer, text: str) -> list[int]: return _tokens(tokenizer, text, False)
 
-def _encode_chat(tokenizer, prompt: list, completion: list, **template) -> tuple[list[int], list[int]]:
-    "(prompt ids, completion ids) of chat messages."
+def _token_ids(ids, field: str) -> list[int]:
+    "A sequence of token ids as ints. Raises ValueError for what is no token id."
+    try: out = list(map(operator.index, ids))
+    except TypeError: raise ValueError(f"{field}: token ids are whole numbers, got {list(ids)[:8]}") from None
+    if out and min(out) < 0: raise ValueError(f"{field}: token ids are >= 0, got {min(out)}")
+    return out
+
+def _one_start(tokenizer, ids: list[int], text: str) -> list[int]:
+    "The ids of a text, without the beginning that the tokenizer put before a text that has one."
+    if len(ids) < 2 or ids[0] not in ids[1:4]: return ids
+    plain = _ids(tokenizer, text)
+    added = next((n for n in range(1, len(ids) - len(plain) + 1) if ids[n:n + len(plain)] == plain), 0)
+    return ids[added:] if plain[:added] == ids[:added] else ids
+
+def _no_end(tokenizer, ids: list[int], text: str) -> list[int]:
+    "The ids of a text, without the end that the tokenizer put behind it."
+    eos = tokenizer.eos_token_id
+    if ids[-1:] != [eos]: return ids
+    plain = _ids(tokenizer, text)
+    return ids[:-1] if ids[-len(plain) - 1:] == [*plain, eos] else ids
+
+
+# %% ../nbs/20_data.ipynb #5d1e0c02
+def _render(tokenizer, messages: list, generate: bool, **template) -> list[int]:
+    "Token ids of chat messages, by the tokenizer's template. Raises ValueError where there is none, or it cannot render them."
     if not getattr(tokenizer, 'chat_template', None):
         raise ValueError("chat_template: the row holds chat messages and the tokenizer has no template; use the tokenizer of a chat model, or render the messages to text")
-    if not prompt or prompt[-1]['role'] == 'assistant':
-        raise ValueError("prompt: its last message is the assistant's; end it with the user's, and put the assistant's into the completion")
-    ids = lambda m, gen: [int(t) for t in tokenizer.apply_chat_template(m, add_generation_prompt=gen, tokenize=True, return_dict=False,
-                                                                        **template)]
-    p, whole = ids(prompt, True), ids([*prompt, *completion], False)
+    try:
+        return [int(t) for t in tokenizer.apply_chat_template(messages, add_generation_prompt=generate, tokenize=True,
+                                                              return_dict=False, **template)]
+    except Exception as e:                       # whatever a template, a tool or an argument of theirs may raise
+        raise ValueError(f"chat_template: {type(e).__name__}: {' '.join(str(e).split())[:160]}; change the messages, or the template") from e
+
+def encode_prompt(tokenizer,                     # transformers interface
+                  prompt,                        # a text, chat messages, or token ids (taken as they are)
+                  encoder_decoder: bool = False, # then a closing end token stays
+                  **template                     # for the chat template, e.g. tools=[...]
+                 ) -> list[int]:                 # at least one token
+    """Ids of a prompt: with the tokenizer's beginning once, without its end; BOS (else EOS) for an empty one.
+
+    A text that a chat template has rendered already begins with BOS: it gets no second one. Chat messages are rendered here, with the header of
+    the answer to come. Raises ValueError if there is nothing to begin with, and for messages that cannot be rendered."""
+    if is_chat(prompt):
+        if prompt[-1]['role'] == 'assistant':
+            raise ValueError("prompt: its last message is the assistant's; end it with the user's, and put the assistant's into the completion")
+        return _render(tokenizer, list(prompt), True, **template)
+    if isinstance(prompt, str):
+        ids = _one_start(tokenizer, _tokens(tokenizer, prompt, True), prompt)
+        if not encoder_decoder: ids = _no_end(tokenizer, ids, prompt)
+    else: ids = _token_ids(prompt, 'prompt')
+    if ids: return ids
+    start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    if start is None:
+        raise ValueError("prompt: empty, and the tokenizer has no BOS or EOS to begin with; give it at least one token")
+    return [start]
+
+def prompt_text(tokenizer, prompt) -> str:
+    "The text of a prompt, as rewards read it: a text itself, messages as the template renders them, ids decoded without special tokens."
+    if isinstance(prompt, str): return prompt
+    if is_chat(prompt): return tokenizer.apply_chat_template(list(prompt), add_generation_prompt=True, tokenize=False)
+    return tokenizer.decode(prompt, skip_special_tokens=True)
+
+
+# %% ../nbs/20_data.ipynb #5d1e0c03
+def _encode_chat(tokenizer, prompt: list, completion: list, **template) -> tuple[list[int], list[int]]:
+    "(prompt ids, completion ids) of chat messages."
+    p, whole = encode_prompt(tokenizer, prompt, **template), _render(tokenizer, [*prompt, *completion], False, **template)
     if whole[:len(p)] != p:
         k = next((i for i, (x, y) in enumerate(zip(p, whole)) if x != y), min(len(p), len(whole)))
         raise ValueError(f"chat_template: the prompt is no prefix of the conversation; from token {k} on it reads {tokenizer.decode(p[k:k + 8])!r} alone and {tokenizer.decode(whole[k:k + 8])!r} with the answer. "
@@ -157,6 +211,7 @@ def _encode_chat(tokenizer, prompt: list, completion: list, **template) -> tuple
     c, e = whole[len(p):], tokenizer.eos_token_id
     last = max((i for i, t in enumerate(c) if t == e), default=None)
     return p, c[:last + 1] if last is not None and not tokenizer.decode(c[last + 1:]).strip() else c     # a line break after the end is no part of the answer
+
 
 # %% ../nbs/20_data.ipynb #43487088
 def encode_pair(tokenizer,                      # transformers interface

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Callable, Protocol
 import torch
 from torch import Tensor, nn
+from .data import encode_prompt, prompt_text
 from .draw import _check_draw, _cut, _demand, _whole, draw, sampling_logprobs
 from .fused import _by_onednn, _onednn, _pays
 from .logprobs import (bare_model, build_batch, context_length, forward_accepts, is_encoder_decoder, left_pad, position_ids)
@@ -75,26 +76,21 @@ def eos_ids(model: nn.Module,  # its generation_config is asked
     return sorted({int(i) for e in named if e is not None for i in (e if isinstance(e, (list, tuple)) else [e])})
 
 def encode_prompts(tokenizer,                     # transformers interface
-                   prompts: list,                 # texts, or lists of token ids (taken as they are)
+                   prompts: list,                 # texts, chat messages, or lists of token ids (taken as they are)
                    encoder_decoder: bool = False  # then a closing end token stays
                   ) -> list[list[int]]:           # at least one token each
-    "Token ids of every prompt. Raises ValueError for an empty prompt that no token can stand for."
-    eos, bos, rows = tokenizer.eos_token_id, tokenizer.bos_token_id, []
+    "Token ids of every prompt by `fdiv_nb.data.encode_prompt`. Raises ValueError, naming the row, for a prompt that cannot be encoded."
+    rows = []
     for i, p in enumerate(prompts):
-        ids = list(tokenizer(p)['input_ids'] if isinstance(p, str) else p)
-        if isinstance(p, str) and not encoder_decoder and ids[-1:] == [eos]:
-            text = list(tokenizer(p, add_special_tokens=False)['input_ids'])
-            if ids[-len(text) - 1:] == [*text, eos]: ids = ids[:-1]     # the tokenizer closed it
-        start = bos if bos is not None else eos
-        if not ids and start is None:
-            raise ValueError(f"prompts: row {i} is empty and the tokenizer has no BOS or EOS to begin with; give it at least one token")
-        rows.append([int(t) for t in ids] or [start])
+        try: rows.append(encode_prompt(tokenizer, p, encoder_decoder))
+        except ValueError as e: raise ValueError(f"prompts: row {i}: {e}") from None
     return rows
+
 
 # %% ../nbs/21_rollout.ipynb #6cbb6186
 def make_rollout(model: nn.Module,       # layout and end tokens are taken from it
                  tokenizer,              # to decode with
-                 prompts: list,          # texts or lists of token ids, one for every n completions
+                 prompts: list,          # texts, chat messages or lists of token ids, one for every n completions
                  completion_ids: list,   # B = n·len(prompts) lists of token ids, prompt-major
                  token_logprobs: list,   # B lists of log q per token, nats
                  n: int = 1,             # completions per prompt
@@ -108,7 +104,7 @@ def make_rollout(model: nn.Module,       # layout and end tokens are taken from 
         if not len(c) or len(c) != len(l):
             raise ValueError(f"token_logprobs: row {i} has {len(l)} for {len(c)} tokens; one for each of at least one token")
     ids = encode_prompts(tokenizer, prompts, ed)
-    text = [p if isinstance(p, str) else tokenizer.decode(p, skip_special_tokens=True) for p in prompts]
+    text = [prompt_text(tokenizer, p) for p in prompts]
     group = [i for i in range(len(prompts)) for _ in range(n)]
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(stop, default=0)
     ended = [c[-1] in stop for c in completion_ids]
@@ -333,7 +329,7 @@ def _completions(run, ids, rows, u, stop, how, static, auto, most=int):
 # %% ../nbs/21_rollout.ipynb #0fc744b9
 def rollout(model: nn.Module,            # causal or encoder-decoder language model
             tokenizer,                   # of the model
-            prompts: list,               # texts, or lists of token ids; an empty one starts from BOS, else EOS
+            prompts: list,               # texts, chat messages, or lists of token ids; an empty one starts from BOS, else EOS
             *, n: int = 1,               # completions per prompt
             max_new_tokens: int,         # tokens, the ending one included
             temperature: float = 1.,     # > 0
