@@ -18,11 +18,28 @@ from .fused_model import answer_token_logprobs
 from .gpu import MicroBatch, StepMixin, on_side_stream, with_oom_backoff
 from .fdpg import exact_baseline, fdpg_loss, fdpg_weights, surprise_norm
 from .rollout import Rollout, rollout
+from .saving import check_finite, check_writable, mend_generation
 from .target import RewardTarget, Target, check_compatible
 
 # %% auto #0
-__all__ = ['FDivConfig', 'check_output', 'without_dropout', 'is_adapter', 'frozen_copy', 'load_checkpoint', 'visiting',
-           'FDivTrainer', 'FDPGConfig', 'Lagging', 'FDPGTrainer', 'a_world', 'a_device']
+__all__ = ['check_schedule', 'FDivConfig', 'check_output', 'without_dropout', 'is_adapter', 'frozen_copy', 'load_checkpoint',
+           'visiting', 'FDivTrainer', 'FDPGConfig', 'Lagging', 'FDPGTrainer', 'a_world', 'a_device']
+
+# %% ../nbs/23_trainer.ipynb #1499f59e
+def check_schedule(a: TrainingArguments) -> None:
+    "ValueError for a learning rate that is not finite, for counts of steps that mean nothing, and for fp16 where it does nothing."
+    if not 0 <= a.learning_rate < math.inf: raise ValueError(f"learning_rate: expected a finite number >= 0, got {a.learning_rate}")
+    if a.gradient_accumulation_steps < 1:
+        raise ValueError(f"gradient_accumulation_steps: expected >= 1, got {a.gradient_accumulation_steps}")
+    if a.max_steps == 0 or a.max_steps < 0 and not 0 < a.num_train_epochs < math.inf:
+        k = 'num_train_epochs' if a.max_steps else 'max_steps'
+        raise ValueError(f"{k}: {getattr(a, k)} trains nothing; max_steps > 0 counts steps, -1 leaves it to num_train_epochs")
+    for k in ('save', 'logging', 'eval'):
+        n, by_steps = getattr(a, f'{k}_steps'), getattr(a, f'{k}_strategy') == 'steps'
+        if by_steps and n is not None and not 0 < n < math.inf:
+            raise ValueError(f"{k}_steps: expected > 0, got {n}; {k}_strategy='no' switches it off")
+    if a.fp16 and a.device.type == 'cpu':
+        raise ValueError("fp16: has no effect on the CPU; leave it out, or use bf16")
 
 # %% ../nbs/23_trainer.ipynb #88a89241
 @dataclass
@@ -46,15 +63,16 @@ class FDivConfig(TrainingArguments):
         if not torch.cuda.is_available(): self.dataloader_pin_memory = False
         if self.ddp_find_unused_parameters is None: self.ddp_find_unused_parameters = False      # every weight is used by every loss
         super().__post_init__()
+        check_schedule(self)
         self._n_gpu = min(self._n_gpu, 1)            # one process per GPU: use `accelerate launch` for several
 
 def check_output(folder: str | Path, overwrite: bool) -> Path:
-    "The output folder. Raises ValueError when it holds a finished run (its run.json) and overwrite is off, or is a file."
+    "The output folder. Raises ValueError when it holds a finished run (its run.json) and overwrite is off, is a file, or cannot be written."
     out = Path(folder)
     if out.exists() and not out.is_dir(): raise ValueError(f"output_dir: {str(folder)!r} is a file; give a folder")
     if (out/'run.json').exists() and not overwrite:
         raise ValueError(f"output_dir: {str(folder)!r} already holds a finished run; choose another folder, or set overwrite (--overwrite) to replace it")
-    return out
+    return check_writable(out)
 
 # %% ../nbs/23_trainer.ipynb #a592a4db
 def without_dropout(model: nn.Module) -> nn.Module:
@@ -158,6 +176,16 @@ class FDivTrainer(StepMixin, Trainer):
         return {k: total(k, 0)/n for k in keys if (n := total(k, 1))}
 
     def log(self, logs: dict, *args, **kw) -> None: super().log({**logs, **self.means(self._sums)}, *args, **kw)
+
+# %% ../nbs/23_trainer.ipynb #6c578e35
+def _save(self: FDivTrainer, output_dir=None, state_dict=None) -> None:
+    "As in the Trainer; a generation config that could not be saved is mended first. Raises ValueError for weights that are not finite."
+    model = self.accelerator.unwrap_model(self.model)
+    check_finite(model, state_dict)
+    if getattr(self, 'value_head', None) is not None: check_finite(self.value_head)
+    if not is_adapter(model): mend_generation(model)
+    Trainer._save(self, output_dir, state_dict)
+FDivTrainer._save = _save
 
 # %% ../nbs/23_trainer.ipynb #fcd6b976
 @dataclass
