@@ -31,13 +31,19 @@ def domain(d) -> Domain:  # a name or an `FDivergence`
     d = get_divergence(d)
     return Domain(_slope0(d), d.fprime_inf)
 
+# %% ../nbs/01_conjugate.ipynb #6d72d2d4
 def conjugate(d,         # a name or an `FDivergence`
               t: Tensor  # any shape, a floating tensor or a number
               ) -> Tensor:
     "f*(t), shape of `t`: `d.conjugate` with its value at the very end of the domain, f*(f'(∞)) = -f°'(0). Its gradient is the maximiser u."
-    d = get_divergence(d); x = _log_u(t).detach(); y = d.conjugate(t); hi = d.fprime_inf
+    d = get_divergence(d)
+    x = _log_u(t).detach()
+    y = d.conjugate(t)
+    hi = d.fprime_inf
     if hi == math.inf: return y
-    top = (x.double() >= hi) & (x.double() <= hi + 2*torch.finfo(x.dtype).eps*(1 + abs(hi)))       # the end, give or take its rounding
+    top = (x.double() >= hi) & (
+        x.double() <= hi + 2 * torch.finfo(x.dtype).eps * (1 + abs(hi))
+    )  # the end, give or take its rounding
     return y.masked_fill(top, -_slope0(d.dual())) if top.any() else y
 
 # %% ../nbs/01_conjugate.ipynb #d105c83d
@@ -50,13 +56,19 @@ def _gap_terms(d: FDivergence, l: Tensor, t: Tensor, lv: Tensor):
     "Signs and logarithms [3, ...] of f(u), f*(t) and -ut, for float64 tensors of one shape; lv = log v with f'(v) = t."
     sf, f = _log_abs(d.f(l), l, d.over_u(l))
     ss, star = _log_abs(conjugate(d, t), lv, t - d.over_u(lv.clamp(max=1e5)))
-    return torch.stack([sf, ss, -t.sign()]), torch.stack([f, star, (l + t.abs().log()).masked_fill(l == -torch.inf, -torch.inf)])
+    return torch.stack([sf, ss, -t.sign()]), torch.stack(
+        [f, star, (l + t.abs().log()).masked_fill(l == -torch.inf, -torch.inf)]
+    )
 
-_x, _w = (torch.tensor(z) for z in np.polynomial.legendre.leggauss(8)); _NODES, _LOGW = (_x + 1)/2, (_w/2).log()
+_x, _w = (torch.tensor(z) for z in np.polynomial.legendre.leggauss(8))
+
+# %% ../nbs/01_conjugate.ipynb #03c23e93
+_NODES, _LOGW = (_x + 1)/2, (_w/2).log()
 
 def _log_bregman(d: FDivergence, l: Tensor, lv: Tensor) -> Tensor:
     "log ∫_u^v (w - u) f''(w) dw by quadrature in log w, for |lv - l| <= 1/2; -inf at v = u."
-    z = (lv - l)[..., None]; x = _NODES.to(l)
+    z = (lv - l)[..., None]
+    x = _NODES.to(l)
     return l + (_LOGW.to(l) + d.log_curv(l[..., None] + z*x) + (z*torch.expm1(z*x)).log()).logsumexp(-1)
 
 # %% ../nbs/01_conjugate.ipynb #08b4e99a
@@ -68,31 +80,46 @@ class _Attach(torch.autograd.Function):
         return y.clone()
     @staticmethod
     def backward(ctx, g):
-        return *(torch.where((g == 0) | (s == 0), torch.zeros_like(g), g*s) for s in ctx.saved_tensors), None, None, None
+        return (
+            *(torch.where((g == 0) | (s == 0), torch.zeros_like(g), g * s) for s in ctx.saved_tensors),
+            None,
+            None,
+            None,
+        )
 
+# %% ../nbs/01_conjugate.ipynb #aa06071a
 def _signed(a: Tensor, log_scale: Tensor) -> Tensor:
     "a·e^log_scale, 0 where a is."
     return a.sign()*(log_scale + a.abs().log()).exp()
 
+# %% ../nbs/01_conjugate.ipynb #a19b12ca
 def fenchel_young_gap(d,              # a name or an `FDivergence`
                       log_u: Tensor,  # [...] log-ratios; -inf allowed
                       t: Tensor       # [...] slopes, broadcast against log_u
                       ) -> Tensor:
     "f(u) + f*(t) - ut >= 0, zero iff t = f'(u); inf where t > f'(∞). Broadcast shape. Raises ValueError on NaN."
     d = get_divergence(d)
-    kinds = [x.dtype for x in (log_u, t) if torch.is_tensor(x)]; out = torch.promote_types(kinds[0], kinds[-1]) if kinds else torch.float64
+    kinds = [x.dtype for x in (log_u, t) if torch.is_tensor(x)]
+    out = torch.promote_types(kinds[0], kinds[-1]) if kinds else torch.float64
     l, t = torch.broadcast_tensors(*(_log_u(x).double() for x in (log_u, t)))
-    if l.isnan().any() or t.isnan().any(): raise ValueError("log_u, t: NaN among the inputs; look at the log-probabilities that made them")
+    if l.isnan().any() or t.isnan().any():
+        raise ValueError("log_u, t: NaN among the inputs; look at the log-probabilities that made them")
     with torch.no_grad():
-        lv = d.inv_fprime(t); sign, logs = _gap_terms(d, l, t, lv)
-        m = logs.amax(0); ok = m.isfinite(); m0 = m.masked_fill(~ok, 0.)
+        lv = d.inv_fprime(t)
+        sign, logs = _gap_terms(d, l, t, lv)
+        m = logs.amax(0)
+        ok = m.isfinite()
+        m0 = m.masked_fill(~ok, 0.)
         h = (sign*(logs - m0).exp()).masked_fill(~ok, 0.).sum(0)
         y = torch.where(ok, (m0 + h.clamp(min=0).log()).exp(), m.exp())
-        close = ((lv - l).abs() <= .5) & l.isfinite(); l0 = l.masked_fill(~close, 0.)
+        close = ((lv - l).abs() <= .5) & l.isfinite()
+        l0 = l.masked_fill(~close, 0.)
         near = _log_bregman(d, l0, lv.masked_fill(~close, 0.))
         y = torch.where(close & (((near - m0).exp() - h).abs().le(1e-9) | ~ok), near.exp(), y)
         dl = _signed(d.fprime(l) - t, l).masked_fill(l == -torch.inf, 0.)
-        dt = torch.where(lv == l, 0., _signed(torch.expm1(-(lv - l).abs())*(l - lv).sign(), torch.maximum(l, lv)))
+        dt = torch.where(
+            lv == l, 0.0, _signed(torch.expm1(-(lv - l).abs()) * (l - lv).sign(), torch.maximum(l, lv))
+        )
     return _Attach.apply(l, t, y, dl, dt).to(out)
 
 # %% ../nbs/01_conjugate.ipynb #a11990ea
@@ -100,22 +127,33 @@ def _expect(x: Tensor, log_w: Tensor | None, field: str) -> Tensor:
     "Mean of x over the last dimension, or with weights ∝ e^log_w, of which zeros silence even an infinite x."
     if log_w is None: return x.mean(-1)
     if log_w.shape[-1:] != x.shape[-1:]:
-        raise ValueError(f"{field}: shape {list(log_w.shape)} does not match the values' {list(x.shape)}; pass one log-weight per value")
+        raise ValueError(
+            f"{field}: shape {list(log_w.shape)} does not match the values' {list(x.shape)}; pass one "
+            "log-weight per value"
+        )
     if log_w.isnan().any() or (log_w.amax(-1).abs() == torch.inf).any():
-        raise ValueError(f"{field}: log-weights must hold no NaN or +inf, and not only -inf; pass log-probabilities or log importance weights")
+        raise ValueError(
+            f"{field}: log-weights must hold no NaN or +inf, and not only -inf; pass log-probabilities or "
+            "log importance weights"
+        )
     w = log_w.log_softmax(-1).exp()
     return (w*x.masked_fill(w == 0, 0.)).sum(-1)
 
-def variational_bound(d,            # a name or an `FDivergence`
-                      t_p: Tensor,  # [..., n] witness values t(x) at outcomes or samples of P
-                      t_q: Tensor,  # [..., m] the same of Q
-                      log_w_p: Tensor | None = None,  # [..., n] log-weights, normalised here; None: plain samples
-                      log_w_q: Tensor | None = None   # [..., m]
-                      ) -> Tensor:
+# %% ../nbs/01_conjugate.ipynb #73ef8623
+def variational_bound(
+    d,  # a name or an `FDivergence`
+    t_p: Tensor,  # [..., n] witness values t(x) at outcomes or samples of P
+    t_q: Tensor,  # [..., m] the same of Q
+    log_w_p: Tensor | None = None,  # [..., n] log-weights, normalised here; None: plain samples
+    log_w_q: Tensor | None = None,  # [..., m]
+) -> Tensor:
     "E_P t - E_Q f*(t), shape [...], nats: at most D_f(P‖Q) in expectation; -inf where a t under Q exceeds f'(∞). Raises ValueError on NaN, shapes."
     for field, x in (('t_p', t_p), ('t_q', t_q)):
         if x.isnan().any():
-            raise ValueError(f"{field}: {int(x.isnan().sum())} NaN among the witness values; an output map keeps them finite")
+            raise ValueError(
+                f"{field}: {int(x.isnan().sum())} NaN among the witness values; an output map keeps them "
+                "finite"
+            )
     return _expect(t_p, log_w_p, 'log_w_p') - _expect(conjugate(d, t_q), log_w_q, 'log_w_q')
 
 # %% ../nbs/01_conjugate.ipynb #bdc03f64
@@ -129,29 +167,40 @@ class OutputMap:
     def log_ratio(self, v: Tensor) -> Tensor:  # [...]
         "The log-ratio log u that v claims, shape of `v`: f'(u) = g(v)."
         return v if self.kind == 'ratio' else self.divergence.inv_fprime(self.g(v))
-    def bound(self, v_p: Tensor, v_q: Tensor, log_w_p: Tensor | None = None, log_w_q: Tensor | None = None) -> Tensor:
+    def bound(
+        self, v_p: Tensor, v_q: Tensor, log_w_p: Tensor | None = None, log_w_q: Tensor | None = None
+    ) -> Tensor:
         "`variational_bound` of the witness g(v), without leaving the domain or saturating: E_P g(v) - E_Q f*(g(v)), shape [...]."
         return _expect(self.g(v_p), log_w_p, 'log_w_p') - _expect(self.conj_g(v_q), log_w_q, 'log_w_q')
 
+# %% ../nbs/01_conjugate.ipynb #6867cf87
 def _flat_map(d: FDivergence) -> OutputMap:
     "For a generator without curvature: tanh over the domain. With its only corner at u = 1, f* is t there."
-    lo, hi = domain(d); one = float(d.fprime(-1e-6)) == lo and float(d.fprime(1e-6)) == hi
-    mid, half = (lo + hi)/2, (hi - lo)/2*(1 if one else 1 - 1e-6)                       # else stay off the end, where f*' explodes
+    lo, hi = domain(d)
+    one = float(d.fprime(-1e-6)) == lo and float(d.fprime(1e-6)) == hi
+    mid, half = (
+        (lo + hi) / 2,
+        (hi - lo) / 2 * (1 if one else 1 - 1e-6),
+    )  # else stay off the end, where f*' explodes
     g = _widely(lambda v: mid + half*v.tanh())
     return OutputMap(d, 'tanh', g, g if one else _widely(lambda v: d.conjugate(mid + half*v.tanh())))
 
+# %% ../nbs/01_conjugate.ipynb #c81478c4
 def _widely(f: Callable) -> Callable:
     "f in at least single precision, in the dtype of its argument."
     return lambda v: f(_log_u(v)).to(v.dtype) if torch.is_tensor(v) else f(_log_u(v))
 
-def output_map(d,                 # a name or an `FDivergence`
-               kind: str = 'paper'  # FLAT's map where it has one; 'ratio': g(v) = f'(e^v) wherever f is curved
-               ) -> OutputMap:
+# %% ../nbs/01_conjugate.ipynb #6cd51bc7
+def output_map(
+    d,  # a name or an `FDivergence`
+    kind: str = 'paper',  # FLAT's map where it has one; 'ratio': g(v) = f'(e^v) wherever f is curved
+) -> OutputMap:
     "g and f*∘g for any divergence. Both increase in v: -g(v) falls and f*(g(v)) grows (FLAT, table 1). Raises ValueError on an unknown kind."
     if kind not in ('paper', 'ratio'): raise ValueError(f"kind: expected 'paper' or 'ratio', got {kind!r}")
     d = get_divergence(d)
     if (d.log_slope(torch.linspace(-8, 8, 64, dtype=torch.float64)) == -torch.inf).all(): return _flat_map(d)
-    if kind == 'paper' and d is get_divergence('reverse_kl'): return OutputMap(d, 'identity', lambda v: v, _widely(lambda v: (v - 1).exp()))
+    if kind == 'paper' and d is get_divergence('reverse_kl'):
+        return OutputMap(d, 'identity', lambda v: v, _widely(lambda v: (v - 1).exp()))
     if kind == 'paper' and d is get_divergence('pearson'):
         return OutputMap(d, 'identity', lambda v: v, _widely(lambda v: (v.clamp(min=-2)/2 + 1)**2 - 1))
     dual = d.dual()

@@ -15,87 +15,133 @@ __all__ = ['distill_loss', 'generalized_jsd', 'gkd_scale', 'skewed_kl', 'score_t
            'distill_stats']
 
 # %% ../nbs/15_distill.ipynb #4f0dbe56
-def distill_loss(divergence,              # a name or an `FDivergence`, `generalized_jsd` and `skewed_kl` among them
-                 student_logits: Tensor,  # [..., V] of P
-                 teacher_logits: Tensor,  # [..., V] of Q, no gradient
-                 mask: Tensor | None = None,   # [...] bool: positions whose next token belongs to an answer
-                 temperature: float = 1., # τ > 0, of both
-                 reduction: str = 'mean', # over counted positions; or 'none': [...]
-                 rescale: bool = False    # times τ²
-                 ) -> Tensor:             # float32 or wider
+def distill_loss(
+    divergence,  # a name or an `FDivergence`, `generalized_jsd` and `skewed_kl` among them
+    student_logits: Tensor,  # [..., V] of P
+    teacher_logits: Tensor,  # [..., V] of Q, no gradient
+    mask: Tensor | None = None,  # [...] bool: positions whose next token belongs to an answer
+    temperature: float = 1.0,  # τ > 0, of both
+    reduction: str = 'mean',  # over counted positions; or 'none': [...]
+    rescale: bool = False,  # times τ²
+) -> Tensor:  # float32 or wider
     "D_f(student‖teacher) on the whole vocabulary. Raises ValueError as `divergence_from_logits` does, for an unknown reduction and where nothing counts."
-    if reduction not in ('mean', 'none'): raise ValueError(f"reduction: expected 'mean' or 'none', got {reduction!r}")
-    y = divergence_from_logits(divergence, student_logits, teacher_logits, mask, temperature); y = y*temperature**2 if rescale else y
+    if reduction not in ('mean', 'none'):
+        raise ValueError(f"reduction: expected 'mean' or 'none', got {reduction!r}")
+    y = divergence_from_logits(divergence, student_logits, teacher_logits, mask, temperature)
+    y = y*temperature**2 if rescale else y
     if reduction == 'none': return y
     n = y.numel() if mask is None else int(mask.bool().sum())
-    if not n: raise ValueError("mask: no position counts, so the mean is undefined; drop the batch, or look for prompts without answers")
+    if not n:
+        raise ValueError(
+            "mask: no position counts, so the mean is undefined; drop the batch, or look for prompts "
+            "without answers"
+        )
     return y.sum()/n
 
 # %% ../nbs/15_distill.ipynb #be6f1cb8
 def _gjs_fprime(b: float, l: Tensor) -> Tensor:
     "-log(1 + b (1/u - 1))/b."
     far = torch.logaddexp(math.log(b) - l, torch.full_like(l, math.log1p(-b)))
-    return -torch.where((l > -80) & ((l < 1) | (b < .5)), torch.log1p(b*torch.expm1(-l.clamp(min=-80))), far)/b
+    return (
+        -torch.where((l > -80) & ((l < 1) | (b < 0.5)), torch.log1p(b * torch.expm1(-l.clamp(min=-80))), far)
+        / b
+    )
 
+# %% ../nbs/15_distill.ipynb #b702ac94
 def _gjs_side(a: float, b: float) -> Side:
     "(a u log u - m log m)/ab and its derivatives, a + b = 1."
     fp = lambda l: _gjs_fprime(b, l)
     def f(l):
-        u = l.exp(); m = a*u + b
-        if a < .5:                                                                # [u log u - m log1p(a(u - 1))/a]/b
+        u = l.exp()
+        m = a*u + b
+        if a < 0.5:  # [u log u - m log1p(a(u - 1))/a]/b
             k = torch.where(l < 80, torch.log1p(a*torch.expm1(l.clamp(max=80))),
                             torch.logaddexp(l + math.log(a), torch.full_like(l, math.log(b))))/a
             return (u*l - m*k)/b
-        y = (m*fp(l) - l)/a                                                       # unless u < b, where the textbook form is better
-        return torch.where(l < math.log(b), (a*u*l - m*torch.logaddexp(l + math.log(a), torch.full_like(l, math.log(b))))/(a*b), y)
+        y = (m * fp(l) - l) / a  # unless u < b, where the textbook form is better
+        return torch.where(
+            l < math.log(b),
+            (a * u * l - m * torch.logaddexp(l + math.log(a), torch.full_like(l, math.log(b)))) / (a * b),
+            y,
+        )
     return Side(f, fp, lambda l: l.exp()*fp(l))
 
+# %% ../nbs/15_distill.ipynb #09d27ffe
 def generalized_jsd(beta: float           # GKD's β in [0, 1]: the teacher's share of the mixture
                     ) -> FDivergence:
     "J_β/β(1-β) of GKD: forward KL at 0, twice our `js` at ½, reverse KL at 1. Raises ValueError outside [0, 1]."
-    if not 0 <= beta <= 1: raise ValueError(f"beta: expected 0 <= beta <= 1, got {beta}; 0 is forward KL, 1 reverse KL")
-    b = float(beta); a = 1 - b
+    if not 0 <= beta <= 1:
+        raise ValueError(f"beta: expected 0 <= beta <= 1, got {beta}; 0 is forward KL, 1 reverse KL")
+    b = float(beta)
+    a = 1 - b
     if a < 1e-15 or b < 1e-15: return get_divergence('forward_kl' if b < .5 else 'reverse_kl').canonical()
-    log_a, log_b = math.log(a), math.log(b); curve = lambda l: -torch.logaddexp(l + log_a, torch.full_like(l, log_b))
+    log_a, log_b = math.log(a), math.log(b)
+    curve = lambda l: -torch.logaddexp(l + log_a, torch.full_like(l, log_b))
     return FDivergence(f'generalized_jsd:{b:g}', _gjs_side(a, b), _gjs_side(b, a), curve, -log_b/a, -log_a/b,
                        lambda t: -torch.log1p(torch.expm1(-b*t)/b))
 
+# %% ../nbs/15_distill.ipynb #97669d6f
 def gkd_scale(beta: float) -> float:
     "β(1-β): GKD's (and, except at 0 and 1, TRL's) loss is this times `generalized_jsd(beta)`. Raises ValueError at the ends, where GKD's J_β vanishes."
     if not 0 < beta < 1:
-        raise ValueError(f"beta: expected 0 < beta < 1, got {beta}; GKD's J_β is 0 for every student at the ends, and what TRL puts there is another loss: generalized_jsd(beta) itself, without a factor")
+        raise ValueError(
+            f"beta: expected 0 < beta < 1, got {beta}; GKD's J_β is 0 for every student at the ends, and "
+            "what TRL puts there is another loss: generalized_jsd(beta) itself, without a factor"
+        )
     return beta*(1 - beta)
 
 # %% ../nbs/15_distill.ipynb #f536c0b5
 def _phi(y: Tensor) -> Tensor:
     "y - log(1 + y) for y > -1, without cancellation near 0."
-    s = y.clamp(-.06, .06); p = torch.zeros_like(s)
+    s = y.clamp(-.06, .06)
+    p = torch.zeros_like(s)
     for k in range(11, 1, -1): p = s*(1/k - p)                                    # s(1/2 - s(1/3 - ...))
     return torch.where(y.abs() <= .06, s*p, y - torch.log1p(y))
 
+# %% ../nbs/15_distill.ipynb #f858b0db
 def _skl_sides(c: float) -> tuple[Side, Side]:
     "u φ(c(1/u - 1))/c² and its dual φ(c(u - 1))/c², φ = `_phi`, 0 < c < 1."
-    a = 1 - c; logm = lambda l: torch.logaddexp(l + math.log(a), torch.full_like(l, math.log(c)))
-    def parts(l): x = torch.expm1(-l.clamp(min=-80)); return x, c*x > .06         # 1/u - 1, and whether y is large (u small)
-    def f(l): x, big = parts(l); u = l.exp(); return torch.where(big, -c*torch.expm1(l.clamp(max=0)) - u*(logm(l) - l), u*_phi(c*x))/c**2
+    a = 1 - c
+    logm = lambda l: torch.logaddexp(l + math.log(a), torch.full_like(l, math.log(c)))
+    def parts(l):
+        x = torch.expm1(-l.clamp(min=-80))
+        return x, c*x > .06         # 1/u - 1, and whether y is large (u small)
+    def f(l):
+        x, big = parts(l)
+        u = l.exp()
+        return torch.where(big, -c*torch.expm1(l.clamp(max=0)) - u*(logm(l) - l), u*_phi(c*x))/c**2
     def fprime(l):
-        x, big = parts(l); m = a*l.exp() + c
+        x, big = parts(l)
+        m = a*l.exp() + c
         return torch.where(big, -a*c*torch.expm1(l.clamp(max=0))/m - (logm(l) - l), _phi(c*x) - c*c*x/m)/c**2
     def dual_fprime(l):
         return torch.where(l > 0, -torch.expm1(-l.clamp(min=0))/(a*(-l.clamp(min=0)).exp() + c),
                            torch.expm1(l.clamp(max=0))/(a + c*l.clamp(max=0).exp()))
     def dual(l): return torch.where(l < 80, _phi(c*torch.expm1(l.clamp(max=80)))/c**2, torch.expm1(l)/c)
-    return Side(f, fprime, lambda l: l.exp()*fprime(l)), Side(dual, dual_fprime, lambda l: l.exp()*dual_fprime(l))
+    return Side(f, fprime, lambda l: l.exp() * fprime(l)), Side(
+        dual, dual_fprime, lambda l: l.exp() * dual_fprime(l)
+    )
 
+# %% ../nbs/15_distill.ipynb #fa0d7114
 def skewed_kl(alpha: float            # DistiLLM's α in [0, 1]: the student's share of the mixture
               ) -> FDivergence:
     "KL(P‖αP + (1-α)Q)/(1-α)²: reverse KL at 0, half of Neyman's χ² at 1. Raises ValueError outside [0, 1]."
-    if not 0 <= alpha <= 1: raise ValueError(f"alpha: expected 0 <= alpha <= 1, got {alpha}; it is the share of the student in the mixture")
-    a = float(alpha); c = 1 - a
+    if not 0 <= alpha <= 1:
+        raise ValueError(
+            f"alpha: expected 0 <= alpha <= 1, got {alpha}; it is the share of the student in the mixture"
+        )
+    a = float(alpha)
+    c = 1 - a
     if a < 1e-12 or c < 1e-12: return get_divergence('reverse_kl' if a < .5 else 'neyman').normalized()
     one, two = _skl_sides(c)
-    return FDivergence(f'skewed_kl:{a:g}', one, two, lambda l: -2*torch.logaddexp(l + math.log(a), torch.full_like(l, math.log(c))), 1/c,
-                       (-c - math.log(a))/c**2)
+    return FDivergence(
+        f'skewed_kl:{a:g}',
+        one,
+        two,
+        lambda l: -2 * torch.logaddexp(l + math.log(a), torch.full_like(l, math.log(c))),
+        1 / c,
+        (-c - math.log(a)) / c**2,
+    )
 
 # %% ../nbs/15_distill.ipynb #a0e750e6
 def score_term(divergences: Tensor,        # [B, T] D_t of each position, 0 where nothing is scored
@@ -105,10 +151,19 @@ def score_term(divergences: Tensor,        # [B, T] D_t of each position, 0 wher
                ) -> Tensor:                # [B]; add it to the rows' Σ_t D_t
     "Σ_t log π(y_t)·(Σ_{s>t} D_s - b_t): with samples of π, the part of the on-policy gradient that comes from the prefixes. Raises ValueError for shapes."
     if not divergences.shape == logp.shape == mask.shape or mask.ndim != 2:
-        raise ValueError(f"logp: shapes differ: divergences {list(divergences.shape)}, logp {list(logp.shape)}, mask {list(mask.shape)}; all [B, T]")
-    m = mask.to(logp.dtype); D = divergences.detach().to(logp.dtype)*m; to_come = (D.flip(-1).cumsum(-1).flip(-1) - D)*m
+        raise ValueError(
+            f"logp: shapes differ: divergences {list(divergences.shape)}, logp {list(logp.shape)}, mask "
+            f"{list(mask.shape)}; all [B, T]"
+        )
+    m = mask.to(logp.dtype)
+    D = divergences.detach().to(logp.dtype)*m
+    to_come = (D.flip(-1).cumsum(-1).flip(-1) - D)*m
     if baseline:
-        n = m.sum(0) - 1; to_come = to_come - torch.where(n > 0, (to_come.sum(0) - to_come)/n.clamp(min=1), torch.zeros_like(to_come))*m
+        n = m.sum(0) - 1
+        to_come = (
+            to_come
+            - torch.where(n > 0, (to_come.sum(0) - to_come) / n.clamp(min=1), torch.zeros_like(to_come)) * m
+        )
     return (logp.masked_fill(~mask.bool(), 0.)*to_come).sum(-1)
 
 # %% ../nbs/15_distill.ipynb #0bc4df83
@@ -117,30 +172,56 @@ def coarsen(logits: Tensor,  # [..., V]
             ) -> Tensor:     # [..., K + 1] logits of the kept tokens and, last, of all others together
     "Logits of a distribution whose other tokens are one outcome; differentiable. Pass both models through it, then `distill_loss`. Raises ValueError for shapes."
     if ids.shape[:-1] != logits.shape[:-1] or not 0 < ids.shape[-1] < logits.shape[-1]:
-        raise ValueError(f"ids: expected shape {[*logits.shape[:-1], 'K']} with K < {logits.shape[-1]}, got {list(ids.shape)}")
-    z = _wide(logits); rest = z.scatter(-1, ids, -torch.inf).logsumexp(-1, keepdim=True)
+        raise ValueError(
+            f"ids: expected shape {[*logits.shape[:-1], 'K']} with K < {logits.shape[-1]}, got "
+            f"{list(ids.shape)}"
+        )
+    z = _wide(logits)
+    rest = z.scatter(-1, ids, -torch.inf).logsumexp(-1, keepdim=True)
     return torch.cat([z.gather(-1, ids), rest], -1)
 
+# %% ../nbs/15_distill.ipynb #e47c7126
 def from_top_logprobs(logps: Tensor  # [..., K] log-probabilities of a teacher's kept tokens, K >= 1
                       ) -> Tensor:   # [..., K + 1] the same, and the log of what is left
     "A stored top-k teacher in the form of `coarsen`. Raises ValueError if its probabilities exceed one."
     total = logps.double().logsumexp(-1, keepdim=True)
     if not (total < 1e-3).all():
-        raise ValueError(f"logps: the kept probabilities sum to {total.max().exp().item():.4g}; pass log-probabilities of the full softmax, not logits")
+        raise ValueError(
+            f"logps: the kept probabilities sum to {total.max().exp().item():.4g}; pass log-probabilities "
+            "of the full softmax, not logits"
+        )
     return torch.cat([logps, torch.log(-torch.expm1(total.clamp(max=-1e-9))).to(logps.dtype)], -1)
 
 # %% ../nbs/15_distill.ipynb #111cb286
 @torch.no_grad()
-def distill_stats(student_logits: Tensor, teacher_logits: Tensor, mask: Tensor | None = None, temperature: float = 1.,
-                  positions: int = 512) -> dict[str, float]:
+def distill_stats(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    mask: Tensor | None = None,
+    temperature: float = 1.0,
+    positions: int = 512,
+) -> dict[str, float]:
     "Numbers for a log line, means over at most `positions` counted positions, evenly spread; arguments as `distill_loss`. Raises ValueError where nothing counts."
     V = student_logits.shape[-1]
-    keep = (torch.ones(student_logits.shape[:-1], dtype=torch.bool, device=student_logits.device) if mask is None
-            else mask.bool()).reshape(-1).nonzero()[:, 0]
+    keep = (
+        (
+            torch.ones(student_logits.shape[:-1], dtype=torch.bool, device=student_logits.device)
+            if mask is None
+            else mask.bool()
+        )
+        .reshape(-1)
+        .nonzero()[:, 0]
+    )
     if not len(keep): raise ValueError("mask: no position counts")
     i = keep[torch.linspace(0, len(keep) - 1, min(positions, len(keep)), device=keep.device).long()]
     z, t = (_wide(x.reshape(-1, V)[i])/temperature for x in (student_logits, teacher_logits))
     D = lambda d: divergence_from_logits(d, z, t).mean().item()
     h = lambda l: -(l.exp()*l.masked_fill(l == -torch.inf, 0.)).sum(-1).mean().item()
-    return dict(agreement=(z.argmax(-1) == t.argmax(-1)).double().mean().item(), overlap=1 - D('tv'), forward_kl=D('forward_kl'),
-                reverse_kl=D('reverse_kl'), student_entropy=h(z.log_softmax(-1)), teacher_entropy=h(t.log_softmax(-1)))
+    return dict(
+        agreement=(z.argmax(-1) == t.argmax(-1)).double().mean().item(),
+        overlap=1 - D('tv'),
+        forward_kl=D('forward_kl'),
+        reverse_kl=D('reverse_kl'),
+        student_entropy=h(z.log_softmax(-1)),
+        teacher_entropy=h(t.log_softmax(-1)),
+    )

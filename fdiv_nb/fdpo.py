@@ -25,14 +25,24 @@ def f_optimal(divergence,       # a name or an `FDivergence`
               ) -> Tensor:      # [N] log π*, -inf where the penalty gives an answer up
     "argmax E_π r - β D_f(π‖π_ref), by bisection for its multiplier. Raises ValueError unless β > 0."
     if not beta > 0: raise ValueError(f"beta: expected > 0, got {beta}")
-    d, ref = get_divergence(divergence).canonical(), log_ref.double(); t = reward.double()/beta
-    lo, hi = t.max() - min(d.fprime_inf, 1e9) if math.isfinite(d.fprime_inf) else t.min() - 1., t.max()      # f'(1) = 0: some u ≥ 1 at λ = max r, some u ≤ 1 at min r
+    d, ref = get_divergence(divergence).canonical(), log_ref.double()
+    t = reward.double()/beta
+    lo, hi = (
+        t.max() - min(d.fprime_inf, 1e9) if math.isfinite(d.fprime_inf) else t.min() - 1.0,
+        t.max(),
+    )  # f'(1) = 0: some u ≥ 1 at λ = max r, some u ≤ 1 at min r
     lo = torch.minimum(lo, t.min()) if not math.isfinite(d.fprime_inf) else torch.maximum(lo, t.min())
     for _ in range(64):
-        m = (lo + hi)/2; total = (ref + d.inv_fprime(t - m)).logsumexp(0)
+        m = (lo + hi)/2
+        total = (ref + d.inv_fprime(t - m)).logsumexp(0)
         lo, hi = torch.where(total > 0, m, lo), torch.where(total > 0, hi, m)
-    y = ref + d.inv_fprime(t - hi); left = 1 - y.logsumexp(0).exp(); best = t == t.max()
-    if left > 1e-9: y = torch.where(best, torch.logaddexp(y, left.log() + ref - ref[best].logsumexp(0)), y)        # f' is flat (TV): what is freed goes to the best
+    y = ref + d.inv_fprime(t - hi)
+    left = 1 - y.logsumexp(0).exp()
+    best = t == t.max()
+    if left > 1e-9:
+        y = torch.where(
+            best, torch.logaddexp(y, left.log() + ref - ref[best].logsumexp(0)), y
+        )  # f' is flat (TV): what is freed goes to the best
     return y - y.logsumexp(0)
 
 # %% ../nbs/14_fdpo.ipynb #3c177616
@@ -46,6 +56,7 @@ class SquaredPO:
     def log_slope(self, l: Tensor) -> Tensor: return (1 - l).abs().log() - l
     def sign(self, l: Tensor) -> Tensor: return (1 - l).sign()
 
+# %% ../nbs/14_fdpo.ipynb #aa521661
 @functools.lru_cache(1)
 def chi_po() -> FDivergence:
     "u log u + ½(u - 1)²: reverse KL plus half of Pearson, f'(u) = u + log u."
@@ -58,20 +69,29 @@ def preference_divergence(divergence  # a name, 'chi_po', 'squared_po', or an `F
     made = {'chi_po': chi_po, 'squared_po': SquaredPO}.get(divergence if isinstance(divergence, str) else '')
     return _invertible(made() if made else get_divergence(divergence))
 
+# %% ../nbs/14_fdpo.ipynb #82a263cf
 @functools.lru_cache(64)
 def _invertible(d) -> FDivergence:
     if isinstance(d, SquaredPO): return d
     d = d.canonical()
     if (d.log_slope(torch.linspace(-30, 30, 241, dtype=torch.float64)) == -torch.inf).any():
-        raise ValueError(f"divergence: {d.name} has stretches where f'' = 0, so f' cannot be inverted and no reward can be read off π/π_ref; use js or hellinger, which are near it")
+        raise ValueError(
+            f"divergence: {d.name} has stretches where f'' = 0, so f' cannot be inverted and no reward "
+            "can be read off π/π_ref; use js or hellinger, which are near it"
+        )
     low = d.fprime(torch.tensor([-torch.inf])).item()
     if math.isfinite(low):
-        raise ValueError(f"divergence: 0 ∈ dom f' for {d.name} (f'(0) = {low:.3g}), so its best policy gives bad answers probability 0 and the reward is lost there; use chi_po, reverse_kl or hellinger")
+        raise ValueError(
+            f"divergence: 0 ∈ dom f' for {d.name} (f'(0) = {low:.3g}), so its best policy gives bad "
+            "answers probability 0 and the reward is lost there; use chi_po, reverse_kl or hellinger"
+        )
     return d
 
 # %% ../nbs/14_fdpo.ipynb #2f62eab8
 GRAD_RANGE = {torch.float16: (6.2e-5, 6.5e4), torch.float64: (1e-300, 1e300)}    # others: (1e-30, 1e30)
+
 LOSS_MAX = 1e30                                                                  # 1e300 for float64
+
 _HUGE = 1e300
 
 def _range(dtype, beta: float, max_weight: float | None) -> tuple[float, float]:
@@ -79,6 +99,7 @@ def _range(dtype, beta: float, max_weight: float | None) -> tuple[float, float]:
     lo, hi = GRAD_RANGE.get(dtype, (1e-30, 1e30))
     return lo, max(lo, min(hi, beta*max_weight)) if max_weight else hi
 
+# %% ../nbs/14_fdpo.ipynb #838740e4
 def _gap(d, w: Tensor, l: Tensor, mw: Tensor | None, ml: Tensor | None) -> Tensor:
     "Δ = f'(u_w) - f'(u_l), [B] float64, within ±1e300 and of the right sign; token scores are summed under their mask."
     w, l = w.double(), l.double()
@@ -89,31 +110,45 @@ def _gap(d, w: Tensor, l: Tensor, mw: Tensor | None, ml: Tensor | None) -> Tenso
     return torch.where(a.isfinite() & b.isfinite(), a - b, (w - l).sign()*_HUGE).clamp(-_HUGE, _HUGE)
 
 # %% ../nbs/14_fdpo.ipynb #8dfa2b5a
-_LINKS = dict(sigmoid=lambda z, t: (softplus(-z), -torch.sigmoid(-z)), hinge=lambda z, t: ((t - z).clamp(min=0), -(z < t).to(z)),
-              ipo=lambda z, t: ((z - t)**2, 2*(z - t)))
+_LINKS = dict(
+    sigmoid=lambda z, t: (softplus(-z), -torch.sigmoid(-z)),
+    hinge=lambda z, t: ((t - z).clamp(min=0), -(z < t).to(z)),
+    ipo=lambda z, t: ((z - t) ** 2, 2 * (z - t)),
+)
 
 def margin_target(divergence, link: str, beta: float, target: float | str | None = None) -> float:
     "The margin a link asks for: 1 (hinge, reward units) or 1/2β (ipo, units of f'). Raises ValueError where no winner can reach it."
     if link not in _LINKS: raise ValueError(f"link: expected {', '.join(_LINKS)}, got {link!r}")
-    if not (isinstance(beta, (int, float)) and 0 < beta < math.inf): raise ValueError(f"beta: expected a positive number, got {beta!r}")
+    if not (isinstance(beta, (int, float)) and 0 < beta < math.inf):
+        raise ValueError(f"beta: expected a positive number, got {beta!r}")
     if link == 'sigmoid': return 0.
     if target not in (None, 'rescale'):
         if isinstance(target, (int, float)) and 0 < target < math.inf: return float(target)
         raise ValueError(f"target: expected None, 'rescale' or a positive number, got {target!r}")
-    d = preference_divergence(divergence); t, k = (1., beta) if link == 'hinge' else (1/(2*beta), 1.)
+    d = preference_divergence(divergence)
+    t, k = (1., beta) if link == 'hinge' else (1/(2*beta), 1.)
     reach = k*d.fprime_inf
     if t < reach: return t
     if target == 'rescale': return reach/2
     need = 1/d.fprime_inf if link == 'hinge' else 1/(2*d.fprime_inf)
-    raise ValueError(f"link: {link!r} at beta = {beta:g} asks for a margin of {t:.3g}, but with {d.name} a winner can gain at most {reach:.3g} over its reference, so the rest would come out of the loser alone; "
-                     f"use beta > {need:.3g}, target='rescale' ({reach/2:.3g}), or give the target as a number")
+    raise ValueError(f"link: {link!r} at beta = {beta:g} asks for a margin of {t:.3g}, but with {d.name} "
+                     f"a winner can gain at most {reach:.3g} over its reference, so the rest would come "
+                     "out of the loser alone; "
+                     f"use beta > {need:.3g}, target='rescale' ({reach/2:.3g}), or give the target as a "
+                     "number")
 
-def _outer(link: str, gap: Tensor, beta: float, target: float, eps: float, robust: bool) -> tuple[Tensor, Tensor, Tensor]:
+# %% ../nbs/14_fdpo.ipynb #5725bfcf
+def _outer(
+    link: str, gap: Tensor, beta: float, target: float, eps: float, robust: bool
+) -> tuple[Tensor, Tensor, Tensor]:
     "(loss, sign and log-magnitude of its derivative in Δ), [B] float64."
-    k = 1. if link == 'ipo' else beta; z = (k*gap).clamp(-_HUGE, _HUGE)
+    k = 1. if link == 'ipo' else beta
+    z = (k*gap).clamp(-_HUGE, _HUGE)
     p, q = (1 - eps, eps) if not robust else ((1 - eps)/(1 - 2*eps), -eps/(1 - 2*eps))
     v, dv = _LINKS[link](z, target)
-    if eps: v2, dv2 = _LINKS[link](-z, target); v, dv = p*v + q*v2, p*dv - q*dv2
+    if eps:
+        v2, dv2 = _LINKS[link](-z, target)
+        v, dv = p*v + q*v2, p*dv - q*dv2
     elif link == 'sigmoid': return v, -torch.ones_like(z), logsigmoid(-z) + math.log(k)       # never zero, only small
     return v, dv.sign(), dv.abs().log() + math.log(k)
 
@@ -123,8 +158,10 @@ class _PairLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx, w, l, mw, ml, d, outer, limits):
         v, sign, mag = outer(_gap(d, w, l, mw, ml))
-        ctx.save_for_backward(w, l, mw, ml, sign, mag); ctx.d, ctx.limits = d, limits
-        wide = torch.promote_types(w.dtype, torch.float32); top = LOSS_MAX if wide == torch.float32 else _HUGE
+        ctx.save_for_backward(w, l, mw, ml, sign, mag)
+        ctx.d, ctx.limits = d, limits
+        wide = torch.promote_types(w.dtype, torch.float32)
+        top = LOSS_MAX if wide == torch.float32 else _HUGE
         return v.clamp(-top, top).to(wide)
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -134,6 +171,7 @@ class _PairLoss(torch.autograd.Function):
         up = g.double() if mw is None else g.double()[:, None]
         return *((r*up).to(x.dtype) for r, x in zip(out, (w, l))), None, None, None, None, None
 
+# %% ../nbs/14_fdpo.ipynb #adf055c5
 def _log_grad(d, x: Tensor, m: Tensor | None, mag: Tensor) -> Tensor:
     "log |∂L/∂log u|, shape of x, float64."
     return (mag if m is None else mag[:, None]) + d.log_slope(x.double())
@@ -151,59 +189,93 @@ def _checked(divergence, w, l, beta, link, eps, mw, ml, target, robust, max_weig
     d, t = preference_divergence(divergence), margin_target(divergence, link, beta, target)
     for k, x, m in (('logratio_chosen', w, mw), ('logratio_rejected', l, ml)):
         if not torch.is_tensor(x) or not x.is_floating_point():
-            raise ValueError(f"{k}: expected a floating tensor of log π - log π_ref, got {getattr(x, 'dtype', type(x).__name__)}")
+            raise ValueError(
+                f"{k}: expected a floating tensor of log π - log π_ref, got "
+                f"{getattr(x, 'dtype', type(x).__name__)}"
+            )
         if (x.ndim, m is None) not in ((1, True), (2, False)):
-            raise ValueError(f"{k}: expected [B] without a mask or [B, T] with one, got shape {list(x.shape)} {'without' if m is None else 'with'} a mask")
+            raise ValueError(
+                f"{k}: expected [B] without a mask or [B, T] with one, got shape {list(x.shape)} "
+                f"{'without' if m is None else 'with'} a mask"
+            )
         if m is not None and m.shape != x.shape:
             raise ValueError(f"{k}: its mask has shape {list(m.shape)}, the log-ratios {list(x.shape)}")
         bad = ~x.isfinite() if m is None else ~x.isfinite() & m.bool()
         if bad.any():
-            raise ValueError(f"{k}: row {int(bad.nonzero()[0, 0])} is {x[bad][0].item()}; f-DPO needs π and π_ref > 0 on every answer, so look for a broken model or logits masked to -inf")
+            raise ValueError(
+                f"{k}: row {int(bad.nonzero()[0, 0])} is {x[bad][0].item()}; f-DPO needs π and π_ref > 0 "
+                "on every answer, so look for a broken model or logits masked to -inf"
+            )
     if len(w) != len(l) or not len(w):
         raise ValueError(f"logratio_rejected: {len(l)} rows for {len(w)} chosen ones; one each, at least one")
     if not 0 <= eps < .5:
-        raise ValueError(f"label_smoothing: expected 0 <= label_smoothing < 0.5, got {eps}; it is the share of flipped labels")
-    if max_weight is not None and not max_weight > 0: raise ValueError(f"max_weight: expected > 0 or None, got {max_weight}")
+        raise ValueError(
+            f"label_smoothing: expected 0 <= label_smoothing < 0.5, got {eps}; it is the share of flipped "
+            "labels"
+        )
+    if max_weight is not None and not max_weight > 0:
+        raise ValueError(f"max_weight: expected > 0 or None, got {max_weight}")
     masks = [m if m is None else m.double() for m in (mw, ml)]
-    return d, lambda gap: _outer(link, gap, beta, t, eps, robust and eps > 0), _range(torch.promote_types(w.dtype, l.dtype), beta,
-            max_weight), *masks
+    return (
+        d,
+        lambda gap: _outer(link, gap, beta, t, eps, robust and eps > 0),
+        _range(torch.promote_types(w.dtype, l.dtype), beta, max_weight),
+        *masks,
+    )
 
 # %% ../nbs/14_fdpo.ipynb #fc8de0ac
-def fdpo_loss(divergence,                    # a name, 'chi_po', 'squared_po', or an `FDivergence`
-              logratio_chosen: Tensor,       # [B] log π/π_ref of the preferred answers, nats; or [B, T] of their tokens, with a mask
-              logratio_rejected: Tensor,     # [B] or [B, T'] of the others
-              beta: float = .1,              # strength of the penalty
-              link: str = 'sigmoid',         # 'sigmoid' (DPO), 'hinge' (SLiC) or 'ipo'
-              label_smoothing: float = 0.,   # share of labels believed to be flipped, in [0, 0.5)
-              reduction: str = 'mean',       # or 'none': [B]
-              chosen_mask: Tensor | None = None,    # [B, T] bool: which tokens count
-              rejected_mask: Tensor | None = None,  # [B, T'] bool
-              target: float | str | None = None,    # see `margin_target`
-              robust: bool = False,                 # unbiased instead of conservative smoothing
-              max_weight: float | None = None       # largest |∂L/∂log u| of a row over β; None: the range of the type
-              ) -> Tensor:                          # float32 or wider, finite
+def fdpo_loss(
+    divergence,  # a name, 'chi_po', 'squared_po', or an `FDivergence`
+    logratio_chosen: Tensor,  # [B] log π/π_ref of the preferred answers, nats; or [B, T] of their tokens, with a mask
+    logratio_rejected: Tensor,  # [B] or [B, T'] of the others
+    beta: float = 0.1,  # strength of the penalty
+    link: str = 'sigmoid',  # 'sigmoid' (DPO), 'hinge' (SLiC) or 'ipo'
+    label_smoothing: float = 0.0,  # share of labels believed to be flipped, in [0, 0.5)
+    reduction: str = 'mean',  # or 'none': [B]
+    chosen_mask: Tensor | None = None,  # [B, T] bool: which tokens count
+    rejected_mask: Tensor | None = None,  # [B, T'] bool
+    target: float | str | None = None,  # see `margin_target`
+    robust: bool = False,  # unbiased instead of conservative smoothing
+    max_weight: float | None = None,  # largest |∂L/∂log u| of a row over β; None: the range of the type
+) -> Tensor:  # float32 or wider, finite
     "-log σ(β f'(u_w) - β f'(u_l)) and its relatives. Raises ValueError for divergences, shapes, values and options that cannot work."
-    if reduction not in ('mean', 'none'): raise ValueError(f"reduction: expected 'mean' or 'none', got {reduction!r}")
+    if reduction not in ('mean', 'none'):
+        raise ValueError(f"reduction: expected 'mean' or 'none', got {reduction!r}")
     w, l = logratio_chosen, logratio_rejected
-    d, outer, limits, mw, ml = _checked(divergence, w, l, beta, link, label_smoothing, chosen_mask, rejected_mask, target, robust,
-                                        max_weight)
+    d, outer, limits, mw, ml = _checked(
+        divergence, w, l, beta, link, label_smoothing, chosen_mask, rejected_mask, target, robust, max_weight
+    )
     z = lambda x, m: x if m is None else x.masked_fill(m == 0, 0.)
     rows = _PairLoss.apply(z(w, mw), z(l, ml), mw, ml, d, outer, limits)
     return rows.mean() if reduction == 'mean' else rows
 
 # %% ../nbs/14_fdpo.ipynb #c7dedaba
-def saturation(divergence, logratio_chosen: Tensor, logratio_rejected: Tensor, beta: float = .1, link: str = 'sigmoid',
-               label_smoothing: float = 0., chosen_mask=None, rejected_mask=None, target=None, robust: bool = False,
-               max_weight: float | None = None) -> dict[str, int]:
+def saturation(
+    divergence,
+    logratio_chosen: Tensor,
+    logratio_rejected: Tensor,
+    beta: float = 0.1,
+    link: str = 'sigmoid',
+    label_smoothing: float = 0.0,
+    chosen_mask=None,
+    rejected_mask=None,
+    target=None,
+    robust: bool = False,
+    max_weight: float | None = None,
+) -> dict[str, int]:
     "How many entries (answers, or tokens) have a gradient held at the low (`vanished`) or high (`capped`) end of its range; arguments as `fdpo_loss`."
     w, l = logratio_chosen.detach(), logratio_rejected.detach()
-    d, outer, limits, mw, ml = _checked(divergence, w, l, beta, link, label_smoothing, chosen_mask, rejected_mask, target, robust,
-                                        max_weight)
+    d, outer, limits, mw, ml = _checked(
+        divergence, w, l, beta, link, label_smoothing, chosen_mask, rejected_mask, target, robust, max_weight
+    )
     z = lambda x, m: x if m is None else x.masked_fill(m == 0, 0.)
-    _, sign, mag = outer(_gap(d, z(w, mw), z(l, ml), mw, ml)); n = dict(vanished=0, capped=0)
+    _, sign, mag = outer(_gap(d, z(w, mw), z(l, ml), mw, ml))
+    n = dict(vanished=0, capped=0)
     for x, m in ((z(w, mw), mw), (z(l, ml), ml)):
-        g = _log_grad(d, x, m, mag); on = (sign != 0) if m is None else (sign != 0)[:, None] & (m > 0)
-        n['vanished'] += int((on & (g < math.log(limits[0]))).sum()); n['capped'] += int((on & (g > math.log(limits[1]))).sum())
+        g = _log_grad(d, x, m, mag)
+        on = (sign != 0) if m is None else (sign != 0)[:, None] & (m > 0)
+        n['vanished'] += int((on & (g < math.log(limits[0]))).sum())
+        n['capped'] += int((on & (g > math.log(limits[1]))).sum())
     return n
 
 # %% ../nbs/14_fdpo.ipynb #3f52e4f7
@@ -213,18 +285,27 @@ def log_ratio(logp: Tensor,     # [B, T] log π of each token, nats
               kind: str = 'sequence'  # 'sequence', 'mean' or 'token'
               ) -> Tensor:      # [B], or [B, T] with zeros outside the mask for 'token'
     "log u of answers. Raises ValueError for an unknown kind, shapes that differ, an answer without tokens."
-    if kind not in ('sequence', 'mean', 'token'): raise ValueError(f"ratio: expected 'sequence', 'mean' or 'token', got {kind!r}")
+    if kind not in ('sequence', 'mean', 'token'):
+        raise ValueError(f"ratio: expected 'sequence', 'mean' or 'token', got {kind!r}")
     if not logp.shape == log_ref.shape == mask.shape:
-        raise ValueError(f"log_ref: shapes differ: logp {list(logp.shape)}, log_ref {list(log_ref.shape)}, mask {list(mask.shape)}")
-    m = mask.bool(); n = m.sum(-1)
-    if (n == 0).any(): raise ValueError(f"mask: row {int((n == 0).nonzero()[0])} has no token, so its ratio is undefined; drop the row")
+        raise ValueError(
+            f"log_ref: shapes differ: logp {list(logp.shape)}, log_ref {list(log_ref.shape)}, mask "
+            f"{list(mask.shape)}"
+        )
+    m = mask.bool()
+    n = m.sum(-1)
+    if (n == 0).any():
+        raise ValueError(
+            f"mask: row {int((n == 0).nonzero()[0])} has no token, so its ratio is undefined; drop the row"
+        )
     l = (logp - log_ref).masked_fill(~m, 0.)
     return l if kind == 'token' else l.sum(-1) if kind == 'sequence' else l.sum(-1)/n
 
 # %% ../nbs/14_fdpo.ipynb #2550fabe
 def fdpo_reward(divergence, logratio: Tensor, beta: float, mask: Tensor | None = None) -> Tensor:
     "β (f'(u) - f'(1)), [B]: the implicit reward, 0 at the reference, within ±1e30 (±1e300 in float64). With a mask, `logratio` is [B, T] and token rewards are summed."
-    d = preference_divergence(divergence); y = d.fprime(logratio.double()).clamp(-_HUGE, _HUGE)
+    d = preference_divergence(divergence)
+    y = d.fprime(logratio.double()).clamp(-_HUGE, _HUGE)
     y = beta*(y if mask is None else y.clamp(-1e290, 1e290).masked_fill(~mask.bool(), 0.).sum(-1))
     wide = torch.promote_types(logratio.dtype, torch.float32)
     top = LOSS_MAX if wide == torch.float32 else _HUGE
@@ -234,6 +315,7 @@ _TIE = 1e-4   # a margin or log-ratio of that size is rounding: before the first
 
 def _right(margin: Tensor) -> Tensor: return (margin > _TIE).double() + .5*(margin.abs() <= _TIE).double()
 
+# %% ../nbs/14_fdpo.ipynb #994a4764
 def preference_accuracy(margin: Tensor) -> float:
     "Share of pairs, [B] margins (of rewards, or of log-ratios), in the right order; ties, to 1e-4, count half."
     return _right(margin).mean().item()
@@ -241,27 +323,40 @@ def preference_accuracy(margin: Tensor) -> float:
 def calibration_error(margin: Tensor, bins: int = 10) -> float:
     "Expected calibration error of σ(|margin|), [B] reward margins chosen - rejected, over equal bins of [½, 1]. Raises ValueError without pairs."
     if not len(margin): raise ValueError("margin: no pairs, so calibration is undefined")
-    m = margin.detach().double(); sure, right = m.abs().sigmoid(), _right(m)
+    m = margin.detach().double()
+    sure, right = m.abs().sigmoid(), _right(m)
     b = ((sure - .5)*2*bins).long().clamp(0, bins - 1)
     diff = torch.zeros(bins, dtype=torch.float64, device=m.device).index_add_(0, b, right - sure)
     return (diff.abs().sum()/len(m)).item()
 
+# %% ../nbs/14_fdpo.ipynb #3be1d461
 def displacement(logratio_chosen: Tensor, logratio_rejected: Tensor) -> dict[str, float]:
     "Mean log-ratios of winners and losers, [B] nats each, and the shares of winners and of whole pairs below the reference by more than rounding, 1e-4 nats."
-    w, l = logratio_chosen.detach().double(), logratio_rejected.detach().double(); down = lambda x: x < -_TIE
+    w, l = logratio_chosen.detach().double(), logratio_rejected.detach().double()
+    down = lambda x: x < -_TIE
     return dict(winner=w.mean().item(), loser=l.mean().item(), winners_down=down(w).double().mean().item(),
                 both_down=(down(w) & down(l)).double().mean().item())
 
+# %% ../nbs/14_fdpo.ipynb #554c540a
 def drift(divergence, logratio: Tensor, sampled_from: str = 'reference') -> Estimate:
     "D_f(π‖π_ref) from log π/π_ref [n] of samples of 'reference' or 'policy', with standard error."
     if sampled_from not in ('reference', 'policy'):
         raise ValueError(f"sampled_from: expected 'reference' or 'policy', got {sampled_from!r}")
-    d = chi_po() if divergence == 'chi_po' else divergence; l = logratio.detach(); zero = torch.zeros_like(l)
+    d = chi_po() if divergence == 'chi_po' else divergence
+    l = logratio.detach()
+    zero = torch.zeros_like(l)
     return estimate_divergence(d, l, zero, zero if sampled_from == 'reference' else l)
 
 # %% ../nbs/14_fdpo.ipynb #3bd0f438
-def fdpo_stats(divergence, logratio_chosen: Tensor, logratio_rejected: Tensor, beta: float = .1, chosen_mask=None, rejected_mask=None,
-               **kw) -> dict[str, float]:
+def fdpo_stats(
+    divergence,
+    logratio_chosen: Tensor,
+    logratio_rejected: Tensor,
+    beta: float = 0.1,
+    chosen_mask=None,
+    rejected_mask=None,
+    **kw,
+) -> dict[str, float]:
     "Numbers for a log line: rewards β f'(u), their margin, accuracy, calibration error, displacement, share of saturated gradients. Arguments as `fdpo_loss`."
     w, l = (x.detach() if m is None else x.detach().masked_fill(~m.bool(), 0.)
             for x, m in ((logratio_chosen, chosen_mask), (logratio_rejected, rejected_mask)))
@@ -270,42 +365,71 @@ def fdpo_stats(divergence, logratio_chosen: Tensor, logratio_rejected: Tensor, b
     order = w - l if w.ndim == 1 and divergence != 'squared_po' else rw - rl
     n = w.numel() + l.numel() if chosen_mask is None else int(chosen_mask.sum() + rejected_mask.sum())
     sat = saturation(divergence, w, l, beta, chosen_mask=chosen_mask, rejected_mask=rejected_mask, **kw)
-    return {'rewards/chosen': rw.mean().item(), 'rewards/rejected': rl.mean().item(), 'rewards/margin': (rw - rl).mean().item(),
-            'rewards/accuracy': preference_accuracy(order), 'calibration_error': calibration_error(rw - rl),
-            'logratio/chosen': down['winner'], 'logratio/rejected': down['loser'], 'winners_down': down['winners_down'],
-            'both_down': down['both_down'], **{f'gradient_{k}': v/n for k, v in sat.items()}}
+    return {
+        'rewards/chosen': rw.mean().item(),
+        'rewards/rejected': rl.mean().item(),
+        'rewards/margin': (rw - rl).mean().item(),
+        'rewards/accuracy': preference_accuracy(order),
+        'calibration_error': calibration_error(rw - rl),
+        'logratio/chosen': down['winner'],
+        'logratio/rejected': down['loser'],
+        'winners_down': down['winners_down'],
+        'both_down': down['both_down'],
+        **{f'gradient_{k}': v / n for k, v in sat.items()},
+    }
 
 # %% ../nbs/14_fdpo.ipynb #0217d333
 class _Candidates(torch.autograd.Function):
     "D_f(softmax(z)‖p*) over the last dimension; ∂/∂z = p (f'(u) - E_p f'(u)), finite."
     @staticmethod
     def forward(ctx, z, log_q, d):
-        lp = z.double().log_softmax(-1); l = lp - log_q; n, p = l.clamp(max=0), l.clamp(min=0)
+        lp = z.double().log_softmax(-1)
+        l = lp - log_q
+        n, p = l.clamp(max=0), l.clamp(min=0)
         cut = lambda x: x.nan_to_num(0., LOSS_MAX, -LOSS_MAX).clamp(-LOSS_MAX, LOSS_MAX)
         v = torch.where(l <= 0, cut(log_q.exp()*d.f(n)), cut(lp.exp()*d.over_u(p))).sum(-1)
-        pf = torch.where(l <= 0, cut(log_q.exp()*d.side.df(n)), cut(lp.exp()*d.fprime(p)))                   # p f'(u), from the safe side
-        ctx.save_for_backward(pf - lp.exp()*pf.sum(-1, keepdim=True)); wide = torch.promote_types(z.dtype, torch.float32)
+        pf = torch.where(
+            l <= 0, cut(log_q.exp() * d.side.df(n)), cut(lp.exp() * d.fprime(p))
+        )  # p f'(u), from the safe side
+        ctx.save_for_backward(pf - lp.exp()*pf.sum(-1, keepdim=True))
+        wide = torch.promote_types(z.dtype, torch.float32)
         return v.clamp(0, LOSS_MAX).to(wide)
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, g): y = g.double()[..., None]*ctx.saved_tensors[0]; return y.clamp(-LOSS_MAX, LOSS_MAX).to(g.dtype), None, None
+    def backward(ctx, g):
+        y = g.double()[..., None]*ctx.saved_tensors[0]
+        return y.clamp(-LOSS_MAX, LOSS_MAX).to(g.dtype), None, None
 
-def fpo_loss(divergence,          # a name or an `FDivergence`; any
-             logratios: Tensor,   # [B, K] log π/π_ref of the candidates of each prompt, nats; in a pair, the winner first
-             target: Tensor | float = .001,   # [B, K] or [K] probabilities p* > 0, or ε for the pair (1 - ε, ε)
-             beta: float = .1,    # inverse temperature of p_θ
-             reduction: str = 'mean'          # or 'none': [B]
-             ) -> Tensor:
+# %% ../nbs/14_fdpo.ipynb #195f9099
+def fpo_loss(
+    divergence,  # a name or an `FDivergence`; any
+    logratios: Tensor,  # [B, K] log π/π_ref of the candidates of each prompt, nats; in a pair, the winner first
+    target: Tensor | float = 0.001,  # [B, K] or [K] probabilities p* > 0, or ε for the pair (1 - ε, ε)
+    beta: float = 0.1,  # inverse temperature of p_θ
+    reduction: str = 'mean',  # or 'none': [B]
+) -> Tensor:
     "D_f(p_θ‖p*), p_θ = softmax(β log u). Raises ValueError for shapes, NaN, or a p* with zeros or a sum other than one."
-    d = get_divergence(divergence).canonical(); z = logratios
+    d = get_divergence(divergence).canonical()
+    z = logratios
     if not 0 < beta < math.inf: raise ValueError(f"beta: expected a finite number > 0, got {beta}")
-    if reduction not in ('mean', 'none'): raise ValueError(f"reduction: expected 'mean' or 'none', got {reduction!r}")
+    if reduction not in ('mean', 'none'):
+        raise ValueError(f"reduction: expected 'mean' or 'none', got {reduction!r}")
     if z.ndim != 2 or z.shape[1] < 2 or not z.isfinite().all():
-        raise ValueError(f"logratios: expected finite [B, K] with K >= 2, got shape {list(z.shape)}{'' if z.isfinite().all() else ' with NaN or inf'}")
+        raise ValueError(
+            "logratios: expected finite [B, K] with K >= 2, got shape "
+            f"{list(z.shape)}{'' if z.isfinite().all() else ' with NaN or inf'}"
+        )
     if not torch.is_tensor(target): target = torch.tensor([1 - target, target], dtype=torch.float64)
     q = target.to(z.device).double()
-    if q.shape not in ((z.shape[1],), z.shape) or not (q > 0).all() or not ((q.sum(-1) - 1).abs() < 1e-5).all():
-        raise ValueError(f"target: expected {z.shape[1]} positive probabilities that sum to one, got {q.flatten()[:4].tolist()}; smooth it (ε > 0)")
+    if (
+        q.shape not in ((z.shape[1],), z.shape)
+        or not (q > 0).all()
+        or not ((q.sum(-1) - 1).abs() < 1e-5).all()
+    ):
+        raise ValueError(
+            f"target: expected {z.shape[1]} positive probabilities that sum to one, got "
+            f"{q.flatten()[:4].tolist()}; smooth it (ε > 0)"
+        )
     rows = _Candidates.apply(beta*_wide(z), q.log(), d)
     return rows.mean() if reduction == 'mean' else rows
 

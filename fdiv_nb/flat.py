@@ -14,19 +14,30 @@ from .divergence import _wide, get_divergence
 __all__ = ['mean_prob', 'flat_map', 'flat_loss', 'flat_range', 'flat_weights', 'flat_stats']
 
 # %% ../nbs/12_flat.ipynb #ba4e3a6b
-def mean_prob(logp: Tensor,              # [B, T] log π of each token, nats; anything outside the mask
-              mask: Tensor,              # [B, T] bool, answer tokens
-              width: int | None = None   # divide by this many positions instead of |y| (as released: the padded row's length - 1)
-              ) -> Tensor:               # [B] in [0, 1], at least float32
+def mean_prob(
+    logp: Tensor,  # [B, T] log π of each token, nats; anything outside the mask
+    mask: Tensor,  # [B, T] bool, answer tokens
+    width: int
+    | None = None,  # divide by this many positions instead of |y| (as released: the padded row's length - 1)
+) -> Tensor:  # [B] in [0, 1], at least float32
     "FLAT's P(x, y). Raises ValueError for shapes, a row without answer tokens, or a width smaller than an answer."
     if logp.shape != mask.shape or logp.ndim != 2:
-        raise ValueError(f"mask: shape {list(mask.shape)} does not go with logp's {list(logp.shape)}; both are [rows, tokens]")
+        raise ValueError(
+            f"mask: shape {list(mask.shape)} does not go with logp's {list(logp.shape)}; both are [rows, "
+            "tokens]"
+        )
     n = mask.sum(-1)
     if not torch.compiler.is_compiling():
         if (n == 0).any():
-            raise ValueError(f"mask: row {int((n == 0).nonzero()[0])} has no answer token, so its probability is undefined; drop the row")
+            raise ValueError(
+                f"mask: row {int((n == 0).nonzero()[0])} has no answer token, so its probability is "
+                "undefined; drop the row"
+            )
         if width is not None and width < int(n.max()):
-            raise ValueError(f"width: {width}, but row {int(n.argmax())} has {int(n.max())} answer tokens; the released form divides by the whole row, which is longer")
+            raise ValueError(
+                f"width: {width}, but row {int(n.argmax())} has {int(n.max())} answer tokens; the "
+                "released form divides by the whole row, which is longer"
+            )
     p = _wide(logp).masked_fill(~mask, -torch.inf).exp()
     return p.sum(-1)/(n if width is None else width)
 
@@ -38,23 +49,36 @@ def _checked_map(d) -> OutputMap:
         dead = (y.diff() <= 0).nonzero().flatten()
         if len(dead) or not y.isfinite().all():
             at = v[dead[0]].item() if len(dead) else v[~y.isfinite()][0].item()
-            raise ValueError(f"divergence: {d.name} cannot drive FLAT: {name} does not grow between probabilities {at:.2f} and {at + .01:.2f}, so nothing is learnt there; use one with f'' > 0 for u between 1 and e, such as js or reverse_kl")
+            raise ValueError(
+                f"divergence: {d.name} cannot drive FLAT: {name} does not grow between probabilities "
+                f"{at:.2f} and {at + 0.01:.2f}, so nothing is learnt there; use one with f'' > 0 for u "
+                "between 1 and e, such as js or reverse_kl"
+            )
     return m
 
+# %% ../nbs/12_flat.ipynb #51f36551
 def flat_map(divergence  # a name or an `FDivergence`
              ) -> OutputMap:
     "g and f*∘g of a divergence on [0, 1]. Raises ValueError where one of them stands still."
     return _checked_map(get_divergence(divergence))
 
+# %% ../nbs/12_flat.ipynb #3514bb9f
 def _check_probs(**ps: Tensor) -> list[Tensor]:
     "Probabilities [B] in at least float32, of one shape; ValueError naming the field and the row."
-    out = [_wide(p) for p in ps.values()]; n = out[0].shape
+    out = [_wide(p) for p in ps.values()]
+    n = out[0].shape
     for k, p in zip(ps, out):
         if p.ndim != 1 or p.shape != n or not len(p):
-            raise ValueError(f"{k}: shape {list(p.shape)}; expected [B], one probability per pair, the same B for template and forget answers")
+            raise ValueError(
+                f"{k}: shape {list(p.shape)}; expected [B], one probability per pair, the same B for "
+                "template and forget answers"
+            )
         bad = ~((p >= 0) & (p <= 1 + 1e-2))
         if not torch.compiler.is_compiling() and bad.any():
-            raise ValueError(f"{k}: row {int(bad.nonzero()[0])} is {p[bad][0].item():.4g}, no probability; make it with mean_prob")
+            raise ValueError(
+                f"{k}: row {int(bad.nonzero()[0])} is {p[bad][0].item():.4g}, no probability; make it "
+                "with mean_prob"
+            )
     return out
 
 # %% ../nbs/12_flat.ipynb #0c9c2f14
@@ -65,33 +89,54 @@ def flat_loss(divergence,             # a name or an `FDivergence`
               reduction: str = 'mean' # 'none': [B] (with 'batch', B times the same number)
               ) -> Tensor:
     "-[g(P_e) - f*(g(P_f))], equation of FLAT's table 1; scalar, or [B]. Raises ValueError for shapes, values that are no probabilities, options, a divergence that stands still on [0, 1]."
-    if compose not in ('pair', 'batch'): raise ValueError(f"compose: expected 'pair' (the paper) or 'batch' (as released), got {compose!r}")
-    if reduction not in ('mean', 'none'): raise ValueError(f"reduction: expected 'mean' or 'none', got {reduction!r}")
-    m = flat_map(divergence); pe, pf = _check_probs(p_template=p_template, p_forget=p_forget); n = len(pe)
+    if compose not in ('pair', 'batch'):
+        raise ValueError(f"compose: expected 'pair' (the paper) or 'batch' (as released), got {compose!r}")
+    if reduction not in ('mean', 'none'):
+        raise ValueError(f"reduction: expected 'mean' or 'none', got {reduction!r}")
+    m = flat_map(divergence)
+    pe, pf = _check_probs(p_template=p_template, p_forget=p_forget)
+    n = len(pe)
     if compose == 'batch': pe, pf = pe.mean(0, keepdim=True), pf.mean(0, keepdim=True)
     rows = m.conj_g(pf) - m.g(pe)
     return rows.mean() if reduction == 'mean' else rows.expand(n)
 
+# %% ../nbs/12_flat.ipynb #bf70e70e
 def flat_range(divergence) -> tuple[float, float]:  # a name or an `FDivergence`
     "(smallest, largest) loss of a pair: at P_e = 1, P_f = 0 and at P_e = 0, P_f = 1."
     ends = torch.tensor([1., 0.], dtype=torch.float64)
     return tuple(flat_loss(divergence, ends, ends.flip(0), reduction='none').tolist())
 
 # %% ../nbs/12_flat.ipynb #7cee57f0
-def flat_weights(divergence, p_template: Tensor, p_forget: Tensor) -> tuple[Tensor, Tensor]:  # a name or an `FDivergence`; [B], [B]
+def flat_weights(
+    divergence, p_template: Tensor, p_forget: Tensor
+) -> tuple[Tensor, Tensor]:  # a name or an `FDivergence`; [B], [B]
     "(g'(P_e), (f*∘g)'(P_f)), [B] each, no gradient: how strongly each pair's template is learnt and its answer forgotten. Raises ValueError as `flat_loss` does."
     with torch.enable_grad():
         pe, pf = (p.detach().requires_grad_() for p in (p_template, p_forget))
         de, df = torch.autograd.grad(flat_loss(divergence, pe, pf, reduction='none').sum(), (pe, pf))
     return -de, df
 
-def flat_stats(divergence, logp_template: Tensor, mask_template: Tensor, logp_forget: Tensor, mask_forget: Tensor,
-               width: int | None = None) -> dict[str, float]:  # as `mean_prob`, for both answers
+# %% ../nbs/12_flat.ipynb #35f67618
+def flat_stats(
+    divergence,
+    logp_template: Tensor,
+    mask_template: Tensor,
+    logp_forget: Tensor,
+    mask_forget: Tensor,
+    width: int | None = None,
+) -> dict[str, float]:  # as `mean_prob`, for both answers
     "Means over pairs: p_template, p_forget (answer tokens only, whatever the width), weight_template, weight_forget; silent: share of template tokens with probability 0 in float32."
-    pe, pf = (mean_prob(l.detach(), m) for l, m in ((logp_template, mask_template), (logp_forget, mask_forget)))
+    pe, pf = (
+        mean_prob(l.detach(), m) for l, m in ((logp_template, mask_template), (logp_forget, mask_forget))
+    )
     used = ((pe, pf) if width is None else (mean_prob(logp_template.detach(), mask_template, width),
                                             mean_prob(logp_forget.detach(), mask_forget, width)))
     we, wf = flat_weights(divergence, *used)
     gone = (logp_template.detach().float().exp() == 0) & mask_template
-    return dict(p_template=pe.mean().item(), p_forget=pf.mean().item(), weight_template=we.mean().item(), weight_forget=wf.mean().item(),
-                silent=(gone.sum()/mask_template.sum()).item())
+    return dict(
+        p_template=pe.mean().item(),
+        p_forget=pf.mean().item(),
+        weight_template=we.mean().item(),
+        weight_forget=wf.mean().item(),
+        silent=(gone.sum() / mask_template.sum()).item(),
+    )

@@ -16,39 +16,61 @@ __all__ = ['dual_weight', 'implicit_reward', 'reduce_tokens', 'fsft_loss', 'fsft
            'dft_loss', 'psft_loss', 'iw_sft_loss', 'token_kl', 'asft_loss', 'gem_loss', 'token_f_loss']
 
 # %% ../nbs/13_fsft.ipynb #270406ab
-def _is_flat(d: FDivergence) -> bool: return bool((d.log_slope(torch.linspace(-8, 8, 64, dtype=torch.float64)) == -torch.inf).all())
+def _is_flat(d: FDivergence) -> bool:
+    return bool((d.log_slope(torch.linspace(-8, 8, 64, dtype=torch.float64)) == -torch.inf).all())
 
+# %% ../nbs/13_fsft.ipynb #6ce59487
 def _dual(divergence, rewards: Tensor, max_weight: float, box: bool) -> tuple[Tensor, Tensor, FDivergence]:
     "(f*(-r) with its straight continuation, its slope in -r, canonical f), float64, no gradient."
     if not (1 < max_weight < math.inf):
-        raise ValueError(f"max_weight: expected a finite number above 1, got {max_weight}; it caps the weight of a token, 1 being SFT's")
+        raise ValueError(
+            f"max_weight: expected a finite number above 1, got {max_weight}; it caps the weight of a "
+            "token, 1 being SFT's"
+        )
     d, r = get_divergence(divergence).canonical(), rewards.detach().double()
     if r.isnan().any():
-        raise ValueError(f"rewards: entry {r.isnan().nonzero()[0].tolist()} is NaN; the log-probabilities of the policy or of the reference are broken")
-    t = (-r).clamp(-1e300, 1e300); top = math.log(max_weight)
-    if _is_flat(d) and not box:                                             # a corner, no curve: the tangent from inside
-        lo, hi = float(d.fprime(-50.)), d.fprime_inf; s = t.clamp(lo + 1e-9*(hi - lo), hi - 1e-9*(hi - lo)); l = d.inv_fprime(s)
-    else: s = t.clamp(max=float(d.fprime(top))); l = d.inv_fprime(s).clamp(max=top)
-    b = l.clamp(-2000, 2000); low, high = b.clamp(max=0), b.clamp(min=0)
-    y = torch.where(b <= 0, low.exp()*s - d.f(low), high.exp()*(s - d.over_u(high)))       # u t - f(u) at the maximiser
+        raise ValueError(
+            f"rewards: entry {r.isnan().nonzero()[0].tolist()} is NaN; the log-probabilities of the "
+            "policy or of the reference are broken"
+        )
+    t = (-r).clamp(-1e300, 1e300)
+    top = math.log(max_weight)
+    if _is_flat(d) and not box:  # a corner, no curve: the tangent from inside
+        lo, hi = float(d.fprime(-50.)), d.fprime_inf
+        s = t.clamp(lo + 1e-9*(hi - lo), hi - 1e-9*(hi - lo))
+        l = d.inv_fprime(s)
+    else:
+        s = t.clamp(max=float(d.fprime(top)))
+        l = d.inv_fprime(s).clamp(max=top)
+    b = l.clamp(-2000, 2000)
+    low, high = b.clamp(max=0), b.clamp(min=0)
+    y = torch.where(
+        b <= 0, low.exp() * s - d.f(low), high.exp() * (s - d.over_u(high))
+    )  # u t - f(u) at the maximiser
     y = torch.where(l == -torch.inf, torch.full_like(y, -d.f0), y)
     return y + l.exp()*(t - s), l.exp(), d
 
+# %% ../nbs/13_fsft.ipynb #dd723884
 def dual_weight(divergence,                # a name or an `FDivergence`; made canonical here
                 rewards: Tensor,           # [...] implicit rewards, in units of β
                 max_weight: float = 10.,   # cap M of the weight, > 1
                 box: bool = False          # total variation only: weight 0 above r = ½ instead of SFT's 1
                 ) -> Tensor:
     "f*'(-r) in [0, M], the weight of each token's ∇log π, shape of `rewards`, at least float32. Raises ValueError for NaN rewards or a bad cap."
-    return _dual(divergence, rewards, max_weight, box)[1].to(torch.promote_types(rewards.dtype, torch.float32))
+    return _dual(divergence, rewards, max_weight, box)[1].to(
+        torch.promote_types(rewards.dtype, torch.float32)
+    )
 
 # %% ../nbs/13_fsft.ipynb #812199ca
 def _same(logp: Tensor, **others) -> None:
     "ValueError for a tensor whose shape is not that of `logp`."
     for k, v in others.items():
         if v is not None and v.shape != logp.shape:
-            raise ValueError(f"{k}: shape {list(v.shape)} differs from logp's {list(logp.shape)}; one number per token")
+            raise ValueError(
+                f"{k}: shape {list(v.shape)} differs from logp's {list(logp.shape)}; one number per token"
+            )
 
+# %% ../nbs/13_fsft.ipynb #e8bd70e6
 def implicit_reward(logp: Tensor,              # [..., T] log π of each token, nats
                     log_ref: Tensor,           # [..., T] log π_ref of it; not differentiated
                     beta: float,               # β > 0, the unit of the reward
@@ -68,13 +90,20 @@ def implicit_reward(logp: Tensor,              # [..., T] log π of each token, 
 def reduce_tokens(x: Tensor, mask: Tensor | None, reduction: str) -> Tensor:  # [..., T] losses of tokens
     "'none': [..., T], 0 outside the mask; 'sum': [...] per row; 'mean': over all unmasked tokens. Raises ValueError for another reduction, or no token."
     if reduction not in ('mean', 'sum', 'none'):
-        raise ValueError(f"reduction: expected 'mean', 'sum' (over the tokens of each row) or 'none', got {reduction!r}")
+        raise ValueError(
+            f"reduction: expected 'mean', 'sum' (over the tokens of each row) or 'none', got {reduction!r}"
+        )
     if mask is None: mask = torch.ones_like(x, dtype=torch.bool)
-    if mask.shape != x.shape: raise ValueError(f"mask: shape {list(mask.shape)} differs from {list(x.shape)}; one truth value per token")
-    if reduction == 'mean' and not mask.any(): raise ValueError("mask: no token counts; drop rows without an answer")
+    if mask.shape != x.shape:
+        raise ValueError(
+            f"mask: shape {list(mask.shape)} differs from {list(x.shape)}; one truth value per token"
+        )
+    if reduction == 'mean' and not mask.any():
+        raise ValueError("mask: no token counts; drop rows without an answer")
     x = x.masked_fill(~mask, 0.)
     return x if reduction == 'none' else x.sum(-1) if reduction == 'sum' else x.sum()/mask.sum()
 
+# %% ../nbs/13_fsft.ipynb #ea08ad6f
 def fsft_loss(divergence,                   # a name or an `FDivergence`
               rewards: Tensor,              # [..., T] from `implicit_reward`, with its gradient
               logp: Tensor,                 # [..., T] log π of each token, nats
@@ -86,20 +115,35 @@ def fsft_loss(divergence,                   # a name or an `FDivergence`
     "L/β = -log π + h(r)/β per token, h(r) = f*(-r) + r >= 0; at r = 0 its gradient is SFT's. Raises ValueError for NaN, shapes, β, reduction."
     if not beta > 0: raise ValueError(f"beta: expected > 0, got {beta}")
     if rewards.shape != logp.shape:
-        raise ValueError(f"rewards: shape {list(rewards.shape)} differs from logp's {list(logp.shape)}; make them with implicit_reward(logp, ...)")
+        raise ValueError(
+            f"rewards: shape {list(rewards.shape)} differs from logp's {list(logp.shape)}; make them with "
+            "implicit_reward(logp, ...)"
+        )
     y, u, _ = _dual(divergence, rewards if mask is None else rewards.masked_fill(~mask, 0.), max_weight, box)
-    wide = torch.promote_types(logp.dtype, torch.float32); r = _wide(rewards)
+    wide = torch.promote_types(logp.dtype, torch.float32)
+    r = _wide(rewards)
     big = torch.finfo(wide).max/1e6
     h = (y + r.detach().double()).clamp(0, big).to(wide) + (1 - u).to(wide)*(r - r.detach())
     return reduce_tokens(h/beta - logp.to(wide), mask, reduction)
 
-def fsft_stats(divergence, rewards: Tensor, mask: Tensor | None = None, max_weight: float = 10., box: bool = False) -> dict[str, float]:
+# %% ../nbs/13_fsft.ipynb #d614c6b6
+def fsft_stats(
+    divergence, rewards: Tensor, mask: Tensor | None = None, max_weight: float = 10.0, box: bool = False
+) -> dict[str, float]:
     "Means over tokens: reward, weight; shares: `violation` (−r outside f*'s domain), `capped` (weight at its cap), `dead` (weight 0)."
-    _, u, d = _dual(divergence, rewards, max_weight, box); r = rewards.detach().double()
+    _, u, d = _dual(divergence, rewards, max_weight, box)
+    r = rewards.detach().double()
     k = torch.ones_like(r, dtype=torch.bool) if mask is None else mask
-    t, lo = -r[k], float(d.fprime(torch.tensor(-torch.inf, dtype=torch.float64))); u = u[k]; share = lambda x: x.double().mean().item()
-    return dict(implicit_reward=r[k].mean().item(), weight=u.mean().item(), violation=share((t > d.fprime_inf) | (t < lo)),
-                capped=share(u >= max_weight*(1 - 1e-9)), dead=share(u == 0))
+    t, lo = -r[k], float(d.fprime(torch.tensor(-torch.inf, dtype=torch.float64)))
+    u = u[k]
+    share = lambda x: x.double().mean().item()
+    return dict(
+        implicit_reward=r[k].mean().item(),
+        weight=u.mean().item(),
+        violation=share((t > d.fprime_inf) | (t < lo)),
+        capped=share(u >= max_weight * (1 - 1e-9)),
+        dead=share(u == 0),
+    )
 
 # %% ../nbs/13_fsft.ipynb #97b55169
 def q_values(logits: Tensor,   # [..., V]
@@ -109,47 +153,76 @@ def q_values(logits: Tensor,   # [..., V]
     "Q(s, a) = β z(s, a), or β (z - z_ref), [..., V], at least float32; fixed only up to a constant per state."
     return beta*(_wide(logits) - (0. if ref_logits is None else _wide(ref_logits)))
 
-def state_values(logits: Tensor, beta: float,            # [..., V]; unit of the values
-                 ref_logits: Tensor | None = None,       # [..., V]
-                 ref_lse: Tensor | None = None           # [...]: logsumexp of the reference's logits, where only that was kept
-                 ) -> Tensor:
+# %% ../nbs/13_fsft.ipynb #6d52c58e
+def state_values(
+    logits: Tensor,
+    beta: float,  # [..., V]; unit of the values
+    ref_logits: Tensor | None = None,  # [..., V]
+    ref_lse: Tensor | None = None,  # [...]: logsumexp of the reference's logits, where only that was kept
+) -> Tensor:
     "V(s) = β (logsumexp z - logsumexp z_ref), [...], at least float32; the second term is left out without a reference. Raises ValueError if both kinds of it are given."
-    if ref_logits is not None and ref_lse is not None: raise ValueError("ref_lse: given together with ref_logits; pass one of them")
+    if ref_logits is not None and ref_lse is not None:
+        raise ValueError("ref_lse: given together with ref_logits; pass one of them")
     lse = lambda z: _wide(z).logsumexp(-1)
     v = lse(logits)
     return beta*(v - (lse(ref_logits) if ref_logits is not None else 0. if ref_lse is None else ref_lse))
 
 # %% ../nbs/13_fsft.ipynb #df767c89
-def nll_loss(logp: Tensor, mask: Tensor | None = None, reduction: str = 'mean') -> Tensor:  # [..., T] log π of each token
+def nll_loss(
+    logp: Tensor, mask: Tensor | None = None, reduction: str = 'mean'
+) -> Tensor:  # [..., T] log π of each token
     "SFT: -log p. This and the losses below reduce as `reduce_tokens` does and raise ValueError with it."
     return reduce_tokens(-_wide(logp), mask, reduction)
 
 def dft_loss(logp: Tensor, mask: Tensor | None = None, reduction: str = 'mean') -> Tensor:
     "-sg(p) log p: the gradient is that of 1 - p, the token-level total variation."
-    x = _wide(logp); return reduce_tokens(-x.detach().exp()*x, mask, reduction)
+    x = _wide(logp)
+    return reduce_tokens(-x.detach().exp()*x, mask, reduction)
 
-def psft_loss(logp: Tensor, log_old: Tensor, mask: Tensor | None = None, reduction: str = 'mean', clip: float = .2) -> Tensor:
+# %% ../nbs/13_fsft.ipynb #fabefa28
+def psft_loss(
+    logp: Tensor, log_old: Tensor, mask: Tensor | None = None, reduction: str = 'mean', clip: float = 0.2
+) -> Tensor:
     "-min(ρ, 1 + clip), ρ = π/π_old per token: SFT's gradient at π_old, none once a token is 1 + clip times likelier."
     if not clip > 0: raise ValueError(f"clip: expected > 0, got {clip}")
-    _same(logp, log_old=log_old); l = _wide(logp) - _wide(log_old).detach(); far = l.detach() > math.log1p(clip)
-    return reduce_tokens(-torch.where(far, torch.full_like(l, 1 + clip), l.masked_fill(far, 0.).exp()), mask, reduction)
+    _same(logp, log_old=log_old)
+    l = _wide(logp) - _wide(log_old).detach()
+    far = l.detach() > math.log1p(clip)
+    return reduce_tokens(
+        -torch.where(far, torch.full_like(l, 1 + clip), l.masked_fill(far, 0.0).exp()), mask, reduction
+    )
 
-def iw_sft_loss(logp: Tensor, log_ref: Tensor, mask: Tensor | None = None, reduction: str = 'mean', log_q: Tensor | None = None,
-                clip: float = 2.) -> Tensor:
+# %% ../nbs/13_fsft.ipynb #f2e58696
+def iw_sft_loss(
+    logp: Tensor,
+    log_ref: Tensor,
+    mask: Tensor | None = None,
+    reduction: str = 'mean',
+    log_q: Tensor | None = None,
+    clip: float = 2.0,
+) -> Tensor:
     "SFT with one weight per answer, min(q(y|x)/π_ref(y|x), clip), not differentiated; q is an auxiliary policy, by default π itself."
     if not clip > 0: raise ValueError(f"clip: expected > 0, got {clip}")
-    _same(logp, log_ref=log_ref, log_q=log_q); d = (_wide(logp if log_q is None else log_q) - _wide(log_ref)).detach()
+    _same(logp, log_ref=log_ref, log_q=log_q)
+    d = (_wide(logp if log_q is None else log_q) - _wide(log_ref)).detach()
     d = d if mask is None else d.masked_fill(~mask, 0.)
-    return reduce_tokens(-d.sum(-1, keepdim=True).clamp(max=math.log(clip)).exp()*_wide(logp), mask, reduction)
+    return reduce_tokens(
+        -d.sum(-1, keepdim=True).clamp(max=math.log(clip)).exp() * _wide(logp), mask, reduction
+    )
 
+# %% ../nbs/13_fsft.ipynb #64f101e8
 def token_kl(logits: Tensor, ref_logits: Tensor) -> Tensor:  # [..., V] both
     "KL(π‖π_ref) over the whole vocabulary at each state, [...], nats; differentiable in `logits`."
     return _kl(_wide(logits).log_softmax(-1), _wide(ref_logits).detach().log_softmax(-1))
 
-def asft_loss(logp: Tensor, kl: Tensor, mask: Tensor | None = None, reduction: str = 'mean', weight: float = .05) -> Tensor:
+def asft_loss(
+    logp: Tensor, kl: Tensor, mask: Tensor | None = None, reduction: str = 'mean', weight: float = 0.05
+) -> Tensor:
     "`dft_loss` + weight · KL to a reference, per token; kl [..., T] from `token_kl`."
     if not weight >= 0: raise ValueError(f"weight: expected >= 0, got {weight}")
-    _same(logp, kl=kl); x = _wide(logp); return reduce_tokens(-x.detach().exp()*x + weight*_wide(kl), mask, reduction)
+    _same(logp, kl=kl)
+    x = _wide(logp)
+    return reduce_tokens(-x.detach().exp()*x + weight*_wide(kl), mask, reduction)
 
 # %% ../nbs/13_fsft.ipynb #28813243
 def gem_loss(logits: Tensor,   # [..., T, V] aligned with the tokens
@@ -158,16 +231,29 @@ def gem_loss(logits: Tensor,   # [..., T, V] aligned with the tokens
              reduction: str = 'mean') -> Tensor:
     "E_{a~q} log π(a) - log π(y), q ∝ π^{1/γ} not differentiated. Raises ValueError unless γ > 0."
     if not gamma > 0: raise ValueError(f"gamma: expected > 0, got {gamma}")
-    l = _wide(logits).log_softmax(-1); q = (l.detach()/gamma).softmax(-1)
+    l = _wide(logits).log_softmax(-1)
+    q = (l.detach()/gamma).softmax(-1)
     bad = ((tokens < 0) | (tokens >= l.shape[-1])) & (tokens != IGNORE)
     if bad.any():
-        raise ValueError(f"tokens: id {tokens[bad][0].item()} is no word of {l.shape[-1]}; only {IGNORE} marks what is not scored")
-    return reduce_tokens((q*l.masked_fill(l == -torch.inf, 0.)).sum(-1) - l.gather(-1, tokens.clamp(min=0)[..., None])[..., 0],
-                         tokens != IGNORE, reduction)
+        raise ValueError(
+            f"tokens: id {tokens[bad][0].item()} is no word of {l.shape[-1]}; only {IGNORE} marks what is "
+            "not scored"
+        )
+    return reduce_tokens(
+        (q * l.masked_fill(l == -torch.inf, 0.0)).sum(-1)
+        - l.gather(-1, tokens.clamp(min=0)[..., None])[..., 0],
+        tokens != IGNORE,
+        reduction,
+    )
 
+# %% ../nbs/13_fsft.ipynb #9d306acd
 def token_f_loss(divergence, logp: Tensor, mask: Tensor | None = None, reduction: str = 'mean') -> Tensor:
     "D_f(π(·|s) ‖ label) = f(p) + f'(∞)(1 - p): *token-level* f-SFT. Raises ValueError where f'(∞) = ∞."
-    d = get_divergence(divergence).canonical(); x = _wide(logp)
+    d = get_divergence(divergence).canonical()
+    x = _wide(logp)
     if d.fprime_inf == math.inf:
-        raise ValueError(f"divergence: f'(∞) = ∞ for {d.name}, and a policy puts mass beside the label, so D_f is infinite; use forward_kl (SFT), tv (DFT), js, hellinger, neyman")
+        raise ValueError(
+            f"divergence: f'(∞) = ∞ for {d.name}, and a policy puts mass beside the label, so D_f is "
+            "infinite; use forward_kl (SFT), tv (DFT), js, hellinger, neyman"
+        )
     return reduce_tokens(d.f(x) - d.fprime_inf*torch.expm1(x), mask, reduction)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import functools, math
 from dataclasses import dataclass
 from typing import Callable, NamedTuple
+from fastcore.basics import patch
 import torch
 from torch import Tensor
 from .vocabulary import Rule, check_finite, divergence_pass, rule_of
@@ -25,29 +26,39 @@ class Head:
     softcap: float | None = None # Gemma: final_logit_softcapping
     temperature: float = 1.      # τ > 0
     def __post_init__(self):
-        if self.weight.ndim != 2: raise ValueError(f"weight: expected [vocabulary, hidden], got shape {list(self.weight.shape)}")
+        if self.weight.ndim != 2:
+            raise ValueError(f"weight: expected [vocabulary, hidden], got shape {list(self.weight.shape)}")
         if self.bias is not None and self.bias.shape != self.weight.shape[:1]:
             raise ValueError(f"bias: expected [{len(self.weight)}], got {list(self.bias.shape)}")
         for k in ('softcap', 'temperature'):
-            if (v := getattr(self, k)) is not None and not 0 < v < math.inf: raise ValueError(f"{k}: expected a positive number, got {v}")
+            if (v := getattr(self, k)) is not None and not 0 < v < math.inf:
+                raise ValueError(f"{k}: expected a positive number, got {v}")
         if not math.isfinite(self.scale) or not self.scale:
             raise ValueError(f"scale: expected a finite number other than 0, got {self.scale}")
 
-    def bend(self, z: Tensor) -> Tensor:
-        "[n, V] products h Wᵀ + b become logits, in place."
-        if self.softcap: return z.mul_(self.scale/self.softcap).tanh_().mul_(self.softcap/self.temperature)
-        return z if self.scale == self.temperature else z.mul_(self.scale/self.temperature)
+# %% ../nbs/05_fused.ipynb #0c9976c1
+@patch
+def bend(self: Head, z: Tensor) -> Tensor:
+    "[n, V] products h Wᵀ + b become logits, in place."
+    if self.softcap: return z.mul_(self.scale/self.softcap).tanh_().mul_(self.softcap/self.temperature)
+    return z if self.scale == self.temperature else z.mul_(self.scale/self.temperature)
 
-    def unbend(self, dz: Tensor, z: Tensor | None) -> Tensor:
-        "[n, V] gradients of logits become gradients of products, in place; z: the logits, if there is a cap."
-        if self.softcap: dz.mul_(z.mul_(self.temperature/self.softcap).square_().neg_().add_(1))
-        return dz if self.scale == self.temperature else dz.mul_(self.scale/self.temperature)
+@patch
+def unbend(self: Head, dz: Tensor, z: Tensor | None) -> Tensor:
+    "[n, V] gradients of logits become gradients of products, in place; z: the logits, if there is a cap."
+    if self.softcap: dz.mul_(z.mul_(self.temperature/self.softcap).square_().neg_().add_(1))
+    return dz if self.scale == self.temperature else dz.mul_(self.scale/self.temperature)
 
 # %% ../nbs/05_fused.ipynb #f2959ead
 _BLOCK = 8192     # words of the vocabulary at a time, where a half-precision weight is widened
+
 _PIECE = 2048     # the same, where oneDNN returns a tensor of its own
+
 _LARGE = 2**23    # multiplications from which oneDNN is asked
-_onednn = getattr(torch.ops.mkldnn, '_linear_pointwise', None) if torch.backends.mkldnn.is_available() else None
+
+_onednn = (
+    getattr(torch.ops.mkldnn, '_linear_pointwise', None) if torch.backends.mkldnn.is_available() else None
+)
 
 def _mm(a: Tensor, b: Tensor, wide: torch.dtype) -> Tensor:
     "a b with products of half precision summed and returned in `wide`."
@@ -56,6 +67,7 @@ def _mm(a: Tensor, b: Tensor, wide: torch.dtype) -> Tensor:
 
 def _blocks(V: int, size: int = _BLOCK): return (slice(i, min(i + size, V)) for i in range(0, V, size))
 
+# %% ../nbs/05_fused.ipynb #cd468aba
 def _pays(x: Tensor, w: Tensor) -> bool:
     "Whether x wᵀ, [..., n] by [m, n], is a product for oneDNN: single precision on a processor, and large."
     return (_onednn is not None and x.device.type == 'cpu' and x.dtype == w.dtype == torch.float32
@@ -71,6 +83,7 @@ def _mm_t(a: Tensor, b: Tensor, out: Tensor) -> None:
     else:
         for v in _blocks(len(b), _PIECE): out[:, v] = _by_onednn(a, b[v])
 
+# %% ../nbs/05_fused.ipynb #64e3966c
 def _logits(h: Tensor, head: Head, out: Tensor) -> Tensor:
     "[n, H] hidden states -> logits [n, V], written into `out` (float32 or wider)."
     w, b = head.weight, head.bias
@@ -79,6 +92,7 @@ def _logits(h: Tensor, head: Head, out: Tensor) -> Tensor:
         for v in _blocks(len(w)): out[:, v] = _mm(h, w[v].t(), out.dtype)
     return head.bend(out if b is None else out.add_(b))
 
+# %% ../nbs/05_fused.ipynb #76b50a39
 def _pull(dz: Tensor, h: Tensor, head: Head, dh: Tensor | None, dw: Tensor | None, db: Tensor | None) -> None:
     "Add what the gradient [n, V] of the products h Wᵀ + b gives for h, W and b to `dh`, `dw` and `db`."
     w, wide = head.weight, dz.dtype
@@ -93,33 +107,53 @@ def _pull(dz: Tensor, h: Tensor, head: Head, dh: Tensor | None, dw: Tensor | Non
         if dw is not None: dw[v].add_(_mm(g.t(), h, wide))
 
 # %% ../nbs/05_fused.ipynb #e9e71f0c
-def chunk_size(tokens: int,             # positions that count
-               vocab: int,              # V
-               buffers: int = 1,        # [chunk, V] tensors held at a time
-               budget: int | None = None,  # bytes for all of them; None: 26 MiB on a processor, 1 GiB on a GPU
-               itemsize: int = 4, cuda: bool = False) -> int:  # positions at a time, >= 1
+def chunk_size(
+    tokens: int,  # positions that count
+    vocab: int,  # V
+    buffers: int = 1,  # [chunk, V] tensors held at a time
+    budget: int | None = None,  # bytes for all of them; None: 26 MiB on a processor, 1 GiB on a GPU
+    itemsize: int = 4,
+    cuda: bool = False,
+) -> int:  # positions at a time, >= 1
     "The largest number of positions whose buffers fit the budget, evened out so that no small chunk remains. Raises ValueError for a budget below one byte."
-    if budget is not None and budget < 1: raise ValueError(f"budget: expected bytes, at least 1, got {budget}")
+    if budget is not None and budget < 1:
+        raise ValueError(f"budget: expected bytes, at least 1, got {budget}")
     most = max(1, (budget or (2**30 if cuda else 26*2**20))//(vocab*itemsize*buffers))
-    n = max(1, tokens); return -(-n//-(-n//most))
+    n = max(1, tokens)
+    return -(-n//-(-n//most))
 
+# %% ../nbs/05_fused.ipynb #e63728a7
 class _Grads(NamedTuple):
     "What a sweep adds up; None where nothing is asked for."
     h: Tensor | None   # [n, H]
     w: Tensor | None   # [V, H]
     b: Tensor | None   # [V]
 
-def _sweep(h: Tensor, head: Head, fn: Callable, chunk: int, coef: Tensor | None, need=(False, False, False)) -> tuple[Tensor, _Grads]:
+# %% ../nbs/05_fused.ipynb #070d9cd2
+def _sweep(
+    h: Tensor, head: Head, fn: Callable, chunk: int, coef: Tensor | None, need=(False, False, False)
+) -> tuple[Tensor, _Grads]:
     "Values [n] of `fn` at every position, and Σ coef·gradient for what is needed."
-    n, (V, H) = len(h), head.weight.shape; wide = torch.promote_types(torch.promote_types(h.dtype, head.weight.dtype), torch.float32)
+    n, (V, H) = len(h), head.weight.shape
+    wide = torch.promote_types(torch.promote_types(h.dtype, head.weight.dtype), torch.float32)
     new, zero = (functools.partial(f, dtype=wide, device=h.device) for f in (torch.empty, torch.zeros))
-    out, z = new(n), new(min(chunk, n), V); keep = new(z.shape) if head.softcap and coef is not None else None
-    g = _Grads(*(f(s) if k and coef is not None else None for f, s, k in zip((zero, zero, zero), ((n, H), (V, H), (V,)), need)))
+    out, z = new(n), new(min(chunk, n), V)
+    keep = new(z.shape) if head.softcap and coef is not None else None
+    g = _Grads(
+        *(
+            f(s) if k and coef is not None else None
+            for f, s, k in zip((zero, zero, zero), ((n, H), (V, H), (V,)), need)
+        )
+    )
     for i in range(0, n, chunk):
-        s = slice(i, min(i + chunk, n)); x = _logits(h[s], head, z[:s.stop - i])
-        if coef is None: out[s] = fn(x, s, None); continue
+        s = slice(i, min(i + chunk, n))
+        x = _logits(h[s], head, z[:s.stop - i])
+        if coef is None:
+            out[s] = fn(x, s, None)
+            continue
         y = keep[:len(x)].copy_(x) if keep is not None else None
-        out[s] = fn(x, s, coef[s, None].to(wide)); head.unbend(x, y)
+        out[s] = fn(x, s, coef[s, None].to(wide))
+        head.unbend(x, y)
         _pull(x, h[s], head, None if g.h is None else g.h[s], g.w, g.b)
     return out, g
 
@@ -128,13 +162,21 @@ class _Fused(torch.autograd.Function):
     "Values [n] of `make(...)`; or Σ coef·value with the gradient taken along, where the coefficients are known."
     @staticmethod
     def forward(ctx, h, w, b, head, make, coef, chunk, dtype, grad):
-        ctx.head, ctx.make, ctx.chunk, ctx.dtype, ctx.ready = head, make, chunk, dtype, coef is not None and grad
+        ctx.head, ctx.make, ctx.chunk, ctx.dtype, ctx.ready = (
+            head,
+            make,
+            chunk,
+            dtype,
+            coef is not None and grad,
+        )
         with torch.no_grad(), torch.autocast(h.device.type, enabled=False):
             x, hd = _cast(h, w, b, head, dtype)
             out, g = _sweep(x, hd, make(), chunk, coef if grad else None, ctx.needs_input_grad[:3])
         if coef is not None: check_finite(out)
-        if ctx.ready: ctx.save_for_backward(*(t if t is None else t.to(s.dtype) for t, s in zip(g, (h, w, b))))
-        elif grad: ctx.save_for_backward(h, w, b)
+        if ctx.ready:
+            ctx.save_for_backward(*(t if t is None else t.to(s.dtype) for t, s in zip(g, (h, w, b))))
+        elif grad:
+            ctx.save_for_backward(h, w, b)
         return out if coef is None else (out*coef).sum()
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -142,9 +184,12 @@ class _Fused(torch.autograd.Function):
         if ctx.ready: return *_times(ctx.saved_tensors, up), *[None]*6
         h, w, b = ctx.saved_tensors
         with torch.autocast(h.device.type, enabled=False):
-            _, g = _sweep(*_cast(h, w, b, ctx.head, ctx.dtype), ctx.make(), ctx.chunk, up, ctx.needs_input_grad[:3])
+            _, g = _sweep(
+                *_cast(h, w, b, ctx.head, ctx.dtype), ctx.make(), ctx.chunk, up, ctx.needs_input_grad[:3]
+            )
         return *(t if t is None else t.to(s.dtype) for t, s in zip(g, (h, w, b))), *[None]*6
 
+# %% ../nbs/05_fused.ipynb #1f81bb82
 def _cast(h, w, b, head: Head, dtype) -> tuple[Tensor, Head]:
     "Hidden states and head in the type that autocast asks for."
     to = lambda t: t if t is None or dtype is None else t.to(dtype)
@@ -158,14 +203,17 @@ def _times(grads, up: Tensor) -> list:
 # %% ../nbs/05_fused.ipynb #022dec6d
 def _logprob(z: Tensor, y: Tensor, coef: Tensor | None, eps: float) -> Tensor:
     "(1 - ε) log π(y) + ε mean_v log π(v) of each row; z becomes coef·gradient."
-    at, top = z.gather(-1, y[:, None]), z.amax(-1, keepdim=True); mean = z.mean(-1) - top[:, 0] if eps else 0.
-    p, n = _softmax(z, z); s = _log_sum(p, n)
+    at, top = z.gather(-1, y[:, None]), z.amax(-1, keepdim=True)
+    mean = z.mean(-1) - top[:, 0] if eps else 0.
+    p, n = _softmax(z, z)
+    s = _log_sum(p, n)
     if coef is not None:
         p.mul_(-coef/n).scatter_add_(-1, y[:, None], coef*(1 - eps))
         if eps: p.add_(coef*(eps/z.shape[1]))
         _none_where_zero(p, coef)
     return (1 - eps)*(at - top)[:, 0] + eps*mean - s[:, 0]
 
+# %% ../nbs/05_fused.ipynb #898d704d
 def _none_where_zero(g: Tensor, coef: Tensor) -> Tensor:
     "Rows that do not count have gradient 0, even where a model returned NaN."
     return g.masked_fill_(coef == 0, 0) if coef.is_cuda or not coef.all() else g
@@ -177,6 +225,7 @@ def _entropy(z: Tensor, coef: Tensor | None) -> Tensor:
     if coef is not None: _none_where_zero(torch.mul(l.add_(h[:, None]), p.mul_(-coef), out=z), coef)
     return h
 
+# %% ../nbs/05_fused.ipynb #149d1817
 def _by_rows(z, s, coef, f) -> Tensor:
     "f(rows, their slice of the whole, their coefficients) for a few rows at a time, [n]."
     return torch.cat([f(z[r], slice(s.start + r.start, s.start + r.stop), None if coef is None else coef[r])
@@ -184,34 +233,80 @@ def _by_rows(z, s, coef, f) -> Tensor:
 
 # %% ../nbs/05_fused.ipynb #bcf2b376
 def _autocast_dtype(h: Tensor) -> torch.dtype | None:
-    return torch.get_autocast_dtype(h.device.type) if torch.is_autocast_enabled(h.device.type) and h.dtype != torch.float64 else None
+    return (
+        torch.get_autocast_dtype(h.device.type)
+        if torch.is_autocast_enabled(h.device.type) and h.dtype != torch.float64
+        else None
+    )
 
-def _run(hidden: Tensor, head: Head, keep: Tensor, make: Callable, chunk: int | None, budget: int | None, buffers: int,
-         coef: Tensor | None = None) -> Tensor:
+# %% ../nbs/05_fused.ipynb #f6837c47
+def _run(
+    hidden: Tensor,
+    head: Head,
+    keep: Tensor,
+    make: Callable,
+    chunk: int | None,
+    budget: int | None,
+    buffers: int,
+    coef: Tensor | None = None,
+) -> Tensor:
     "`_Fused` at the kept positions; [...] with 0 elsewhere, or the weighted sum."
-    h = hidden.reshape(-1, hidden.shape[-1]); flat = keep.reshape(-1); all_ = bool(flat.all())
-    i = None if all_ else flat.nonzero()[:, 0]; h = h if all_ else h[i]
-    if chunk is not None and chunk < 1: raise ValueError(f"chunk: expected positions at a time, at least 1, got {chunk}")
-    V = len(head.weight); size = 8 if h.dtype == torch.float64 else 4
+    h = hidden.reshape(-1, hidden.shape[-1])
+    flat = keep.reshape(-1)
+    all_ = bool(flat.all())
+    i = None if all_ else flat.nonzero()[:, 0]
+    h = h if all_ else h[i]
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"chunk: expected positions at a time, at least 1, got {chunk}")
+    V = len(head.weight)
+    size = 8 if h.dtype == torch.float64 else 4
     c = chunk or chunk_size(len(h), V, buffers + bool(head.softcap), budget, size, h.is_cuda)
-    y = _Fused.apply(h, head.weight, head.bias, head, functools.partial(make, i, c), coef if coef is None or all_ else coef[i], c,
-                     _autocast_dtype(h), torch.is_grad_enabled())
+    y = _Fused.apply(
+        h,
+        head.weight,
+        head.bias,
+        head,
+        functools.partial(make, i, c),
+        coef if coef is None or all_ else coef[i],
+        c,
+        _autocast_dtype(h),
+        torch.is_grad_enabled(),
+    )
     if coef is not None: return y
-    return (y if all_ else torch.zeros(len(flat), dtype=y.dtype, device=y.device).index_put((i,), y)).view(keep.shape)
+    return (y if all_ else torch.zeros(len(flat), dtype=y.dtype, device=y.device).index_put((i,), y)).view(
+        keep.shape
+    )
 
+# %% ../nbs/05_fused.ipynb #7ee686a6
 def _check_hidden(hidden: Tensor, weight: Tensor, name: str = 'hidden') -> None:
-    if not hidden.is_floating_point() or hidden.ndim < 1 or weight.ndim != 2 or hidden.shape[-1] != weight.shape[1]:
-        raise ValueError(f"{name}: expected a floating tensor [..., {weight.shape[-1]}] for a weight of shape {list(weight.shape)}, got {hidden.dtype} of shape {list(hidden.shape)}")
+    if (
+        not hidden.is_floating_point()
+        or hidden.ndim < 1
+        or weight.ndim != 2
+        or hidden.shape[-1] != weight.shape[1]
+    ):
+        raise ValueError(
+            f"{name}: expected a floating tensor [..., {weight.shape[-1]}] for a weight of shape "
+            f"{list(weight.shape)}, got {hidden.dtype} of shape {list(hidden.shape)}"
+        )
 
+# %% ../nbs/05_fused.ipynb #0b05bceb
 def _check_labels(hidden: Tensor, labels: Tensor, V: int) -> Tensor:
     "[...] bool, which labels are scored. Raises ValueError for shapes, types and ids outside the vocabulary."
     if labels.shape != hidden.shape[:-1]:
-        raise ValueError(f"labels: shape {list(labels.shape)} does not match hidden {list(hidden.shape)}; one label a position, shifted already")
+        raise ValueError(
+            f"labels: shape {list(labels.shape)} does not match hidden {list(hidden.shape)}; one label a "
+            "position, shifted already"
+        )
     if labels.dtype not in (torch.int64, torch.int32):
         raise ValueError(f"labels: expected integer token ids, got {labels.dtype}; use labels.long()")
-    keep = labels != IGNORE; bad = keep & ((labels < 0) | (labels >= V))
+    keep = labels != IGNORE
+    bad = keep & ((labels < 0) | (labels >= V))
     if bad.any():
-        raise ValueError(f"labels: token id {labels[bad][0].item()} at {bad.nonzero()[0].tolist()} is outside the vocabulary of {V}; use {IGNORE} for tokens that are not scored")
+        raise ValueError(
+            f"labels: token id {labels[bad][0].item()} at {bad.nonzero()[0].tolist()} is outside the "
+            f"vocabulary of {V}; use {IGNORE} for tokens that are not scored"
+        )
     return keep
 
 # %% ../nbs/05_fused.ipynb #76e9b5f1
@@ -225,38 +320,63 @@ def linear_logprobs(hidden: Tensor,          # [..., H]
                     budget: int | None = None    # bytes of buffers, as in `chunk_size`
                     ) -> Tensor:             # [...] nats, float32 or wider; exactly 0 where not scored
     "log π(label) at every position, logits computed a chunk at a time and again in the backward pass. Differentiable once in hidden, weight, bias. Raises ValueError for shapes, ids and options that do not fit."
-    _check_hidden(hidden, weight); keep = _check_labels(hidden, labels, len(weight))
-    if not 0 <= label_smoothing < 1: raise ValueError(f"label_smoothing: expected 0 <= label_smoothing < 1, got {label_smoothing}")
+    _check_hidden(hidden, weight)
+    keep = _check_labels(hidden, labels, len(weight))
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing: expected 0 <= label_smoothing < 1, got {label_smoothing}")
     y = labels.reshape(-1).long()
     def make(i, chunk):
         t = y if i is None else y[i]
-        return lambda z, s, coef: _by_rows(z, s, coef, lambda r, at, c: _logprob(r, t[at], c, label_smoothing))
+        return lambda z, s, coef: _by_rows(
+            z, s, coef, lambda r, at, c: _logprob(r, t[at], c, label_smoothing)
+        )
     return _run(hidden, Head(weight, bias, scale, softcap, temperature), keep, make, chunk, budget, 1)
 
 # %% ../nbs/05_fused.ipynb #a45ebdd6
-def linear_mean_token_prob(hidden: Tensor,   # [B, T, H]
-                           weight: Tensor, labels: Tensor, **kw   # [V, H], [B, T] and the rest as `linear_logprobs`
-                           ) -> Tensor:      # [B] in [0, 1]
+def linear_mean_token_prob(
+    hidden: Tensor,  # [B, T, H]
+    weight: Tensor,
+    labels: Tensor,
+    **kw,  # [V, H], [B, T] and the rest as `linear_logprobs`
+) -> Tensor:  # [B] in [0, 1]
     "FLAT's mean probability of the scored tokens of each row. Raises ValueError as `linear_logprobs` does, and for a row without scored tokens."
-    p = linear_logprobs(hidden, weight, labels, **kw).exp(); m = labels != IGNORE; n = m.sum(-1)
+    p = linear_logprobs(hidden, weight, labels, **kw).exp()
+    m = labels != IGNORE
+    n = m.sum(-1)
     if (n == 0).any():
-        raise ValueError(f"labels: row {(n == 0).nonzero()[0].item()} has no scored token, so its mean is undefined; drop the row or shorten the prompt")
+        raise ValueError(
+            f"labels: row {(n == 0).nonzero()[0].item()} has no scored token, so its mean is undefined; "
+            "drop the row or shorten the prompt"
+        )
     return p.masked_fill(~m, 0).sum(-1)/n
 
-def linear_entropy(hidden: Tensor,           # [..., H]
-                   weight: Tensor,           # [V, H]
-                   mask: Tensor | None = None,   # [...] bool: positions that count; None = all
-                   bias: Tensor | None = None, chunk: int | None = None, scale: float = 1., softcap: float | None = None, temperature: float = 1., budget: int | None = None
-                   ) -> Tensor:              # [...] nats in [0, log V]; 0 outside the mask
+# %% ../nbs/05_fused.ipynb #1c8de3bb
+def linear_entropy(
+    hidden: Tensor,  # [..., H]
+    weight: Tensor,  # [V, H]
+    mask: Tensor | None = None,  # [...] bool: positions that count; None = all
+    bias: Tensor | None = None,
+    chunk: int | None = None,
+    scale: float = 1.0,
+    softcap: float | None = None,
+    temperature: float = 1.0,
+    budget: int | None = None,
+) -> Tensor:  # [...] nats in [0, log V]; 0 outside the mask
     "Entropy of the next-token distribution, differentiable once; options as `linear_logprobs`. Raises ValueError for shapes and options that do not fit."
-    _check_hidden(hidden, weight); keep = _check_mask(hidden, mask)
+    _check_hidden(hidden, weight)
+    keep = _check_mask(hidden, mask)
     make = lambda i, chunk: lambda z, s, coef: _by_rows(z, s, coef, lambda r, at, c: _entropy(r, c))
     return _run(hidden, Head(weight, bias, scale, softcap, temperature), keep, make, chunk, budget, 1)
 
+# %% ../nbs/05_fused.ipynb #1c4c8830
 def _check_mask(hidden: Tensor, mask: Tensor | None) -> Tensor:
     if mask is not None and mask.shape != hidden.shape[:-1]:
-        raise ValueError(f"mask: expected shape {list(hidden.shape[:-1])}, one entry a position, got {list(mask.shape)}")
-    return torch.ones(hidden.shape[:-1], dtype=torch.bool, device=hidden.device) if mask is None else mask.bool()
+        raise ValueError(
+            f"mask: expected shape {list(hidden.shape[:-1])}, one entry a position, got {list(mask.shape)}"
+        )
+    return (
+        torch.ones(hidden.shape[:-1], dtype=torch.bool, device=hidden.device) if mask is None else mask.bool()
+    )
 
 # %% ../nbs/05_fused.ipynb #4ad1a2e3
 @functools.lru_cache(64)
@@ -264,7 +384,10 @@ def _compiled(rule: Rule) -> Callable:
     "`divergence_pass` of one rule as one kernel, for as many shapes as come."
     return torch.compile(functools.partial(divergence_pass, rule), dynamic=False, recompile_limit=256)
 
-def _divergence_fn(rule: Rule, compile: bool | None, th: Tensor, teacher: Head, chunk: int, wide: torch.dtype) -> Callable:
+# %% ../nbs/05_fused.ipynb #589eba2c
+def _divergence_fn(
+    rule: Rule, compile: bool | None, th: Tensor, teacher: Head, chunk: int, wide: torch.dtype
+) -> Callable:
     "z [n, V], its positions, coef -> D_f [n]; z becomes coef·gradient. Teacher logits are made on the spot, in one buffer."
     t = torch.empty(min(chunk, len(th)), len(teacher.weight), dtype=wide, device=th.device)
     fused = t.is_cuda if compile is None else compile
@@ -273,42 +396,78 @@ def _divergence_fn(rule: Rule, compile: bool | None, th: Tensor, teacher: Head, 
     def fn(z, s, coef):
         y = _logits(th[s], teacher, t[:len(z)])
         if fused: return _compiled(rule)(z, y, coef)
-        return torch.cat([divergence_pass(rule, z[r], y[r], None if coef is None else coef[r], room[:, :r.stop - r.start])
-                          for r in blocks_of(len(z))])
+        return torch.cat(
+            [
+                divergence_pass(
+                    rule, z[r], y[r], None if coef is None else coef[r], room[:, : r.stop - r.start]
+                )
+                for r in blocks_of(len(z))
+            ]
+        )
     return fn
 
 # %% ../nbs/05_fused.ipynb #7c645c4e
-def linear_divergence(divergence,             # a name or an `FDivergence`
-                      hidden: Tensor, weight: Tensor,     # [..., H], [V, H] of P, the student
-                      teacher_hidden: Tensor, teacher_weight: Tensor,   # [..., H'], [V, H'] of Q; no gradient
-                      mask: Tensor | None = None,   # [...] bool: positions that count; None = all
-                      chunk: int | None = None,     # positions at a time; None: what fits the budget
-                      reduction: str = 'mean',      # over counted positions, or 'sum': gradients are taken along; 'none': [...], and logits are computed again in the backward pass
-                      bias: Tensor | None = None, scale: float = 1., softcap: float | None = None,   # of the student, as in `Head`
-                      teacher_bias: Tensor | None = None, teacher_scale: float = 1., teacher_softcap: float | None = None,
-                      temperature: float = 1.,      # τ of both
-                      compile: bool | None = None,  # the vocabulary pass through torch.compile; None: on a GPU
-                      budget: int | None = None     # bytes of buffers, as in `chunk_size`
-                      ) -> Tensor:                  # float32 or wider, nats, finite
+def linear_divergence(
+    divergence,  # a name or an `FDivergence`
+    hidden: Tensor,
+    weight: Tensor,  # [..., H], [V, H] of P, the student
+    teacher_hidden: Tensor,
+    teacher_weight: Tensor,  # [..., H'], [V, H'] of Q; no gradient
+    mask: Tensor | None = None,  # [...] bool: positions that count; None = all
+    chunk: int | None = None,  # positions at a time; None: what fits the budget
+    reduction: str = 'mean',  # over counted positions, or 'sum': gradients are taken along; 'none': [...], and logits are computed again in the backward pass
+    bias: Tensor | None = None,
+    scale: float = 1.0,
+    softcap: float | None = None,  # of the student, as in `Head`
+    teacher_bias: Tensor | None = None,
+    teacher_scale: float = 1.0,
+    teacher_softcap: float | None = None,
+    temperature: float = 1.0,  # τ of both
+    compile: bool | None = None,  # the vocabulary pass through torch.compile; None: on a GPU
+    budget: int | None = None,  # bytes of buffers, as in `chunk_size`
+) -> Tensor:  # float32 or wider, nats, finite
     "Full-vocabulary D_f(P‖Q) from hidden states, for any f. Differentiable once in hidden, weight and bias. Raises ValueError for shapes, values and options that do not fit, and where nothing counts."
     s, t = (Head(weight, bias, scale, softcap, temperature),
             Head(teacher_weight.detach(), teacher_bias, teacher_scale, teacher_softcap, temperature))
-    th = teacher_hidden.detach(); rule = rule_of(divergence); keep = _check_pair(hidden, s, th, t, mask, reduction); n = int(keep.sum())
+    th = teacher_hidden.detach()
+    rule = rule_of(divergence)
+    keep = _check_pair(hidden, s, th, t, mask, reduction)
+    n = int(keep.sum())
     if reduction == 'mean' and not n:
-        raise ValueError("mask: no position counts, so the mean is undefined; drop the batch, or look for prompts without answers")
+        raise ValueError(
+            "mask: no position counts, so the mean is undefined; drop the batch, or look for prompts "
+            "without answers"
+        )
     flat, cast = th.reshape(-1, th.shape[-1]), _autocast_dtype(th)
     wide = functools.reduce(torch.promote_types, (hidden.dtype, weight.dtype, torch.float32))
-    def make(i, chunk): return _divergence_fn(rule, compile, *_cast(flat if i is None else flat[i], t.weight, t.bias, t, cast), chunk, wide)
-    w = (None if reduction == 'none' else torch.full((keep.numel(),), 1/max(n, 1) if reduction == 'mean' else 1., dtype=wide,
-                                                     device=hidden.device))
+    def make(i, chunk):
+        return _divergence_fn(
+            rule, compile, *_cast(flat if i is None else flat[i], t.weight, t.bias, t, cast), chunk, wide
+        )
+    w = (
+        None
+        if reduction == 'none'
+        else torch.full(
+            (keep.numel(),), 1 / max(n, 1) if reduction == 'mean' else 1.0, dtype=wide, device=hidden.device
+        )
+    )
     y = _run(hidden, s, keep, make, chunk, budget, 2, w)
     return check_finite(y) if w is None else y
 
+# %% ../nbs/05_fused.ipynb #05ab201e
 def _check_pair(hidden, s: Head, th, t: Head, mask, reduction) -> Tensor:
-    if reduction not in ('mean', 'sum', 'none'): raise ValueError(f"reduction: expected 'mean', 'sum' or 'none', got {reduction!r}")
-    _check_hidden(hidden, s.weight); _check_hidden(th, t.weight, 'teacher_hidden')
+    if reduction not in ('mean', 'sum', 'none'):
+        raise ValueError(f"reduction: expected 'mean', 'sum' or 'none', got {reduction!r}")
+    _check_hidden(hidden, s.weight)
+    _check_hidden(th, t.weight, 'teacher_hidden')
     if len(s.weight) != len(t.weight):
-        raise ValueError(f"teacher_weight: it has {len(t.weight)} words, the student's weight {len(s.weight)}; both need the same vocabulary (cut off padding rows)")
+        raise ValueError(
+            f"teacher_weight: it has {len(t.weight)} words, the student's weight {len(s.weight)}; both "
+            "need the same vocabulary (cut off padding rows)"
+        )
     if th.shape[:-1] != hidden.shape[:-1]:
-        raise ValueError(f"teacher_hidden: positions {list(th.shape[:-1])} differ from the student's {list(hidden.shape[:-1])}")
+        raise ValueError(
+            f"teacher_hidden: positions {list(th.shape[:-1])} differ from the student's "
+            f"{list(hidden.shape[:-1])}"
+        )
     return _check_mask(hidden, mask)

@@ -7,11 +7,11 @@ from __future__ import annotations
 import functools, gc, logging, re, sys, time
 from dataclasses import dataclass
 from typing import Callable
+from fastcore.basics import patch
 import torch
 from torch import Tensor, nn
 from transformers import TrainerCallback
 from .logprobs import IGNORE, bare_model, is_encoder_decoder
-
 logger = logging.getLogger(__name__)
 
 # %% auto #0
@@ -26,96 +26,157 @@ class Work:
     body: float
     head: float
     pair: float
-    def __call__(self, tokens: float, scored: float, pairs: float) -> float: return self.body*tokens + self.head*scored + self.pair*pairs
+    def __call__(self, tokens: float, scored: float, pairs: float) -> float:
+        return self.body * tokens + self.head * scored + self.pair * pairs
 
+# %% ../nbs/22_gpu.ipynb #3b4c8320
 def _experts(config) -> float:
     "Share of a layer's experts that a token visits."
     of = lambda *names: next((v for k in names if isinstance(v := getattr(config, k, None), int) and v), None)
-    n, k = of('num_local_experts', 'num_experts', 'n_routed_experts'), of('num_experts_per_tok', 'num_experts_per_token')
+    n, k = (
+        of('num_local_experts', 'num_experts', 'n_routed_experts'),
+        of('num_experts_per_tok', 'num_experts_per_token'),
+    )
     return k/n if n and k else 1.
 
-def model_work(model: nn.Module,        # a decoder-only transformers model, possibly wrapped
-               backward: bool = True    # the gradient too; frozen weights have none of their own
-              ) -> Work | None:         # None for an encoder-decoder, whose sides read different tokens, and for a model that names no output embedding or heads
+# %% ../nbs/22_gpu.ipynb #57b05e3c
+def model_work(
+    model: nn.Module,  # a decoder-only transformers model, possibly wrapped
+    backward: bool = True,  # the gradient too; frozen weights have none of their own
+) -> (
+    Work | None
+):  # None for an encoder-decoder, whose sides read different tokens, and for a model that names no output embedding or heads
     "How many operations the mathematics of a model needs."
-    m = bare_model(model); c = getattr(m, 'config', None); c = c.get_text_config() if hasattr(c, 'get_text_config') else c
-    out = m.get_output_embeddings() if hasattr(m, 'get_output_embeddings') else None; heads = getattr(c, 'num_attention_heads', None)
+    m = bare_model(model)
+    c = getattr(m, 'config', None)
+    c = c.get_text_config() if hasattr(c, 'get_text_config') else c
+    out = m.get_output_embeddings() if hasattr(m, 'get_output_embeddings') else None
+    heads = getattr(c, 'num_attention_heads', None)
     if out is None or not isinstance(heads, int) or is_encoder_decoder(m): return None
     cost = lambda p: p.numel()*((4. + 2*p.requires_grad) if backward else 2.)
-    body = sum(cost(p)*(_experts(c) if 'experts' in name.split('.') else 1.) for name, x in m.named_modules() if x is not out
-               and not isinstance(x, nn.Embedding) for p in x.parameters(recurse=False) if p.ndim > 1)
+    body = sum(
+        cost(p) * (_experts(c) if 'experts' in name.split('.') else 1.0)
+        for name, x in m.named_modules()
+        if x is not out and not isinstance(x, nn.Embedding)
+        for p in x.parameters(recurse=False)
+        if p.ndim > 1
+    )
     width = heads*(getattr(c, 'head_dim', None) or c.hidden_size//heads)
     return Work(body, cost(out.weight), (12. if backward else 4.)*c.num_hidden_layers*width)
 
-def model_flops(model: nn.Module,          # as for `model_work`
-                lengths: Tensor,           # [B] tokens of each row, without padding
-                scored: int | None = None, # tokens that are scored; None = all
-                backward: bool = True      # the gradient too
-               ) -> float | None:          # operations, causal attention; None where the model cannot be counted
+# %% ../nbs/22_gpu.ipynb #3575abf6
+def model_flops(
+    model: nn.Module,  # as for `model_work`
+    lengths: Tensor,  # [B] tokens of each row, without padding
+    scored: int | None = None,  # tokens that are scored; None = all
+    backward: bool = True,  # the gradient too
+) -> float | None:  # operations, causal attention; None where the model cannot be counted
     "Operations that a forward (and backward) pass over some rows needs."
     w, l = model_work(model, backward), lengths.double()
     return w and w(l.sum().item(), l.sum().item() if scored is None else scored, (l*(l + 1)/2).sum().item())
 
 # %% ../nbs/22_gpu.ipynb #9eb16b0e
 #             16 bits, TF32, float32: 10^12 operations per second, dense, from NVIDIA's data sheet of each card
-_PEAKS = {r'H200 NVL|H100 NVL': (835., 417., 60.), r'H100 PCIe': (756., 378., 51.), r'H200|H100': (989., 494., 67.),
-          r'A100': (312., 156., 19.5), r'A40': (149.7, 74.8, 37.4), r'A30': (165., 82., 10.3), r'A10': (125., 62.5, 31.2),
-          r'L40S': (362., 183., 91.6), r'L40': (181., 90.5, 90.5), r'L4': (121., 60., 30.3), r'V100-SXM\w*': (125., None, 15.7),
-          r'T4': (65., None, 8.1)}
+_PEAKS = {
+    r'H200 NVL|H100 NVL': (835.0, 417.0, 60.0),
+    r'H100 PCIe': (756.0, 378.0, 51.0),
+    r'H200|H100': (989.0, 494.0, 67.0),
+    r'A100': (312.0, 156.0, 19.5),
+    r'A40': (149.7, 74.8, 37.4),
+    r'A30': (165.0, 82.0, 10.3),
+    r'A10': (125.0, 62.5, 31.2),
+    r'L40S': (362.0, 183.0, 91.6),
+    r'L40': (181.0, 90.5, 90.5),
+    r'L4': (121.0, 60.0, 30.3),
+    r'V100-SXM\w*': (125.0, None, 15.7),
+    r'T4': (65.0, None, 8.1),
+}
 
 def peak_flops(device_name: str,         # as `torch.cuda.get_device_name()` has it
                dtype='bfloat16'          # a torch dtype, its name, or 'tf32'
               ) -> float | None:         # operations per second; None where the table knows none
     "The dense peak of a device."
-    kind = str(dtype).replace('torch.', ''); row = next((v for k, v in _PEAKS.items() if re.search(rf'\b({k})\b', device_name)), None)
-    if row is None or 'MIG' in device_name or kind not in ('bfloat16', 'float16', 'tf32', 'float32'): return None
-    if kind == 'bfloat16' and row[1] is None: return None                    # before Ampere: neither bfloat16 nor TF32
-    x = row[dict(tf32=1, float32=2).get(kind, 0)]; return x and x*1e12
+    kind = str(dtype).replace('torch.', '')
+    row = next((v for k, v in _PEAKS.items() if re.search(rf'\b({k})\b', device_name)), None)
+    if row is None or 'MIG' in device_name or kind not in ('bfloat16', 'float16', 'tf32', 'float32'):
+        return None
+    if kind == 'bfloat16' and row[1] is None:
+        return None  # before Ampere: neither bfloat16 nor TF32
+    x = row[dict(tf32=1, float32=2).get(kind, 0)]
+    return x and x*1e12
 
 # %% ../nbs/22_gpu.ipynb #80a52047
-def speed_settings(device=None,                          # a torch device or its name; None: CUDA where there is one
-                   save_memory: bool = False,            # gradient checkpointing
-                   compile: bool = False,                # torch.compile
-                   capability: tuple | None = None       # compute capability of a CUDA device; None: it is asked
-                  ) -> dict:                             # keyword arguments for TrainingArguments and our configurations
+def speed_settings(
+    device=None,  # a torch device or its name; None: CUDA where there is one
+    save_memory: bool = False,  # gradient checkpointing
+    compile: bool = False,  # torch.compile
+    capability: tuple | None = None,  # compute capability of a CUDA device; None: it is asked
+) -> dict:  # keyword arguments for TrainingArguments and our configurations
     "The settings with which a device is fast."
-    d = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu')); out = dict(optim='adamw_torch_fused')
+    d = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    out = dict(optim='adamw_torch_fused')
     if d.type == 'cuda':
         new = (capability or torch.cuda.get_device_capability(d)) >= (8, 0)
         out |= dict(bf16=new, fp16=not new) | (dict(tf32=True) if new else {})
-    if save_memory: out |= dict(gradient_checkpointing=True, gradient_checkpointing_kwargs=dict(use_reentrant=False))
+    if save_memory:
+        out |= dict(gradient_checkpointing=True, gradient_checkpointing_kwargs=dict(use_reentrant=False))
     if compile: out |= dict(torch_compile=True)
     return out
 
+# %% ../nbs/22_gpu.ipynb #7898e75e
 def attention_kernel(model   # a transformers model, or its class
                     ) -> str:  # for from_pretrained(attn_implementation=...) or model.set_attn_implementation
     "'sdpa' where the model has it, else 'eager'."
-    return 'sdpa' if getattr(bare_model(model) if isinstance(model, nn.Module) else model, '_supports_sdpa', False) else 'eager'
+    return (
+        'sdpa'
+        if getattr(bare_model(model) if isinstance(model, nn.Module) else model, '_supports_sdpa', False)
+        else 'eager'
+    )
 
 # %% ../nbs/22_gpu.ipynb #f70b9793
 def is_out_of_memory(e: BaseException) -> bool:
     "Whether an exception says that a device, or the processor, has no memory left."
-    return (isinstance(e, torch.OutOfMemoryError) or isinstance(e, RuntimeError)
-            and any(s in str(e) for s in ("can't allocate memory", 'CUBLAS_STATUS_ALLOC_FAILED', 'CUDNN_STATUS_ALLOC_FAILED')))
+    return (
+        isinstance(e, torch.OutOfMemoryError)
+        or isinstance(e, RuntimeError)
+        and any(
+            s in str(e)
+            for s in ("can't allocate memory", 'CUBLAS_STATUS_ALLOC_FAILED', 'CUDNN_STATUS_ALLOC_FAILED')
+        )
+    )
 
+# %% ../nbs/22_gpu.ipynb #5844653e
 @dataclass
 class MicroBatch:
     "How many rows go through a model at once: those asked for, fewer once memory has run out."
     rows: int = 0       # never more than these; 0 = any number
     tokens: int = 0     # rows times width that are known to be few enough; 0 = nothing is known
     on: bool = True     # whether to try again with fewer
-    def slices(self, n: int, width: int = 1) -> list[slice]:
-        "Pieces of n rows of so many tokens, of nearly equal size."
-        most = min(x for x in (self.rows or n, max(1, self.tokens//width) if self.tokens else n, n)); k = -(-n//most)
-        return [slice(n*i//k, n*(i + 1)//k) for i in range(k)]
     def halve(self, n: int, width: int = 1) -> None:
         "After a failure: half of the largest piece is the limit. Raises torch.OutOfMemoryError where a piece is a single row."
-        most = max(s.stop - s.start for s in self.slices(n, width)); half = -(-most//2)
+        most = max(s.stop - s.start for s in self.slices(n, width))
+        half = -(-most//2)
         if most == 1:
-            raise torch.OutOfMemoryError(f"a single row of {width} tokens does not fit into memory; shorten the rows (max_length, max_new_tokens), set gradient_checkpointing, or train an adapter (lora_rank)")
+            raise torch.OutOfMemoryError(
+                f"a single row of {width} tokens does not fit into memory; shorten the rows (max_length, "
+                "max_new_tokens), set gradient_checkpointing, or train an adapter (lora_rank)"
+            )
         self.tokens = half*width
-        logger.warning('out of memory with %d rows of %d tokens: %d at a time from here on, accumulated to the same gradient', most, width,
-                       half)
+        logger.warning(
+            'out of memory with %d rows of %d tokens: %d at a time from here on, accumulated to the same '
+            'gradient',
+            most,
+            width,
+            half,
+        )
+
+# %% ../nbs/22_gpu.ipynb #a6cdef40
+@patch
+def slices(self: MicroBatch, n: int, width: int = 1) -> list[slice]:
+    "Pieces of n rows of so many tokens, of nearly equal size."
+    most = min(x for x in (self.rows or n, max(1, self.tokens//width) if self.tokens else n, n))
+    k = -(-n//most)
+    return [slice(n*i//k, n*(i + 1)//k) for i in range(k)]
 
 # %% ../nbs/22_gpu.ipynb #318ae7a5
 def with_oom_backoff(run: Callable,              # called with a slice of the rows
@@ -129,9 +190,12 @@ def with_oom_backoff(run: Callable,              # called with a slice of the ro
         except Exception as e:
             if not micro.on or not is_out_of_memory(e): raise
             micro.halve(n, width)
-        if torch.cuda.is_available(): gc.collect(); torch.cuda.empty_cache()         # out here, where the exception no longer holds the tensors of its frames
+        if torch.cuda.is_available():
+            gc.collect()
+            torch.cuda.empty_cache()  # out here, where the exception no longer holds the tensors of its frames
         if undo: undo()
 
+# %% ../nbs/22_gpu.ipynb #b661fffe
 def split_rows(batch: dict,      # tensors of n or n·answers rows, answer-major; the labels have n·answers
                rows: slice,      # which of the n
                answers: int = 1  # rows of the model for each row of data
@@ -139,7 +203,13 @@ def split_rows(batch: dict,      # tensors of n or n·answers rows, answer-major
     "Some rows of a batch."
     n = len(batch['labels'])//answers
     def cut(x):
-        if not isinstance(x, (Tensor, list, tuple)) or isinstance(x, Tensor) and not x.ndim or len(x) not in (n, n*answers): return x
+        if (
+            not isinstance(x, (Tensor, list, tuple))
+            or isinstance(x, Tensor)
+            and not x.ndim
+            or len(x) not in (n, n * answers)
+        ):
+            return x
         if len(x) == n: return x[rows]
         parts = [x[k*n:(k + 1)*n][rows] for k in range(answers)]
         return torch.cat(parts) if isinstance(x, Tensor) else sum(parts, type(x)())
@@ -148,29 +218,60 @@ def split_rows(batch: dict,      # tensors of n or n·answers rows, answer-major
 # %% ../nbs/22_gpu.ipynb #05ffc3fa
 class ThroughputCallback(TrainerCallback):
     "Tokens and samples per second over all processes, MFU, and peak memory of the process (GiB), recorded with the trainer's other numbers. All of a step counts as time: sampling and scoring too."
-    def __init__(self, record: Callable,            # record(weight, **numbers): weighted means go to the next log line
-                 work: Work | None = None,          # of the model
-                 peak: float | None = None,         # operations per second of the device
-                 processes: int = 1, clock: Callable = time.perf_counter):
-        self.record, self.work, self.peak, self.processes, self.clock, self.seen = record, work, peak, processes, clock, 0.
-    def count(self, batch: dict, answers: int = 1) -> None:
-        "Add the rows of a micro-batch: its real tokens, the scored ones, pairs in attention, rows of data."
-        l, scored = batch['attention_mask'].sum(1).double(), (batch['labels'] != IGNORE).sum().double()
-        self.seen = self.seen + torch.stack([l.sum(), scored, (l*(l + 1)/2).sum(), torch.full_like(scored, len(l)/answers)])
+    def __init__(
+        self,
+        record: Callable,  # record(weight, **numbers): weighted means go to the next log line
+        work: Work | None = None,  # of the model
+        peak: float | None = None,  # operations per second of the device
+        processes: int = 1,
+        clock: Callable = time.perf_counter,
+    ):
+        self.record, self.work, self.peak, self.processes, self.clock, self.seen = (
+            record,
+            work,
+            peak,
+            processes,
+            clock,
+            0.0,
+        )
     def _restart(self, *args, **kw): self.since, self.seen = self.clock(), 0.
-    def on_train_begin(self, *args, **kw):
-        if torch.cuda.is_available(): torch.cuda.reset_peak_memory_stats()
-        self._restart()
-    on_log = on_evaluate = on_save = _restart                                   # the time of these is not the step's
-    def on_step_end(self, args, state, control, **kw):
-        t = self.clock() - self.since
-        if t > 0 and isinstance(self.seen, Tensor):
-            tokens, scored, pairs, rows = self.seen.tolist(); n = self.processes
-            self.record(t, tokens_per_second=n*tokens/t, samples_per_second=n*rows/t,
-                        **(dict(mfu=self.work(tokens, scored, pairs)/t/self.peak) if self.work and self.peak else {}))
-        if control.should_log: self.record(1., peak_memory_gib=peak_memory())
-        self._restart()
+    on_log = on_evaluate = on_save = _restart  # the time of these is not the step's
 
+# %% ../nbs/22_gpu.ipynb #70f52f08
+@patch
+def count(self: ThroughputCallback, batch: dict, answers: int = 1) -> None:
+    "Add the rows of a micro-batch: its real tokens, the scored ones, pairs in attention, rows of data."
+    l, scored = batch['attention_mask'].sum(1).double(), (batch['labels'] != IGNORE).sum().double()
+    self.seen = self.seen + torch.stack(
+        [l.sum(), scored, (l * (l + 1) / 2).sum(), torch.full_like(scored, len(l) / answers)]
+    )
+
+@patch
+def on_train_begin(self: ThroughputCallback, *args, **kw):
+    if torch.cuda.is_available(): torch.cuda.reset_peak_memory_stats()
+    self._restart()
+
+# %% ../nbs/22_gpu.ipynb #6d7dfed0
+@patch
+def on_step_end(self: ThroughputCallback, args, state, control, **kw):
+    t = self.clock() - self.since
+    if t > 0 and isinstance(self.seen, Tensor):
+        tokens, scored, pairs, rows = self.seen.tolist()
+        n = self.processes
+        self.record(
+            t,
+            tokens_per_second=n * tokens / t,
+            samples_per_second=n * rows / t,
+            **(
+                dict(mfu=self.work(tokens, scored, pairs) / t / self.peak)
+                if self.work and self.peak
+                else {}
+            ),
+        )
+    if control.should_log: self.record(1., peak_memory_gib=peak_memory())
+    self._restart()
+
+# %% ../nbs/22_gpu.ipynb #944d7aca
 def peak_memory() -> float:
     "GiB: the most that tensors have held on the CUDA device since training began; without one, the most the process has held; NaN where it cannot be asked."
     if torch.cuda.is_available(): return torch.cuda.max_memory_allocated()/2**30
@@ -182,61 +283,92 @@ def peak_memory() -> float:
 class StepMixin:
     "Goes before `Trainer` among the bases: its steps are counted, and survive a lack of memory. Needs `record(weight, **numbers)`; call `prepare_steps` when the Trainer is made."
     answers_per_row = 1                                     # rows of the model for each row of data
-    def prepare_steps(self, backoff: bool = True) -> None:
-        "Add the callback, and a memory of what fits."
-        a = self.args; self.micro, self._taken = MicroBatch(on=backoff and a.world_size == 1 and not a.deepspeed), []
-        kind = torch.bfloat16 if a.bf16 else torch.float16 if a.fp16 else next(self.model.parameters()).dtype
-        kind = 'tf32' if a.tf32 and kind == torch.float32 else kind
-        name = torch.cuda.get_device_name(a.device) if a.device.type == 'cuda' else ''
-        self.speed = ThroughputCallback(self.record, model_work(self.model), peak_flops(name, kind), a.world_size)
-        self.add_callback(self.speed)
-    def can_split(self, batch: dict) -> bool:
-        "Whether the loss of a micro-batch is a mean over its rows, so that it may be cut."
-        return True
-    def take_back(self) -> Callable:
-        "What undoes the recording of numbers from here on."
-        return lambda: None
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         "One micro-batch, in as many pieces as memory asks for. Raises torch.OutOfMemoryError, with a remedy, where that cannot be."
-        self.speed.count(inputs, self.answers_per_row); self._taken.append((inputs, num_items_in_batch)); last = True
-        try: loss = self._take(model, len(self._taken) - 1); last = self.accelerator.sync_gradients; return loss
+        self.speed.count(inputs, self.answers_per_row)
+        self._taken.append((inputs, num_items_in_batch))
+        last = True
+        try:
+            loss = self._take(model, len(self._taken) - 1)
+            last = self.accelerator.sync_gradients
+            return loss
         except torch.OutOfMemoryError as e:
             if self.args.world_size > 1:
-                raise torch.OutOfMemoryError(f"per_device_train_batch_size: {self.args.per_device_train_batch_size} rows do not fit into memory, and {self.args.world_size} processes cannot try again apart; set it lower and gradient_accumulation_steps higher, which is the same step") from e
+                raise torch.OutOfMemoryError(
+                    f"per_device_train_batch_size: {self.args.per_device_train_batch_size} rows do not "
+                    f"fit into memory, and {self.args.world_size} processes cannot try again apart; set "
+                    "it lower and gradient_accumulation_steps higher, which is the same step"
+                ) from e
             raise
         finally:
             if last: self._taken = []                       # the optimiser's step, or the end
 
-    def _take(self, model, k: int) -> Tensor:
-        "The k-th micro-batch of the step; after a failure the step's gradient begins anew."
-        batch, items = self._taken[k]; undo, n = self.take_back(), len(batch['labels'])//self.answers_per_row
-        width = self.answers_per_row*max(batch[x].shape[1] for x in ('input_ids', 'labels'))
-        def again():
-            undo()
-            for p in (p for g in self.optimizer.param_groups for p in g['params']): p.grad = None
-            for j in range(k): known = self.take_back(); self._take(model, j); known()           # their numbers are in the log
-        micro = self.micro if self.can_split(batch) else MicroBatch(on=False)
-        return sum(with_oom_backoff(lambda s: self._piece(model, batch, items, s, n), n, width, micro, again))
-
     def _piece(self, model, batch: dict, items, rows: slice, n: int) -> Tensor:
         if rows.stop - rows.start == n: return super().training_step(model, batch, items)
-        steps = self.current_gradient_accumulation_steps; self.current_gradient_accumulation_steps = steps*n/(rows.stop - rows.start)
+        steps = self.current_gradient_accumulation_steps
+        self.current_gradient_accumulation_steps = steps*n/(rows.stop - rows.start)
         try: return super().training_step(model, split_rows(batch, rows, self.answers_per_row), items)
         finally: self.current_gradient_accumulation_steps = steps
+
+# %% ../nbs/22_gpu.ipynb #04608cc5
+@patch
+def prepare_steps(self: StepMixin, backoff: bool = True) -> None:
+    "Add the callback, and a memory of what fits."
+    a = self.args
+    self.micro, self._taken = MicroBatch(on=backoff and a.world_size == 1 and not a.deepspeed), []
+    kind = torch.bfloat16 if a.bf16 else torch.float16 if a.fp16 else next(self.model.parameters()).dtype
+    kind = 'tf32' if a.tf32 and kind == torch.float32 else kind
+    name = torch.cuda.get_device_name(a.device) if a.device.type == 'cuda' else ''
+    self.speed = ThroughputCallback(
+        self.record, model_work(self.model), peak_flops(name, kind), a.world_size
+    )
+    self.add_callback(self.speed)
+
+# %% ../nbs/22_gpu.ipynb #dc04f70c
+@patch
+def can_split(self: StepMixin, batch: dict) -> bool:
+    "Whether the loss of a micro-batch is a mean over its rows, so that it may be cut."
+    return True
+
+@patch
+def take_back(self: StepMixin) -> Callable:
+    "What undoes the recording of numbers from here on."
+    return lambda: None
+
+# %% ../nbs/22_gpu.ipynb #7994d5e6
+@patch
+def _take(self: StepMixin, model, k: int) -> Tensor:
+    "The k-th micro-batch of the step; after a failure the step's gradient begins anew."
+    batch, items = self._taken[k]
+    undo, n = self.take_back(), len(batch['labels'])//self.answers_per_row
+    width = self.answers_per_row*max(batch[x].shape[1] for x in ('input_ids', 'labels'))
+    def again():
+        undo()
+        for p in (p for g in self.optimizer.param_groups for p in g['params']): p.grad = None
+        for j in range(k):
+            known = self.take_back()
+            self._take(model, j)
+            known()           # their numbers are in the log
+    micro = self.micro if self.can_split(batch) else MicroBatch(on=False)
+    return sum(with_oom_backoff(lambda s: self._piece(model, batch, items, s, n), n, width, micro, again))
 
 # %% ../nbs/22_gpu.ipynb #f6b2a456
 @functools.lru_cache(None)
 def _side(index: int): return torch.cuda.Stream(index)
 
+# %% ../nbs/22_gpu.ipynb #3d333d8c
 class on_side_stream:
     "Within it a CUDA device's work is queued on a second stream; `join` lets the main stream wait for it. On other devices nothing changes."
     def __init__(self, device):
         d = torch.device(device)
-        self.stream = _side(torch.cuda.current_device() if d.index is None else d.index) if d.type == 'cuda' else None
+        self.stream = (
+            _side(torch.cuda.current_device() if d.index is None else d.index) if d.type == 'cuda' else None
+        )
     def __enter__(self):
         if self.stream is not None:
-            self.stream.wait_stream(torch.cuda.current_stream(self.stream.device)); self.within = torch.cuda.stream(self.stream)
+            self.stream.wait_stream(torch.cuda.current_stream(self.stream.device))
+            self.within = torch.cuda.stream(self.stream)
             self.within.__enter__()
         return self
     def __exit__(self, *e):
@@ -244,6 +376,7 @@ class on_side_stream:
     def join(self, *tensors: Tensor):                       # made within
         "The tensors, fit for use on the main stream."
         if self.stream is not None:
-            main = torch.cuda.current_stream(self.stream.device); main.wait_stream(self.stream)
+            main = torch.cuda.current_stream(self.stream.device)
+            main.wait_stream(self.stream)
             for t in tensors: t.record_stream(main)
         return tensors

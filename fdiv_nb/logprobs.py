@@ -32,22 +32,30 @@ def label_mask(labels: Tensor,        # [B,T] token ids, -100 = not scored
 def _check(logits: Tensor, labels: Tensor) -> None:
     "ValueError unless logits are floating [B,T,V] and labels integer [B,T] in 0..V-1 or -100."
     if logits.ndim != 3 or not logits.is_floating_point():
-        raise ValueError(f"logits: expected a floating tensor [batch, tokens, vocabulary], got {logits.dtype} of shape {tuple(logits.shape)}")
+        raise ValueError(
+            f"logits: expected a floating tensor [batch, tokens, vocabulary], got {logits.dtype} of shape "
+            f"{tuple(logits.shape)}"
+        )
     if labels.shape != logits.shape[:2]:
-        raise ValueError(f"labels: shape {tuple(labels.shape)} does not match logits {tuple(logits.shape)}; pass unshifted labels, one per position")
+        raise ValueError(
+            f"labels: shape {tuple(labels.shape)} does not match logits {tuple(logits.shape)}; pass "
+            "unshifted labels, one per position"
+        )
     if labels.dtype not in (torch.int64, torch.int32):
         raise ValueError(f"labels: expected integer token ids, got {labels.dtype}; use labels.long()")
     if torch.compiler.is_compiling(): return                     # what follows looks at values
     bad = (labels != IGNORE) & ((labels < 0) | (labels >= logits.shape[2]))
     if bad.any():
         r, c = bad.nonzero()[0].tolist()
-        raise ValueError(f"labels: token id {labels[r, c].item()} in row {r}, column {c} is outside the vocabulary of {logits.shape[2]}; "
+        raise ValueError(f"labels: token id {labels[r, c].item()} in row {r}, column {c} is outside the "
+                         f"vocabulary of {logits.shape[2]}; "
                          f"use {IGNORE} for tokens that are not scored")
 
 # %% ../nbs/04_logprobs.ipynb #c616b429
 def _softmax(x: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
     "p [...,V] and n [...,1] with softmax(x) = p/n."
-    p = torch.softmax(x, -1, out=out); return p, p.sum(-1, keepdim=True)
+    p = torch.softmax(x, -1, out=out)
+    return p, p.sum(-1, keepdim=True)
 
 def _log_sum(p: Tensor, n: Tensor) -> Tensor:
     "s [...,1] with log softmax(x) = x - max x - s, from what `_softmax` returns."
@@ -67,13 +75,15 @@ def _rows(z: Tensor) -> list[slice]:
     "`row_blocks` of [..., T,V]; all at once under torch.compile."
     return [slice(0, z.shape[-2])] if torch.compiler.is_compiling() else row_blocks(*z.shape[-2:], z.device)
 
+# %% ../nbs/04_logprobs.ipynb #3cba59f6
 class _TokenLogProb(torch.autograd.Function):
     "log softmax(z)[target]; saves nothing but z."
     @staticmethod
     def forward(ctx, logits, target):                                     # [B,T,V], [B,T]
         wide = torch.promote_types(logits.dtype, torch.float32)
         top, rest = logits.new_empty((2, *target.shape), dtype=wide)
-        blocks = _rows(logits); room = logits.new_empty((most_rows(blocks), logits.shape[-1]), dtype=wide)
+        blocks = _rows(logits)
+        room = logits.new_empty((most_rows(blocks), logits.shape[-1]), dtype=wide)
         for z, m, s in zip(logits, top, rest):                            # [T,V], [T], [T]
             for r in blocks:
                 x = z[r].to(wide)
@@ -86,7 +96,11 @@ class _TokenLogProb(torch.autograd.Function):
 # %% ../nbs/04_logprobs.ipynb #794cebfe
 def _backward(ctx, g):                                                    # [B,T]
     logits, target = ctx.saved_tensors
-    d, skip, wide = torch.empty_like(logits), (target == IGNORE) | (g == 0), torch.promote_types(logits.dtype, torch.float32)
+    d, skip, wide = (
+        torch.empty_like(logits),
+        (target == IGNORE) | (g == 0),
+        torch.promote_types(logits.dtype, torch.float32),
+    )
     some = torch.compiler.is_compiling() or skip.is_cuda or bool(skip.any())
     at, g, skip = target.masked_fill(target == IGNORE, 0)[..., None].long(), g[..., None], skip[..., None]
     for b, z in enumerate(logits):                                        # [T,V]
@@ -97,13 +111,15 @@ def _backward(ctx, g):                                                    # [B,T
             if d.dtype != wide: d[b, r] = e
     return d, None
 
+# %% ../nbs/04_logprobs.ipynb #ce73ca2d
 _TokenLogProb.backward = staticmethod(torch.autograd.function.once_differentiable(_backward))
 
 # %% ../nbs/04_logprobs.ipynb #77805049
-def token_logprobs(logits: Tensor,      # [B,T,V] any floating dtype
-                   labels: Tensor,      # [B,T] token ids, unshifted; -100 = not scored
-                   shift: bool = True   # False for an encoder-decoder, whose labels are aligned with its logits
-                  ) -> Tensor:          # [B,T-1] ([B,T] without shift) float32 (float64 for float64 logits), nats
+def token_logprobs(
+    logits: Tensor,  # [B,T,V] any floating dtype
+    labels: Tensor,  # [B,T] token ids, unshifted; -100 = not scored
+    shift: bool = True,  # False for an encoder-decoder, whose labels are aligned with its logits
+) -> Tensor:  # [B,T-1] ([B,T] without shift) float32 (float64 for float64 logits), nats
     """log π(label[t+1] | ≤ t) at every scored position and exactly 0, with zero gradient, at the others.
 
     Computed in float32 whatever comes in. Differentiable once. Raises ValueError for shapes that do not match, and for token ids outside the vocabulary."""
@@ -125,11 +141,15 @@ def sequence_logprobs(logits: Tensor,      # [B,T,V]
     "log π(y|x): the sum of `token_logprobs` over each row; 0 for a row without scored tokens. Raises ValueError as it does."
     return token_logprobs(logits, labels, shift).sum(1)
 
+# %% ../nbs/04_logprobs.ipynb #cc6846da
 def _row_mean(x: Tensor, labels: Tensor, shift: bool) -> Tensor:
     "Mean of x [B,T-1] over scored tokens; ValueError for a row that has none."
     n = sequence_lengths(labels, shift)
     if not torch.compiler.is_compiling() and (n == 0).any():
-        raise ValueError(f"labels: row {(n == 0).nonzero()[0].item()} has no scored token, so its mean is undefined; drop the row or shorten the prompt")
+        raise ValueError(
+            f"labels: row {(n == 0).nonzero()[0].item()} has no scored token, so its mean is undefined; "
+            "drop the row or shorten the prompt"
+        )
     return x.sum(1)/n
 
 # %% ../nbs/04_logprobs.ipynb #6a1d43f2
@@ -140,6 +160,7 @@ def mean_token_logprob(logits: Tensor,      # [B,T,V]
     "log π(y|x)/|y|: minus the usual cross-entropy of each row. Raises ValueError for a row without scored tokens."
     return _row_mean(token_logprobs(logits, labels, shift), labels, shift)
 
+# %% ../nbs/04_logprobs.ipynb #90eabab9
 def mean_token_prob(logits: Tensor,      # [B,T,V]
                     labels: Tensor,      # [B,T] unshifted; -100 = not scored
                     shift: bool = True   # as in `token_logprobs`
@@ -154,6 +175,7 @@ def _entropy(z: Tensor, skip: Tensor) -> Tensor:
     l = _wide(z).masked_fill(skip[:, None], 0).log_softmax(-1)
     return -(l.exp()*l.masked_fill(l == -torch.inf, 0)).sum(-1).masked_fill(skip, 0)
 
+# %% ../nbs/04_logprobs.ipynb #d9f3f491
 def token_entropy(logits: Tensor,      # [B,T,V]
                   labels: Tensor,      # [B,T] says which positions count; -100 = not scored
                   shift: bool = True   # as in `token_logprobs`
@@ -161,7 +183,11 @@ def token_entropy(logits: Tensor,      # [B,T,V]
     "Entropy of the distribution each scored token was drawn from, in float32; 0 elsewhere. Raises ValueError as `token_logprobs` does."
     _check(logits, labels)
     skip = _target(labels, shift) == IGNORE
-    h = torch.stack([_entropy(z, s) for z, s in zip(logits, skip)]) if len(logits) else logits.new_zeros(skip.shape)
+    h = (
+        torch.stack([_entropy(z, s) for z, s in zip(logits, skip)])
+        if len(logits)
+        else logits.new_zeros(skip.shape)
+    )
     return h[:, :-1] if shift else h
 
 # %% ../nbs/04_logprobs.ipynb #519c803e
@@ -169,13 +195,19 @@ def _pad(ids: list, pad_id: int, left: bool, device=None) -> tuple[Tensor, Tenso
     "Ragged lists -> [B,T] int64 ids and 0/1 mask."
     if not len(ids): raise ValueError("ids: an empty list of rows; pass at least one")
     if isinstance(pad_id, bool) or not isinstance(pad_id, int) or pad_id < 0:
-        raise ValueError(f"pad_id: {pad_id!r} is not a token id; pass any id of the vocabulary, e.g. the end-of-sequence id: masks do not depend on it")
+        raise ValueError(
+            f"pad_id: {pad_id!r} is not a token id; pass any id of the vocabulary, e.g. the "
+            "end-of-sequence id: masks do not depend on it"
+        )
     T = max(len(x) for x in ids)
     fill, ones = [[pad_id]*(T - len(x)) for x in ids], [[1]*len(x) for x in ids]
     rows = [f + list(x) if left else list(x) + f for x, f in zip(ids, fill)]
     mask = [[0]*len(f) + o if left else o + [0]*len(f) for o, f in zip(ones, fill)]
-    return torch.tensor(rows, dtype=torch.long, device=device), torch.tensor(mask, dtype=torch.long, device=device)
+    return torch.tensor(rows, dtype=torch.long, device=device), torch.tensor(
+        mask, dtype=torch.long, device=device
+    )
 
+# %% ../nbs/04_logprobs.ipynb #be34e3d8
 def right_pad(ids: list,      # B lists of token ids, ragged
               pad_id: int,    # what to fill with
               device=None     # of the result
@@ -194,7 +226,8 @@ def left_pad(ids: list,      # B lists of token ids, ragged
 def position_ids(attention_mask: Tensor   # [B,T] of 0/1
                 ) -> Tensor:              # [B,T] int64
     "0, 1, 2, ... over the real tokens of each row, wherever they start; 0 before them. Raises ValueError unless [B,T]."
-    if attention_mask.ndim != 2: raise ValueError(f"attention_mask: expected [batch, tokens], got shape {tuple(attention_mask.shape)}")
+    if attention_mask.ndim != 2:
+        raise ValueError(f"attention_mask: expected [batch, tokens], got shape {tuple(attention_mask.shape)}")
     return (attention_mask.long().cumsum(1) - 1).clamp(min=0)
 
 # %% ../nbs/04_logprobs.ipynb #3dc89afb
@@ -209,19 +242,30 @@ def build_batch(prompt_ids: list,       # B lists of token ids
 
     Raises ValueError if the lists differ in number, for an unknown side, and for an empty prompt."""
     if len(prompt_ids) != len(completion_ids):
-        raise ValueError(f"completion_ids: {len(completion_ids)} rows for {len(prompt_ids)} prompts; pass one completion per prompt")
+        raise ValueError(
+            f"completion_ids: {len(completion_ids)} rows for {len(prompt_ids)} prompts; pass one "
+            "completion per prompt"
+        )
     if side not in ('right', 'left'): raise ValueError(f"side: {side!r}; use 'right' or 'left'")
     for i, p in enumerate(prompt_ids):
         if not len(p):
-            raise ValueError(f"prompt_ids: row {i} is empty, so nothing predicts its first token; begin it with the BOS (or EOS) token")
+            raise ValueError(
+                f"prompt_ids: row {i} is empty, so nothing predicts its first token; begin it with the "
+                "BOS (or EOS) token"
+            )
     left = side == 'left'
     whole = prompt_ids if encoder_decoder else [[*p, *c] for p, c in zip(prompt_ids, completion_ids)]
     ids, mask = _pad(whole, pad_id, left, device)
     start = [0 if encoder_decoder else len(p) for p in prompt_ids]
     rows = [[IGNORE]*s + [int(t) for t in c] for s, c in zip(start, completion_ids)]
     T = max(map(len, rows))
-    labels = [[IGNORE]*(T - len(r)) + r if left and not encoder_decoder else r + [IGNORE]*(T - len(r)) for r in rows]
-    return dict(input_ids=ids, attention_mask=mask, labels=torch.tensor(labels, dtype=torch.long, device=device))
+    labels = [
+        [IGNORE] * (T - len(r)) + r if left and not encoder_decoder else r + [IGNORE] * (T - len(r))
+        for r in rows
+    ]
+    return dict(
+        input_ids=ids, attention_mask=mask, labels=torch.tensor(labels, dtype=torch.long, device=device)
+    )
 
 # %% ../nbs/04_logprobs.ipynb #fe717435
 def bare_model(model: nn.Module   # possibly wrapped by DDP, torch.compile or PEFT
@@ -233,6 +277,7 @@ def bare_model(model: nn.Module   # possibly wrapped by DDP, torch.compile or PE
         if not isinstance(inner, nn.Module) or inner is model: return model
         model = inner
 
+# %% ../nbs/04_logprobs.ipynb #e8e6fd74
 def forward_accepts(model: nn.Module,  # possibly wrapped
                     name: str          # of an argument
                    ) -> bool:          # True if the model's own forward names it
@@ -244,42 +289,69 @@ def is_encoder_decoder(model: nn.Module  # possibly wrapped
     "Whether prompts go to an encoder and labels to a decoder; then `shift=False` applies."
     return bool(getattr(getattr(bare_model(model), 'config', None), 'is_encoder_decoder', False))
 
+# %% ../nbs/04_logprobs.ipynb #f0d54213
 def context_length(model: nn.Module  # possibly wrapped
                   ) -> int | None:   # tokens; None where the architecture sets no limit
     "The longest row a model can read: `max_position_embeddings`, or `n_positions` of a decoder-only model (T5 carries one and does not use it)."
     c = getattr(bare_model(model), 'config', None)
     c = c.get_text_config() if hasattr(c, 'get_text_config') else c
-    n = getattr(c, 'max_position_embeddings', None) or (None if is_encoder_decoder(model) else getattr(c, 'n_positions', None))
+    n = getattr(c, 'max_position_embeddings', None) or (
+        None if is_encoder_decoder(model) else getattr(c, 'n_positions', None)
+    )
     return n if isinstance(n, int) and n > 0 else None
 
 # %% ../nbs/04_logprobs.ipynb #db38a5e9
 def _check_batch(model, batch: dict, need: tuple, temperature: float) -> None:
     "ValueError for missing fields, fields of different shape, a bad temperature, and the first row that overflows the context."
     missing = [k for k in need if batch.get(k) is None]
-    if missing: raise ValueError(f"batch: {', '.join(missing)} missing; make it with build_batch(prompt_ids, completion_ids, pad_id)")
+    if missing:
+        raise ValueError(
+            f"batch: {', '.join(missing)} missing; make it with build_batch(prompt_ids, completion_ids, "
+            "pad_id)"
+        )
     if not 0 < temperature < float('inf'):
-        raise ValueError(f"temperature: {temperature}; must be positive and finite, 1 leaves the model as it is")
+        raise ValueError(
+            f"temperature: {temperature}; must be positive and finite, 1 leaves the model as it is"
+        )
     if batch['attention_mask'].shape != batch['input_ids'].shape:
-        raise ValueError(f"attention_mask: shape {tuple(batch['attention_mask'].shape)} differs from input_ids {tuple(batch['input_ids'].shape)}")
+        raise ValueError(
+            f"attention_mask: shape {tuple(batch['attention_mask'].shape)} differs from input_ids "
+            f"{tuple(batch['input_ids'].shape)}"
+        )
     limit = context_length(model)
-    for k, real in ('input_ids', batch['attention_mask']), ('labels', batch['labels'] != IGNORE if 'labels' in need else None):
+    for k, real in (
+        ('input_ids', batch['attention_mask']),
+        ('labels', batch['labels'] != IGNORE if 'labels' in need else None),
+    ):
         if limit is None or real is None or real.shape[1] <= limit: continue
         n = real.sum(1)
         if (n > limit).any():
             r = (n > limit).nonzero()[0].item()
-            raise ValueError(f"{k}: row {r} has {n[r].item()} tokens, the model's context holds {limit}; shorten the prompt or the completion")
+            raise ValueError(
+                f"{k}: row {r} has {n[r].item()} tokens, the model's context holds {limit}; shorten the "
+                "prompt or the completion"
+            )
 
-def score(model: nn.Module,          # causal or encoder-decoder language model with the transformers interface
-          batch: dict,               # from `build_batch`; `position_ids` in it override ours
-          temperature: float = 1.,   # logits are divided by it
-          keep: int | None = None    # only the logits of the last `keep` positions (where supported), see `scored_span`
-         ) -> Tensor:                # [B,T,V], or [B,keep,V]: position t predicts label t+1 (label t for an encoder-decoder)
+# %% ../nbs/04_logprobs.ipynb #c5faa205
+def score(
+    model: nn.Module,  # causal or encoder-decoder language model with the transformers interface
+    batch: dict,  # from `build_batch`; `position_ids` in it override ours
+    temperature: float = 1.0,  # logits are divided by it
+    keep: int
+    | None = None,  # only the logits of the last `keep` positions (where supported), see `scored_span`
+) -> Tensor:  # [B,T,V], or [B,keep,V]: position t predicts label t+1 (label t for an encoder-decoder)
     "Logits of every row: the project's one model call. Raises ValueError for missing fields, a bad temperature, and rows beyond the context."
     seq2seq = is_encoder_decoder(model)
-    _check_batch(model, batch, ('input_ids', 'attention_mask') + (('labels',) if seq2seq else ()), temperature)
+    _check_batch(
+        model, batch, ('input_ids', 'attention_mask') + (('labels',) if seq2seq else ()), temperature
+    )
     kw = dict(input_ids=batch['input_ids'], attention_mask=batch['attention_mask'])
-    if seq2seq: kw['decoder_input_ids'] = bare_model(model).prepare_decoder_input_ids_from_labels(labels=batch['labels'])
-    elif forward_accepts(model, 'position_ids'): kw['position_ids'] = batch.get('position_ids', position_ids(batch['attention_mask']))
+    if seq2seq:
+        kw['decoder_input_ids'] = bare_model(model).prepare_decoder_input_ids_from_labels(
+            labels=batch['labels']
+        )
+    elif forward_accepts(model, 'position_ids'):
+        kw['position_ids'] = batch.get('position_ids', position_ids(batch['attention_mask']))
     if keep is not None and forward_accepts(model, 'logits_to_keep'): kw['logits_to_keep'] = keep
     if forward_accepts(model, 'use_cache'): kw['use_cache'] = False
     z = model(**kw).logits
@@ -293,6 +365,7 @@ def scored_span(labels: Tensor   # [B,T] unshifted
     first = label_mask(labels).any(0).nonzero()
     return labels.shape[1] - (first[0].item() if len(first) else labels.shape[1] - 1)
 
+# %% ../nbs/04_logprobs.ipynb #3570727e
 def logprobs_of(model: nn.Module,         # causal or encoder-decoder
                 batch: dict,              # from `build_batch`
                 temperature: float = 1.   # of the distribution that is scored
@@ -301,4 +374,6 @@ def logprobs_of(model: nn.Module,         # causal or encoder-decoder
     _check_batch(model, batch, ('input_ids', 'attention_mask', 'labels'), temperature)
     labels, shift = batch['labels'], not is_encoder_decoder(model)
     k = scored_span(labels) if shift else None
-    return sequence_logprobs(score(model, batch, temperature, keep=k), labels[:, -k:] if shift else labels, shift)
+    return sequence_logprobs(
+        score(model, batch, temperature, keep=k), labels[:, -k:] if shift else labels, shift
+    )

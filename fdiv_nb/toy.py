@@ -5,139 +5,188 @@
 # %% ../nbs/02_toy.ipynb #5a6374f1
 from __future__ import annotations
 import itertools
+from fastcore.basics import patch
 import torch
 from torch import Tensor
 from .divergence import exact_divergence, get_divergence, divergence_names
 
 # %% auto #0
-__all__ = ['ToySeq', 'score_matrix', 'divergence', 'exact_grad', 'numeric_grad', 'tilted', 'conditioned', 'fit', 'as_batch',
-           'ToyMDP']
+__all__ = ['ToySeq', 'numeric_grad', 'tilted', 'ToyMDP']
 
 # %% ../nbs/02_toy.ipynb #8aeb7de5
 class ToySeq:
     "Every sequence over tokens 0..V-1, 0 = EOS, at most T long, under a tabular model with logits theta [n_prefixes, V]."
     def __init__(self, vocab: int = 3, max_len: int = 3):
-        if vocab < 2 or max_len < 1: raise ValueError(f"vocab, max_len: expected at least 2 and 1, got {vocab} and {max_len}")
+        if vocab < 2 or max_len < 1:
+            raise ValueError(f"vocab, max_len: expected at least 2 and 1, got {vocab} and {max_len}")
         self.vocab, self.max_len = vocab, max_len
         body = [s for k in range(max_len) for s in itertools.product(range(1, vocab), repeat=k)]
-        self.prefixes = body; self.where = {p: i for i, p in enumerate(body)}
+        self.prefixes = body
+        self.where = {p: i for i, p in enumerate(body)}
         seqs = [s + (0,) for s in body] + list(itertools.product(range(1, vocab), repeat=max_len))
         self.n, self.n_prefixes = len(seqs), len(body)
         self.lengths = torch.tensor([len(s) for s in seqs])
-        self.sequences = torch.tensor([list(s) + [-100]*(max_len - len(s)) for s in seqs])                      # [N, T]
-        self.states = torch.tensor([[self.where[s[:t]] if t < len(s) else 0 for t in range(max_len)] for s in seqs])   # [N, T] prefix before each token
+        self.sequences = torch.tensor([list(s) + [-100] * (max_len - len(s)) for s in seqs])  # [N, T]
+        self.states = torch.tensor(
+            [[self.where[s[:t]] if t < len(s) else 0 for t in range(max_len)] for s in seqs]
+        )  # [N, T] prefix before each token
         self.mask = self.sequences != -100
 
-    def random_theta(self, generator: torch.Generator, scale: float = 1.) -> Tensor:
-        "Logits [n_prefixes, V], float64."
-        return torch.randn(self.n_prefixes, self.vocab, generator=generator, dtype=torch.float64)*scale
+# %% ../nbs/02_toy.ipynb #321ef90a
+@patch
+def random_theta(self: ToySeq, generator: torch.Generator, scale: float = 1.) -> Tensor:
+    "Logits [n_prefixes, V], float64."
+    return torch.randn(self.n_prefixes, self.vocab, generator=generator, dtype=torch.float64)*scale
 
-    def token_log_probs(self, theta: Tensor) -> Tensor:
-        "log π of each token, [N, T], 0 after the end."
-        lp = theta.log_softmax(-1)[self.states]                                                                  # [N, T, V]
-        return lp.gather(-1, self.sequences.clamp(min=0)[..., None])[..., 0].masked_fill(~self.mask, 0.)
+@patch
+def token_log_probs(self: ToySeq, theta: Tensor) -> Tensor:
+    "log π of each token, [N, T], 0 after the end."
+    lp = theta.log_softmax(-1)[self.states]  # [N, T, V]
+    return lp.gather(-1, self.sequences.clamp(min=0)[..., None])[..., 0].masked_fill(~self.mask, 0.)
 
-    def log_probs(self, theta: Tensor) -> Tensor:
-        "log π(x) of every sequence, [N]; sums to one."
-        return self.token_log_probs(theta).sum(-1)
+# %% ../nbs/02_toy.ipynb #a9191abf
+@patch
+def log_probs(self: ToySeq, theta: Tensor) -> Tensor:
+    "log π(x) of every sequence, [N]; sums to one."
+    return self.token_log_probs(theta).sum(-1)
 
-    def sample(self, theta: Tensor, n: int, generator: torch.Generator) -> Tensor:
-        "Indices [n] of sequences drawn from π."
-        return torch.multinomial(self.log_probs(theta).detach().exp(), n, replacement=True, generator=generator)
+@patch
+def sample(self: ToySeq, theta: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    "Indices [n] of sequences drawn from π."
+    return torch.multinomial(
+        self.log_probs(theta).detach().exp(), n, replacement=True, generator=generator
+    )
 
 # %% ../nbs/02_toy.ipynb #1b50ee2c
+@patch
 def score_matrix(self: ToySeq, theta: Tensor) -> Tensor:
     "∇_θ log π(x) for every x, [N, n_prefixes·V]."
-    p = theta.detach().softmax(-1); g = torch.zeros(self.n, self.n_prefixes, self.vocab, dtype=p.dtype)
+    p = theta.detach().softmax(-1)
+    g = torch.zeros(self.n, self.n_prefixes, self.vocab, dtype=p.dtype)
     for t in range(self.max_len):
-        m, s = self.mask[:, t], self.states[:, t]; i = torch.arange(self.n)[m]
+        m, s = self.mask[:, t], self.states[:, t]
+        i = torch.arange(self.n)[m]
         g[i, s[m]] -= p[s[m]]
         g[i, s[m], self.sequences[m, t]] += 1
     return g.flatten(1)
 
+# %% ../nbs/02_toy.ipynb #80ab7577
+@patch
 def divergence(self: ToySeq, d, theta: Tensor, log_target: Tensor) -> Tensor:
     "D_f(π_θ‖p), exact and differentiable; log_target [N] normalised, -inf allowed."
     return exact_divergence(d, self.log_probs(theta), log_target)
 
+@patch
 def exact_grad(self: ToySeq, d, theta: Tensor, log_target: Tensor) -> Tensor:
     "∇_θ D_f(π_θ‖p), shape of theta, by automatic differentiation of the exact sum."
     x = theta.detach().clone().requires_grad_()
     return torch.autograd.grad(self.divergence(d, x, log_target), x)[0]
 
+# %% ../nbs/02_toy.ipynb #eef5b685
 def numeric_grad(f, x: Tensor, h: float = 1e-6) -> Tensor:
     "Central differences of a scalar function of a tensor, shape of x."
-    g = torch.zeros_like(x); flat = g.view(-1)
+    g = torch.zeros_like(x)
+    flat = g.view(-1)
     for i in range(x.numel()):
-        e = torch.zeros_like(x).view(-1); e[i] = h; e = e.view_as(x)
+        e = torch.zeros_like(x).view(-1)
+        e[i] = h
+        e = e.view_as(x)
         flat[i] = (f(x + e) - f(x - e))/(2*h)
     return g
-ToySeq.score_matrix, ToySeq.divergence, ToySeq.exact_grad = score_matrix, divergence, exact_grad
 
 # %% ../nbs/02_toy.ipynb #d9aec8f1
 def tilted(self: ToySeq, theta_ref: Tensor, reward: Tensor, beta: float) -> tuple[Tensor, Tensor]:
     "log p [N] and log Z of p = π0 exp(r/β)/Z. Raises ValueError unless β > 0."
     if not beta > 0: raise ValueError(f"beta: expected > 0, got {beta}")
-    s = self.log_probs(theta_ref) + reward/beta; z = s.logsumexp(0)
+    s = self.log_probs(theta_ref) + reward/beta
+    z = s.logsumexp(0)
     return s - z, z
 
+# %% ../nbs/02_toy.ipynb #1551015b
+@patch
 def conditioned(self: ToySeq, theta_ref: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     "log p [N] (-inf where b is false) and log Z of p = π0 b/Z. Raises ValueError if b is nowhere true."
     if not b.any(): raise ValueError("b: true for no sequence; the target would be empty")
-    s = self.log_probs(theta_ref).masked_fill(~b, -torch.inf); z = s.logsumexp(0)
+    s = self.log_probs(theta_ref).masked_fill(~b, -torch.inf)
+    z = s.logsumexp(0)
     return s - z, z
 
+# %% ../nbs/02_toy.ipynb #e67ebad6
+@patch
 def fit(self: ToySeq, log_p: Tensor) -> Tensor:
     "Logits whose model is exactly log_p [N] (finite for prefixes of positive probability): conditional log-masses."
     mass = torch.full((self.n_prefixes, self.vocab), -torch.inf, dtype=log_p.dtype)
     for t in range(self.max_len):
         m = self.mask[:, t]
         for x in m.nonzero()[:, 0].tolist():
-            s, a = self.states[x, t], self.sequences[x, t]; mass[s, a] = torch.logaddexp(mass[s, a], log_p[x])
+            s, a = self.states[x, t], self.sequences[x, t]
+            mass[s, a] = torch.logaddexp(mass[s, a], log_p[x])
     return mass
-ToySeq.tilted, ToySeq.conditioned, ToySeq.fit = tilted, conditioned, fit
+
+ToySeq.tilted = tilted
 
 # %% ../nbs/02_toy.ipynb #cfa0168d
+@patch
 def as_batch(self: ToySeq, theta: Tensor) -> tuple[Tensor, Tensor]:
     "(logits [N, T+1, V], labels [N, T+1]): logits at t predict the label at t + 1; position 0 is the prompt."
     z = theta[self.states]
-    return torch.cat([z, torch.zeros_like(z[:, :1])], 1), torch.cat([torch.full_like(self.sequences[:, :1], -100), self.sequences], 1)
-ToySeq.as_batch = as_batch
+    return torch.cat([z, torch.zeros_like(z[:, :1])], 1), torch.cat(
+        [torch.full_like(self.sequences[:, :1], -100), self.sequences], 1
+    )
 
 # %% ../nbs/02_toy.ipynb #1e020642
 class ToyMDP(ToySeq):
     "The token MDP on the prefixes of a `ToySeq`: state tables are [S], state-action tables [S, V], float64."
     def __init__(self, vocab: int = 3, max_len: int = 3):
         super().__init__(vocab, max_len)
-        self.next = torch.full((self.n_prefixes, vocab), -1)                     # successor state, -1 = the walk has ended
+        self.next = torch.full((self.n_prefixes, vocab), -1)  # successor state, -1 = the walk has ended
         for p, i in self.where.items():
             for a in range(1, vocab): self.next[i, a] = self.where.get(p + (a,), -1)
 
-    def value_after(self, v: Tensor) -> Tensor:
-        "V(s') for every (s, a), [S, V]; 0 after the end."
-        return torch.where(self.next >= 0, v[self.next.clamp(min=0)], torch.zeros((), dtype=v.dtype))
+# %% ../nbs/02_toy.ipynb #e3a0e8c7
+@patch
+def value_after(self: ToyMDP, v: Tensor) -> Tensor:
+    "V(s') for every (s, a), [S, V]; 0 after the end."
+    return torch.where(self.next >= 0, v[self.next.clamp(min=0)], torch.zeros((), dtype=v.dtype))
 
-    def soft_values(self, reward: Tensor, log_ref: Tensor, beta: float) -> tuple[Tensor, Tensor, Tensor]:
-        "(V [S], Q [S, V], log π* [S, V]) of the KL-regularised problem; rewards [S, V], log_ref [S, V]. Raises ValueError unless β > 0."
-        if not beta > 0: raise ValueError(f"beta: expected > 0, got {beta}")
-        v = torch.zeros(self.n_prefixes, dtype=reward.dtype)
-        for i in reversed(range(self.n_prefixes)):                                # prefixes are sorted by length
-            q = reward[i] + torch.where(self.next[i] >= 0, v[self.next[i].clamp(min=0)], torch.zeros((), dtype=v.dtype))
-            v = v.index_put((torch.tensor(i),), beta*(log_ref[i] + q/beta).logsumexp(0))
-        q = reward + self.value_after(v)
-        return v, q, log_ref + (q - v[:, None])/beta
+# %% ../nbs/02_toy.ipynb #4dcc43bc
+@patch
+def soft_values(self: ToyMDP, reward: Tensor, log_ref: Tensor, beta: float) -> tuple[Tensor, Tensor, Tensor]:
+    "(V [S], Q [S, V], log π* [S, V]) of the KL-regularised problem; rewards [S, V], log_ref [S, V]. Raises ValueError unless β > 0."
+    if not beta > 0: raise ValueError(f"beta: expected > 0, got {beta}")
+    v = torch.zeros(self.n_prefixes, dtype=reward.dtype)
+    for i in reversed(range(self.n_prefixes)):  # prefixes are sorted by length
+        q = reward[i] + torch.where(
+            self.next[i] >= 0, v[self.next[i].clamp(min=0)], torch.zeros((), dtype=v.dtype)
+        )
+        v = v.index_put((torch.tensor(i),), beta*(log_ref[i] + q/beta).logsumexp(0))
+    q = reward + self.value_after(v)
+    return v, q, log_ref + (q - v[:, None])/beta
 
-    def occupancy(self, log_pi: Tensor) -> Tensor:
-        "Expected visits of each (s, a), [S, V]; differentiable in log_pi."
-        d = [None]*self.n_prefixes; p = log_pi.exp()
-        for i, pre in enumerate(self.prefixes):
-            d[i] = torch.ones((), dtype=p.dtype) if not pre else d[self.where[pre[:-1]]]*p[self.where[pre[:-1]], pre[-1]]
-        return torch.stack(d)[:, None]*p
+# %% ../nbs/02_toy.ipynb #72e25fc8
+@patch
+def occupancy(self: ToyMDP, log_pi: Tensor) -> Tensor:
+    "Expected visits of each (s, a), [S, V]; differentiable in log_pi."
+    d = [None]*self.n_prefixes
+    p = log_pi.exp()
+    for i, pre in enumerate(self.prefixes):
+        d[i] = (
+            torch.ones((), dtype=p.dtype)
+            if not pre
+            else d[self.where[pre[:-1]]] * p[self.where[pre[:-1]], pre[-1]]
+        )
+    return torch.stack(d)[:, None]*p
 
-    def returns(self, reward: Tensor) -> Tensor:
-        "Total reward of each sequence, [N]."
-        return (reward[self.states, self.sequences.clamp(min=0)]*self.mask).sum(-1)
+# %% ../nbs/02_toy.ipynb #46a4202e
+@patch
+def returns(self: ToyMDP, reward: Tensor) -> Tensor:
+    "Total reward of each sequence, [N]."
+    return (reward[self.states, self.sequences.clamp(min=0)]*self.mask).sum(-1)
 
-    def occupancy_divergence(self, d, log_pi: Tensor, log_expert: Tensor) -> Tensor:
-        "Σ_{s,a} μ_E f(μ_π/μ_E): D_f between the *unnormalised* occupancies, in canonical form, so that unequal masses cost something."
-        d = get_divergence(d).canonical(); a, b = self.occupancy(log_pi), self.occupancy(log_expert); l = (a/b).log()
-        return torch.where(l <= 0, b*d.f(l.clamp(max=0)), a*d.over_u(l.clamp(min=0))).sum()
+@patch
+def occupancy_divergence(self: ToyMDP, d, log_pi: Tensor, log_expert: Tensor) -> Tensor:
+    "Σ_{s,a} μ_E f(μ_π/μ_E): D_f between the *unnormalised* occupancies, in canonical form, so that unequal masses cost something."
+    d = get_divergence(d).canonical()
+    a, b = self.occupancy(log_pi), self.occupancy(log_expert)
+    l = (a/b).log()
+    return torch.where(l <= 0, b*d.f(l.clamp(max=0)), a*d.over_u(l.clamp(min=0))).sum()

@@ -21,49 +21,82 @@ def _cut(x: Tensor) -> Tensor: return x.nan_to_num_(0., LOSS_MAX, -LOSS_MAX).cla
 
 def any_rule(d: FDivergence, p: Tensor, q: Tensor, lp: Tensor, lq: Tensor) -> tuple[Tensor, Tensor]:
     "(D_f [n], p f'(u) [n, V]) for any canonical f from probabilities and their logarithms, [n, V] each; in float64, where f' may approach its limit; overwrites the logarithms."
-    p, q, l = p.double(), q.double(), lp.double().sub_(lq); low = l <= 0; n, u = l.clamp(max=0), l.clamp(min=0)
-    f, uf = d.side.f(n), d.side.df(n); again = f - d.other.fprime(-n)                        # u f'(u) = f(u) - f°'(1/u), where e^l f' is 0·∞
+    p, q, l = p.double(), q.double(), lp.double().sub_(lq)
+    low = l <= 0
+    n, u = l.clamp(max=0), l.clamp(min=0)
+    f, uf = d.side.f(n), d.side.df(n)
+    again = f - d.other.fprime(-n)                        # u f'(u) = f(u) - f°'(1/u), where e^l f' is 0·∞
     uf = torch.where(uf.isfinite() | again.isnan(), uf, again)
     v = torch.where(low, _cut(q*f), _cut(p*d.other.f(-u)))
     return v.sum(-1).to(lp.dtype), torch.where(low, _cut(q*uf), _cut(p*d.side.fprime(u)))
 
 # %% ../nbs/04b_vocabulary.ipynb #aafdb284
-def _reverse_kl(p, q, lp, lq): g = lp.sub_(lq).mul_(p); return g.sum(-1), g
+def _reverse_kl(p, q, lp, lq):
+    g = lp.sub_(lq).mul_(p)
+    return g.sum(-1), g
+
 def _forward_kl(p, q, lp, lq): return lq.sub_(lp).mul_(q).sum(-1), q.neg_()
 
 def _js(p, q, lp, lq):
-    l = lp.sub_(lq); r = torch.minimum(p, q, out=lq).div_(torch.maximum(p, q).clamp_(min=torch.finfo(p.dtype).tiny)).log1p_()   # log(1 + e^-|l|)
-    g = torch.relu(-l).add_(r).mul_(p); h = l.relu_().add_(r).sub_(LOG2).mul_(q)              # p log(1 + 1/u), q (log(1 + u) - log 2)
+    l = lp.sub_(lq)
+    r = (
+        torch.minimum(p, q, out=lq).div_(torch.maximum(p, q).clamp_(min=torch.finfo(p.dtype).tiny)).log1p_()
+    )  # log(1 + e^-|l|)
+    g = torch.relu(-l).add_(r).mul_(p)
+    h = l.relu_().add_(r).sub_(LOG2).mul_(q)              # p log(1 + 1/u), q (log(1 + u) - log 2)
     return p.sum(-1).mul_(LOG2).sub_(g.sum(-1)).sub_(h.sum(-1)), g.neg_()
 
+# %% ../nbs/04b_vocabulary.ipynb #f3f9ba90
 def _tv(p, q, lp, lq):
     g = lp.sub_(lq).sign_().mul_(p).div_(2)
     return q.sub_(p).abs_().sum(-1).div_(2), g
 
+# %% ../nbs/04b_vocabulary.ipynb #7fd38da4
 def _power(a: float, k: float) -> Callable:
     "k f_α, a = α."
     def rule(p, q, lp, lq):
-        w = torch.add(lq, lp.sub_(lq), alpha=a, out=lp).exp_().clamp_(max=LOSS_MAX*max(1., abs(a*(a - 1))/k))   # p^α q^(1-α)
+        w = (
+            torch.add(lq, lp.sub_(lq), alpha=a, out=lp)
+            .exp_()
+            .clamp_(max=LOSS_MAX * max(1.0, abs(a * (a - 1)) / k))
+        )  # p^α q^(1-α)
         v = w.sum(-1).sub_(p.sum(-1), alpha=a).sub_(q.sum(-1), alpha=1 - a).mul_(k/(a*(a - 1)))
         return v, w.mul_(k/(a - 1))
     return rule
 
-_RULES = dict(reverse_kl=_reverse_kl, forward_kl=_forward_kl, js=_js, tv=_tv, pearson=_power(2, 2), neyman=_power(-1, 2),
-              hellinger=_power(.5, .5))
+# %% ../nbs/04b_vocabulary.ipynb #5ed42567
+_RULES = dict(
+    reverse_kl=_reverse_kl,
+    forward_kl=_forward_kl,
+    js=_js,
+    tv=_tv,
+    pearson=_power(2, 2),
+    neyman=_power(-1, 2),
+    hellinger=_power(0.5, 0.5),
+)
 
 # %% ../nbs/04b_vocabulary.ipynb #627677b3
-def _near_reverse_kl(p, q, n, l, a, b): g = l().mul_(p); s = g.sum(-1); return s, g, s, 1.
+def _near_reverse_kl(p, q, n, l, a, b):
+    g = l().mul_(p)
+    s = g.sum(-1)
+    return s, g, s, 1.
+
 def _near_forward_kl(p, q, n, l, a, b): return -l().mul_(q).sum(-1), q, n, -1.
 
 def _near_js(p, q, n, l, a, b):
-    g = torch.div(q, p, out=a).log1p_().mul_(p); s = g.sum(-1)                                # p log(1 + 1/u)
+    g = torch.div(q, p, out=a).log1p_().mul_(p)
+    s = g.sum(-1)                                # p log(1 + 1/u)
     h = torch.div(p, q, out=b).log1p_().mul_(q)                                               # q log(1 + u)
     return 2*LOG2*n - s - h.sum(-1), g, s, -1.
 
+# %% ../nbs/04b_vocabulary.ipynb #c7d6ab08
 def _near_tv(p, q, n, l, a, b):
-    h = torch.sub(p, q, out=a); v = torch.abs(h, out=b).sum(-1)/2; g = h.sign_().mul_(p)
+    h = torch.sub(p, q, out=a)
+    v = torch.abs(h, out=b).sum(-1)/2
+    g = h.sign_().mul_(p)
     return v, g, None, .5
 
+# %% ../nbs/04b_vocabulary.ipynb #657c526a
 def _near_power(a: float, k: float) -> Callable:
     "k f_α, a = α."
     def rule(p, q, n, l, x, y):
@@ -71,65 +104,101 @@ def _near_power(a: float, k: float) -> Callable:
         elif a in (2, -1): w = torch.div(p, q, out=x).mul_(p) if a == 2 else torch.div(q, p, out=x).mul_(q)
         elif 0 < a < 1: w = l().mul_(a).exp_().mul_(q)
         else:       # in halves, so that what overflows is the answer and not the way to it
-            w = l().mul_(a/2).exp_(); w = torch.mul(w, q, out=y).mul_(w).clamp_(max=LOSS_MAX*max(1., abs(a*(a - 1))/k))
-        s = w.sum(-1); return (s - n)*(k/(a*(a - 1))), w, s, k/(a - 1)
+            w = l().mul_(a/2).exp_()
+            w = torch.mul(w, q, out=y).mul_(w).clamp_(max=LOSS_MAX*max(1., abs(a*(a - 1))/k))
+        s = w.sum(-1)
+        return (s - n)*(k/(a*(a - 1))), w, s, k/(a - 1)
     return rule
 
+# %% ../nbs/04b_vocabulary.ipynb #7e5adb8c
 def _near_any(d: FDivergence, p, q, n, l, a, b):
-    x = l().double(); return (q*d.side.f(x)).sum(-1).to(p.dtype), _cut(p*d.side.fprime(x)), None, 1.
+    x = l().double()
+    return (q*d.side.f(x)).sum(-1).to(p.dtype), _cut(p*d.side.fprime(x)), None, 1.
 
+# %% ../nbs/04b_vocabulary.ipynb #d20bdb4d
 class Rule(NamedTuple):
     "A divergence over a vocabulary."
     far: Callable           # p, q, log p, log q [n, V] -> D_f [n], p f'(u) + c p; for every row
-    near: Callable          # p, q of one sum, that sum n [n], l, room, room -> n D_f, g, Σ g or None, k with p f'(u) + c p = k g; for probabilities above 1e-30
+    near: Callable  # p, q of one sum, that sum n [n], l, room, room -> n D_f, g, Σ g or None, k with p f'(u) + c p = k g; for probabilities above 1e-30
     numbers: int = 2**18    # of [n, V] visited at a time on a processor; fewer where they become doubles
     def times(self, k: float) -> Rule:
         "k D_f."
-        return Rule(lambda *x: tuple(y*k for y in self.far(*x)), lambda *x: (lambda v, g, s, c: (v*k, g, s, c*k))(*self.near(*x)),
-                    self.numbers)
+        return Rule(
+            lambda *x: tuple(y * k for y in self.far(*x)),
+            lambda *x: (lambda v, g, s, c: (v * k, g, s, c * k))(*self.near(*x)),
+            self.numbers,
+        )
 
+# %% ../nbs/04b_vocabulary.ipynb #6d46721a
 _power_rule = lambda a, k: Rule(_power(a, k), _near_power(a, k))
-_RULES = dict(reverse_kl=Rule(_reverse_kl, _near_reverse_kl), forward_kl=Rule(_forward_kl, _near_forward_kl), js=Rule(_js, _near_js),
-              tv=Rule(_tv, _near_tv), pearson=_power_rule(2, 2), neyman=_power_rule(-1, 2), hellinger=_power_rule(.5, .5))
+
+_RULES = dict(
+    reverse_kl=Rule(_reverse_kl, _near_reverse_kl),
+    forward_kl=Rule(_forward_kl, _near_forward_kl),
+    js=Rule(_js, _near_js),
+    tv=Rule(_tv, _near_tv),
+    pearson=_power_rule(2, 2),
+    neyman=_power_rule(-1, 2),
+    hellinger=_power_rule(0.5, 0.5),
+)
 
 # %% ../nbs/04b_vocabulary.ipynb #f24c9013
 def rule_of(divergence      # a name or an `FDivergence`
             ) -> Rule:
     "The rules written for a divergence of the catalogue or a multiple of one, else `any_rule`. Raises ValueError for an unknown name."
-    return _rule(_CUSTOM.get(divergence, divergence) if isinstance(divergence, str) else divergence)    # a name may be given to another f
+    return _rule(
+        _CUSTOM.get(divergence, divergence) if isinstance(divergence, str) else divergence
+    )  # a name may be given to another f
 
+# %% ../nbs/04b_vocabulary.ipynb #19a91060
 @functools.lru_cache(256)
 def _rule(divergence) -> Rule:
-    d = get_divergence(divergence).canonical(); base = d.name.partition('*')[2] or d.name
-    a = float(m[1]) if (m := re.fullmatch(r'alpha:([-+.e\d]+)', base)) else None                    # not a mixture that begins with one
+    d = get_divergence(divergence).canonical()
+    base = d.name.partition('*')[2] or d.name
+    a = (
+        float(m[1]) if (m := re.fullmatch(r'alpha:([-+.e\d]+)', base)) else None
+    )  # not a mixture that begins with one
     rule = _power_rule(a, 1.) if a is not None and min(abs(a), abs(a - 1)) > .05 else _RULES.get(base)
     general = Rule(functools.partial(any_rule, d), functools.partial(_near_any, d), 2**17)
     if rule is None: return general
-    l = torch.tensor([-3., -.5, .7, 2.], dtype=torch.float64); k = d.side.f(l)/get_divergence(base).canonical().side.f(l)    # the name may be another's
+    l = torch.tensor([-3., -.5, .7, 2.], dtype=torch.float64)
+    k = d.side.f(l)/get_divergence(base).canonical().side.f(l)    # the name may be another's
     if k.max() - k.min() > 1e-9: return general
     return rule if abs(k[0] - 1) < 1e-9 else rule.times(k[0].item())
 
 # %% ../nbs/04b_vocabulary.ipynb #fad0a2ff
-def divergence_pass(rule: Rule,            # from `rule_of`
-                    z: Tensor, t: Tensor,  # [n, V] logits of P and Q, float32 or wider; overwritten
-                    coef: Tensor | None = None,  # [n, 1]: z becomes coef·∂D/∂z; None: no gradient
-                    room: Tensor | None = None   # [2, n, V] to work in
-                    ) -> Tensor:           # [n] D_f, in [0, 1e30]; NaN for a row with NaN, +inf, or nothing but -inf
+def divergence_pass(
+    rule: Rule,  # from `rule_of`
+    z: Tensor,
+    t: Tensor,  # [n, V] logits of P and Q, float32 or wider; overwritten
+    coef: Tensor | None = None,  # [n, 1]: z becomes coef·∂D/∂z; None: no gradient
+    room: Tensor | None = None,  # [2, n, V] to work in
+) -> Tensor:  # [n] D_f, in [0, 1e30]; NaN for a row with NaN, +inf, or nothing but -inf
     "D_f(softmax z ‖ softmax t) of each row, with its gradient, finite whatever the logits."
     (p, n), (q, m) = (_softmax(x, o) for x, o in zip((z, t), (None, None) if room is None else room))
-    def log_p(x, p): return x.sub_(x.amax(-1, keepdim=True)).add_(p.amax(-1, keepdim=True).log())       # asked for by few rules
-    look = not (p.is_cuda or torch.compiler.is_compiling()) and len(p)    # on a processor values may be looked at
+    def log_p(x, p):
+        return x.sub_(x.amax(-1, keepdim=True)).add_(p.amax(-1, keepdim=True).log())  # asked for by few rules
+    look = not (p.is_cuda or torch.compiler.is_compiling()) and len(
+        p
+    )  # on a processor values may be looked at
     if look and float(torch.minimum(p.amin(), q.amin())) > 1e-30:
-        q.mul_(n/m); v, g, s, k = rule.near(p, q, n[:, 0], lambda: log_p(z, p).sub_(log_p(t, q)), z, t)
+        q.mul_(n/m)
+        v, g, s, k = rule.near(p, q, n[:, 0], lambda: log_p(z, p).sub_(log_p(t, q)), z, t)
         v, s, k = v/n[:, 0], None if s is None else s[:, None], k/n
     else:
-        p.div_(n); q.div_(m); least = torch.finfo(z.dtype).min
-        v, g = rule.far(p, q, log_p(z, p).clamp_(min=least), log_p(t, q).clamp_(min=least)); v, s, k = v + (n + m)[:, 0]*0, None, 1.
-        _cut(g); n = 1.
+        p.div_(n)
+        q.div_(m)
+        least = torch.finfo(z.dtype).min
+        v, g = rule.far(p, q, log_p(z, p).clamp_(min=least), log_p(t, q).clamp_(min=least))
+        v, s, k = v + (n + m)[:, 0]*0, None, 1.
+        _cut(g)
+        n = 1.
     if coef is not None:
         p = p.to(g.dtype)
         if not look or float(p.amax()) > .5:
-            i = p.argmax(-1, keepdim=True); g.addcmul_(p, g.gather(-1, i)/p.gather(-1, i), value=-1).scatter_(-1, i, 0.); s = None  # f' - f'(u at the likeliest word)
+            i = p.argmax(-1, keepdim=True)
+            g.addcmul_(p, g.gather(-1, i)/p.gather(-1, i), value=-1).scatter_(-1, i, 0.)
+            s = None  # f' - f'(u at the likeliest word)
         s = (g.sum(-1, keepdim=True) if s is None else s)/n
         if g.dtype == z.dtype: torch.addcmul(g, p, s, value=-1, out=z).mul_(coef*k)
         else: z.copy_(g.addcmul_(p, s, value=-1)).mul_(coef*k)
@@ -142,26 +211,41 @@ class _FromLogits(torch.autograd.Function):
     def forward(ctx, z, t, keep, rule, tau, need):
         wide = torch.promote_types(torch.promote_types(z.dtype, t.dtype), torch.float32)
         out = torch.zeros(len(z), dtype=wide, device=z.device)
-        grad = torch.zeros_like(z) if need else None; top = torch.finfo(z.dtype).max
+        grad = torch.zeros_like(z) if need else None
+        top = torch.finfo(z.dtype).max
         blocks = row_blocks(len(z), z.shape[1], z.device, rule.numbers)
         room = torch.empty(4, most_rows(blocks), z.shape[1], dtype=wide, device=z.device)
         for b in blocks:
-            i = keep[b].nonzero()[:, 0] + b.start; a = room[:, :len(i)]
+            i = keep[b].nonzero()[:, 0] + b.start
+            a = room[:, :len(i)]
             for o, x in zip(a, (z, t)): o.copy_(x[i] if len(i) < b.stop - b.start else x[b]).div_(tau)
-            out[i] = divergence_pass(rule, a[0], a[1], torch.full((len(i), 1), 1/tau, dtype=wide, device=z.device) if need else None, a[2:])
+            out[i] = divergence_pass(
+                rule,
+                a[0],
+                a[1],
+                torch.full((len(i), 1), 1 / tau, dtype=wide, device=z.device) if need else None,
+                a[2:],
+            )
             if need: grad[i] = a[0].clamp_(-top, top).to(z.dtype)
-        ctx.save_for_backward(grad); return out
+        ctx.save_for_backward(grad)
+        return out
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, up): g, = ctx.saved_tensors; return g*up[:, None].to(g.dtype), *[None]*5
+    def backward(ctx, up):
+        g, = ctx.saved_tensors
+        return g*up[:, None].to(g.dtype), *[None]*5
 
 # %% ../nbs/04b_vocabulary.ipynb #706be163
 def check_finite(v: Tensor) -> Tensor:
     "v, or ValueError for the first position whose value is no number."
     if not v.isfinite().all():
-        raise ValueError(f"logits: position {(~v.isfinite()).nonzero()[0].tolist()} holds NaN, +inf, or nothing but -inf in student or teacher; look for a broken model, or mask the position out")
+        raise ValueError(
+            f"logits: position {(~v.isfinite()).nonzero()[0].tolist()} holds NaN, +inf, or nothing but "
+            "-inf in student or teacher; look for a broken model, or mask the position out"
+        )
     return v
 
+# %% ../nbs/04b_vocabulary.ipynb #6026cbd1
 def divergence_from_logits(divergence,              # a name or an `FDivergence`
                            student_logits: Tensor,  # [..., V] of P, any floating dtype
                            teacher_logits: Tensor,  # [..., V] of Q, no gradient
@@ -171,11 +255,25 @@ def divergence_from_logits(divergence,              # a name or an `FDivergence`
     "D_f(P‖Q) of each position from given logits, with a closed-form gradient and one tensor of their size kept. Raises ValueError for shapes, types, values that cannot be."
     z, t = student_logits, teacher_logits.detach()
     if z.shape != t.shape or z.ndim < 1 or not z.is_floating_point() or not t.is_floating_point():
-        raise ValueError(f"teacher_logits: {t.dtype} of shape {list(t.shape)} beside student_logits {z.dtype} of shape {list(z.shape)}; both floating, of one shape, over the same vocabulary")
+        raise ValueError(
+            f"teacher_logits: {t.dtype} of shape {list(t.shape)} beside student_logits {z.dtype} of shape "
+            f"{list(z.shape)}; both floating, of one shape, over the same vocabulary"
+        )
     if mask is not None and mask.shape != z.shape[:-1]:
-        raise ValueError(f"mask: expected shape {list(z.shape[:-1])}, one entry a position, got {list(mask.shape)}; shift labels first")
-    if not 0 < temperature < math.inf: raise ValueError(f"temperature: expected a positive number, got {temperature}")
-    V = z.shape[-1]; keep = torch.ones(z.shape[:-1], dtype=torch.bool, device=z.device) if mask is None else mask.bool()
-    y = _FromLogits.apply(z.reshape(-1, V), t.reshape(-1, V), keep.reshape(-1), rule_of(divergence), float(temperature),
-                          torch.is_grad_enabled() and z.requires_grad)
+        raise ValueError(
+            f"mask: expected shape {list(z.shape[:-1])}, one entry a position, got {list(mask.shape)}; "
+            "shift labels first"
+        )
+    if not 0 < temperature < math.inf:
+        raise ValueError(f"temperature: expected a positive number, got {temperature}")
+    V = z.shape[-1]
+    keep = torch.ones(z.shape[:-1], dtype=torch.bool, device=z.device) if mask is None else mask.bool()
+    y = _FromLogits.apply(
+        z.reshape(-1, V),
+        t.reshape(-1, V),
+        keep.reshape(-1),
+        rule_of(divergence),
+        float(temperature),
+        torch.is_grad_enabled() and z.requires_grad,
+    )
     return check_finite(y.view(z.shape[:-1]))
