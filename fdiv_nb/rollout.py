@@ -4,22 +4,23 @@
 
 # %% ../nbs/21_rollout.ipynb #98ad65be
 from __future__ import annotations
-import functools, logging
+import functools, logging, weakref
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Callable, Protocol
+from typing import Callable, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 from .data import encode_prompt, prompt_text
 from .draw import _check_draw, _cut, _demand, _whole, draw, sampling_logprobs
 from .fused import _by_onednn, _onednn, _pays
-from .logprobs import (bare_model, build_batch, context_length, forward_accepts, is_encoder_decoder, left_pad, position_ids)
+from .logprobs import (bare_model, build_batch, context_length, forward_accepts, is_encoder_decoder, left_pad,
+                              position_ids, right_pad, score)
 
 logger = logging.getLogger(__name__)
 
 # %% auto #0
 __all__ = ['logger', 'Rollout', 'Sampler', 'eos_ids', 'encode_prompts', 'make_rollout', 'forget', 'can_be_static',
-           'sampling_mode', 'onednn_layers', 'rollout']
+           'sampling_mode', 'onednn_layers', 'Way', 'sampling_way', 'check_sampling_model', 'can_sample', 'rollout']
 
 # %% ../nbs/21_rollout.ipynb #d5d0bcd1
 @dataclass
@@ -137,10 +138,16 @@ def forget(model: nn.Module) -> None:
     bare_model(model).__dict__.pop('_rollout_kept', None)
 
 def can_be_static(model: nn.Module) -> bool:  # possibly wrapped
-    "Whether a model can be sampled with a cache of fixed size: a decoder that says so, takes position ids and has no virtual tokens in front."
+    "Whether a model can be sampled with a cache of fixed size: a decoder that says so, takes position ids, keeps no recurrent state and has no virtual tokens in front."
     m, peft = bare_model(model), getattr(model, 'active_peft_config', None)
     return (not is_encoder_decoder(m) and getattr(m, '_can_compile_fullgraph', False) and hasattr(m, 'prepare_inputs_for_generation')
-            and forward_accepts(m, 'position_ids') and not getattr(peft, 'is_prompt_learning', False))
+            and forward_accepts(m, 'position_ids') and not getattr(m, '_is_stateful', False) and _keeps_tokens(m.config)
+            and not getattr(peft, 'is_prompt_learning', False))
+
+def _keeps_tokens(config) -> bool:
+    "Whether a cache of fixed size for this configuration holds keys and values of tokens, and no recurrent state."
+    from transformers.cache_utils import StaticCache, StaticLayer
+    return all(isinstance(l, StaticLayer) and not hasattr(l, 'recurrent_states') for l in StaticCache(config=config, max_cache_len=8).layers)
 
 # %% ../nbs/21_rollout.ipynb #c520dafa
 _LONG = 96   # tokens of prompt and completion from which the cache gets room beforehand
@@ -166,52 +173,78 @@ def _give_room(cache, size: int) -> None:
     for l in getattr(getattr(cache, 'self_attention_cache', cache), 'layers', ()):
         if type(l) is plain and l.is_initialized: l.__class__, l.size, l.room = roomy, size, [None, None]
 
+# %% ../nbs/21_rollout.ipynb #a1f0c3d6
+def _memory_name(model: nn.Module) -> str:
+    "The name under which `forward` takes, and returns, what the model remembers."
+    return next((k for k in ('past_key_values', 'cache_params', 'state') if forward_accepts(model, k)), 'past_key_values')
+
+def _rows_of(memory, rows: Tensor):
+    "The memory of some rows, repetition allowed. Raises ValueError where rows cannot be selected."
+    if torch.is_tensor(memory): return memory[rows]
+    if isinstance(memory, (list, tuple)): return type(memory)([_rows_of(m, rows) for m in memory])
+    recurrent = any(hasattr(layer, 'recurrent_states') for layer in getattr(memory, 'layers', ()))
+    select = getattr(memory, 'reorder_cache' if recurrent else 'batch_select_indices', None)
+    if select is None: raise ValueError(f"model: rows of its {type(memory).__name__} cannot be selected")
+    select(rows)
+    return memory
+
 # %% ../nbs/21_rollout.ipynb #954d29c4
 class _Steps:
     "Next-token logits [R,V] of rows that grow by one token at a time; row r continues prompt rows[r]."
     static = False
-    def __init__(self, model, prompts, rows, pad, max_new):
-        dev = next(model.parameters()).device
-        self.ids, self.mask = left_pad(prompts, pad, dev); self.rows, self.cache, self.enc = torch.tensor(rows, device=dev), None, None
-        self.model, self.ed, self.max_new = model, is_encoder_decoder(model), max_new
-        self.takes = {k for k in ('position_ids', 'logits_to_keep') if forward_accepts(model, k)}
-        if self.ed:
-            self.enc = model.get_encoder()(input_ids=self.ids, attention_mask=self.mask).last_hidden_state
-            self.ids = bare_model(model).prepare_decoder_input_ids_from_labels(labels=self.ids.new_zeros(len(self.ids), 1))     # the start token
+    ahead = None   # [R] prompt tokens a row has still to read, where some have
+    def __init__(self, model, prompts, rows, pad, max_new, drops=True):
+        if not drops: prompts, rows = [prompts[r] for r in rows], list(range(len(rows)))
+        self.model, self.ed, self.max_new, self.drops = model, is_encoder_decoder(model), max_new, drops
+        self.dev = next(model.parameters()).device
+        self.rows, self.cache, self.enc = torch.tensor(rows, device=self.dev), None, None
+        self.name, self.takes_positions = _memory_name(model), forward_accepts(model, 'position_ids')
+        self.more = dict(logits_to_keep=1) if forward_accepts(model, 'logits_to_keep') else {}
+        self._read_prompts(prompts, rows, pad)
 
-    def _run(self, ids, pos):
-        kw = dict(decoder_input_ids=ids, encoder_outputs=(self.enc,)) if self.ed else dict(input_ids=ids)
-        if not self.ed and 'position_ids' in self.takes: kw['position_ids'] = pos
-        if 'logits_to_keep' in self.takes: kw['logits_to_keep'] = 1
-        out = self.model(**kw, attention_mask=self.mask, past_key_values=self.cache, use_cache=True)
-        self.cache = out.past_key_values
+    def _read_prompts(self, prompts, rows, pad):
+        self.ids, self.mask = left_pad(prompts, pad, self.dev)
+        if self.ed:
+            self.enc = self.model.get_encoder()(input_ids=self.ids, attention_mask=self.mask).last_hidden_state
+            nothing = self.ids.new_zeros(len(self.ids), 1)
+            self.ids = bare_model(self.model).prepare_decoder_input_ids_from_labels(labels=nothing)     # the start token
+
+    def _inputs(self, ids):
+        if self.ed: return dict(decoder_input_ids=ids, encoder_outputs=(self.enc,), attention_mask=self.mask)
+        at = dict(position_ids=position_ids(self.mask)[:, -ids.shape[1]:]) if self.takes_positions else {}
+        return dict(input_ids=ids, attention_mask=self.mask, **at)
+
+    def _run(self, ids):
+        out = self.model(**self._inputs(ids), **{self.name: self.cache}, **self.more, use_cache=True)
+        self.cache = getattr(out, self.name, None)
         if self.cache is None:
-            raise ValueError("model: it returned no past_key_values; pass a model with a key-value cache, or another sampler")
+            raise ValueError(f"model: it returned no {self.name}; pass a model with a key-value cache, or another sampler")
         return out.logits[:, -1]
 
 # %% ../nbs/21_rollout.ipynb #467da6a6
 def _first(self):
     "Read the prompts, then copy their cache to the rows that continue them."
-    z = self._run(self.ids, position_ids(self.mask))
-    if self.rows.tolist() != list(range(len(self.mask))): self.keep(self.rows)
+    z = self._run(self.ids)
+    if self.rows.tolist() != list(range(len(self.ids))): self.keep(self.rows)
     if (size := self.ids.shape[1] + self.max_new) >= _LONG: _give_room(self.cache, size)
     return z[self.rows]
 
 def _next(self, tokens):                                           # [R]
-    if not self.ed: self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.mask), 1)], 1)
-    return self._run(tokens[:, None], self.mask.sum(1, keepdim=True) - 1)
+    if not self.ed and self.mask is not None:
+        self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.mask), 1)], 1)
+    return self._run(tokens[:, None])
 
 def _keep(self, rows):                                             # [R'] indices, repetition allowed
-    self.cache.batch_select_indices(rows)
-    self.mask = self.mask[rows]
+    self.cache = _rows_of(self.cache, rows)
+    if self.mask is not None: self.mask = self.mask[rows]
     if self.ed: self.enc = self.enc[rows]
 
 _Steps.first, _Steps.next, _Steps.keep = _first, _next, _keep
 
 class _StaticSteps:
     "The same with tensors that keep their shape and place: all rows from the start, room for every token."
-    static = True
-    def __init__(self, model, prompts, rows, pad, max_new):
+    static, drops, ahead = True, False, None
+    def __init__(self, model, prompts, rows, pad, max_new, drops=False):
         ids, mask = left_pad([prompts[r] for r in rows], pad, next(model.parameters()).device)
         size = -(-(ids.shape[1] + max_new)//64)*64
         self.kept, self.model, self.ids = _kept(model, len(rows), size), model, ids
@@ -225,6 +258,58 @@ class _StaticSteps:
         return call(**kw, **self.more).logits[:, -1]
     def first(self): return self._run(self.model, self.ids, True)
     def next(self, tokens): return self._run(self.kept.call, tokens[:, None], False)
+
+# %% ../nbs/21_rollout.ipynb #a1f0c3d8
+class _Unpadded(_Steps):
+    "The same without padding: rows read to the length of the shortest prompt, then each its own prompt to the end."
+    mask = None    # where there is no key-value cache: a recurrent state wants none
+    def _read_prompts(self, prompts, rows, pad):
+        low = min(map(len, prompts))
+        self.ids = torch.tensor([p[:low] for p in prompts], device=self.dev)
+        self.ahead = torch.tensor([len(prompts[r]) - low for r in rows], device=self.dev)
+        self.rest, _ = right_pad([[*prompts[r][low:], pad] for r in rows], pad, self.dev)   # [R,K+1]
+        self.read = 0                                                                      # tokens of each row
+        if self.name == 'past_key_values' and forward_accepts(self.model, 'attention_mask'): self.mask = torch.ones_like(self.ids)
+
+    def _inputs(self, ids):
+        at = torch.arange(self.read, self.read + ids.shape[1], device=self.dev).expand(len(ids), -1)
+        self.read += ids.shape[1]
+        more = dict(position_ids=at) if self.takes_positions else {}
+        return dict(input_ids=ids, **more) if self.mask is None else dict(input_ids=ids, attention_mask=self.mask, **more)
+
+def _by_length(rows: list, lengths: list, most: int) -> list[list]:
+    "Rows, sorted by length, in groups without a gap of more than `most`."
+    new = [i for i in range(1, len(rows)) if lengths[rows[i]] - lengths[rows[i - 1]] > most]
+    return [rows[a:b] for a, b in zip([0, *new], [*new, len(rows)])]
+
+# %% ../nbs/21_rollout.ipynb #a1f0c3da
+class _Recomputed:
+    "The same without a memory: all of a row again for each token, as `score` reads it."
+    static, ahead = False, None
+    def __init__(self, model, prompts, rows, pad, max_new, drops=True):
+        self.model, self.drops, self.ed = model, drops, is_encoder_decoder(model)
+        dev = next(model.parameters()).device
+        self.ids, self.mask = right_pad([prompts[r] for r in rows], pad, dev)
+        self.labels = self.ids.new_zeros(len(rows), 1)          # an encoder-decoder's tokens, and one that is not read
+
+    def _run(self):
+        batch = dict(input_ids=self.ids, attention_mask=self.mask, labels=self.labels)
+        if self.ed: return score(self.model, batch)[:, -1]
+        end = self.mask.sum(1)
+        keep = self.ids.shape[1] - int(end.min()) + 1
+        return score(self.model, batch, keep=keep)[torch.arange(len(end)), end - 1 - self.ids.shape[1]]
+
+    def first(self): return self._run()
+    def next(self, tokens):
+        if self.ed:
+            self.labels = torch.cat([self.labels[:, :-1], tokens[:, None], self.labels[:, -1:]], 1)
+            return self._run()
+        end = self.mask.sum(1, keepdim=True)
+        if int(end.max()) == self.ids.shape[1]:
+            self.ids, self.mask = (torch.cat([x, x.new_zeros(len(x), 1)], 1) for x in (self.ids, self.mask))
+        self.ids, self.mask = self.ids.scatter(1, end, tokens[:, None]), self.mask.scatter(1, end, 1)
+        return self._run()
+    def keep(self, rows): self.ids, self.mask, self.labels = self.ids[rows], self.mask[rows], self.labels[rows]
 
 # %% ../nbs/21_rollout.ipynb #b8eba427
 @contextmanager
@@ -260,22 +345,28 @@ def onednn_layers(model: nn.Module):  # any module
 # %% ../nbs/21_rollout.ipynb #5e61b9fc
 def _sample(steps, u, stop, how: dict, every: int, most: Callable = int):    # u [R,max_new] float64
     "Tokens [R,max_new], -1 after the end, and their log q. Which rows have ended is asked every so many steps; `most` may know of others that have not."
-    toks, logq = torch.full(u.shape, -1, device=u.device), torch.zeros(u.shape, device=u.device)
-    at = torch.arange(len(u), device=u.device)                     # which row each row of the running batch is
+    (R, n), dev = u.shape, u.device
+    toks, logq = torch.full((R, n + 1), -1, device=dev), torch.zeros(R, n + 1, device=dev)   # the last column is thrown away
+    at = torch.arange(R, device=dev)                               # which row each row of the running batch is
     alive, z = torch.ones_like(at, dtype=torch.bool), steps.first()
-    for t in range(u.shape[1]):
-        x, l = draw(_cut(z, **how), u[at, t])
-        toks[at, t], logq[at, t] = torch.where(alive, x, -1), l.float().masked_fill(~alive, 0)
-        if t == u.shape[1] - 1: break
-        alive = alive & ~torch.isin(x, stop)
+    ahead = torch.zeros_like(at) if steps.ahead is None else steps.ahead
+    wait = 0 if steps.ahead is None else most(int(ahead.max()))
+    for t in range(n + wait):
+        col = t - ahead[at]                                        # < 0: the row still reads its prompt
+        x, l = draw(_cut(z, **how), u[at, col.clamp(0, n - 1)])
+        to = torch.where(alive & (col >= 0), col, n)
+        toks[at, to], logq[at, to] = x, l.float()
+        if t == n + wait - 1: break
+        alive = alive & (col < n - 1) & ~(torch.isin(x, stop) & (col >= 0))
+        if wait: x = torch.where(col < 0, steps.rest[at, min(t, steps.rest.shape[1] - 1)], x)
         if (t + 1) % every == 0:
             left = int(alive.sum())
             if most(left) == 0: break
-            if 2*max(left, 1) <= len(at) and not steps.static:     # half of them have ended: let them go
+            if 2*max(left, 1) <= len(at) and steps.drops:          # half of them have ended: let them go
                 on = alive.nonzero()[:, 0] if left else torch.zeros_like(at[:1])
                 steps.keep(on); at, x, alive = at[on], x[on], alive[on]
         z = steps.next(x)
-    return toks, logq
+    return toks[:, :n], logq[:, :n]
 
 def _lockstep(model: nn.Module) -> Callable:
     "The largest of the ranks' numbers where they hold one model in shards (FSDP, ZeRO-3) and so take every step together; elsewhere a number itself."
@@ -289,6 +380,170 @@ def _lockstep(model: nn.Module) -> Callable:
         t = torch.tensor(n, device=next(model.parameters()).device); dist.all_reduce(t, dist.ReduceOp.MAX); return int(t)
     return most
 
+# %% ../nbs/21_rollout.ipynb #a1f0c3e1
+class Way(NamedTuple):
+    "A way to sample from a model; see `sampling_way`."
+    name: str     # 'padded', 'unpadded' or 'recomputed'
+    steps: type   # what makes the steps
+    drops: bool   # rows of the model's memory can be copied and dropped
+
+_WAYS = (Way('padded', _Steps, True), Way('padded', _Steps, False), Way('unpadded', _Unpadded, True),
+         Way('unpadded', _Unpadded, False), Way('recomputed', _Recomputed, True))
+
+class _Known(NamedTuple):
+    "A row of known tokens."
+    prompt: list
+    then: list
+    z: Tensor    # [len(then),V] the model's own logits of them, from one forward pass over this row alone
+
+def _ordinary_tokens(model: nn.Module) -> list[int]:
+    "Some token ids without a special meaning to the model."
+    m = bare_model(model)
+    config = getattr(m, 'config', None)
+    config = config.get_text_config() if hasattr(config, 'get_text_config') else config
+    size = getattr(config, 'vocab_size', None)
+    if not isinstance(size, int): size = model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=next(model.parameters()).device)).logits.shape[-1]
+    special = set()
+    for c in (config, getattr(m, 'config', None), getattr(m, 'generation_config', None)):
+        for k, v in (c.to_dict() if hasattr(c, 'to_dict') else {}).items():
+            if k.endswith(('token_id', 'token_index')): special |= set(v if isinstance(v, list) else [v])
+    return [i for i in range(size) if i not in special][:4096] or list(range(size))
+
+# %% ../nbs/21_rollout.ipynb #a1f0c3e2
+def _own_logits(model: nn.Module, prompt: list, then: list) -> Tensor:   # [len(then),V]
+    "Logits of the tokens `then`, from the model's own forward pass over one row, without padding."
+    row = lambda ids: torch.tensor([ids], device=next(model.parameters()).device)
+    if is_encoder_decoder(model):
+        start = bare_model(model).prepare_decoder_input_ids_from_labels(labels=row(then))
+        return model(input_ids=row(prompt), decoder_input_ids=start).logits[0]
+    ids = row([*prompt, *then])
+    z = model(input_ids=ids, **(dict(attention_mask=torch.ones_like(ids)) if forward_accepts(model, 'attention_mask') else {})).logits[0]
+    return z[-len(then) - 1:-1]
+
+def _known_rows(model: nn.Module) -> list[_Known]:
+    "Three rows with prompts of different length; fewer tokens where the context is short."
+    some, limit = _ordinary_tokens(model), context_length(model) or 8
+    n = max(1, min(4, limit - 1))
+    def known(i, size):
+        ids = [some[(101*i + 37*j + 11) % len(some)] for j in range(size + n)]
+        return _Known(ids[:size], ids[size:], _own_logits(model, ids[:size], ids[size:]))
+    return [known(i, min(size, max(1, limit - n))) for i, size in enumerate((4, 2, 1))]
+
+def _distance(z: Tensor, own: Tensor) -> float:   # [...,V]
+    "Largest difference of two log-distributions over the vocabulary, nats; infinite where either is none."
+    a, b = (x.double().log_softmax(-1) for x in (z, own))
+    d = torch.where(a == b, 0., (a - b).abs())
+    return float(d.nan_to_num(torch.inf).max())
+
+# %% ../nbs/21_rollout.ipynb #a1f0c3e4
+_ROUNDING = {torch.float64: 1e-5, torch.float32: 1e-5, torch.float16: 5e-3}   # relative to the largest logit; else .03
+
+def _precision(model: nn.Module) -> torch.dtype:
+    "The coarsest of the model's floating types, autocast included; half for TF32."
+    kind = next(model.parameters()).device.type
+    if torch.is_autocast_enabled(kind): return torch.get_autocast_dtype(kind)
+    types = {p.dtype for p in model.parameters()}
+    if not types <= {torch.float32, torch.float64}: return max(types - {torch.float32, torch.float64}, key=lambda t: _ROUNDING.get(t, .03))
+    return torch.float16 if kind == 'cuda' and (torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32) else torch.float32
+
+def _tolerance(model: nn.Module, z: Tensor) -> float:
+    "Nats by which rounding alone may move a log-probability."
+    high = z[z.isfinite()].abs().max() if z.isfinite().any() else z.new_ones(())
+    return _ROUNDING.get(_precision(model), .03)*max(1., float(high))
+
+def _only_keys_and_values(cache) -> bool:
+    "Whether all layers of a cache are ordinary growing ones."
+    from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+    return type(cache) is DynamicCache and all(type(l) in (*_roomy(), DynamicLayer, DynamicSlidingWindowLayer) for l in cache.layers)
+
+# %% ../nbs/21_rollout.ipynb #a1f0c3e5
+def _walk(model: nn.Module, way: Way, known: list[_Known]) -> tuple[float, object]:
+    "Largest distance of what sampling would see of known rows from the model's own logits; and the steps."
+    which = [0, 1, 1, 2]                                               # one prompt has two rows
+    steps = way.steps(model, [k.prompt for k in known], which, known[0].then[0], n := len(known[0].then), way.drops)
+    ahead = [0]*len(which) if steps.ahead is None else steps.ahead.tolist()
+    rows, worst, z = [0, 1, 2, 3], 0., steps.first()
+    for t in range(n + max(ahead)):
+        col = [t - ahead[r] for r in rows]
+        for i, r in enumerate(rows):
+            if 0 <= col[i] < n: worst = max(worst, _distance(z[i], known[which[r]].z[col[i]]))
+        if t == n + max(ahead) - 1: break
+        x = [known[which[r]].then[min(c, n - 1)] if c >= 0 else int(steps.rest[r, t]) for r, c in zip(rows, col)]
+        if t == 1 and steps.drops:                                     # two rows leave, two change places
+            steps.keep(torch.tensor([3, 0], device=z.device))
+            rows, x = [3, 0], [x[3], x[0]]
+        z = steps.next(torch.tensor(x, device=z.device))
+    return worst, steps
+
+def _fits(model: nn.Module, way: Way, known: list[_Known], limit: float) -> bool:
+    "Whether sampling a model in this way gives its own log-probabilities."
+    sets = [known]
+    if not is_encoder_decoder(model):                                  # prompts of one token only, right after other rows
+        sets.append([_Known(k.prompt[:1], k.then[:1], k.z) for k in known if len(k.prompt) == 1]*3)
+    try:
+        for rows in sets:
+            error, steps = _walk(model, way, rows)
+            if not error <= limit: return False
+            exact = _precision(model) in (torch.float32, torch.float64)
+            if type(steps) is _Steps and not (steps.ed or exact or steps.takes_positions and _only_keys_and_values(steps.cache)):
+                return False
+    except torch.OutOfMemoryError: raise
+    except Exception as e:
+        logger.debug('%s cannot be sampled %s: %s', type(bare_model(model)).__name__, way.name, e)
+        return False
+    return True
+
+# %% ../nbs/21_rollout.ipynb #a1f0c3e6
+_ways = weakref.WeakKeyDictionary()    # model -> Way
+
+def _check_scoring(model: nn.Module, known: list[_Known], limit: float) -> None:
+    "ValueError unless scoring rows side by side gives each row's own logits."
+    batch = build_batch([k.prompt for k in known], [k.then for k in known], known[0].then[0],
+                        device=next(model.parameters()).device, encoder_decoder=(ed := is_encoder_decoder(model)))
+    z, size = score(model, batch), len(known[0].then)
+    start = [0 if ed else len(k.prompt) - 1 for k in known]
+    off = max(_distance(x[s:s + size], k.z) for x, s, k in zip(z, start, known))
+    if not off <= limit:
+        raise ValueError(f"model: {type(bare_model(model)).__name__} gives a row other log-probabilities in a padded batch, with positions "
+                         f"from 0, than alone ({off:.2g} nats off), so it cannot be scored; choose another model")
+
+def _choose_way(model: nn.Module) -> Way:
+    "The quickest way that gives the model's own log-probabilities. Raises ValueError if there is none."
+    known = _known_rows(model)
+    z = torch.cat([k.z for k in known])
+    if z.isnan().any() or (z == torch.inf).any():
+        raise ValueError("model: its probabilities are not numbers (NaN or infinite logits); the weights have diverged, or the precision is too low")
+    limit, name = _tolerance(model, z), type(bare_model(model)).__name__
+    _check_scoring(model, known, limit)
+    for way in _WAYS:
+        if _fits(model, way, known, limit): break
+    else:
+        raise ValueError(f"model: the logits of {name} at one token change with the tokens after it, so it cannot be sampled; "
+                         "pass a causal model (some need is_decoder=True in their config)")
+    if way.name == 'recomputed':
+        logger.warning('sampling from %s reads the whole row again for every token: its cache does not give its own log-probabilities', name)
+    return way
+
+# %% ../nbs/21_rollout.ipynb #a1f0c3e7
+def sampling_way(model: nn.Module) -> Way:   # possibly wrapped
+    "How `rollout` samples from a model: found out once for each model, by a few short forward passes. Raises ValueError if it cannot be sampled."
+    run = _runnable(model)
+    if run not in _ways:
+        with sampling_mode(run): _ways[run] = _choose_way(run)
+    return _ways[run]
+
+def check_sampling_model(model: nn.Module) -> str:   # name of its `Way`
+    """Raise ValueError, in one line, for a model that `rollout` cannot sample from or that cannot be scored in batches.
+
+    Takes about a dozen forward passes over a few tokens, and nothing when asked again. Call it before training where samples will be needed after it."""
+    return sampling_way(model).name
+
+def can_sample(model: nn.Module) -> bool:
+    "Whether `rollout` can sample from a model, and its log q is the model's log π."
+    try: sampling_way(model)
+    except ValueError: return False
+    return True
+
 # %% ../nbs/21_rollout.ipynb #e432f74e
 def _check_sampling(prompts, n, max_new_tokens, temperature, top_k, top_p, batch_size):
     "ValueError naming the first field that cannot be."
@@ -298,6 +553,13 @@ def _check_sampling(prompts, n, max_new_tokens, temperature, top_k, top_p, batch
             ('max_new_tokens', max_new_tokens, _whole(max_new_tokens, 1), 'allow at least one token'))
     _check_draw(temperature, top_k, top_p)
     _demand(('batch_size', batch_size, batch_size is None or _whole(batch_size, 1), 'rows per forward pass; None for all at once'))
+
+def _end_tokens(ids) -> list[int]:
+    "Token ids given as what ends a completion: one, or several."
+    ids = ids.tolist() if hasattr(ids, 'tolist') else ids
+    ids = [ids] if _whole(ids, 0) else list(ids) if isinstance(ids, (list, tuple, set)) else [ids]
+    for i in ids: _demand(('eos_token_ids', i, _whole(i, 0), 'pass token ids; [] lets nothing end a completion'))
+    return ids
 
 def _check_context(model, ids, max_new_tokens):
     "ValueError with the first prompt that leaves no room."
@@ -314,17 +576,78 @@ def _runnable(model):
         if m is None: return model
         model = m
 
-def _completions(run, ids, rows, u, stop, how, static, auto, most=int):
+def _completions(run, ids, rows, u, stop, how, static, auto, most=int, way=_WAYS[0]):
     "Tokens and log q of one piece; the plain step where a static one that nobody asked for fails."
     mine = list(dict.fromkeys(rows)); where = {p: i for i, p in enumerate(mine)}
-    for kind in ([_StaticSteps] if static else []) + [_Steps]:
+    for kind in ([_StaticSteps] if static else []) + [way.steps]:
         try:
-            steps = kind(run, [ids[p] for p in mine], [where[p] for p in rows], stop[0] if stop else 0, u.shape[1])
+            steps = kind(run, [ids[p] for p in mine], [where[p] for p in rows], stop[0] if stop else 0, u.shape[1], way.drops)
             return _sample(steps, u, torch.tensor(stop, device=u.device, dtype=torch.long), how, 8 if u.is_cuda else 1, most)
         except Exception as e:
-            if kind is _Steps or not auto or isinstance(e, torch.OutOfMemoryError): raise
+            if kind is not _StaticSteps or not auto or isinstance(e, torch.OutOfMemoryError): raise
             forget(run)
             logger.warning('sampling goes on without a cache of fixed size: %s: %s', type(e).__name__, (str(e).splitlines() or [''])[0])
+
+# %% ../nbs/21_rollout.ipynb #a1f0c3e9
+_confirmed = weakref.WeakSet()    # models of which rows sampled by `rollout` were read again
+
+def _agrees(run: nn.Module, ids: list, n: int, toks: list, logq: list, temperature: float) -> bool:
+    "Whether log q of the row with the shortest prompt, and of the longest row, is the model's own, each read alone."
+    size = [len(ids[r//n]) + len(x) for r, x in enumerate(toks)]
+    for r in {min(range(len(toks)), key=lambda r: len(ids[r//n])), max(range(len(toks)), key=size.__getitem__)}:
+        z = _own_logits(run, ids[r//n], toks[r])
+        own = sampling_logprobs(z, temperature).gather(-1, torch.tensor(toks[r], device=z.device)[:, None])[:, 0]
+        error = (own.double().cpu() - torch.tensor(logq[r], dtype=torch.float64)).abs().max()
+        if not error <= 3*_tolerance(run, z)/min(temperature, 1.): return False
+    return True
+
+def _all_rows(run, ids, n, u, batch_size, stop, how, static, auto, most, way) -> tuple[list, list]:
+    "Tokens and log q of every row, as lists."
+    order = sorted(range(len(u)), key=lambda r: len(ids[r//n]))
+    toks, logq, size = [None]*len(u), [None]*len(u), batch_size or len(u)
+    pieces = [order[k:k + size] for k in range(0, len(u), size)]
+    if way.steps is _Unpadded and most is int:
+        pieces = [p for rows in pieces for p in _by_length(rows, [len(ids[r//n]) for r in range(len(u))], u.shape[1])]
+    for rows in pieces:
+        x, l = _completions(run, ids, [r//n for r in rows], u[rows], stop, how, static, auto, most, way)
+        if not l.isfinite().all():
+            raise ValueError("model: its probabilities are not numbers (NaN or infinite logits); the weights have diverged, or the precision is too low")
+        for r, a, b, m in zip(rows, x.tolist(), l.tolist(), (x >= 0).sum(1).tolist()): toks[r], logq[r] = a[:m], b[:m]
+    return toks, logq
+
+def _sound_rows(run, ids, n, u, batch_size, stop, how, static, auto, most, way) -> tuple[list, list]:
+    "`_all_rows`, checked the first time; drawn again in another way if log q is not the model's own."
+    ways = [(static, way)] + [(False, way)]*bool(static) + [(False, _WAYS[-1])]*(way is not _WAYS[-1])
+    check = run not in _confirmed and most is int and how['top_k'] == 0 and how['top_p'] == 1
+    for static, way in ways:
+        rows = _all_rows(run, ids, n, u, batch_size, stop, how, static, auto, most, way)
+        if not check: return rows
+        if _agrees(run, ids, n, *rows, how['temperature']):
+            _confirmed.add(run)
+            _ways[run] = way
+            return rows
+        if static and not auto:
+            raise ValueError("static: with a cache of fixed size log q is not the model's own log-probability; leave static out")
+        forget(run)
+        logger.warning('log q of %s, sampled %s, is not its own log-probability; the same rows are drawn in another way',
+                       type(bare_model(run)).__name__, 'with a cache of fixed size' if static else way.name)
+    raise ValueError(f"model: {type(bare_model(run)).__name__} gives rows of this length other log-probabilities in a batch than alone; "
+                     "choose another model or shorter rows")
+
+# %% ../nbs/21_rollout.ipynb #a1f0c3eb
+_CHANGES = dict(suppress_tokens=None, begin_suppress_tokens=None, forced_bos_token_id=None, forced_eos_token_id=None, bad_words_ids=None,
+                sequence_bias=None, repetition_penalty=1., encoder_repetition_penalty=1., no_repeat_ngram_size=0, encoder_no_repeat_ngram_size=0,
+                min_length=0, min_new_tokens=0, guidance_scale=1., exponential_decay_length_penalty=None)
+_told = weakref.WeakSet()
+
+def _tell_what_is_left_out(model: nn.Module) -> None:
+    "Log, once for each model, the settings of its generation_config that change what `generate` draws and not what `rollout` draws."
+    m = bare_model(model)
+    if m in _told: return
+    _told.add(m)
+    given = {k: getattr(getattr(m, 'generation_config', None), k, None) for k in _CHANGES}
+    left = sorted(k for k, v in given.items() if v not in (None, [], _CHANGES[k]))
+    if left: logger.warning("generation_config: %s not applied; completions are drawn from the model's own distribution", ', '.join(left))
 
 # %% ../nbs/21_rollout.ipynb #0fc744b9
 def rollout(model: nn.Module,            # causal or encoder-decoder language model
@@ -340,10 +663,13 @@ def rollout(model: nn.Module,            # causal or encoder-decoder language mo
             eos_token_ids: list | None = None,            # what ends a completion; None: `eos_ids(model, tokenizer)`
             static: bool | None = None   # cache of fixed size, compiled step on CUDA; None: on CUDA, where `can_be_static`
            ) -> Rollout:
-    "Sample completions with their log-probabilities. Raises ValueError for impossible settings, for prompts that leave no room in the context, and for a model whose probabilities are not numbers."
+    """Sample completions with their log-probabilities, which are the model's own: the way it is sampled is found by `sampling_way`.
+
+    Raises ValueError for impossible settings, for prompts that leave no room in the context, for a model that cannot be sampled, and for one whose probabilities are not numbers.
+    Of the model's generation_config only the end tokens are used."""
     _check_sampling(prompts, n, max_new_tokens, temperature, top_k, top_p, batch_size)
     ids = encode_prompts(tokenizer, prompts, is_encoder_decoder(model)); _check_context(model, ids, max_new_tokens)
-    stop = eos_ids(model, tokenizer) if eos_token_ids is None else list(eos_token_ids)
+    stop = eos_ids(model, tokenizer) if eos_token_ids is None else _end_tokens(eos_token_ids)
     run = _runnable(model); dev = next(run.parameters()).device; how = dict(temperature=temperature, top_k=top_k, top_p=top_p)
     if static and not can_be_static(run):
         raise ValueError(f"static: {type(bare_model(run)).__name__} cannot be sampled with a cache of fixed size; leave static out")
@@ -351,14 +677,13 @@ def rollout(model: nn.Module,            # causal or encoder-decoder language mo
     for k, v in dict(prompts=n*len(ids), max_new_tokens=max_new_tokens, batch_size=batch_size or 0).items() if most is not int else ():
         if (low := -most(-v)) != (high := most(v)):
             raise ValueError(f"{k}: the ranks hold one model in shards and have to ask for the same; they ask for {low} to {high}")
+    way = sampling_way(run)
+    if way is not _WAYS[0]:
+        if static and not auto: raise ValueError(f"static: {type(bare_model(run)).__name__} is sampled {way.name}; leave static out")
+        static = False
+    _tell_what_is_left_out(run)
     u = torch.rand(n*len(ids), max_new_tokens, dtype=torch.float64, generator=generator,
                    device=generator.device if generator else dev).to(dev)
-    order = sorted(range(len(u)), key=lambda r: len(ids[r//n])); toks, logq = [None]*len(u), [None]*len(u)
     with sampling_mode(run), onednn_layers(run):
-        for k in range(0, len(u), batch_size or len(u)):
-            rows = order[k:k + (batch_size or len(u))]
-            x, l = _completions(run, ids, [r//n for r in rows], u[rows], stop, how, static, auto, most)
-            if not l.isfinite().all():
-                raise ValueError("model: its probabilities are not numbers (NaN or infinite logits); the weights have diverged, or the precision is too low")
-            for r, a, b, m in zip(rows, x.tolist(), l.tolist(), (x >= 0).sum(1).tolist()): toks[r], logq[r] = a[:m], b[:m]
+        toks, logq = _sound_rows(run, ids, n, u, batch_size, stop, how, static, auto, most, way)
     return make_rollout(model, tokenizer, prompts, toks, logq, n, stop)
