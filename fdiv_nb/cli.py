@@ -4,18 +4,35 @@
 
 # %% ../nbs/27_cli.ipynb #415cb51b
 from __future__ import annotations
-import contextlib, difflib, json, os, sys, time, warnings
+import contextlib, difflib, json, math, os, sys, time, warnings
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Callable
 from tqdm import tqdm
+from .record import Failed, finishing, reason, record_run, write_json
 
 # %% auto #0
-__all__ = ['SHOWN', 'COMMANDS', 'ModelArguments', 'AlignArguments', 'read_prompts', 'parse', 'find_model', 'load_model',
-           'make_target', 'write_json', 'no_empty_folder', 'align', 'own_fields', 'table', 'rejection',
-           'rejection_figure', 'cmd_align', 'DemoArguments', 'opinion', 'tones', 'share_table', 'share_figure',
-           'cmd_demo', 'quiet_logs', 'cmd_tiny', 'cmd_divergences', 'commands', 'usage', 'main']
+__all__ = ['EXTRAS', 'SHOWN', 'COMMANDS', 'need', 'read_text', 'ModelArguments', 'AlignArguments', 'read_prompts', 'stored_words',
+           'with_config', 'parse', 'checkpoint_of', 'find_model', 'load_model', 'make_target', 'no_empty_folder',
+           'train_and_save', 'align', 'judge_policy', 'own_fields', 'table', 'rejection', 'rejection_figure',
+           'cmd_align', 'align_report', 'DemoArguments', 'opinion', 'tones', 'share_table', 'share_figure', 'cmd_demo',
+           'log_line', 'log_lines', 'quiet_logs', 'cmd_tiny', 'cmd_divergences', 'commands', 'usage', 'main']
 
 # %% ../nbs/27_cli.ipynb #3efd529d
+EXTRAS = dict(peft='peft', scipy='eval', nltk='eval', rouge_score='eval', sacrebleu='eval')
+
+def need(package: str, field: str) -> None:
+    "ValueError naming the extra to install, where an optional package is missing."
+    from importlib.util import find_spec
+    if find_spec(package) is None:
+        raise ValueError(f"{field}: needs the package {package}; pip install 'fdiv_nb[{EXTRAS.get(package, 'dev')}]'")
+
+def read_text(path: Path | str, field: str) -> str:
+    "A text file in UTF-8. Raises ValueError naming `field`."
+    try: return Path(path).read_text(encoding='utf-8')
+    except UnicodeDecodeError as e: raise ValueError(f"{field}: {Path(path).name} is not UTF-8 text: {e.reason} at byte {e.start}") from None
+    except OSError as e: raise ValueError(f"{field}: {str(path)!r} cannot be read: {e.strerror}") from None
+
 @dataclass
 class ModelArguments:
     "Which model, and how much of it is trained. Raises ValueError for a negative rank."
@@ -24,12 +41,15 @@ class ModelArguments:
                            metadata={'help': "train a LoRA adapter of this rank instead of the whole model (needs peft); 0 = whole model"})
     def __post_init__(self):
         if self.lora_rank < 0: raise ValueError(f"lora_rank: expected >= 0, got {self.lora_rank}; 0 trains the whole model")
+        if self.lora_rank: need('peft', 'lora_rank')
 
 @dataclass
 class AlignArguments(ModelArguments):
     "What `fdiv align` aligns, and to what."
-    reward: str = field(default='',
-                        metadata={'help': "P = π₀ exp(r/β): module:function, FILE.py:function, lexicon:FILE, contains:WORD, regex:PATTERN, classifier:DIR[:LABEL], python"})
+    reward: list[str] = field(default_factory=list,
+                        metadata={'help': "P = π₀ exp(r/β): module:function, FILE.py:function, lexicon:FILE, contains:WORD, regex:PATTERN, classifier:DIR[:LABEL], python; several are added, see reward_weights"})
+    reward_weights: list[float] = field(default_factory=list,
+                                        metadata={'help': "a number for each of several rewards: P = π₀ exp((w₁r₁ + w₂r₂ + ...)/β); default: 1 each"})
     constraint: str = field(default='',
                             metadata={'help': "P = π₀ b with b in {0, 1}: contains:WORD, regex:PATTERN, module:function, ...; with --reward, the product of both"})
     moments: list[str] = field(default_factory=list,
@@ -44,7 +64,7 @@ def read_prompts(path: str) -> list[str] | None:
     p = Path(path)
     if not p.is_file():
         raise ValueError(f"prompts: no file {path!r}; give a .txt file with one prompt a line, or .jsonl with a 'prompt' field")
-    text = p.read_text(encoding='utf-8')
+    text = read_text(p, 'prompts')
     if p.suffix not in ('.jsonl', '.json'): rows = [line.rstrip('\r') for line in text.split('\n') if line.strip()]
     else:
         from fdiv_nb.data import _json_rows
@@ -57,21 +77,43 @@ def read_prompts(path: str) -> list[str] | None:
     return rows
 
 # %% ../nbs/27_cli.ipynb #3b1af7f7
-def parse(argv: list[str], *classes):
-    "Dataclasses from command-line words; `--config FILE.yaml|json` first, the command line over it. Raises ValueError for unknown flags, with near matches."
+def stored_words(path: str) -> list[str]:
+    "The words of a YAML or JSON file of flags. Raises ValueError for a file that is missing or not a mapping of flag to value."
+    import yaml
+    if not Path(path).is_file(): raise ValueError(f"config: no file {path!r}; give a YAML or JSON file of flags")
+    text, name = read_text(path, 'config'), Path(path).name
+    try:
+        if any(isinstance(e, yaml.AliasEvent) for e in yaml.parse(text, Loader=yaml.SafeLoader)):
+            raise ValueError(f"config: {name} has an alias (*name), which is not read here; write the value out")
+        stored = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as e:
+        mark = getattr(e, 'problem_mark', None)
+        where = f' line {mark.line + 1}' if mark else ''
+        raise ValueError(f"config: {name}{where} is not YAML: {getattr(e, 'problem', None) or type(e).__name__}") from None
+    if stored is not None and not isinstance(stored, dict): raise ValueError(f"config: {name} must be a mapping of flag to value")
+    return [w for k, v in (stored or {}).items() for w in (f'--{k}', *_as_words(k, v, name))]
+
+def _as_words(k, v, name: str) -> list[str]:
+    "The words of one value."
+    if k == 'config': raise ValueError(f"config: {name} names another config; write its flags out")
+    if v is None: raise ValueError(f"config: {k} has no value in {name}; leave the line out, or give one")
+    if isinstance(v, list) and any(isinstance(x, (list, dict)) for x in v):
+        raise ValueError(f"config: {k} in {name} is a list of lists; give a list of plain values")
+    return list(map(str, v)) if isinstance(v, list) else [json.dumps(v)] if isinstance(v, dict) else [str(v)]
+
+def with_config(argv: list[str]) -> list[str]:
+    "The words with those of `--config FILE` in front. Raises ValueError where it is given twice, or without a file."
+    argv = [x for w in argv for x in (w.split('=', 1) if w.startswith('--config=') else [w])]
+    if argv.count('--config') > 1: raise ValueError("config: given twice; one file of flags")
+    if '--config' not in argv: return argv
+    i = argv.index('--config')
+    return stored_words(argv[i + 1] if i + 1 < len(argv) else '') + argv[:i] + argv[i + 2:]
+
+# %% ../nbs/27_cli.ipynb #72a4ebdc
+def parse(argv: list[str], *classes, idle: dict | None = None):   # idle: flag -> why it has no effect here
+    "Dataclasses from command-line words; `--config FILE.yaml|json` first, the command line over it. Raises ValueError for unknown flags, with near matches, and for idle ones."
     from transformers import HfArgumentParser
-    argv = list(argv)
-    if '--config' in argv:
-        i = argv.index('--config')
-        if i + 1 == len(argv) or not Path(argv[i + 1]).is_file():
-            raise ValueError(f"config: no file {argv[i + 1] if i + 1 < len(argv) else ''!r}; give a YAML or JSON file of flags")
-        import yaml
-        stored = yaml.safe_load(Path(argv[i + 1]).read_text(encoding='utf-8')) or {}
-        if not isinstance(stored, dict): raise ValueError(f"config: {argv[i + 1]} must be a mapping of flag to value")
-        argv = ([w for k, v in stored.items() for w in (f'--{k}',
-                                                        *(map(str, v) if isinstance(v, list)
-                                                          else [json.dumps(v) if isinstance(v, dict) else str(v)]))] + argv[:i]
-                + argv[i + 2:])
+    argv = with_config(list(argv))
     parser = HfArgumentParser(classes, allow_abbrev=False)
     def error(message): raise ValueError(f"{message}; `--help` lists the flags")                        # one line, without the usage
     parser.error = error
@@ -81,7 +123,16 @@ def parse(argv: list[str], *classes):
         if name.startswith('--') and name not in known and name.replace('-', '_').replace('__', '--', 1) not in known:
             near = difflib.get_close_matches(name, known, 3, .6)
             raise ValueError(f"flag: unknown {name!r}" + (f"; did you mean {' or '.join(near)}?" if near else "; `--help` lists the flags"))
+        if why := (idle or {}).get(name.removeprefix('--').replace('-', '_')):
+            raise ValueError(f"{name.removeprefix('--')}: has no effect here; {why}")
     return parser.parse_args_into_dataclasses(argv)
+
+def checkpoint_of(cfg) -> str | None:
+    "The checkpoint that `--resume_from_checkpoint` means: a folder, a name in output_dir, or 'last'. Raises ValueError where there is none."
+    if cfg.resume_from_checkpoint is None: return None
+    from fdiv_nb.checkpoint import resolve_checkpoint
+    where = resolve_checkpoint(cfg.output_dir, cfg.resume_from_checkpoint)
+    return where and str(where)
 
 # %% ../nbs/27_cli.ipynb #a4ac792e
 def find_model(name: str) -> str:
@@ -114,10 +165,17 @@ def load_model(name: str, lora_rank: int = 0):
     return model, tok
 
 # %% ../nbs/27_cli.ipynb #b02f269e
-def make_target(reward: str, constraint: str, beta: float, moments=()):
+def make_target(reward, constraint: str, beta: float, moments=(), weights=()):   # reward: a name, a function, or a list of them
     "The target of `--reward`, `--constraint` and `--moments`, multiplied. Raises ValueError if none is given."
-    from fdiv_nb.target import BinaryTarget, MomentTarget, ProductTarget, RewardTarget, load_reward
-    parts = [RewardTarget(load_reward(reward), beta)] if reward else []
+    from fdiv_nb.target import BinaryTarget, MomentTarget, ProductTarget, RewardTarget, WeightedReward, load_reward
+    rewards = [r for r in (reward if isinstance(reward, (list, tuple)) else [reward]) if r]
+    if twice := next((r for r in rewards if rewards.count(r) > 1), None):
+        raise ValueError(f"reward: {twice!r} is given more than once; give it a larger weight with reward_weights")
+    if weights and len(weights) != len(rewards):
+        raise ValueError(f"reward_weights: {len(weights)} for {len(rewards)} rewards; give one for each")
+    made, parts = [load_reward(r) for r in rewards], []
+    if len(made) == 1 and not weights: parts.append(RewardTarget(made[0], beta))
+    elif made: parts.append(WeightedReward(made, beta, weights or None))
     if constraint: parts.append(BinaryTarget(load_reward(constraint)))
     if moments:
         cut = [m.rpartition('=') for m in moments]
@@ -132,40 +190,73 @@ def make_target(reward: str, constraint: str, beta: float, moments=()):
     return parts[0] if len(parts) == 1 else ProductTarget(*parts)
 
 # %% ../nbs/27_cli.ipynb #273bd7dd
-def write_json(path: Path, obj) -> None:
-    "obj as JSON, to a temporary name first."
-    tmp = path.with_name(path.name + '.tmp')
-    tmp.write_text(json.dumps(obj, indent=1, default=str), encoding='utf-8'); os.replace(tmp, path)
-
 @contextlib.contextmanager
 def no_empty_folder(out: Path):
-    "What is refused within, once a model has been asked, leaves no empty folder where there was none."
+    "What is refused within, once a model has been asked, leaves no folder where there was none."
     new = not out.exists()
     try: yield
     except ValueError:
-        for d in sorted(out.rglob('*'), reverse=True) + [out] if new else []:
-            with contextlib.suppress(OSError): d.rmdir()
+        if new and out.is_dir():
+            import shutil
+            if {p.name for p in out.iterdir()} <= {'reference'}: shutil.rmtree(out/'reference', ignore_errors=True)
+            for d in sorted(out.rglob('*'), reverse=True) + [out]:
+                with contextlib.suppress(OSError): d.rmdir()
         raise
 
+def train_and_save(trainer, tokenizer, out: Path, resume: str | None = None) -> None:
+    "Train, then save model and tokenizer in `out`, before anything is measured. Raises Failed for what goes wrong after the first step."
+    from fdiv_nb.saving import NotSaved, check_saves, save_trained
+    check_saves(trainer.accelerator.unwrap_model(trainer.model), tokenizer)
+    first = trainer.state.global_step
+    try:
+        trainer.train(resume_from_checkpoint=resume or None)
+        save_trained(trainer, tokenizer, out)
+    except NotSaved as e: raise Failed(str(e)) from e
+    except (ValueError, OSError, KeyboardInterrupt) as e:
+        step = trainer.state.global_step
+        if step == first: raise
+        there = sorted(Path(out).glob('checkpoint-*'), key=lambda p: p.stat().st_mtime)
+        rest = f"; go on from {there[-1].name} with --resume_from_checkpoint last" if there else ''
+        what = 'interrupted' if isinstance(e, KeyboardInterrupt) else reason(e)
+        error = Failed(f"{what} (after step {step} of {trainer.state.max_steps}{rest})")
+        if isinstance(e, KeyboardInterrupt): error.code = 130
+        raise error from e
+
+# %% ../nbs/27_cli.ipynb #abc73f75
 def align(model, tokenizer, target, cfg, prompts: list[str] | None = None, divergence=None, ref_model=None, resume=None, save: bool = True,
-          keep: dict | None = None) -> dict:     # filled with the evaluated samples, 'base' and 'last'
-    "Train one policy; dict(history, before, after, samples, config) for a report. Saves model, tokenizer and run.json in cfg.output_dir. Raises ValueError before any work where something cannot work."
-    from fdiv_nb.metrics import FOUR, before_and_after, draw_alignment
+          keep: dict | None = None,                # filled with the evaluated samples, 'base' and 'last'
+          record: dict | None = None,              # of `record_run`, for run.json
+          report: Callable | None = None,          # called with the run before run.json is written
+          lines: bool = False) -> dict:            # log lines on the error stream
+    "Train one policy; dict(history, before, after, samples, config) for a report. Saves model and tokenizer in cfg.output_dir as soon as they are trained, and run.json at the end. Raises ValueError before any work where something cannot work, Failed for what fails after training."
     from fdiv_nb.trainer import FDPGTrainer
-    t = FDPGTrainer(model, target, cfg, prompts, tokenizer, ref_model, divergence); start = time.time()
-    policy = t.accelerator.unwrap_model(t.model)
-    t.train(resume_from_checkpoint=resume or None)
-    n = cfg.eval_samples
-    base, last = (draw_alignment(policy, t.reference, tokenizer, t.target, prompts, n, cfg.max_new_tokens, min(64, n), cfg.seed + i,
-                                 source=who) for i, who in ((1, 'reference'), (2, 'policy')))
-    before, after = before_and_after(last, base, [*FOUR, t.divergence]); k = min(24, n); score = next(iter(last.scores.values()))
-    run = dict(history=[h for h in t.state.log_history if 'reward' in h], before=before, after=after,
-               samples=[(p, c, float(x)) for p, c, x in zip(last.prompts[:k], last.texts[:k], score)],
-               config=dict(target=repr(t.target), seconds=round(time.time() - start, 1), **own_fields(cfg)))
-    if keep is not None: keep.update(base=base, last=last)
-    if save and t.is_world_process_zero():
-        out = Path(cfg.output_dir); t.save_model(str(out)); tokenizer.save_pretrained(str(out)); write_json(out/'run.json', run)
+    t = FDPGTrainer(model, target, cfg, prompts, tokenizer, ref_model, divergence)
+    if lines: t.add_callback(log_lines())
+    start, out = time.time(), Path(cfg.output_dir)
+    if save: train_and_save(t, tokenizer, out, resume)
+    else: t.train(resume_from_checkpoint=resume or None)
+    seconds = round(time.time() - start, 1)
+    run = dict(history=[h for h in t.state.log_history if 'reward' in h], before={}, after={}, samples=[],
+               config=dict(target=repr(t.target), seconds=seconds, **own_fields(cfg)))
+    first = t.is_world_process_zero()
+    with finishing(out, run, record, first) if save else contextlib.nullcontext():
+        judged = judge_policy(t, tokenizer, prompts)
+        run['before'], run['after'], run['samples'] = judged.pop('before'), judged.pop('after'), judged.pop('samples')
+        if keep is not None: keep.update(judged)
+        if report and first: report(run)
     return run
+
+def judge_policy(trainer, tokenizer, prompts) -> dict:
+    "Start and end judged on the same pool of samples: before, after, samples (prompt, completion, score), and the samples in full as base and last."
+    from fdiv_nb.metrics import FOUR, before_and_after, draw_alignment
+    cfg, n = trainer.args, trainer.args.eval_samples
+    policy = trainer.accelerator.unwrap_model(trainer.model)
+    base, last = (draw_alignment(policy, trainer.reference, tokenizer, trainer.target, prompts, n, cfg.max_new_tokens, min(64, n),
+                                 cfg.seed + i, source=who) for i, who in ((1, 'reference'), (2, 'policy')))
+    before, after = before_and_after(last, base, [*FOUR, trainer.divergence])
+    k, score = min(24, n), next(iter(last.scores.values()))
+    samples = [(p, c, float(x)) for p, c, x in zip(last.prompts[:k], last.texts[:k], score)]
+    return dict(before=before, after=after, samples=samples, base=base, last=last)
 
 def own_fields(cfg) -> dict:
     "The fields of a configuration that differ from their defaults, or are this package's own; output_dir left out."
@@ -202,25 +293,40 @@ def rejection_figure(curve: list[dict]):
     ax.set(xscale='log', xlabel='share of samples accepted', ylabel='TV to the target'); fig.tight_layout(); return fig
 
 # %% ../nbs/27_cli.ipynb #ab9b414e
+_IDLE = dict(gradient_accumulation_steps='samples_per_step and per_device_train_batch_size decide how often gradients are accumulated',
+             num_train_epochs='there are no epochs of samples; max_steps counts the steps')
+
 def cmd_align(argv: list[str]) -> int:
-    "fdiv align --model DIR --reward SPEC --divergence js --output_dir DIR ..."
-    from fdiv_nb.divergence import get_divergence
-    from fdiv_nb.report import run_report
+    "fdiv align --model DIR --reward SPEC [SPEC ...] --divergence js --output_dir DIR ..."
     from fdiv_nb.target import check_compatible
     from fdiv_nb.trainer import FDPGConfig, check_output
-    a, cfg = parse(argv, AlignArguments, FDPGConfig)
-    out = check_output(cfg.output_dir, cfg.overwrite); prompts = read_prompts(a.prompts); find_model(a.model)
-    target = make_target(a.reward, a.constraint, cfg.beta, a.moments); check_compatible(cfg.divergence, target); target.probe(prompts)
+    a, cfg = parse(argv, AlignArguments, FDPGConfig, idle=_IDLE)
+    out, resume, prompts = check_output(cfg.output_dir, cfg.overwrite), checkpoint_of(cfg), read_prompts(a.prompts)
+    find_model(a.model)
+    target = make_target(a.reward, a.constraint, cfg.beta, a.moments, a.reward_weights)
+    check_compatible(cfg.divergence, target)
+    target.probe(prompts)
     with quiet_logs(), no_empty_folder(out):
-        model, tok = load_model(a.model, a.lora_rank); ref = load_model(a.ref_name)[0] if a.ref_name else None; kept = {}
-        run = align(model, tok, target, cfg, prompts, ref_model=ref, resume=cfg.resume_from_checkpoint, keep=kept)
-    if cfg.process_index: return 0
-    name, curve = get_divergence(cfg.divergence).name, rejection(kept['last'])
+        model, tok = load_model(a.model, a.lora_rank)
+        ref = load_model(a.ref_name)[0] if a.ref_name else None
+        record = record_run(['align', *argv], a, cfg, models=dict(model=(a.model, model), ref_name=(a.ref_name, ref)),
+                            files=dict(prompts=a.prompts, rewards=[x for s in (*a.reward, a.constraint) for x in s.split(':') if Path(x).exists()]))
+        kept = {}
+        align(model, tok, target, cfg, prompts, ref_model=ref, resume=resume, keep=kept, record=record,
+              report=lambda run: align_report(out, cfg, run, kept['last']), lines=True)
+    return 0
+
+def align_report(out: Path, cfg, run: dict, last) -> None:
+    "qrs.json, report.html and its pictures; the table on the screen."
+    from fdiv_nb.divergence import get_divergence
+    from fdiv_nb.report import run_report
+    name, curve = get_divergence(cfg.divergence).name, rejection(last)
     if curve: write_json(out/'qrs.json', curve)
     more = ([('Rejection after training', rejection_figure(curve),
               'Keeping a sample with probability min(1, P/(β π)) brings what is kept closer to the target; a larger β keeps fewer.')]
             if curve else [])
-    print(table({name: run})); print('report:', run_report(out, {name: run}, f'Aligned by {name}', figures=more)); return 0
+    print(table({name: run}))
+    print('report:', run_report(out, {name: run}, f'Aligned by {name}', figures=more))
 
 # %% ../nbs/27_cli.ipynb #e069474c
 @dataclass
@@ -235,6 +341,10 @@ class DemoArguments:
     beta: float = field(default=.2, metadata={'help': "strength of the reward, in judgements"})
     learning_rate: float = field(default=5e-4, metadata={'help': "of the adapted model"})
     seed: int = field(default=0, metadata={'help': "seed of everything"})
+    def __post_init__(self):
+        for k in ('steps', 'samples_per_step', 'eval_samples', 'beta', 'learning_rate'):
+            if not 0 < getattr(self, k) < math.inf: raise ValueError(f"{k}: expected > 0, got {getattr(self, k)}")
+        if self.eval_samples < 2: raise ValueError(f"eval_samples: expected at least 2, got {self.eval_samples}")
 
 def opinion(prompts, completions) -> list[float]:
     "The demo's reward: how one-sided a review is, |positive − negative judgements|."
@@ -280,6 +390,9 @@ def cmd_demo(argv: list[str]) -> int:
     from fdiv_nb.trainer import FDPGConfig, check_output
     a, = parse(argv, DemoArguments); out = check_output(a.output_dir, a.overwrite)
     names, runs, rows = [get_divergence(n.strip()).name for n in a.divergences.split(',')], {}, {}
+    if twice := next((n for n in names if names.count(n) > 1), None):
+        raise ValueError(f"divergences: {twice} is named twice; each run has a folder of its own, once is enough")
+    record = record_run(['demo', *argv], a)
     for i, name in enumerate(names, 1):
         print(f'[{i}/{len(names)}] {name}', file=sys.stderr, flush=True)
         with quiet_logs():
@@ -291,27 +404,51 @@ def cmd_demo(argv: list[str]) -> int:
             runs[name] = r = align(model, tok, RewardTarget(opinion, a.beta, 'opinion'), cfg, ['Review:'], keep=kept)
         base, last = kept['base'], kept['last']; r['before'] |= tones(base.texts); r['after'] |= tones(last.texts)
         rows = rows or {'start': r['before'], 'target': tones(base.texts, base.log_weight.double().softmax(0))}
-    rows |= {k: r['after'] for k, r in runs.items()}; fig = share_figure(rows); save_png(fig, out/'shares.png')
-    path = run_report(out, runs, 'One model, one reward, several divergences', figures=[('What they write', fig, 'Shares of all reviews.')])
-    write_json(out/'run.json', {k: r['after'] for k, r in runs.items()})
+    rows |= {k: r['after'] for k, r in runs.items()}
+    with finishing(out, {k: r['after'] for k, r in runs.items()}, record):
+        fig = share_figure(rows); save_png(fig, out/'shares.png')
+        path = run_report(out, runs, 'One model, one reward, several divergences', figures=[('What they write', fig, 'Shares of all reviews.')])
     print(table(runs)); print('\nWhat they write, as shares of all reviews:\n'); print(share_table(rows))
     print('\nforward_kl counts what the policy misses, reverse_kl what it invents; each run is judged by all.'); print('report:', path)
     return 0
 
 # %% ../nbs/27_cli.ipynb #e90e638c
+_FIRST = ('loss', 'reward', 'rewards/accuracy', 'rewards/margin', 'p_forget', 'p_template', 'p_retain', 'kl_base', 'forward_kl', 'reverse_kl',
+          'js', 'tv', 'divergence', 'entropy', 'length', 'grad_norm', 'learning_rate')
+
+def log_line(step: int, steps: int, logs: dict, most: int = 9) -> str:
+    "One line of a log: the step, then the numbers that are looked at first; '' where there is none."
+    keys = [k for k in (*_FIRST[:2], *sorted(k for k in logs if k.startswith(('score/', 'eval_'))), *_FIRST[2:])
+            if isinstance(logs.get(k), (int, float)) and not k.endswith(('_runtime', '_per_second'))][:most]
+    return f'step {step}/{steps}  ' + '  '.join(f'{k} {logs[k]:.4g}' for k in keys) if keys else ''
+
+def log_lines():
+    "A callback that writes each line of the log, short, on the error stream, above the progress bar."
+    from transformers import TrainerCallback
+    class LogLines(TrainerCallback):
+        def on_log(self, args, state, control, logs=None, **kw):
+            line = log_line(state.global_step, state.max_steps, logs or {}) if state.is_world_process_zero else ''
+            if line: tqdm.write(line, file=sys.stderr)
+    return LogLines()
+
 class quiet_logs:
-    "The Trainer's printed log lines, the loading bars of transformers and what it plans to rename go nowhere; the training bar, on the error stream, stays."
+    "The Trainer's own print of its log lines, the loading bars of transformers and what it plans to rename are kept off the screen; the training bar stays, and what a user's code prints."
     def __enter__(self):
+        from transformers.trainer_callback import PrinterCallback, ProgressCallback
         from transformers.utils import logging as hf
         self.heard = warnings.catch_warnings(); self.heard.__enter__()
         warnings.filterwarnings('ignore', category=FutureWarning, module='transformers')
-        self.out, self.bars, self.level, sys.stdout = sys.stdout, hf.is_progress_bar_enabled(), hf.get_verbosity(), open(os.devnull, 'w')
+        self.bars, self.level = hf.is_progress_bar_enabled(), hf.get_verbosity()
+        self.prints = [(c, c.on_log) for c in (PrinterCallback, ProgressCallback)]
+        for c, _ in self.prints: c.on_log = lambda *a, **kw: None
         hf.disable_progress_bar(); hf.set_verbosity_error()
     def __exit__(self, *a):
         from transformers.utils import logging as hf
-        sys.stdout.close(); sys.stdout = self.out; hf.set_verbosity(self.level); self.heard.__exit__(*a)
+        for c, f in self.prints: c.on_log = f
+        hf.set_verbosity(self.level); self.heard.__exit__(*a)
         if self.bars: hf.enable_progress_bar()
 
+# %% ../nbs/27_cli.ipynb #6c3b2250
 def cmd_tiny(argv: list[str]) -> int:
     "fdiv tiny build [--out DIR] [--seed N] [--steps N] [--overwrite]: rebuild the bundled model."
     from fdiv_nb.tiny import build_tiny
@@ -320,6 +457,10 @@ def cmd_tiny(argv: list[str]) -> int:
     class Build:
         out: str = 'tiny'; seed: int = 0; docs: int = 40000; steps: int = 1000; overwrite: bool = False
     b, = parse(argv[1:], Build)
+    for k in ('docs', 'steps'):
+        if getattr(b, k) < 1: raise ValueError(f"{k}: expected >= 1, got {getattr(b, k)}")
+    from fdiv_nb.saving import check_writable
+    check_writable(b.out, 'out')
     facts = build_tiny(b.out, b.seed, b.docs, b.steps, overwrite=b.overwrite)
     print({k: v for k, v in facts.items() if k != 'loss'}); return 0
 
@@ -349,8 +490,19 @@ def usage() -> str:
     return ('usage: fdiv <command> [flags]\n\n' + '\n'.join(f'  {k:12} {f.__doc__}' for k, f in commands().items())
             + '\n\n  fdiv align --help lists every flag; --config FILE.yaml holds the same names')
 
+def _one_line(message, category, filename, lineno, line=None) -> str: return f'fdiv: warning: {" ".join(str(message).split())}\n'
+
+def _answer(e: BaseException) -> tuple[int, str]:
+    "(exit status, line) for an exception; no line for a fault of ours, which keeps its traceback."
+    if isinstance(e, Failed): return e.code, str(e)
+    if isinstance(e, ValueError): return 2, str(e)
+    if isinstance(e, KeyboardInterrupt): return 130, 'interrupted before anything was trained'
+    if isinstance(e, ModuleNotFoundError) and (name := (e.name or '').split('.')[0]) in EXTRAS:
+        return 2, f"needs the package {name}; pip install 'fdiv_nb[{EXTRAS[name]}]'"
+    return 1, ''
+
 def main(argv: list[str] | None = None) -> int:
-    "The `fdiv` command; 0 when all went well, 2 with one line on the error stream for bad input."
+    "The `fdiv` command. Exit status: 0 when all went well; 2 for what was refused before training; 1 for what failed after it began, the model being where the line says; 130 when interrupted. One line on the error stream each."
     argv = sys.argv[1:] if argv is None else list(argv)
     if not argv or argv[0] in ('-h', '--help', 'help'): print(usage()); return 0
     known = COMMANDS if argv[0] in COMMANDS else commands()
@@ -359,13 +511,15 @@ def main(argv: list[str] | None = None) -> int:
         print(f"fdiv: unknown command {argv[0]!r}" + (f"; did you mean {' or '.join(near)}?" if near
                                                       else f"; the commands are {', '.join(known)}"), file=sys.stderr)
         return 2
-    if not {'', os.getcwd()} & set(sys.path): sys.path.append(os.getcwd())        # --reward module:function, for a module beside the run
+    form, warnings.formatwarning = warnings.formatwarning, _one_line
     try: code = known[argv[0]](argv[1:])
-    except ValueError as e:
-        if os.environ.get('FDIV_DEBUG'): raise
+    except BaseException as e:
+        code, line = _answer(e)
+        if not line or os.environ.get('FDIV_DEBUG'): raise
         for bar in list(getattr(tqdm, '_instances', ())): bar.close()          # the message has a line of its own
-        print(f'fdiv {argv[0]}: error: {e}', file=sys.stderr); return 2
-    if (group := sys.modules.get('torch.distributed')) and group.is_available() and group.is_initialized(): group.destroy_process_group()
+        print(f'fdiv {argv[0]}: error: {line}', file=sys.stderr)
+    finally: warnings.formatwarning = form
+    if not code and (group := sys.modules.get('torch.distributed')) and group.is_available() and group.is_initialized(): group.destroy_process_group()
     return code
 
 if __name__ == '__main__' and '__file__' in globals(): sys.exit(main())      # python -m fdiv_nb.cli

@@ -4,14 +4,17 @@
 
 # %% ../nbs/27b_cli_train.ipynb #82454ca4
 from __future__ import annotations
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 import torch
-from .cli import ModelArguments, find_model, load_model, no_empty_folder, own_fields, parse, quiet_logs, write_json
+from .cli import (ModelArguments, checkpoint_of, find_model, load_model, log_lines, no_empty_folder, own_fields, parse, quiet_logs,
+                         train_and_save)
+from .record import finishing, reason, record_run, write_json
 
 # %% auto #0
-__all__ = ['ALPHA', 'TrainArguments', 'SFTArguments', 'DistillArguments', 'prepared', 'answers_of', 'train_and_report', 'cmd_sft',
-           'cmd_dpo', 'cmd_distill']
+__all__ = ['ALPHA', 'TrainArguments', 'SFTArguments', 'DistillArguments', 'prepared', 'answers_of', 'record_of', 'can_show',
+           'train_and_report', 'training_report', 'cmd_sft', 'sweep', 'cmd_dpo', 'cmd_distill']
 
 # %% ../nbs/27b_cli_train.ipynb #11c9bc26
 @dataclass
@@ -58,47 +61,99 @@ def answers_of(trainer, tokenizer, n: int, seed: int = 0, max_new_tokens: int = 
     return list(zip(r.prompts, r.texts, (r.log_q/r.lengths).tolist()))
 
 # %% ../nbs/27b_cli_train.ipynb #8281c4da
-def train_and_report(trainer, tokenizer, out: Path, a: TrainArguments, cfg, name: str, title: str) -> dict:
-    "Judge, train, judge again; save the model, run.json, table.txt and report.html in `out`. dict(history, before, after, samples, config)."
-    from fdiv_nb.report import run_report, text_table
-    numbers = lambda d: {k[5:]: v for k, v in d.items() if k.startswith('eval_') and isinstance(v, (int, float))
-                         and not k.endswith(('_runtime', '_per_second', '_time'))}
-    judged = trainer.eval_dataset is not None
+_NAMED = ('data', 'eval_data', 'model', 'ref_name', 'teacher')
+
+def record_of(command: str, argv: list[str], a: TrainArguments, cfg, **models) -> dict:
+    "`record_run` for a command on rows; models: field=model for what was loaded."
+    return record_run([command, *argv], a, cfg, models={k: (getattr(a, k), m) for k, m in models.items()},
+                      files={k: getattr(a, k) for k in ('data', 'eval_data')})
+
+def can_show(trainer, tokenizer, a: TrainArguments) -> bool:
+    "Whether answers can be sampled for the report; where they cannot, a warning, and the report has none."
+    if not a.show: return False
+    try: answers_of(trainer, tokenizer, min(a.show, 2), max_new_tokens=2)
+    except Exception as e:
+        warnings.warn(f"show: this model cannot be sampled, so the report has no answers: {reason(e)}")
+        return False
+    return True
+
+# %% ../nbs/27b_cli_train.ipynb #cf5ee2c5
+def train_and_report(trainer, tokenizer, out: Path, a: TrainArguments, cfg, name: str, title: str, record: dict | None = None,
+                     resume: str | None = None) -> dict:
+    "Judge, train, save the model, judge again; then table.txt, report.html and run.json in `out`. dict(history, before, after, samples, config)."
+    judged, problem = trainer.eval_dataset is not None, None
+    trainer.add_callback(log_lines())
     with quiet_logs(), no_empty_folder(out):
-        before = numbers(trainer.evaluate()) if judged else {}
-        trainer.train(resume_from_checkpoint=cfg.resume_from_checkpoint or None)
-        after = numbers(trainer.evaluate()) if judged else {}; samples = answers_of(trainer, tokenizer, a.show, cfg.seed)
-    history = ([h for h in trainer.state.log_history if 'loss' in h]             # nothing was logged on the way: the mean of all steps
-               or [dict(h, loss=h['train_loss']) for h in trainer.state.log_history if 'train_loss' in h])
-    told = {k: v for k, v in vars(a).items() if v not in ('', 0, []) and k not in ('data', 'eval_data', 'model', 'ref_name', 'teacher')}
-    files = {k: Path(v).name or v for k, v in vars(a).items() if k in ('data', 'eval_data', 'model', 'ref_name', 'teacher') and v}
-    run = dict(history=history, before=before, after=after, samples=samples, config=files | told | own_fields(cfg))
-    if trainer.is_world_process_zero():
-        trainer.save_model(str(out)); tokenizer.save_pretrained(str(out)); write_json(out/'run.json', run)
-        rows = {'before': before, name: after} if judged else {name: {k: history[-1][k] for k in history[-1] if k not in ('epoch', 'step')}}
-        text = text_table(rows); (out/'table.txt').write_text(text + '\n', encoding='utf-8'); print(text)
-        if not judged: print('(the last training step; give --eval_data to judge by rows that were not trained on)')
-        print('report:', run_report(out, {name: run}, title))
+        show = can_show(trainer, tokenizer, a)
+        before = _numbers(trainer.evaluate()) if judged else {}
+        train_and_save(trainer, tokenizer, out, resume)
+        run = dict(history=_history(trainer), before=before, after={}, samples=[], config=_config(a, cfg))
+        first = trainer.is_world_process_zero()
+        with finishing(out, run, record, first):
+            if judged: run['after'] = _numbers(trainer.evaluate())
+            try: run['samples'] = answers_of(trainer, tokenizer, a.show, cfg.seed) if show else []
+            except Exception as e: problem = e                   # it costs the answers, not the report
+            if first: training_report(out, run, name, title, judged)
+            if problem: raise problem
     return run
+
+def _numbers(d: dict) -> dict:
+    "The numbers of an evaluation, without its times."
+    return {k[5:]: v for k, v in d.items() if k.startswith('eval_') and isinstance(v, (int, float))
+            and not k.endswith(('_runtime', '_per_second', '_time'))}
+
+def _history(trainer) -> list[dict]:
+    "The logged steps; where none was logged on the way, the mean of all."
+    log = trainer.state.log_history
+    return [h for h in log if 'loss' in h] or [dict(h, loss=h['train_loss']) for h in log if 'train_loss' in h]
+
+def _config(a: TrainArguments, cfg) -> dict:
+    "What is shown of the configuration: names of files without their folders, and what differs from the defaults."
+    told = {k: v for k, v in vars(a).items() if v not in ('', 0, []) and k not in _NAMED}
+    return {k: Path(v).name or v for k, v in vars(a).items() if k in _NAMED and v} | told | own_fields(cfg)
+
+def training_report(out: Path, run: dict, name: str, title: str, judged: bool) -> None:
+    "table.txt, report.html and its pictures; the table on the screen."
+    from fdiv_nb.report import run_report, text_table
+    last = run['history'][-1]
+    rows = {'before': run['before'], name: run['after']} if judged else {name: {k: last[k] for k in last if k not in ('epoch', 'step')}}
+    text = text_table(rows)
+    (out/'table.txt').write_text(text + '\n', encoding='utf-8')
+    print(text)
+    if not judged: print('(the last training step; give --eval_data to judge by rows that were not trained on)')
+    print('report:', run_report(out, {name: run}, title))
 
 # %% ../nbs/27b_cli_train.ipynb #70707995
 def cmd_sft(argv: list[str]) -> int:
     "fdiv sft --model DIR --data rows.jsonl --loss nll|f-sft|dft|psft|iw-sft|asft --divergence js --output_dir DIR ..."
-    from fdiv_nb.trainer_sft import FSFTConfig, FSFTTrainer, sweep_learning_rates
-    a, cfg = parse(argv, SFTArguments, FSFTConfig); out, rows, held = prepared(a, cfg, ('prompt', 'completion'))
-    with quiet_logs(): model, tok = load_model(a.model, a.lora_rank); ref = load_model(a.ref_name)[0] if a.ref_name else None
+    from fdiv_nb.trainer_sft import FSFTConfig, FSFTTrainer
+    a, cfg = parse(argv, SFTArguments, FSFTConfig)
+    out, rows, held = prepared(a, cfg, ('prompt', 'completion'))
+    resume = checkpoint_of(cfg)
+    with quiet_logs(), no_empty_folder(out):
+        model, tok = load_model(a.model, a.lora_rank)
+        ref = load_model(a.ref_name)[0] if a.ref_name else None
+    record = record_of('sft', argv, a, cfg, model=model, ref_name=ref)
     name = cfg.loss if cfg.loss != 'f-sft' else cfg.divergence
-    if not a.sweep:
-        train_and_report(FSFTTrainer(model, cfg, rows, held, tok, ref_model=ref), tok, out, a, cfg, name, f'Fine-tuned with {name}')
-        return 0
-    with quiet_logs(): table = sweep_learning_rates(model, a.sweep, cfg, rows, held, tok, ref_model=ref)
+    if a.sweep: return sweep(a, cfg, out, model, tok, rows, held, ref, name, record)
+    train_and_report(FSFTTrainer(model, cfg, rows, held, tok, ref_model=ref), tok, out, a, cfg, name, f'Fine-tuned with {name}', record, resume)
+    return 0
+
+def sweep(a: SFTArguments, cfg, out: Path, model, tok, rows, held, ref, name: str, record: dict) -> int:
+    "The same training at several learning rates: a table, a report, no model."
+    from fdiv_nb.trainer_sft import sweep_learning_rates
     from fdiv_nb.report import Report, text_table
-    if not cfg.process_index:
-        r = Report(f'Learning rates of {name}').text('The same training from the same start at each rate. The lowest NLL is marked; the best start for preference learning may be another.')
-        r.table(table, highlight={'eval_loss': 'min'} if held else {'nll': 'min'}).details('Configuration', own_fields(cfg))
-        out.mkdir(parents=True, exist_ok=True); write_json(out/'run.json', dict(rates=table, config=own_fields(cfg)))
-        text = text_table(table); (out/'table.txt').write_text(text + '\n', encoding='utf-8'); print(text)
-        print('report:', r.save(out/'report.html'))
+    with quiet_logs(): table = sweep_learning_rates(model, a.sweep, cfg, rows, held, tok, ref_model=ref)
+    if cfg.process_index: return 0
+    r = Report(f'Learning rates of {name}').text('The same training from the same start at each rate. The lowest NLL is marked; the best start for preference learning may be another.')
+    r.table(table, highlight={'eval_loss': 'min'} if held else {'nll': 'min'}).details('Configuration', own_fields(cfg))
+    out.mkdir(parents=True, exist_ok=True)
+    text = text_table(table)
+    (out/'table.txt').write_text(text + '\n', encoding='utf-8')
+    page = r.save(out/'report.html')
+    write_json(out/'run.json', dict(rates=table, config=own_fields(cfg), record=record))
+    print(text)
+    print('report:', page)
     return 0
 
 # %% ../nbs/27b_cli_train.ipynb #15955928
@@ -108,11 +163,16 @@ def cmd_dpo(argv: list[str]) -> int:
     a, cfg = parse(argv, TrainArguments, FDPOConfig)
     need = ('prompt', 'chosen', 'rejected'); out, rows, held = prepared(a, cfg, need if cfg.on_long == 'refuse' else ())
     if not cfg.process_index: print(cfg.describe() + ALPHA[cfg.alpha_convention])
-    with quiet_logs(): model, tok = load_model(a.model, a.lora_rank); ref = load_model(a.ref_name)[0] if a.ref_name else None
+    resume = checkpoint_of(cfg)
+    with quiet_logs(), no_empty_folder(out):
+        model, tok = load_model(a.model, a.lora_rank)
+        ref = load_model(a.ref_name)[0] if a.ref_name else None
+    record = record_of('dpo', argv, a, cfg, model=model, ref_name=ref)
     t = FDPOTrainer(model, cfg, rows, held, tok, ref_model=ref)
     if not cfg.process_index and (lost := t.dropped.get('train_dataset')):
         print(f"left out: {len(lost)} of {len(rows)} pairs, rows {', '.join(map(str, lost[:10]))}{' ...' if len(lost) > 10 else ''}")
-    train_and_report(t, tok, out, a, cfg, cfg.divergence, f'Preferences with {cfg.divergence}'); return 0
+    train_and_report(t, tok, out, a, cfg, cfg.divergence, f'Preferences with {cfg.divergence}', record, resume)
+    return 0
 
 ALPHA = {'slope': "\nα convention: slope, alpha:A means f'(u) = (u^(A-1) - 1)/(A-1), as TRL since 0.29; --alpha_convention paper for the other",
          'paper': "\nα convention: paper, alpha:A means f'(u) = (1 - u^-A)/A, as the f-DPO paper and older TRL; it is our alpha:(1-A)"}
@@ -124,8 +184,12 @@ def cmd_distill(argv: list[str]) -> int:
     if not a.teacher: raise ValueError("teacher: none given; pass --teacher DIR, a model with the same tokenizer")
     if a.ref_name: raise ValueError(f"ref_name: distillation has no reference beside its teacher, got {a.ref_name!r}; leave it out")
     find_model(a.teacher); out, rows, held = prepared(a, cfg, ('prompt', 'completion'))
-    with quiet_logs(): model, tok = load_model(a.model, a.lora_rank); teacher, theirs = load_model(a.teacher)
+    resume = checkpoint_of(cfg)
+    with quiet_logs(), no_empty_folder(out):
+        model, tok = load_model(a.model, a.lora_rank)
+        teacher, theirs = load_model(a.teacher)
+    record = record_of('distill', argv, a, cfg, model=model, teacher=teacher)
     shared_vocabulary(model, teacher, tok, theirs)
     train_and_report(DistillTrainer(model, cfg, rows, held, tok, teacher=teacher), tok, out, a, cfg, cfg.divergence,
-                     f'Distilled with {cfg.divergence}')
+                     f'Distilled with {cfg.divergence}', record, resume)
     return 0

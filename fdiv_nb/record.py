@@ -106,6 +106,7 @@ class Failed(RuntimeError):
 
 def reason(e: BaseException) -> str:
     "An exception in one line."
+    if isinstance(e, KeyboardInterrupt): return 'interrupted'
     text = ' '.join(str(e).split())
     name = type(e).__name__
     return text if isinstance(e, (ValueError, Failed)) and text else f'{name}: {text}' if text else name

@@ -4,7 +4,8 @@
 
 # %% ../nbs/10_target.ipynb #a1b5f4c5
 from __future__ import annotations
-import ast, difflib, importlib, importlib.util, math, re, warnings
+import ast, difflib, importlib, importlib.util, math, os, re, sys, traceback, warnings
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Callable
 import torch
@@ -13,9 +14,9 @@ from .divergence import divergence_names, get_divergence
 from .estimate import effective_sample_size
 
 # %% auto #0
-__all__ = ['python_reward', 'check_scores', 'Target', 'RewardTarget', 'BinaryTarget', 'ProductTarget', 'fit_lambdas',
-           'MomentTarget', 'check_compatible', 'contains_reward', 'regex_reward', 'lexicon_reward', 'ClassifierReward',
-           'load_reward']
+__all__ = ['python_reward', 'check_scores', 'Target', 'RewardTarget', 'BinaryTarget', 'ProductTarget', 'WeightedReward',
+           'fit_lambdas', 'MomentTarget', 'check_compatible', 'contains_reward', 'regex_reward', 'lexicon_reward',
+           'ClassifierReward', 'load_reward']
 
 # %% ../nbs/10_target.ipynb #460251eb
 def check_scores(scores, n: int,               # completions scored
@@ -23,7 +24,7 @@ def check_scores(scores, n: int,               # completions scored
                  texts: list[str] | None = None) -> Tensor:
     "Scores as float32 [n]. Raises ValueError for a wrong length or type, NaN or infinity, naming the row."
     try: s = scores.detach().float().cpu() if torch.is_tensor(scores) else torch.tensor([float(x) for x in scores], dtype=torch.float32)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{name}: must return one number per completion, got {type(scores).__name__} {str(scores)[:60]!r}") from None
     if s.shape != (n,):
         raise ValueError(f"{name}: returned shape {list(s.shape)} for {n} completions; return one number per completion, shape [{n}]")
@@ -58,10 +59,30 @@ class Target:
         return self
 
 # %% ../nbs/10_target.ipynb #9e5bae44
+def _place(e: BaseException, file: str | None = None) -> str:
+    "'file:line: Type: text' of an exception; the last line of `file` that was reached, else of anything."
+    if isinstance(e, SyntaxError) and e.filename: return f"{Path(e.filename).name}:{e.lineno}: {type(e).__name__}: {e.msg}"
+    frames = traceback.extract_tb(e.__traceback__)
+    own = [f for f in frames if file and os.path.abspath(f.filename) == os.path.abspath(file)] or frames
+    text = ' '.join(f"{type(e).__name__}: {e}".split())
+    return f"{Path(own[-1].filename).name}:{own[-1].lineno}: {text}" if own else text
+
+def _scores_of(fn: Callable, prompts: list[str], completions: list[str], name: str):
+    "What a user's function returns. Raises ValueError, with its file and line, for whatever it raises, a call of sys.exit too."
+    if (getattr(fn, '__module__', None) or type(fn).__module__).startswith('fdiv_nb.'): return fn(prompts, completions)
+    try:
+        out = fn(prompts, completions)
+        return list(out) if hasattr(out, '__next__') else out
+    except (Exception, SystemExit) as e:
+        if isinstance(e, TypeError) and e.__traceback__.tb_next is None:
+            raise ValueError(f"{name}: cannot be called with (prompts, completions), two lists of texts: {e}") from e
+        code = getattr(fn, '__code__', None) or getattr(getattr(type(fn), '__call__', None), '__code__', None)
+        raise ValueError(f"{name}: {_place(e, code and code.co_filename)}") from e
+
 def _call(fn: Callable, prompts, completions, name) -> Tensor:
     if len(prompts) != len(completions):
         raise ValueError(f"prompts: {len(prompts)} for {len(completions)} completions; give one per completion")
-    return check_scores(fn(list(prompts), list(completions)), len(completions), name, completions)
+    return check_scores(_scores_of(fn, list(prompts), list(completions), name), len(completions), name, completions)
 
 class RewardTarget(Target):
     "P = π0 exp(r/β) for a reward r(prompts, completions) -> [B] and β > 0 in units of the reward."
@@ -110,6 +131,28 @@ class ProductTarget(Target):
     def log_weight(self, prompts, completions): return torch.stack([f.log_weight(prompts, completions) for f in self.factors]).sum(0)
     def scores(self, prompts, completions): return {k: v for f in self.factors for k, v in f.scores(prompts, completions).items()}
     def __repr__(self): return ' * '.join(map(repr, self.factors))
+
+# %% ../nbs/10_target.ipynb #6785c5b7
+class WeightedReward(Target):
+    "P = π0 exp(Σ w_i r_i/β): several rewards, each with a weight (default 1). Raises ValueError for weights that do not fit."
+    def __init__(self, rewards: list[Callable], beta: float, weights: list[float] | None = None):
+        parts = [RewardTarget(r, beta) for r in rewards]
+        weights = [1.]*len(parts) if weights is None else [float(w) for w in weights]
+        if not parts: raise ValueError("reward: an empty list; give at least one function")
+        if len(weights) != len(parts): raise ValueError(f"reward_weights: {len(weights)} for {len(parts)} rewards; give one for each")
+        if bad := [w for w in weights if not math.isfinite(w) or not w]:
+            raise ValueError(f"reward_weights: {bad[0]} is no weight; give a finite number, or leave that reward out")
+        self.parts, self.weights, self.beta, taken = {}, weights, float(beta), {'total'}
+        for p in parts:
+            name = next(n for n in (p.name, *(f'{p.name}_{i}' for i in range(2, 99))) if n not in taken)
+            taken.add(name)
+            self.parts[name] = p
+    def scores(self, prompts, completions):
+        each = {k: p.scores(prompts, completions)[p.name] for k, p in self.parts.items()}
+        return {'total': sum(w*r for w, r in zip(self.weights, each.values()))} | each
+    def log_weight(self, prompts, completions): return self.scores(prompts, completions)['total']/self.beta
+    def __repr__(self):
+        return f"WeightedReward({' + '.join(f'{w:g} {k}' for w, k in zip(self.weights, self.parts))}, beta={self.beta:g})"
 
 # %% ../nbs/10_target.ipynb #c2ab436e
 def fit_lambdas(phi: Tensor,            # [n, k] features of samples of π0
@@ -241,6 +284,26 @@ class ClassifierReward:
 # %% ../nbs/10_target.ipynb #868798ea
 _KINDS = {'contains': contains_reward, 'regex': regex_reward, 'lexicon': lexicon_reward}
 
+@contextmanager
+def _beside(*folders):
+    "Modules in these folders can be imported within, after the installed ones; afterwards `sys.path` is as before."
+    new = [f for f in dict.fromkeys(map(str, folders)) if f not in sys.path and not ('' in sys.path and f == os.getcwd())]
+    sys.path.extend(new)
+    importlib.invalidate_caches()
+    try: yield
+    finally:
+        for f in new:
+            if f in sys.path: sys.path.remove(f)
+
+def _import(kind: str):
+    "The module of a name, or of a FILE.py; modules beside the run, and beside the file, can be imported by it."
+    if not kind.endswith('.py'):
+        with _beside(os.getcwd()): return importlib.import_module(kind)
+    s = importlib.util.spec_from_file_location(Path(kind).stem, kind)
+    mod = importlib.util.module_from_spec(s)
+    with _beside(Path(kind).resolve().parent, os.getcwd()): s.loader.exec_module(mod)
+    return mod
+
 def load_reward(spec) -> Callable:
     "A reward from its name (see above), or a callable, which passes through. Raises ValueError with near matches and the remedy."
     if callable(spec): return spec
@@ -254,16 +317,14 @@ def load_reward(spec) -> Callable:
         near = difflib.get_close_matches(kind, [*_KINDS, 'python', 'classifier'], 2, .5)
         raise ValueError(f"reward: {spec!r} is not understood" + (f"; did you mean {' or '.join(near)}?" if near else "")
                          + "; write module:function, FILE.py:function, contains:WORD, regex:PATTERN, lexicon:FILE, classifier:DIR[:LABEL] or python")
-    try:
-        if kind.endswith('.py'):
-            s = importlib.util.spec_from_file_location(Path(kind).stem, kind); mod = importlib.util.module_from_spec(s)
-            s.loader.exec_module(mod)
-        else: mod = importlib.import_module(kind)
+    try: mod = _import(kind)
     except (ImportError, FileNotFoundError) as e:
         near = difflib.get_close_matches(kind, [*_KINDS, 'python', 'classifier'], 2, .6)
         raise ValueError(f"reward: cannot import {kind!r}: {e}" + (f"; did you mean {near[0]}:{arg}?" if near else "")) from None
+    except (Exception, SystemExit) as e: raise ValueError(f"reward: importing {kind!r} fails: {_place(e, kind)}") from e
     fn = getattr(mod, arg, None)
-    if not callable(fn):
+    if fn is not None and not callable(fn): raise ValueError(f"reward: {arg!r} of {kind} is a {type(fn).__name__}, no function")
+    if fn is None:
         raise ValueError(f"reward: {kind} has no function {arg!r}"
                          + (f"; did you mean {n[0]}?" if (n := difflib.get_close_matches(arg, dir(mod), 1)) else ""))
     return fn

@@ -72,7 +72,7 @@ def check_output(folder: str | Path, overwrite: bool) -> Path:
     if out.exists() and not out.is_dir(): raise ValueError(f"output_dir: {str(folder)!r} is a file; give a folder")
     if (out/'run.json').exists() and not overwrite:
         raise ValueError(f"output_dir: {str(folder)!r} already holds a finished run; choose another folder, or set overwrite (--overwrite) to replace it")
-    return check_writable(out)
+    return check_writable(folder)
 
 # %% ../nbs/23_trainer.ipynb #a592a4db
 def without_dropout(model: nn.Module) -> nn.Module:
