@@ -17,13 +17,14 @@ from .estimate import LogZ, MovingAverage, estimate_divergence
 from .fused_model import answer_token_logprobs
 from .gpu import MicroBatch, StepMixin, on_side_stream, with_oom_backoff
 from .fdpg import exact_baseline, fdpg_loss, fdpg_weights, surprise_norm
+from .loading import check_dtype, load_lm, load_reference
 from .rollout import Rollout, rollout
 from .saving import check_finite, check_writable, mend_generation
 from .target import RewardTarget, Target, check_compatible
 
 # %% auto #0
 __all__ = ['check_schedule', 'FDivConfig', 'check_output', 'without_dropout', 'is_adapter', 'frozen_copy', 'load_checkpoint',
-           'visiting', 'FDivTrainer', 'FDPGConfig', 'Lagging', 'FDPGTrainer', 'a_world', 'a_device']
+           'load_policy', 'visiting', 'FDivTrainer', 'FDPGConfig', 'Lagging', 'FDPGTrainer', 'a_world', 'a_device']
 
 # %% ../nbs/23_trainer.ipynb #1499f59e
 def check_schedule(a: TrainingArguments) -> None:
@@ -48,6 +49,8 @@ class FDivConfig(TrainingArguments):
     divergence: str = field(default='js',
                             metadata={'help': "a name of the catalogue such as js, tv, alpha:0.3, or a registered custom one"})
     overwrite: bool = field(default=False, metadata={'help': "replace a finished run in output_dir"})
+    dtype: str = field(default='float32', metadata={'help': "precision of the weights of a model loaded from a folder: float32 or bfloat16, whose spacing loses small steps"})
+    base_model: str = field(default='', metadata={'help': "where the base of an adapter is, if not where the adapter says"})
     fused: bool = field(default=True,
                         metadata={'help': "log-probabilities from hidden states, a chunk of tokens at a time, so that memory does not grow with tokens × vocabulary"})
     oom_backoff: bool = field(default=True,
@@ -91,16 +94,18 @@ def frozen_copy(model: nn.Module) -> nn.Module:
     "A copy in eval mode that asks for no gradients."
     return copy.deepcopy(model).eval().requires_grad_(False)
 
-def load_checkpoint(model, name: str = 'model') -> nn.Module:   # a model, or a folder or hub name
-    "A model as it is, or the checkpoint of that name, causal or encoder-decoder. Raises ValueError, naming the argument, for what is neither."
-    if isinstance(model, nn.Module): return model
-    if not isinstance(model, (str, Path)):
-        raise ValueError(f"{name}: expected a transformers model, a folder or a hub name, got {type(model).__name__}")
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
-    if Path(model).is_absolute() and not (Path(model)/'config.json').is_file():
-        raise ValueError(f"{name}: no folder {str(model)!r} with a config.json")
-    auto = AutoModelForSeq2SeqLM if AutoConfig.from_pretrained(model).is_encoder_decoder else AutoModelForCausalLM
-    return auto.from_pretrained(model, use_safetensors=True)
+def load_checkpoint(model, name: str = 'model', dtype='float32') -> nn.Module:   # a model, or a folder or hub name
+    "A model as it is, or that of a folder or hub name: `load_lm`, for a model that need not be trained."
+    return load_lm(model, name, dtype, trainable=False)
+
+def load_policy(model, args: FDivConfig) -> nn.Module:
+    "The model to train: as it is, or of a folder or hub name, in `args.dtype`, an adapter on `args.base_model`. Raises ValueError."
+    given, dtype = isinstance(model, nn.Module), check_dtype(args.dtype)
+    if given and dtype != torch.float32 and all(p.dtype != dtype for p in model.parameters()):
+        raise ValueError(f"dtype: {args.dtype!r} is for a model loaded here, and the model given has none of it; leave dtype out, or give a folder")
+    if given and args.base_model and not is_adapter(model):
+        raise ValueError(f"base_model: {args.base_model!r}, but the model given is no adapter; leave base_model out")
+    return load_lm(model, 'model', dtype, base_model=None if given else args.base_model or None)
 
 def _refuse(args, config: type, kw: dict) -> None:
     "ValueError for arguments of the Trainer that would be ignored here."
@@ -129,7 +134,8 @@ class FDivTrainer(StepMixin, Trainer):
         check_output(args.output_dir, args.overwrite)
         if processing_class is None:
             raise ValueError("processing_class: no tokenizer given; pass processing_class=AutoTokenizer.from_pretrained(...)")
-        model = load_checkpoint(model)
+        model = load_policy(model, args)
+        if ref_model is not None: ref_model = load_reference(ref_model, model, 'ref_model', processing_class, args.dtype)
         if is_adapter(model) and model.active_peft_config.is_prompt_learning and model.active_peft_config.peft_type != 'PREFIX_TUNING':
             raise ValueError("model: prompt tuning puts virtual tokens before the prompt, which no label stands for; use LoRA or prefix tuning")
         n, v = len(processing_class), model.get_input_embeddings().weight.shape[0]

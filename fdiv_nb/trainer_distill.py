@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 import torch
 from torch import Tensor, nn
-from transformers import AutoTokenizer
 from .distill import distill_loss, distill_stats, generalized_jsd, score_term, skewed_kl
 from .divergence import FDivergence, get_divergence
 from .fused_model import model_divergence
 from .logprobs import IGNORE, bare_model, context_length, is_encoder_decoder, label_mask, score, scored_span, token_logprobs
 from .rollout import rollout
-from .trainer import _refuse, load_checkpoint
+from .loading import check_reference, load_tokenizer
+from .trainer import _refuse, load_checkpoint, load_policy
 from .trainer_offline import OfflineConfig, OfflineTrainer
 log = logging.getLogger('fdiv_nb')
 
@@ -88,10 +88,12 @@ class DistillTrainer(OfflineTrainer):
         _refuse(args, DistillConfig, kw); d = args.resolve(divergence); theirs = None
         if teacher is None: raise ValueError("teacher: none given; pass a model, or the folder or name of one")
         if isinstance(teacher, (str, Path)):
-            theirs, teacher = AutoTokenizer.from_pretrained(teacher), load_checkpoint(teacher, 'teacher')
-        model = load_checkpoint(model)
+            theirs = load_tokenizer(teacher, 'teacher')
+        teacher, model = load_checkpoint(teacher, 'teacher', args.dtype), load_policy(model, args)
         if teacher is model: raise ValueError("teacher: it is the student itself; pass a copy (copy.deepcopy) to keep it still")
-        if processing_class is not None: self.vocab = shared_vocabulary(model, teacher, processing_class, theirs)
+        if processing_class is not None:
+            self.vocab = shared_vocabulary(model, teacher, processing_class, theirs)
+            check_reference(model, teacher, 'teacher', processing_class)
         self.teacher, self._found = teacher.eval().requires_grad_(False), None
         self.same_size = model.get_input_embeddings().weight.shape[0] == teacher.get_input_embeddings().weight.shape[0]
         super().__init__(model, args, train_dataset, eval_dataset=eval_dataset, processing_class=processing_class, needs_ref=False,

@@ -16,7 +16,8 @@ from .data import PairCollator, check_packing, check_tokenizer, encode_rows, pac
 from .fused_model import answer_token_logprobs
 from .gpu import MicroBatch, with_oom_backoff
 from .logprobs import bare_model, build_batch, context_length, is_encoder_decoder, label_mask
-from .trainer import FDivConfig, FDivTrainer, _refuse, check_output, is_adapter, load_checkpoint, visiting
+from .loading import load_reference
+from .trainer import FDivConfig, FDivTrainer, _refuse, check_output, is_adapter, load_policy, visiting
 
 # %% auto #0
 __all__ = ['OfflineConfig', 'fingerprint', 'sequence_key', 'RefStore', 'RowCollator', 'limits_of', 'OfflineTrainer']
@@ -121,7 +122,8 @@ class OfflineTrainer(FDivTrainer):
         _refuse(args, OfflineConfig, kw); check_output(args.output_dir, args.overwrite)
         if processing_class is None:
             raise ValueError("processing_class: no tokenizer given; pass processing_class=AutoTokenizer.from_pretrained(...)")
-        model = load_checkpoint(model); check_tokenizer(model, processing_class)
+        model = load_policy(model, args); check_tokenizer(model, processing_class)
+        if ref_model is not None: ref_model = load_reference(ref_model, model, 'ref_model', processing_class, args.dtype)
         self.answers, self.processing_class, self.encoder_decoder = tuple(answers), processing_class, is_encoder_decoder(model)
         self.answers_per_row = len(self.answers)
         if args.packing and self.encoder_decoder:
