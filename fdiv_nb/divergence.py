@@ -368,24 +368,98 @@ def _tail(l, edge, f, fp, ls, k, what):
     return f + math.exp(edge)*inner
 
 # %% ../nbs/00_divergence.ipynb #af41ed69
-def _laws(f: Callable) -> None:
-    "Raise ValueError naming the first law that f breaks: finite, f(1) = 0, convexity, power-law tails."
-    grid = torch.linspace(-_EDGE, _EDGE, 257, dtype=torch.float64); y, fp, ls, _ = _derivatives(f, grid)
-    if not y.isfinite().all():
-        raise ValueError(f"f: law 'finite' broken: f(log u = {grid[~y.isfinite()][0]:g}) = {y[~y.isfinite()][0]:g}; compute from log u, not from u")
-    if abs(y[128]) > 1e-8: raise ValueError(f"f: law 'f(1) = 0' broken: f(log u = 0) = {y[128]:g}; subtract it")
-    drop = fp[1:] - fp[:-1]; worst = drop + 1e-7*(1 + fp[1:].abs())
-    if not (worst >= 0).all():
-        i = int(worst.argmin())
-        raise ValueError(f"f: law 'convexity' broken: f'(u) falls from {fp[i]:.4g} to {fp[i + 1]:.4g} between log u = {grid[i]:g} and {grid[i + 1]:g}")
-    if y.min() < -1e-6*(1 + abs(y).max()) and not (y >= fp[128]*torch.expm1(grid) - 1e-6*(1 + y.abs())).all():
-        raise ValueError("f: law 'convexity' broken: f falls below its tangent at u = 1")
-    for e in (-_EDGE, _EDGE):
-        _, _, (a, far), (k, _) = _derivatives(f, torch.tensor([e, 1.25*e], dtype=torch.float64))
-        if a.isfinite() and abs(a + k*.25*e - far) > .05:
-            raise ValueError(f"f: law 'power tail' broken: log(u f'') at log u = {1.25*e:g} is {far:.4g}, "
-                             f"a power law from {e:g} gives {a + k*.25*e:.4g}; multiply out slowly varying factors, or build f from the catalogue's combinators")
+def _broken(law: str, what: str) -> ValueError: return ValueError(f"f: law '{law}' broken: {what}")
 
+def _check_function(f: Callable, x: Tensor) -> None:   # x [n] log-ratios
+    "ValueError unless f maps a float64 tensor to one of the same shape and dtype, entry by entry, always the same, leaving its input alone."
+    def call(l):
+        try: y = f(l)
+        except Exception as e:
+            raise _broken('torch function', f"it raised {type(e).__name__}: {(str(e).splitlines() or [''])[0][:100]}; "
+                          "write it with torch functions of its argument, none of them in place") from None
+        if not torch.is_tensor(y) or y.shape != l.shape:
+            got = f"shape {tuple(y.shape)}" if torch.is_tensor(y) else type(y).__name__
+            raise ValueError(f"f: must map a tensor of log-ratios to a tensor of the same shape; shape {tuple(l.shape)} gave {got}")
+        if y.dtype != l.dtype:
+            raise _broken('dtype', f"{l.dtype} gave {y.dtype}; keep the dtype of the argument")
+        return y.detach().clone()
+    given = x.clone()
+    with torch.enable_grad(): y = call(given.requires_grad_())
+    if not torch.equal(given.detach(), x): raise _broken('input unchanged', "it writes into its argument; work on new tensors")
+    if torch.equal(y.float().double(), y) and len(y.unique()) > 64:
+        raise _broken('dtype', "its values have single precision only; compute in the dtype of the argument")
+    same = lambda a, b: bool(((a == b) | (a.isnan() & b.isnan()) | ((a - b).abs() <= 1e-12*(1 + b.abs()))).all())
+    if not same(call(x.clone()), y): raise _broken('same value', "two calls with the same argument differ; leave randomness and counters out")
+    some, one = slice(len(x)//3, len(x)//2), len(x)//3
+    if not (same(call(x.flip(0)[None]), y.flip(0)[None]) and same(call(x[some]), y[some]) and same(call(x[one]), y[one])):
+        raise _broken('entry by entry', "f of an entry depends on the entries beside it, or on the shape")
+
+# %% ../nbs/00_divergence.ipynb #b2d4e6f0
+_FINE = torch.arange(-2048, 2049, dtype=torch.float64)*(_EDGE/2048)    # log u, 0 among them
+
+def _check_values(l: Tensor, y: Tensor) -> None:
+    "ValueError unless f is finite and 0 at u = 1."
+    bad = ~y.isfinite()
+    if bad.any(): raise _broken('finite', f"f(log u = {l[bad][0]:g}) = {y[bad][0]:g}; compute from log u, not from u")
+    one = y[len(y)//2]
+    if abs(one) > 1e-8: raise _broken('f(1) = 0', f"f(log u = 0) = {one:g}; subtract it")
+
+def _check_convex(l: Tensor, y: Tensor, fp: Tensor) -> None:
+    "ValueError unless f is convex, not linear, and f' from autograd lies between its difference quotients."
+    du = l[:-1].exp()*torch.expm1(l.diff())
+    s = y.diff()/du                                                        # [n-1] difference quotients
+    mid, wide = len(s)//2, len(s)//24
+    scale = (s[mid + wide] - s[mid - wide]).abs()
+    fuzz = 1e-7*(s.abs() + scale) + 32*torch.finfo(s.dtype).eps*(y[1:].abs() + y[:-1].abs() + scale)/du
+    drop = s.diff() + fuzz[1:] + fuzz[:-1]
+    if (drop < 0).any():
+        i = int(drop.argmin())
+        raise _broken('convexity', f"the slope of f falls from {s[i]:.4g} to {s[i + 1]:.4g} at log u = {l[i + 1]:g}")
+    if s.max() - s.min() <= 1e-7*s.abs().max():
+        raise _broken('curvature', f"f is {s[mid]:.4g} (u - 1), so D(P, Q) = 0 for all P and Q; a divergence needs a bend")
+    off = torch.maximum(fp[:-1] - s, s - fp[1:]) - 2*fuzz - 1e-6*scale
+    if not (off <= 0).all():
+        i = int(off.nan_to_num(torch.inf).argmax())
+        raise _broken('gradient', f"autograd gives f'(u) = {fp[i]:.4g} and {fp[i + 1]:.4g} around log u = {l[i]:.4g}, where f itself rises by {s[i]:.4g} per u; "
+                      "leave out detach, rounding, tables and steps")
+
+def _check_bend(l: Tensor, fp: Tensor, log_slope: Tensor) -> None:
+    "ValueError unless the second derivative is that of f' all but at a few kinks."
+    bend = log_slope.exp()
+    if bend.isnan().any() or (bend == torch.inf).any():
+        i = int((~bend.isfinite()).nonzero()[0])
+        raise _broken('second derivative', f"u f''(u) = {bend[i]:g} at log u = {l[i]:g}; write f so that it can be differentiated twice there")
+    step, sum_ = fp.diff(), (bend[1:] + bend[:-1])/2*l.diff()
+    off = (step - sum_).abs() > .02*(step.abs() + sum_.abs()) + 1e-6*(fp[1:].abs() + fp[:-1].abs())*l.diff() + 1e-12*fp.abs().max()
+    if off.sum() > len(l)//40:
+        i = int(off.nonzero()[len(off.nonzero())//2])
+        raise _broken('second derivative', f"autograd gives u f''(u) = {bend[i]:.4g} at log u = {l[i]:g}, where f' itself changes by {step[i]/l.diff()[i]:.4g}")
+
+# %% ../nbs/00_divergence.ipynb #b2d4e6f1
+def _laws(f: Callable) -> None:
+    "Raise ValueError naming the first law that f breaks, and where."
+    _check_function(f, _FINE[::8]/1.01)     # points that single precision cannot hold
+    y, fp, log_slope, _ = _derivatives(f, _FINE)
+    _check_values(_FINE, y)
+    _check_convex(_FINE, y, fp)
+    _check_bend(_FINE, fp, log_slope)
+    for e in (-_EDGE, _EDGE):
+        _, (slope, _), (a, far), (k, _) = _derivatives(f, torch.tensor([e, 1.25*e], dtype=torch.float64))
+        fades = max(a.exp(), far.exp()) < 1e-9*slope.abs() and k*e <= 0        # what is left is rounding
+        if a.isfinite() and not fades and not abs(a + k*.25*e - far) <= .05:
+            raise _broken('power tail', f"log(u f'') at log u = {1.25*e:g} is {far:.4g}, a power law from {e:g} gives {a + k*.25*e:.4g}; "
+                          "multiply out slowly varying factors, or build f from the catalogue's combinators")
+
+def _check_tails(f: Callable, d: FDivergence) -> None:
+    "ValueError unless f itself goes on as the power law does that takes its place beyond the grid."
+    for l in (-18., -16., -14., 14., 16., 18.):
+        x = torch.tensor([l], dtype=torch.float64)
+        want, got = f(x).detach(), d.side.f(x)
+        if want.isfinite() and not (want - got).abs() <= .02*(want.abs() + got.abs()) + 1e-3*abs(float(d.side.f(torch.ones_like(x)))):
+            raise _broken('power tail', f"f(log u = {l:g}) = {want.item():.4g}, a power law from {math.copysign(_EDGE, l):g} on gives {got.item():.4g}; "
+                          "a bend, step or clamp out there would be lost")
+
+# %% ../nbs/00_divergence.ipynb #b2d4e6f2
 def _custom_side(f: Callable, derivatives: Callable = _derivatives) -> tuple[Side, Callable, float]:
     "Side and log-slope of a user's f (or of its dual), and f(0) read off its left tail."
     ends = {s: [float(z) for z in derivatives(f, torch.tensor([s*_EDGE], dtype=torch.float64))] for s in (-1, 1)}
@@ -414,11 +488,12 @@ def custom_divergence(name: str,         # its key; usable with get_divergence w
                       fprime_inf: float | None = None,  # f'(∞), if known
                       register: bool = False            # add it to the catalogue
                       ) -> FDivergence:
-    "A divergence from one function of log u; the rest by automatic differentiation. Raises ValueError naming the law that f breaks."
-    if not name or name.partition(':')[0] in {*_CLASSICAL, *_MADE}: raise ValueError(f"name: {name!r} is taken or empty; choose another")
+    "A divergence from one function of log u; the rest by automatic differentiation. Raises ValueError naming the law that f breaks, and where."
+    if not isinstance(name, str) or not name or name.partition(':')[0] in {*_CLASSICAL, *_MADE}: raise ValueError(f"name: {name!r} is taken or empty; choose another")
     _laws(f)
     one, log_curv, zero = _custom_side(f); two, _, top = _custom_side(f, _dual_derivatives)
     d = FDivergence(name, one, two, log_curv, zero if f0 is None else f0, top if fprime_inf is None else fprime_inf)
+    _check_tails(f, d)
     for field, given, found in (('f0', f0, zero), ('fprime_inf', fprime_inf, top)):
         if given is not None and not (given == found or abs(given - found) < 1e-3*(1 + abs(given))):
             raise ValueError(f"{field}: law 'limits' broken: {given} was given, but f tends to {found:.6g}")
