@@ -68,11 +68,12 @@ def record_of(command: str, argv: list[str], a: TrainArguments, cfg, **models) -
     return record_run([command, *argv], a, cfg, models={k: (getattr(a, k), m) for k, m in models.items()},
                       files={k: getattr(a, k) for k in ('data', 'eval_data')})
 
-def can_show(trainer, tokenizer, a: TrainArguments) -> bool:
+def can_show(trainer, a: TrainArguments) -> bool:
     "Whether answers can be sampled for the report; where they cannot, a warning, and the report has none."
     if not a.show: return False
-    try: answers_of(trainer, tokenizer, min(a.show, 2), max_new_tokens=2)
-    except Exception as e:
+    from fdiv_nb.rollout import check_sampling_model
+    try: check_sampling_model(trainer.accelerator.unwrap_model(trainer.model))
+    except ValueError as e:
         warnings.warn(f"show: this model cannot be sampled, so the report has no answers: {reason(e)}")
         return False
     return True
@@ -84,7 +85,7 @@ def train_and_report(trainer, tokenizer, out: Path, a: TrainArguments, cfg, name
     judged, problem = trainer.eval_dataset is not None, None
     trainer.add_callback(log_lines())
     with quiet_logs(), no_empty_folder(out):
-        show = can_show(trainer, tokenizer, a)
+        show = can_show(trainer, a)
         before = _numbers(trainer.evaluate()) if judged else {}
         train_and_save(trainer, tokenizer, out, resume)
         run = dict(history=_history(trainer), before=before, after={}, samples=[], config=_config(a, cfg))
@@ -133,10 +134,11 @@ def cmd_sft(argv: list[str]) -> int:
     with quiet_logs(), no_empty_folder(out):
         model, tok = load_model(a.model, a.lora_rank)
         ref = load_model(a.ref_name)[0] if a.ref_name else None
-    record = record_of('sft', argv, a, cfg, model=model, ref_name=ref)
-    name = cfg.loss if cfg.loss != 'f-sft' else cfg.divergence
-    if a.sweep: return sweep(a, cfg, out, model, tok, rows, held, ref, name, record)
-    train_and_report(FSFTTrainer(model, cfg, rows, held, tok, ref_model=ref), tok, out, a, cfg, name, f'Fine-tuned with {name}', record, resume)
+        record = record_of('sft', argv, a, cfg, model=model, ref_name=ref)
+        name = cfg.loss if cfg.loss != 'f-sft' else cfg.divergence
+        if a.sweep: return sweep(a, cfg, out, model, tok, rows, held, ref, name, record)
+        trainer = FSFTTrainer(model, cfg, rows, held, tok, ref_model=ref)
+        train_and_report(trainer, tok, out, a, cfg, name, f'Fine-tuned with {name}', record, resume)
     return 0
 
 def sweep(a: SFTArguments, cfg, out: Path, model, tok, rows, held, ref, name: str, record: dict) -> int:
@@ -167,11 +169,11 @@ def cmd_dpo(argv: list[str]) -> int:
     with quiet_logs(), no_empty_folder(out):
         model, tok = load_model(a.model, a.lora_rank)
         ref = load_model(a.ref_name)[0] if a.ref_name else None
-    record = record_of('dpo', argv, a, cfg, model=model, ref_name=ref)
-    t = FDPOTrainer(model, cfg, rows, held, tok, ref_model=ref)
-    if not cfg.process_index and (lost := t.dropped.get('train_dataset')):
-        print(f"left out: {len(lost)} of {len(rows)} pairs, rows {', '.join(map(str, lost[:10]))}{' ...' if len(lost) > 10 else ''}")
-    train_and_report(t, tok, out, a, cfg, cfg.divergence, f'Preferences with {cfg.divergence}', record, resume)
+        record = record_of('dpo', argv, a, cfg, model=model, ref_name=ref)
+        t = FDPOTrainer(model, cfg, rows, held, tok, ref_model=ref)
+        if not cfg.process_index and (lost := t.dropped.get('train_dataset')):
+            print(f"left out: {len(lost)} of {len(rows)} pairs, rows {', '.join(map(str, lost[:10]))}{' ...' if len(lost) > 10 else ''}")
+        train_and_report(t, tok, out, a, cfg, cfg.divergence, f'Preferences with {cfg.divergence}', record, resume)
     return 0
 
 ALPHA = {'slope': "\nα convention: slope, alpha:A means f'(u) = (u^(A-1) - 1)/(A-1), as TRL since 0.29; --alpha_convention paper for the other",
@@ -188,8 +190,8 @@ def cmd_distill(argv: list[str]) -> int:
     with quiet_logs(), no_empty_folder(out):
         model, tok = load_model(a.model, a.lora_rank)
         teacher, theirs = load_model(a.teacher)
-    record = record_of('distill', argv, a, cfg, model=model, teacher=teacher)
-    shared_vocabulary(model, teacher, tok, theirs)
-    train_and_report(DistillTrainer(model, cfg, rows, held, tok, teacher=teacher), tok, out, a, cfg, cfg.divergence,
-                     f'Distilled with {cfg.divergence}', record, resume)
+        record = record_of('distill', argv, a, cfg, model=model, teacher=teacher)
+        shared_vocabulary(model, teacher, tok, theirs)
+        train_and_report(DistillTrainer(model, cfg, rows, held, tok, teacher=teacher), tok, out, a, cfg, cfg.divergence,
+                         f'Distilled with {cfg.divergence}', record, resume)
     return 0
