@@ -77,6 +77,13 @@ class StartWeights:
             self._depth -= 1
             if self._depth == 0: self._exchange(model)
 
+    def restore(self, model: nn.Module, off: bool, kept: dict[str, Tensor]) -> None:
+        "Take over what another run has kept. Raises ValueError if it does not fit the model."
+        params = dict(model.named_parameters())
+        odd = next((n for n, t in kept.items() if n not in params or params[n].shape != t.shape), None)
+        if odd is not None: raise ValueError(f"model: the checkpoint's adapter has {odd} {list(kept[odd].shape)}, this one has not; pass the adapter the run began with")
+        self.off, self.kept = off, dict(kept)
+
     def _exchange(self, model: nn.Module) -> None:
         params = dict(model.named_parameters()) if self.kept else {}
         with torch.inference_mode(False), torch.no_grad():

@@ -4,13 +4,14 @@
 
 # %% ../nbs/23_trainer.ipynb #2035c9aa
 from __future__ import annotations
-import copy, json, math
+import copy, json, logging, math
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 import torch
 from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments, default_data_collator
+from .checkpoint import CheckpointMixin, replace_text
 from .data import read_rows
 from .divergence import FDivergence, get_divergence
 from .estimate import LogZ, MovingAverage, estimate_divergence
@@ -18,13 +19,15 @@ from .fused_model import answer_token_logprobs
 from .gpu import MicroBatch, StepMixin, on_side_stream, with_oom_backoff
 from .fdpg import exact_baseline, fdpg_loss, fdpg_weights, surprise_norm
 from .loading import check_dtype, load_lm, load_reference
+from .reference import StartWeights, check_same_run, digest, fingerprint, identity, is_adapter, tokenizer_name
 from .rollout import Rollout, rollout
 from .saving import check_finite, check_writable, mend_generation
 from .target import RewardTarget, Target, check_compatible
 
 # %% auto #0
-__all__ = ['check_schedule', 'FDivConfig', 'check_output', 'without_dropout', 'is_adapter', 'frozen_copy', 'load_checkpoint',
-           'load_policy', 'visiting', 'FDivTrainer', 'FDPGConfig', 'Lagging', 'FDPGTrainer', 'a_world', 'a_device']
+__all__ = ['log', 'check_schedule', 'FDivConfig', 'check_output', 'without_dropout', 'frozen_copy', 'load_checkpoint',
+           'load_policy', 'visiting', 'start_weights', 'FDivTrainer', 'FDPGConfig', 'Lagging', 'FDPGTrainer', 'a_world',
+           'a_device', 'is_adapter']
 
 # %% ../nbs/23_trainer.ipynb #1499f59e
 def check_schedule(a: TrainingArguments) -> None:
@@ -51,6 +54,8 @@ class FDivConfig(TrainingArguments):
     overwrite: bool = field(default=False, metadata={'help': "replace a finished run in output_dir"})
     dtype: str = field(default='float32', metadata={'help': "precision of the weights of a model loaded from a folder: float32 or bfloat16, whose spacing loses small steps"})
     base_model: str = field(default='', metadata={'help': "where the base of an adapter is, if not where the adapter says"})
+    reference: str = field(default='start',
+                           metadata={'help': "of a model with an adapter: start (the policy as it was given, a trained adapter included) or base (the model below the adapter)"})
     fused: bool = field(default=True,
                         metadata={'help': "log-probabilities from hidden states, a chunk of tokens at a time, so that memory does not grow with tokens × vocabulary"})
     oom_backoff: bool = field(default=True,
@@ -60,6 +65,7 @@ class FDivConfig(TrainingArguments):
     logging_steps: float = field(default=1, metadata={'help': "log every so many optimiser steps"})
     def __post_init__(self):
         get_divergence(self.divergence)
+        if self.reference not in ('start', 'base'): raise ValueError(f"reference: expected start or base, got {self.reference!r}")
         if self.label_smoothing_factor:
             raise ValueError(f"label_smoothing_factor: {self.label_smoothing_factor}, but no loss here uses it; FDPOConfig has label_smoothing")
         if self.report_to in (None, 'all'): self.report_to = 'none'
@@ -85,10 +91,6 @@ def without_dropout(model: nn.Module) -> nn.Module:
         for k, v in vars(m).items():
             if 'drop' in k and isinstance(v, float): setattr(m, k, 0.)        # attention_dropout, resid_pdrop, layerdrop, ...
     return model
-
-def is_adapter(model: nn.Module) -> bool:
-    "Whether the model is a PEFT model, whose adapters can be switched off."
-    return hasattr(model, 'peft_config') and hasattr(model, 'disable_adapter')
 
 def frozen_copy(model: nn.Module) -> nn.Module:
     "A copy in eval mode that asks for no gradients."
@@ -126,11 +128,22 @@ def visiting(model: nn.Module, device):
     try: yield model
     finally: model.to(home)
 
+# %% ../nbs/23_trainer.ipynb #b1d94e02
+_all_ = ['is_adapter']
+log = logging.getLogger('fdiv_nb')
+
+def start_weights(model: nn.Module, ref_model: nn.Module | None, reference: str = 'start', needed: bool = True) -> StartWeights | None:
+    "What an adapter keeps to be its own reference; None without one. Raises ValueError for a reference that cannot be."
+    if reference == 'base' and (ref_model is not None or not is_adapter(model)):
+        why = 'a ref_model is given too' if ref_model is not None else 'this model has no adapter'
+        raise ValueError(f"reference: 'base' is the model below an adapter, but {why}; leave it at 'start'")
+    return StartWeights(model, reference == 'base') if needed and ref_model is None and is_adapter(model) else None
+
 # %% ../nbs/23_trainer.ipynb #5b26c21d
-class FDivTrainer(StepMixin, Trainer):
+class FDivTrainer(CheckpointMixin, StepMixin, Trainer):
     "The base of all trainers here: a divergence, a reference model, metrics averaged into the log, steps that are counted and survive a lack of memory. Subclasses give `compute_loss`."
     def __init__(self, model, args: FDivConfig, divergence: FDivergence | None = None, ref_model: nn.Module | None = None,
-                 needs_ref: bool = True, processing_class=None, **kw):
+                 needs_ref: bool = True, processing_class=None, hold_ref: bool = True, **kw):   # hold_ref: the reference is read during training
         check_output(args.output_dir, args.overwrite)
         if processing_class is None:
             raise ValueError("processing_class: no tokenizer given; pass processing_class=AutoTokenizer.from_pretrained(...)")
@@ -143,8 +156,9 @@ class FDivTrainer(StepMixin, Trainer):
             raise ValueError(f"processing_class: the tokenizer has {n} tokens, the model {v} embeddings; they do not belong together, or call model.resize_token_embeddings({n})")
         self.divergence = get_divergence(divergence or args.divergence)
         if args.disable_dropout: without_dropout(model)
-        self.ref_model = (None if not needs_ref or is_adapter(model) and ref_model is None
-                          else (ref_model.eval().requires_grad_(False) if ref_model is not None else frozen_copy(model)))
+        self.start_weights = start_weights(model, ref_model, args.reference, needs_ref)
+        if not needs_ref or not hold_ref or self.start_weights is not None: self.ref_model = None
+        else: self.ref_model = frozen_copy(model) if ref_model is None else ref_model.eval().requires_grad_(False)
         self._sums: dict[str, list[tuple[float, float]]] = {}
         super().__init__(model=model, args=args, processing_class=processing_class, **kw)
         self.model_accepts_loss_kwargs = False           # our losses are means over rows: let the Trainer divide by the accumulation steps
@@ -153,12 +167,17 @@ class FDivTrainer(StepMixin, Trainer):
 
     @contextmanager
     def reference(self):
-        "The reference model, without gradients: the copy, or the policy with its adapter switched off."
+        "The reference model, without gradients: the copy or the model that was given, or the policy with its adapter as it was."
         m = self.accelerator.unwrap_model(self.model)
-        with torch.no_grad(), (m.disable_adapter() if self.ref_model is None else nullcontext()):
+        with torch.no_grad(), self.as_given(m):
             was = m.training; m.eval()
             try: yield m if self.ref_model is None else self.ref_model
             finally: m.train(was)
+
+    def as_given(self, policy: nn.Module):
+        "A block in which a policy with an adapter is the one that was given; other models are left as they are."
+        if self.start_weights is not None: return self.start_weights.within(policy)
+        return nullcontext()
 
     def record(self, weight: float = 1., **values: float | tuple[float, float]) -> None:
         "Add numbers to the next log line, where they appear as means over its steps and all processes; NaN is left out. A pair is a number with a weight of its own."
@@ -182,6 +201,60 @@ class FDivTrainer(StepMixin, Trainer):
         return {k: total(k, 0)/n for k in keys if (n := total(k, 1))}
 
     def log(self, logs: dict, *args, **kw) -> None: super().log({**logs, **self.means(self._sums)}, *args, **kw)
+
+# %% ../nbs/23_trainer.ipynb #e1c7a2d4
+def _reference_key(self: FDivTrainer) -> dict:
+    "What names the reference: the model's fingerprint; of an adapter that of the model below, for its start is in the checkpoint."
+    policy = self.accelerator.unwrap_model(self.model)
+    if self.start_weights is not None:
+        with self.as_given(policy): return dict(which=self.args.reference, below=fingerprint(policy, adapter=False))
+    return {} if self.ref_model is None else dict(model=fingerprint(self.ref_model))
+
+def _run_key(self: FDivTrainer) -> dict:
+    "What a resumed run must have in common with the one that wrote the checkpoint, by name, in JSON's types."
+    return dict(reference=self.reference_key())
+
+def _run_state(self: FDivTrainer) -> dict:
+    "What goes into fdiv_state.json."
+    return {}
+
+def _own_key(self: FDivTrainer) -> dict:
+    "`run_key`, as it was when training began."
+    if self._key is None: self._key = json.loads(json.dumps(self.run_key()))
+    return self._key
+FDivTrainer.reference_key, FDivTrainer.run_key, FDivTrainer.run_state = _reference_key, _run_key, _run_state
+FDivTrainer._key, FDivTrainer.own_key = None, _own_key
+
+# %% ../nbs/23_trainer.ipynb #f27d0c96
+def _save_extra(self: FDivTrainer, folder: Path) -> None:
+    "fdiv_state.json, and the starting weights of an adapter."
+    state, start = dict(key=self.own_key()) | self.run_state(), self.start_weights
+    if start is not None:
+        state['start_off'] = start.off
+        if start.kept:
+            from safetensors.torch import save_file
+            save_file({k: v.cpu().contiguous() for k, v in start.kept.items()}, folder/'reference.safetensors')
+    replace_text(folder/'fdiv_state.json', json.dumps(state))
+
+def _read_state(self: FDivTrainer, where: Path | None) -> dict:
+    "fdiv_state.json of a checkpoint, {} without one; an adapter's start is taken from there. Raises ValueError for an adapter of another shape."
+    if where is None or not (where/'fdiv_state.json').is_file(): return {}
+    state = json.loads((where/'fdiv_state.json').read_text(encoding='utf-8'))
+    if self.start_weights is not None and 'start_off' in state:
+        from safetensors.torch import load_file
+        f = where/'reference.safetensors'
+        self.start_weights.restore(self.accelerator.unwrap_model(self.model), state['start_off'], load_file(f) if f.is_file() else {})
+    return state
+
+def _begin(self: FDivTrainer, where: Path | None) -> dict:
+    "Note what this run is about, or compare it with the checkpoint to continue from; the checkpoint's state. Raises ValueError, naming what differs."
+    state = self.read_state(where)
+    if 'key' in state: check_same_run(self.own_key(), state['key'], where.name, self.why_same)
+    elif where is not None: log.warning('resume_from_checkpoint: %s does not say which run it belongs to, so that cannot be checked', where.name)
+    elif self.args.save_strategy != 'no': self.own_key()
+    return state
+FDivTrainer.save_extra, FDivTrainer.read_state, FDivTrainer.begin = _save_extra, _read_state, _begin
+FDivTrainer.why_same = "resume with what the run began with, or begin a new one in another folder"
 
 # %% ../nbs/23_trainer.ipynb #6c578e35
 def _save(self: FDivTrainer, output_dir=None, state_dict=None) -> None:
@@ -439,36 +512,50 @@ def _compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=
     logp = answer_token_logprobs(model, {k: inputs[k] for k in ('input_ids', 'attention_mask', 'labels')}, self.args.fused).sum(-1)
     loss = fdpg_loss(self.divergence, logp, weights=w)
     return (loss, {'logp': logp.detach()}) if return_outputs else loss
+FDPGTrainer.compute_loss = _compute_loss
 
-def _train(self, resume_from_checkpoint=None, **kw):
-    "Train; `log_z` is estimated first, or read from the checkpoint."
-    where = resume_from_checkpoint
-    if where is True:
-        from transformers.trainer_utils import get_last_checkpoint
-        where = get_last_checkpoint(self.args.output_dir)
-        if where is None:
-            raise ValueError(f"resume_from_checkpoint: no checkpoint in {self.args.output_dir!r}; train with save_strategy='steps'")
-    if where:
-        f = Path(where)/'fdiv_state.json'
-        if not f.is_file():
-            raise ValueError(f"resume_from_checkpoint: {str(where)!r} has no fdiv_state.json, so log Z is lost; give a checkpoint written by this trainer")
-        s = json.loads(f.read_text()); self.log_z.load_state_dict(s['log_z']); self.average.load_state_dict(s['average'])
-        self.target.load_state_dict(s['target'])
-        if self.proposal:
-            from safetensors.torch import load_file
-            self.proposal.kept = {k: v.to(a_device(self)) for k, v in load_file(Path(where)/'proposal.safetensors').items()}
-            self.proposal.sums, self.proposal.replaced = s['proposal']
-    else: self._start_log_z()
-    return Trainer.train(self, resume_from_checkpoint=where, **kw)
 
-def _save_checkpoint(self, *args, **kw):
-    Trainer._save_checkpoint(self, *args, **kw)
-    if not self.args.should_save: return
-    d, p = Path(self._get_output_dir(None))/f'checkpoint-{self.state.global_step}', self.proposal
-    state = dict(log_z=self.log_z.state_dict(), average=self.average.state_dict(), target=self.target.state_dict(),
-                 proposal=p and [p.sums, p.replaced])
-    if p:
+# %% ../nbs/23_trainer.ipynb #0a94e7b3
+def _run_key(self: FDPGTrainer) -> dict:
+    "What log Z, λ and the baseline belong to."
+    texts = [json.dumps(p, sort_keys=True, default=str) for p in self.prompts]
+    at = torch.tensor([-3., -.5, .5, 2.], dtype=torch.float64)
+    f = [round(x, 6) for x in self.divergence.f(at).tolist()]
+    return FDivTrainer.run_key(self) | dict(target=identity(self.target), prompts=f'{len(texts)} #{digest(*texts)}',
+                                            tokenizer=tokenizer_name(self.processing_class), max_new_tokens=self.args.max_new_tokens,
+                                            divergence=f'{self.divergence.name} #{digest(*f)}')
+
+def _run_state(self: FDPGTrainer) -> dict:
+    p = self.proposal
+    return dict(log_z=self.log_z.state_dict(), average=self.average.state_dict(), target=self.target.state_dict(), proposal=p and [p.sums, p.replaced])
+
+def _save_extra(self: FDPGTrainer, folder: Path) -> None:
+    "As in the base, with the lagging proposal."
+    if self.proposal:
         from safetensors.torch import save_file
-        save_file(p.kept, d/'proposal.safetensors')
-    (d/'fdiv_state.json').write_text(json.dumps(state))
-FDPGTrainer.compute_loss, FDPGTrainer.train, FDPGTrainer._save_checkpoint = _compute_loss, _train, _save_checkpoint
+        save_file(self.proposal.kept, folder/'proposal.safetensors')
+    FDivTrainer.save_extra(self, folder)
+FDPGTrainer.run_key, FDPGTrainer.run_state, FDPGTrainer.save_extra = _run_key, _run_state, _save_extra
+FDPGTrainer.why_same = "log Z belongs to it: resume with what the run began with, or begin a new one in another folder"
+
+# %% ../nbs/23_trainer.ipynb #5d8fb160
+def _take_state(self: FDPGTrainer, state: dict, where: Path) -> None:
+    "Continue with a checkpoint's estimates. Raises ValueError where it has none."
+    if 'log_z' not in state:
+        raise ValueError(f"resume_from_checkpoint: {where.name!r} has no fdiv_state.json with log Z; give a checkpoint written by this trainer")
+    self.log_z.load_state_dict(state['log_z']); self.average.load_state_dict(state['average']); self.target.load_state_dict(state['target'])
+    if not self.proposal: return
+    if not state['proposal']:
+        raise ValueError(f"proposal: 'lagging', but {where.name} was written without a lagging copy; resume with proposal='policy'")
+    from safetensors.torch import load_file
+    self.proposal.kept = {k: v.to(self.args.device) for k, v in load_file(where/'proposal.safetensors').items()}
+    self.proposal.sums, self.proposal.replaced = state['proposal']
+
+def _train(self: FDPGTrainer, resume_from_checkpoint=None, **kw):
+    "Train; `log_z` is estimated first, or read from the checkpoint. Raises ValueError for a checkpoint that is not whole or belongs to another run."
+    with self.own_folder(resume_from_checkpoint) as where:
+        state = self.begin(where)
+        if where is None: self._start_log_z()
+        else: self._take_state(state, where)
+        return Trainer.train(self, resume_from_checkpoint=where and str(where), **kw)
+FDPGTrainer._take_state, FDPGTrainer.train = _take_state, _train

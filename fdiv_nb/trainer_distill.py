@@ -17,6 +17,7 @@ from .logprobs import IGNORE, bare_model, context_length, is_encoder_decoder, la
 from .rollout import rollout
 from .loading import check_reference, load_tokenizer
 from .trainer import _refuse, load_checkpoint, load_policy
+from .reference import fingerprint
 from .trainer_offline import OfflineConfig, OfflineTrainer
 log = logging.getLogger('fdiv_nb')
 
@@ -177,3 +178,9 @@ def _get_batch_samples(self: DistillTrainer, epoch_iterator, num_batches, device
     if not own: return batches, total
     batches = self.sample(batches); return OfflineTrainer.get_batch_samples(self, iter(batches), len(batches), device)
 DistillTrainer.on_policy, DistillTrainer.sample, DistillTrainer.get_batch_samples = _on_policy, _sample, _get_batch_samples
+
+# %% ../nbs/23e_trainer_distill.ipynb #4c17e8a0
+def _run_key(self: DistillTrainer) -> dict:
+    "The rows and the teacher."
+    return OfflineTrainer.run_key(self) | dict(teacher=fingerprint(self.teacher))
+DistillTrainer.run_key = _run_key

@@ -14,6 +14,7 @@ from .baselines import METHODS, Method, Scored, get_method, random_direction, re
 from .data import encode_pair, encode_rows, is_chat, pad_token_id, read_rows, read_templates, strip_gutenberg, text_chunks
 from .flat import flat_loss, flat_map, flat_stats, mean_prob
 from .logprobs import bare_model, build_batch, is_encoder_decoder, label_mask, score, token_logprobs
+from .reference import digest, rows_name
 from .trainer import _refuse, is_adapter
 from .trainer_offline import OfflineConfig, OfflineTrainer
 
@@ -216,6 +217,12 @@ def _watch_layer(self: FLATTrainer) -> None:
     n = _depth(self.model); at = (self.args.rmu_layer or max(1, n//2)) - 1
     for m in (self.model, *([self.ref_model] if self.ref_model is not None else [])): _layer(m, at).register_forward_hook(keep)
 FLATTrainer.sequences, FLATTrainer.answer_logps, FLATTrainer._watch_layer = _sequences, _answer_logps, _watch_layer
+
+# %% ../nbs/23f_trainer_flat.ipynb #9d2f6c31
+def _rows_key(self: FLATTrainer, rows: Triples) -> str:
+    "As in the base, with the templates that may be drawn and the retained rows."
+    return f'{rows_name(rows.rows)}, templates #{digest(*rows.choices)}, retained {rows_name(rows.retain)}'
+FLATTrainer.rows_key = _rows_key
 
 # %% ../nbs/23f_trainer_flat.ipynb #769a47c4
 def _rmu(self: FLATTrainer, masks: dict, batch: dict) -> Tensor:

@@ -4,7 +4,7 @@
 
 # %% ../nbs/23b_trainer_offline.ipynb #14d9c389
 from __future__ import annotations
-import hashlib, os
+import hashlib, json, os, uuid
 from array import array
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -18,9 +18,10 @@ from .gpu import MicroBatch, with_oom_backoff
 from .logprobs import bare_model, build_batch, context_length, is_encoder_decoder, label_mask
 from .loading import load_reference
 from .trainer import FDivConfig, FDivTrainer, _refuse, check_output, is_adapter, load_policy, visiting
+from .reference import digest, fingerprint, rows_name
 
 # %% auto #0
-__all__ = ['OfflineConfig', 'fingerprint', 'sequence_key', 'RefStore', 'RowCollator', 'limits_of', 'OfflineTrainer']
+__all__ = ['OfflineConfig', 'sequence_key', 'RefStore', 'RowCollator', 'limits_of', 'OfflineTrainer', 'fingerprint']
 
 # %% ../nbs/23b_trainer_offline.ipynb #0bfd2695
 @dataclass
@@ -45,23 +46,7 @@ class OfflineConfig(FDivConfig):
         super().__post_init__()
 
 # %% ../nbs/23b_trainer_offline.ipynb #c624089b
-def _checksum(t: Tensor) -> int:
-    "Σ (bits + 1)(c i + 1) mod 2^64 over the tensor's entries."
-    x = t.detach().contiguous().view(-1); size = x.element_size(); total = 0
-    x = x.view({4: torch.int32, 2: torch.int16, 1: torch.uint8}.get(size, torch.int32)) if x.numel() else x.long()
-    for k, part in enumerate(x.split(1 << 22)):
-        i = torch.arange(len(part), device=part.device) + (k << 22)
-        total += int(((part.long() + 1)*(i*2654435761 + 1)).sum())
-    return total % (1 << 64)
-
-def fingerprint(model: nn.Module,   # possibly wrapped
-                extra: str = '',    # whatever else the numbers depend on, e.g. the precision
-                adapter: bool = False   # count an adapter's trainable weights too; else it stands for its base
-               ) -> str:            # 16 hex digits
-    "A name that changes with any weight or buffer of the model and with its class."
-    m = bare_model(model); skip = {k for k, p in m.named_parameters() if p.requires_grad} if is_adapter(model) and not adapter else set()
-    parts = [f'{k}:{tuple(t.shape)}:{t.dtype}:{_checksum(t):x}' for k, t in sorted(m.state_dict().items()) if k not in skip]
-    return hashlib.blake2b('\n'.join([type(m).__name__, extra, *parts]).encode(), digest_size=8).hexdigest()
+_all_ = ['fingerprint']
 
 def sequence_key(prompt_ids: list[int], answer_ids: list[int]) -> bytes:
     "16 bytes that name a prompt and an answer."
@@ -83,10 +68,12 @@ class RefStore(dict):
         "Write the file, if there is one."
         if not self.path or not self: return
         from safetensors.torch import save_file
-        self.path.parent.mkdir(parents=True, exist_ok=True); tmp = self.path.with_name(self.path.name + '.tmp')
-        save_file(dict(values=torch.cat(list(self.values())), lengths=torch.tensor([len(v) for v in self.values()]),
-                       keys=torch.tensor([list(k) for k in self], dtype=torch.uint8)), tmp)
-        os.replace(tmp, self.path)
+        self.path.parent.mkdir(parents=True, exist_ok=True); tmp = self.path.with_name(f'.{self.path.name}.{uuid.uuid4().hex}')
+        try:
+            save_file(dict(values=torch.cat(list(self.values())), lengths=torch.tensor([len(v) for v in self.values()]),
+                           keys=torch.tensor([list(k) for k in self], dtype=torch.uint8)), tmp)
+            os.replace(tmp, self.path)
+        finally: tmp.unlink(missing_ok=True)
 
 _VOID = '#void'   # marks the rows that `get_eval_dataloader` fills up with
 
@@ -141,8 +128,8 @@ class OfflineTrainer(FDivTrainer):
         self.cached_ref, self._ref_source, self.store, self._eval_sums = (needs_ref and not live_ref, None if live_ref else ref_model,
                                                                           None, {})
         self.rows = RowCollator(PairCollator(pad_token_id(processing_class), self.answers, 'right', self.encoder_decoder, args.packing))
-        super().__init__(model, args, divergence, ref_model if live_ref else None, needs_ref=live_ref, processing_class=processing_class,
-                         train_dataset=data, eval_dataset=held, data_collator=self.rows, **kw)
+        super().__init__(model, args, divergence, ref_model, needs_ref=needs_ref or live_ref, hold_ref=live_ref,
+                         processing_class=processing_class, train_dataset=data, eval_dataset=held, data_collator=self.rows, **kw)
         self.model_accepts_loss_kwargs = True            # compute_loss divides by the whole step; the Trainer must not divide again
 
     def encode(self, dataset, name: str) -> list[dict]:
@@ -182,11 +169,10 @@ def _sequences(self: OfflineTrainer, sets: list) -> list[tuple[list, list]]:
     return [s for rows in sets for s in zip(*self.rows.pairs.sequences([rows[i] for i in range(len(rows))]))]
 
 def _prepare_reference(self: OfflineTrainer, resume: bool = False) -> None:
-    "Fill the store, from disk where it is there. Raises ValueError on resuming without the numbers of the starting model."
+    "Fill the store, from disk where it is there. `resume`: the model at hand may not be the start; raises ValueError if its numbers are missing."
     if not self.cached_ref or self.store is not None: return
     a = self.args; ref = self._ref_source; folder = None if a.ref_cache == 'memory' else Path(a.ref_cache or Path(a.output_dir)/'reference')
-    model = self.accelerator.unwrap_model(self.model) if ref is None else ref
-    name = fingerprint(model, f'bf16={a.bf16} fp16={a.fp16}', ref is not None)
+    name = self.reference_name(f'bf16={a.bf16} fp16={a.fp16}')
     store = RefStore(folder and folder/f'{name}.safetensors')
     todo = {k: s for s in self.sequences(self.sets()) for k in [sequence_key(*s)] if k not in store}
     if todo and resume and ref is None and not is_adapter(model):
@@ -197,12 +183,19 @@ def _prepare_reference(self: OfflineTrainer, resume: bool = False) -> None:
 # %% ../nbs/23b_trainer_offline.ipynb #3b237e13
 @contextmanager
 def _first_reference(self: OfflineTrainer):
-    "The reference of before training: the model that was given, for so long on the device, or the policy, its adapter switched off."
+    "The reference of before training: the model that was given, for so long on the device, or the policy, an adapter as it was."
     ref, policy = self._ref_source, self.accelerator.unwrap_model(self.model)
     if ref is not None:
-        with visiting(ref.eval(), self.args.device): yield ref                  # an adapter of its own speaks
+        with visiting(ref.eval(), self.args.device): yield ref                  # with an adapter of its own, if it has one
     else:
-        with policy.disable_adapter() if is_adapter(policy) else nullcontext(): yield policy
+        with self.as_given(policy): yield policy
+
+def _reference_name(self: OfflineTrainer, extra: str = '') -> str:
+    "The fingerprint of the reference; of a whole model without `ref_model`, that of the policy as it is."
+    ref, policy, start = self._ref_source, self.accelerator.unwrap_model(self.model), self.start_weights
+    if ref is not None: return fingerprint(ref, extra)
+    with self.as_given(policy): return fingerprint(policy, extra, adapter=start is None or not start.off)
+OfflineTrainer.reference_name = _reference_name
 
 def _ask(self: OfflineTrainer, store: RefStore, todo: dict) -> int:
     "Put the reference's log-probabilities of (prompt, answer) pairs by key into a store, each process a part of them; how many."
@@ -277,10 +270,34 @@ def _train(self: OfflineTrainer, resume_from_checkpoint=None, **kw):
     "Train; the reference is scored first, and what was cut stands in the first log line."
     if self.train_dataset is None:
         raise ValueError("train_dataset: none given, so there is nothing to train on; pass rows to the constructor")
-    self.prepare_reference(bool(resume_from_checkpoint))
-    self.record(**{f'data/{k}': v for k, v in self.counts.get('train_dataset', {}).items() if v})
-    return Trainer.train(self, resume_from_checkpoint=resume_from_checkpoint, **kw)
+    with self.own_folder(resume_from_checkpoint) as where:
+        if where is not None or self.args.save_strategy != 'no': self.note_reference()
+        state = self.begin(where)
+        self.prepare_reference(where is not None and 'key' not in state)
+        self.record(**{f'data/{k}': v for k, v in self.counts.get('train_dataset', {}).items() if v})
+        return Trainer.train(self, resume_from_checkpoint=where and str(where), **kw)
 OfflineTrainer.get_batch_samples, OfflineTrainer.compute_loss, OfflineTrainer.train = _get_batch_samples, _compute_loss, _train
+
+# %% ../nbs/23b_trainer_offline.ipynb #7be05d92
+def _note_reference(self: OfflineTrainer) -> None:
+    "Keep the fingerprint of a whole model that is its own reference, while it still is."
+    own = self.cached_ref and self.start_weights is None and self._ref_source is None
+    if own and not self._ref_name: self._ref_name = self.reference_name()
+
+def _reference_key(self: OfflineTrainer) -> dict:
+    "As in the base; of cached numbers, the model they were made by."
+    if self.cached_ref and self._ref_source is not None: return dict(model=fingerprint(self._ref_source))
+    return dict(model=self._ref_name) if self._ref_name else FDivTrainer.reference_key(self)
+
+def _rows_key(self: OfflineTrainer, rows) -> str:
+    "What names encoded rows: their number and token ids."
+    return rows_name(rows)
+
+def _run_key(self: OfflineTrainer) -> dict:
+    "The reference and the rows."
+    return FDivTrainer.run_key(self) | (dict(train_dataset=self.rows_key(self.train_dataset)) if self.train_dataset is not None else {})
+OfflineTrainer.note_reference, OfflineTrainer.reference_key, OfflineTrainer._ref_name = _note_reference, _reference_key, ''
+OfflineTrainer.rows_key, OfflineTrainer.run_key = _rows_key, _run_key
 
 # %% ../nbs/23b_trainer_offline.ipynb #8d4eef69
 def _prediction_step(self: OfflineTrainer, model, inputs, prediction_loss_only, ignore_keys=None):
