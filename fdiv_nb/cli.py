@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
 from tqdm import tqdm
-from .record import Failed, finishing, reason, record_run, write_json
+from .record import COMMAND, Failed, finishing, reason, record_run, write_json
 
 # %% auto #0
 __all__ = ['EXTRAS', 'SHOWN', 'COMMANDS', 'need', 'read_text', 'ModelArguments', 'AlignArguments', 'read_prompts', 'stored_words',
@@ -511,14 +511,16 @@ def main(argv: list[str] | None = None) -> int:
         print(f"fdiv: unknown command {argv[0]!r}" + (f"; did you mean {' or '.join(near)}?" if near
                                                       else f"; the commands are {', '.join(known)}"), file=sys.stderr)
         return 2
-    form, warnings.formatwarning = warnings.formatwarning, _one_line
+    form, warnings.formatwarning, words = warnings.formatwarning, _one_line, COMMAND.set(argv)
     try: code = known[argv[0]](argv[1:])
     except BaseException as e:
         code, line = _answer(e)
         if not line or os.environ.get('FDIV_DEBUG'): raise
         for bar in list(getattr(tqdm, '_instances', ())): bar.close()          # the message has a line of its own
         print(f'fdiv {argv[0]}: error: {line}', file=sys.stderr)
-    finally: warnings.formatwarning = form
+    finally:
+        warnings.formatwarning = form
+        COMMAND.reset(words)
     if not code and (group := sys.modules.get('torch.distributed')) and group.is_available() and group.is_initialized(): group.destroy_process_group()
     return code
 

@@ -31,6 +31,7 @@ class EvaluateArguments:
         if not self.model and not self.log: raise ValueError("model: nothing to evaluate; give --model DIR, or --log FILE with a saved log")
         if self.model and len(self.log) > 1: raise ValueError(f"log: {len(self.log)} files; with --model there is one log to write")
         if self.batch_size < 1: raise ValueError(f"batch_size: expected >= 1, got {self.batch_size}")
+        if getattr(self, 'limit', 0) < 0: raise ValueError(f"limit: expected >= 0, got {self.limit}; 0 takes all")
 
 @dataclass
 class TofuArguments(EvaluateArguments):
@@ -84,10 +85,13 @@ def said(logs: dict, task: str, n: int = 4) -> dict[str, list]:
         out[name] = [(r['generated_text'][0], r['generated_text'][1], r.get('rougeL_recall')) for r in rows if r.get('generated_text')]
     return {k: v for k, v in out.items() if v}
 
+_READ = ('log', 'data', 'retain_log', 'retrain_log', 'shots', 'book', 'other', 'forget', 'unrelated')      # what may be a file
+
 def leave(a, title: str, intro: str, rows: dict, fig, caption: str, columns: list[str], samples=None, better: dict | None = None,
           config: dict | None = None) -> Path:
     "run.json, evaluation.png and report.html in the output folder, and the table on the screen."
     from fdiv_nb.figures import save_png
+    from fdiv_nb.record import record_run
     from fdiv_nb.report import Report, text_table
     out, rows = Path(a.output_dir), even(rows); cols = [c for c in columns if any(c in r for r in rows.values())]
     short = {n: {k: r[k] for c in cols for k in (c, f'{c}_stderr') if k in r} for n, r in rows.items()}
@@ -96,7 +100,8 @@ def leave(a, title: str, intro: str, rows: dict, fig, caption: str, columns: lis
     if fig is not None: save_png(fig, out/'evaluation.png'); page.figure(fig, caption)
     if samples: page.text('## Answers').samples(samples, 'The likeliest answer, token by token, with its ROUGE-L recall.')
     page.details('All numbers', text_table(rows, digits=6)).details('Settings', config or asdict(a)); path = page.save(out/'report.html')
-    write_json(out/'run.json', dict(rows={n: {k: v for k, v in r.items() if v == v} for n, r in rows.items()}, config=config or asdict(a)))
+    write_json(out/'run.json', dict(rows={n: {k: v for k, v in r.items() if v == v} for n, r in rows.items()}, config=config or asdict(a),
+                                    record=record_run(None, a, files={k: getattr(a, k, '') for k in _READ})))
     print(text_table({n: {c: r[c] for c in cols} for n, r in rows.items()}, digits=4)); print('report:', path); return path
 
 # %% ../nbs/27d_cli_evaluate.ipynb #fa9be71d
@@ -277,6 +282,7 @@ class AttackArguments:
             if not getattr(self, k): raise ValueError(f"{k}: missing; fdiv attack --model DIR --forget FILE")
         for k in ('items', 'steps', 'learning_rate', 'samples', 'max_new_tokens', 'batch_size'):
             if not getattr(self, k) > 0: raise ValueError(f"{k}: expected > 0, got {getattr(self, k)}")
+        if self.limit < 0: raise ValueError(f"limit: expected >= 0, got {self.limit}; 0 takes all")
 
 # %% ../nbs/27d_cli_evaluate.ipynb #0b69d799
 def _forgotten(a: AttackArguments) -> list[dict]:

@@ -5,12 +5,14 @@
 # %% ../nbs/26c_record.ipynb #f7f356a0
 from __future__ import annotations
 import contextlib, hashlib, importlib, json, math, os, platform, subprocess, sys
+from contextvars import ContextVar
 from dataclasses import asdict, is_dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
 # %% auto #0
-__all__ = ['plain', 'write_json', 'file_facts', 'model_facts', 'versions', 'record_run', 'Failed', 'reason', 'finishing']
+__all__ = ['COMMAND', 'plain', 'write_json', 'file_facts', 'model_facts', 'versions', 'record_run', 'Failed', 'reason',
+           'finishing']
 
 # %% ../nbs/26c_record.ipynb #ded22f4c
 def plain(x):
@@ -78,18 +80,21 @@ def versions() -> dict:
     return out
 
 # %% ../nbs/26c_record.ipynb #599232c3
+COMMAND = ContextVar('command', default=None)       # set by `fdiv` to its words
+
 def _now() -> str: return datetime.now(timezone.utc).isoformat(timespec='seconds')
 
 def _fields(settings) -> dict:
     return settings.to_dict() if hasattr(settings, 'to_dict') else asdict(settings) if is_dataclass(settings) else dict(settings)
 
-def record_run(command: list[str] | None = None,   # the words of the command line
+def record_run(command: list[str] | None = None,   # the words of the command line; default: those of `fdiv`, where it runs
                *settings,                          # configurations, in full
                models: dict | None = None,         # field -> (name, model)
                files: dict | None = None           # field -> name of a file or folder, or a list of them
               ) -> dict:
     "Everything that is needed to run again, as a dict for run.json; made before training starts."
     names = lambda v: [v] if isinstance(v, (str, Path)) else list(v)
+    command = COMMAND.get() if command is None else command
     run = dict(command=command and ['fdiv', *map(str, command)], folder=os.getcwd(), started=_now())
     for s in settings: run.setdefault('settings', {}).update(_fields(s))
     run['models'] = {k: model_facts(*v) for k, v in (models or {}).items() if v[0]}
