@@ -98,12 +98,12 @@ def continuation_task(model, tokenizer, path: str, demos: int = 384, pairs: int 
 # %% ../nbs/27e_cli_bridge.ipynb #fbfc2c02
 def held_nll(model, tokenizer, rows: list[dict], batch_size: int = 32) -> float:
     "Mean negative log-likelihood of the completions, nats per token, their end token included. Raises ValueError as `encode_rows` does."
-    from fdiv_nb.data import encode_rows, pad_token_id
+    from fdiv_nb.data import encode_rows, pad_token_id, scored_ids
     from fdiv_nb.logprobs import build_batch, is_encoder_decoder, logprobs_of, sequence_lengths
     ed = is_encoder_decoder(model); rows, _ = encode_rows(tokenizer, rows, encoder_decoder=ed); s = n = 0; was = model.training
     model.eval()
     for i in range(0, len(rows), batch_size):
-        b = build_batch([r['prompt_ids'] for r in rows[i:i + batch_size]], [r['completion'] for r in rows[i:i + batch_size]],
+        b = build_batch([r['prompt_ids'] for r in rows[i:i + batch_size]], [scored_ids(r, 'completion') for r in rows[i:i + batch_size]],
                         pad_token_id(tokenizer), device=next(model.parameters()).device, encoder_decoder=ed)
         with torch.no_grad(): s += logprobs_of(model, b).sum().item(); n += sequence_lengths(b['labels'], not ed).sum().item()
     model.train(was); return -s/n

@@ -24,7 +24,7 @@ def answer_probs(model, tokenizer, pairs: list[tuple[str, str]], batch_size: int
                  memo: dict | None = None,           # ids of pairs asked before; filled
                  **limits) -> tuple[Tensor, Tensor]: # of `encode_rows`: max_length, on_long='truncate', ...
     "(mean token probability, mean token log-probability) of each (prompt, answer), [n] each, float32 on the CPU. Raises ValueError as `encode_rows` does."
-    from fdiv_nb.data import encode_rows, pad_token_id
+    from fdiv_nb.data import encode_rows, pad_token_id, scored_ids
     from fdiv_nb.flat import mean_prob
     from fdiv_nb.logprobs import build_batch, is_encoder_decoder, label_mask, score, token_logprobs
     memo, keys = {} if memo is None else memo, [repr(p) for p in pairs]
@@ -34,7 +34,7 @@ def answer_probs(model, tokenizer, pairs: list[tuple[str, str]], batch_size: int
     was, out, shift = model.training, torch.zeros(2, len(rows)), not is_encoder_decoder(model); model.eval()
     for i in range(0, len(order), batch_size):
         part = order[i:i + batch_size]
-        b = build_batch([rows[j]['prompt_ids'] for j in part], [rows[j]['completion'] for j in part], pad_token_id(tokenizer),
+        b = build_batch([rows[j]['prompt_ids'] for j in part], [scored_ids(rows[j], 'completion') for j in part], pad_token_id(tokenizer),
                         device=next(model.parameters()).device, encoder_decoder=not shift)
         lp = token_logprobs(score(model, b), b['labels'], shift).float(); m = label_mask(b['labels'], shift)
         out[:, part] = torch.stack([mean_prob(lp, m), lp.sum(-1)/m.sum(-1)]).cpu()

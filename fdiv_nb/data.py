@@ -4,22 +4,28 @@
 
 # %% ../nbs/20_data.ipynb #99563fb6
 from __future__ import annotations
-import csv, io, json, operator, re
+import csv, io, json, logging, operator, re, weakref
 from dataclasses import dataclass
 from pathlib import Path
 import torch
 from torch import Tensor, nn
 from .logprobs import IGNORE, bare_model, build_batch, context_length, forward_accepts, right_pad, token_logprobs
+log = logging.getLogger('fdiv_nb')
+
 
 # %% auto #0
-__all__ = ['ALIASES', 'is_chat', 'read_rows', 'encode_prompt', 'prompt_text', 'encode_pair', 'encode_rows', 'PairCollator',
-           'pad_token_id', 'check_tokenizer', 'pack', 'pack_batch', 'block_mask', 'check_packing', 'packed_logprobs',
-           'strip_gutenberg', 'text_chunks', 'load_tofu', 'read_templates']
+__all__ = ['log', 'ALIASES', 'SYSTEM', 'CONTEXT', 'CONVERSATION', 'is_chat', 'read_rows', 'read_prompt_rows', 'encode_prompt',
+           'prompt_text', 'encode_pair', 'scored_ids', 'encode_rows', 'PairCollator', 'pad_token_id', 'check_tokenizer',
+           'pack', 'pack_batch', 'block_mask', 'check_packing', 'packed_logprobs', 'strip_gutenberg', 'text_chunks',
+           'load_tofu', 'read_templates']
 
 # %% ../nbs/20_data.ipynb #0387e198
 ALIASES = dict(prompt=('prompt', 'question', 'instruction', 'input', 'query', 'problem'),
                completion=('completion', 'answer', 'response', 'output', 'solution'), chosen=('chosen', 'preferred'),
                rejected=('rejected', 'dispreferred'), text=('text',))
+SYSTEM, CONTEXT = ('system', 'system_prompt'), ('context',)      # columns that belong to the prompt
+CONVERSATION = ('messages', 'conversations', 'conversation')     # columns of whole conversations
+_ROLES = dict(human='user', gpt='assistant', chatgpt='assistant', function_call='assistant', observation='tool')
 
 def is_chat(x) -> bool:   # any object
     "Whether x is a non-empty list of chat messages: dicts with 'role' and 'content', or a tool call instead of the content."
@@ -27,51 +33,205 @@ def is_chat(x) -> bool:   # any object
 
 def _is_message(m) -> bool: return isinstance(m, dict) and 'role' in m and ('content' in m or bool(m.get('tool_calls')))
 
-def _split_chat(row: dict) -> dict:
-    "A row of whole conversations ('messages', 'conversations', or chosen/rejected without prompt) as prompt and answers."
-    m = row.get('messages', row.get('conversations'))
-    if m is not None and 'prompt' not in row and 'completion' not in row:
-        who = dict(human='user', gpt='assistant', user='user', assistant='assistant', system='system')
-        if m and isinstance(m[0], dict) and 'from' in m[0]: m = [dict(role=who.get(x['from'], x['from']), content=x['value']) for x in m]
+
+# %% ../nbs/20_data.ipynb #5d1e0c06
+def _plain(v):
+    "A value as Python has it: arrays and their numbers as lists and numbers, at every depth."
+    if hasattr(v, 'tolist'): v = v.tolist()
+    if isinstance(v, dict): return {k: _plain(x) for k, x in v.items()}
+    if isinstance(v, (list, tuple)): return [_plain(x) for x in v]
+    return v
+
+def _there(v) -> bool: return v is not None and v == v           # not None, not NaN
+
+def _columns(row) -> dict:
+    "The columns of a row that hold something. Raises ValueError for what is no row."
+    if not isinstance(row, dict): raise ValueError(f"expected a dict of columns, got {type(row).__name__}")
+    if None in row: raise ValueError(f"it has {len(row[None])} cells more than the header has columns; quote the cells")
+    row = {k: _plain(v) if hasattr(v, 'tolist') else v for k, v in row.items()}
+    return {k: v for k, v in row.items() if _there(v)}
+
+
+# %% ../nbs/20_data.ipynb #5d1e0c08
+def _message(m: dict) -> dict:
+    "A message in the form of the templates: role and content, without fields that are None. Raises ValueError for what is no text."
+    if 'role' not in m and 'from' in m:
+        if 'value' not in m: raise ValueError(f"messages: one of {m['from']!r} has no 'value'")
+        m = dict(role=_ROLES.get(m['from'], m['from']), content=m['value']) | {k: v for k, v in m.items() if k not in ('from', 'value')}
+    m = {k: v for k, v in m.items() if v is not None or k == 'content'}
+    if isinstance(m.get('content'), (list, tuple)):              # parts, as models that see take them
+        kinds = [p.get('type', 'text') if isinstance(p, dict) else 'text' for p in m['content']]
+        other = next((k for k in kinds if k != 'text'), None)
+        if other: raise ValueError(f"messages: one holds {other!r} beside its text; only text is read here")
+        m['content'] = ''.join(p['text'] if isinstance(p, dict) else p for p in m['content'])
+    return m
+
+def _messages(v):
+    "Chat messages however they were stored (a list, one message, a table, JSON text, ShareGPT's names); anything else as it is."
+    if isinstance(v, str) and v[:2] in ('[{', '[ ', '[\n'):
+        try: v = json.loads(v)
+        except json.JSONDecodeError: return v
+    if isinstance(v, dict):
+        names = [k for k in ('role', 'content', 'from', 'value') if k in v]
+        if len(names) < 2: return v
+        v = [dict(zip(v, x)) for x in zip(*v.values())] if all(isinstance(v[k], list) for k in names) else [v]
+    if not isinstance(v, (list, tuple)) or not v or not all(isinstance(m, dict) and ('role' in m or 'from' in m) for m in v): return v
+    return [_message(m) for m in v]
+
+
+# %% ../nbs/20_data.ipynb #5d1e0c0a
+def _first_answer(m: list) -> int:
+    "Where the assistant first answers somebody: the number of messages before. An assistant's greeting is read, not scored."
+    asked = next((i for i, x in enumerate(m) if x['role'] != 'assistant'), None)
+    at = next((i for i, x in enumerate(m) if asked is not None and i > asked and x['role'] == 'assistant'), None)
+    if at is None: raise ValueError("messages: the assistant answers nobody")
+    return at
+
+def _split_messages(row: dict, need: tuple, turns: str) -> dict:
+    "A row of a whole conversation as prompt and completion, or as the prompt of what `need` asks for."
+    name = next((k for k in CONVERSATION if k in row), None)
+    if name is None or 'completion' in row: return row
+    m, prompted = _messages(row[name]), any(k in row for k in ALIASES['prompt'])
+    rest = {k: v for k, v in row.items() if k != name}
+    if 'completion' in need:
         if not is_chat(m) or len(m) < 2 or m[-1]['role'] != 'assistant':
-            raise ValueError("messages: expected at least two, the last by the assistant")
-        return {**{k: v for k, v in row.items() if k not in ('messages', 'conversations')}, 'prompt': list(m[:-1]), 'completion': [m[-1]]}
-    c, r = row.get('chosen'), row.get('rejected')
-    if c and r and not any(k in row for k in ALIASES['prompt']) and type(c) is type(r):
+            raise ValueError(f"{name}: expected at least two, the last by the assistant")
+        at = _first_answer(m) if turns == 'all' else len(m) - 1
+        return rest | dict(prompt=m[:at], completion=m[at:])
+    if prompted or 'prompt' not in need or not is_chat(m): return row
+    if 'chosen' in need and _opens(_messages(row.get('chosen'))): return row          # the conversation is in the answers, too
+    return rest | dict(prompt=m[:-1] if m[-1]['role'] == 'assistant' else m)
+
+def _opens(x) -> bool: return is_chat(x) and x[0]['role'] != 'assistant'
+
+def _split_pair(row: dict) -> dict:
+    "A row whose answers repeat the conversation, as prompt and answers; a text under 'prompt' then is a copy of the question, as TRL reads it."
+    c, r, own = (_messages(row.get(k)) for k in ('chosen', 'rejected', 'prompt'))
+    if not c or not r or is_chat(c) != is_chat(r): return row
+    prompted = any(k in row for k in ALIASES['prompt'])
+    if is_chat(c):
+        if is_chat(own): k = len(own) if c[:len(own)] == r[:len(own)] == own else 0
+        elif prompted and not (_opens(c) and _opens(r)): return row
+        else: k = next((i for i, (x, y) in enumerate(zip(c, r)) if x != y), min(len(c), len(r)) - 1)
+    elif prompted or type(c) is not type(r): return row
+    else:
         k = next((i for i, (x, y) in enumerate(zip(c, r)) if x != y), min(len(c), len(r)))
-        if isinstance(c, str): k = max((i for i in range(k) if c[i].isspace()), default=0)               # not inside a word
-        if k: return {**row, 'prompt': c[:k], 'chosen': c[k:], 'rejected': r[k:]}
-    return row
+        if isinstance(c, str): k = max((i for i in range(k) if c[i].isspace()), default=0)    # not inside a word
+    if not k: return row
+    return row | dict(prompt=c[:k], chosen=c[k:], rejected=r[k:])
+
+def _split_completion(row: dict) -> dict:
+    "A completion that repeats the conversation, without it."
+    c, own = (_messages(row.get(k)) for k in ('completion', 'prompt'))
+    if not is_chat(c) or own is None: return row
+    if is_chat(own): at = len(own) if c[:len(own)] == own else 0
+    else: at = _first_answer(c) if _opens(c) else 0
+    return row | dict(prompt=c[:at], completion=c[at:]) if at else row
+
+
+# %% ../nbs/20_data.ipynb #5d1e0c0c
+def _with_history(prompt, history):
+    "A prompt behind earlier turns: pairs of question and answer, or messages. Raises ValueError for what is neither."
+    if isinstance(history, str): return f"{history}\n\n{prompt}" if isinstance(prompt, str) else [dict(role='user', content=history), *prompt]
+    turns = _messages(history)
+    if not is_chat(turns):
+        if not all(isinstance(x, (list, tuple)) and len(x) == 2 and all(isinstance(y, str) for y in x) for x in turns):
+            raise ValueError("history: expected pairs of question and answer, or messages; put it into the prompt, or drop the column")
+        turns = [dict(role=w, content=t) for pair in turns for w, t in zip(('user', 'assistant'), pair)]
+    return [*turns, *([dict(role='user', content=prompt)] if isinstance(prompt, str) else prompt)]
+
+def _with_system(prompt, text: str):
+    "A prompt behind a system text."
+    if isinstance(prompt, str): return f"{text}\n\n{prompt}"
+    return prompt if prompt[0]['role'] == 'system' else [dict(role='system', content=text), *prompt]
+
+def _with_context(prompt, text: str):
+    "A prompt before the passage that it is about."
+    if isinstance(prompt, str): return prompt if text in prompt else f"{prompt}\n\n{text}"
+    last = prompt[-1]
+    if last['role'] != 'user' or not isinstance(last.get('content'), str) or text in last['content']: return prompt
+    return [*prompt[:-1], last | dict(content=f"{last['content']}\n\n{text}")]
+
+def _whole_prompt(prompt, row: dict) -> tuple:
+    "(a prompt with the columns that belong to it, their names)."
+    used = set()
+    for names, join in ((CONTEXT, _with_context), (('history',), _with_history), (SYSTEM, _with_system)):
+        k = next((k for k in names if k in row), None)
+        v = row.get(k)
+        if k is None or k == 'history' and not isinstance(v, (str, list, tuple)) or k != 'history' and not isinstance(v, str): continue
+        used.add(k)
+        if len(v) and (not isinstance(v, str) or v.strip()): prompt = join(prompt, v)
+    return prompt, used
+
 
 # %% ../nbs/20_data.ipynb #4e1c7ff0
-def _named(row: dict, need: tuple) -> dict:
-    "One row with the names we use. Raises ValueError (without the row's number)."
-    if not isinstance(row, dict): raise ValueError(f"expected a dict of columns, got {type(row).__name__}")
-    row = _split_chat(row); out, used = {}, set()
+def _named(row: dict, need: tuple, turns: str = 'all') -> dict:
+    "One row of `_columns` with the names we use. Raises ValueError (without the row's number)."
+    row = _split_completion(_split_pair(_split_messages(row, need, turns)))
+    out, used = {}, set()
     for k in need:
-        a = next((a for a in ALIASES.get(k, (k,)) if row.get(a) is not None and a not in used), None)
+        a = next((a for a in ALIASES.get(k, (k,)) if a in row and a not in used), None)
         if a is None:
             raise ValueError(f"nothing under {k!r}; the columns are {list(row)}"
                              + (f", {' or '.join(ALIASES[k])} would do" if k in ALIASES else ''))
-        v = row[a]; used.add(a)
+        v = row[a] if isinstance(row[a], str) else _messages(row[a])
+        used.add(a)
         if a == 'instruction' and isinstance(row.get('input'), str) and 'input' not in need:
-            used.add('input'); v = f"{v}\n\n{row['input']}" if row['input'].strip() else v
+            used.add('input')
+            v = f"{v}\n\n{row['input']}" if row['input'].strip() else v
         if not isinstance(v, str) and not is_chat(v):
             raise ValueError(f"{a} is of type {type(v).__name__}; expected a text or a list of chat messages")
+        if k == 'prompt':
+            v, more = _whole_prompt(v, row)
+            used |= more
         out[k] = v
     return {**{k: v for k, v in row.items() if k not in used}, **out}
+
+
+# %% ../nbs/20_data.ipynb #5d1e0c0d
+_READ = {'tools', 'chat_template_kwargs', 'template', 'paraphrase', 'paraphrased_question', 'paraphrased_answer', 'wrong_answers',
+         'perturbed_answer', 'prompt_ids', 'index'}              # what trainers and evaluations read beside the fields
+_SEEN = ('images', 'image', 'videos', 'video', 'audio', 'audios')
+
+def _texts(v) -> list[str]:
+    "The texts of a column's value; [] for what holds none."
+    v = _messages(v)
+    if isinstance(v, str): return [v]
+    if is_chat(v): return [m['content'] for m in v if isinstance(m.get('content'), str)]
+    return [x for x in v if isinstance(x, str)] if isinstance(v, (list, tuple)) else []
+
+def _unread(row: dict, out: dict, need: tuple) -> list[str]:
+    "Columns of a row whose text is in none of its fields `need`: other candidates for a field, sentences, pictures, a label."
+    rest = [k for k, v in row.items() if k not in _READ and not isinstance(v, (int, float)) and not (k in need and v is out[k])]
+    found = [k for k in row if k == 'label' and isinstance(row[k], bool) or k in _SEEN and row[k]]
+    if not rest: return found
+    fields = '\n'.join(x for k in need for x in _texts(out[k]))
+    if isinstance(out[need[0]], str): fields += ''.join(f'\n{out[need[0]]}{out[k]}' for k in need[1:] if isinstance(out[k], str))
+    asked = {a for k in need for a in ALIASES.get(k, (k,))} | {*SYSTEM, *CONTEXT, 'history'}
+    for k in rest:
+        if any(x.strip() and x.strip() not in fields and (k in asked or x.count(' ') >= 2) for x in _texts(row[k])): found.append(k)
+    return found
+
 
 # %% ../nbs/20_data.ipynb #05e9cf0a
 def _json_rows(text: str, where: str) -> list:
     "A JSON list, or one JSON object a line."
+    at, rows = 0, []
     try:
         if text.lstrip().startswith('['): return json.loads(text)
-        at, rows = 0, []
         for at, line in enumerate(text.split('\n'), 1):
             if line.strip(): rows.append(json.loads(line))
         return rows
     except json.JSONDecodeError as e:
         raise ValueError(f"{where}: line {at or e.lineno} is not JSON ({e.msg}); give a list, or one object a line") from None
+    except RecursionError: raise ValueError(f"{where}: line {at or 1} is nested too deeply to be a row") from None
+
+def _csv_rows(text: str, where: str) -> list[dict]:
+    "The rows of a table of comma-separated values, cells of any length."
+    limit = csv.field_size_limit(len(text) + 1)
+    try: return list(csv.DictReader(io.StringIO(text, newline='')))
+    except csv.Error as e: raise ValueError(f"{where}: {e}; write it with the csv module, or give .jsonl") from None
+    finally: csv.field_size_limit(limit)
 
 def _file_rows(p: Path, need: tuple, name: str) -> list:
     "The rows of a file, by its ending."
@@ -81,7 +241,7 @@ def _file_rows(p: Path, need: tuple, name: str) -> list:
     try: text = p.read_text(encoding='utf-8-sig')
     except UnicodeDecodeError as e: raise ValueError(f"{name}: {p.name} is not UTF-8 text (byte {e.start}); convert it") from None
     if p.suffix in ('.json', '.jsonl', '.ndjson'): return _json_rows(text, f"{name}: {p.name}")
-    if p.suffix == '.csv': return list(csv.DictReader(io.StringIO(text)))
+    if p.suffix == '.csv': return _csv_rows(text, f"{name}: {p.name}")
     if p.suffix != '.txt':
         raise ValueError(f"{name}: {p.name} ends in {p.suffix!r}; known are .jsonl, .json, .csv, .parquet, .txt and folders written by save_to_disk")
     if need == ('text',): return [dict(text=text)]
@@ -89,6 +249,14 @@ def _file_rows(p: Path, need: tuple, name: str) -> list:
     raise ValueError(f"{name}: {p.name} is plain text and has no {' and '.join(need)}; cut it with text_chunks, or give .jsonl")
 
 # %% ../nbs/20_data.ipynb #80f3743c
+def _table(columns: dict, name: str) -> list[dict]:
+    "A dict of columns as rows. Raises ValueError for columns that are no lists, or of different length."
+    bad = next((k for k, v in columns.items() if isinstance(v, (str, dict)) or not hasattr(v, '__len__')), None)
+    if bad is not None: raise ValueError(f"{name}: column {bad!r} is of type {type(columns[bad]).__name__}; expected a list; a single row goes into a list")
+    sizes = {k: len(v) for k, v in columns.items()}
+    if len(set(sizes.values())) > 1: raise ValueError(f"{name}: its columns have different lengths: {sizes}")
+    return [dict(zip(columns, v)) for v in zip(*columns.values())]
+
 def _load(source, need: tuple, name: str) -> list:
     "Whatever `read_rows` takes, as a list of rows in their own names."
     if isinstance(source, (str, Path)):
@@ -109,22 +277,65 @@ def _load(source, need: tuple, name: str) -> list:
             raise ValueError(f"{name}: the data set has the splits {list(source)}; pass one of them")
         source = source['train'] if 'train' in source else next(iter(source.values()))
     if hasattr(source, 'to_dict') and hasattr(source, 'columns'): source = source.to_dict('records')     # pandas
-    if isinstance(source, dict): source = [dict(zip(source, v)) for v in zip(*source.values())]
+    if isinstance(source, dict): source = _table(source, name)
     if not hasattr(source, '__len__'):
         raise ValueError(f"{name}: {type(source).__name__} has no length; a stream must be cut first, e.g. list(stream.take(1000))")
     return list(source)
 
 def read_rows(source,                             # path, hub name ('owner/name' or 'owner/name:split'), Dataset, dict of columns, or list of dicts
               need=('prompt', 'completion'),      # fields that every row must have, each a text or a list of chat messages
-              name: str = 'train_dataset'         # of the argument, for error messages
+              name: str = 'train_dataset',        # of the argument, for error messages
+              turns: str = 'all',                 # of a conversation: its completion is all from the first answer on, or the 'last' answer
+              on_bad: str = 'refuse'              # a row that lacks a field: 'refuse' it, or 'drop' it: None stands in its place
              ) -> list[dict]:                     # rows with the fields of `need`, and their other columns as they were
-    "Rows under the names of `need`; known aliases are translated. Raises ValueError naming the row (counted from 0) that lacks a field, and for an empty or unknown source."
-    need = tuple(need); rows = _load(source, need, name); out = []
+    """Rows under the names of `need`; known aliases are translated, and one warning names the columns of text that went into no field.
+
+    With need=('prompt',) conversations are prompts; one that the assistant has answered loses the answer. Raises ValueError naming the row
+    (counted from 0) that lacks a field, and for an empty or unknown source."""
+    for k, v, known in (('turns', turns, ('all', 'last')), ('on_bad', on_bad, ('refuse', 'drop'))):
+        if v not in known: raise ValueError(f"{k}: expected {' or '.join(known)}, got {v!r}")
+    need, out, unread = tuple(need), [], {}
+    rows = _load(source, need, name)
     for i, r in enumerate(rows):
-        try: out.append(_named(r, need))
-        except ValueError as e: raise ValueError(f"{name}: row {i}: {e}") from None
+        try:
+            r = _columns(r)
+            out.append(_named(r, need, turns))
+        except (ValueError, TypeError, KeyError, AttributeError) as e:
+            if on_bad == 'refuse': raise ValueError(f"{name}: row {i}: {_said(e)}") from None
+            out.append(None)
+            continue
+        if need: unread.update((k, i) for k in _unread(r, out[-1], need) if k not in unread)
     if not out: raise ValueError(f"{name}: holds no row")
+    if all(r is None for r in out):
+        try: _named(_columns(rows[0]), need, turns)
+        except (ValueError, TypeError, KeyError, AttributeError) as e:
+            raise ValueError(f"{name}: none of {len(out)} rows can be read; row 0: {_said(e)}") from None
+    if unread:
+        log.warning(f"{name}: nothing reads {', '.join(f'{k!r} (row {i})' for k, i in unread.items())}; put what the model should see into "
+                    f"{' and '.join(need)} (system, context, history and tools are read), or drop the columns")
     return out
+
+def _said(e: Exception) -> str:
+    "What an exception says, in one line; ours as they are."
+    text = ' '.join(str(e).split())
+    return text if isinstance(e, ValueError) else f"{type(e).__name__}: {text[:160]}"
+
+
+# %% ../nbs/20_data.ipynb #5d1e0c13
+def read_prompt_rows(source,                      # texts or conversations in a list, or whatever `read_rows` reads
+                     name: str = 'train_dataset'  # of the argument, for error messages
+                    ) -> list:                    # texts and lists of chat messages
+    """Prompts to sample from: of rows with a prompt, or of whole conversations up to the assistant's last answer.
+
+    Raises ValueError naming the row that has none, or that brings tools or template arguments, which a prompt alone cannot carry."""
+    if hasattr(source, '__len__') and not len(source): raise ValueError(f"{name}: holds no prompt")
+    bare = isinstance(source, (list, tuple)) and len(source) > 0 and not isinstance(source[0], dict)
+    rows = read_rows([dict(prompt=p) for p in source] if bare else source, ('prompt',), name)
+    for i, r in enumerate(rows):
+        more = next((k for k in ('tools', 'chat_template_kwargs') if r.get(k)), None)
+        if more: raise ValueError(f"{name}: row {i}: {more}: not read for prompts; render them with the tokenizer's apply_chat_template(..., {more}=...), and give the texts")
+    return [r['prompt'] for r in rows]
+
 
 # %% ../nbs/20_data.ipynb #17ffcc6d
 def _tokens(tokenizer, text: str, special: bool) -> list[int]:
@@ -140,7 +351,7 @@ def _ids(tokenizer, text: str) -> list[int]: return _tokens(tokenizer, text, Fal
 def _token_ids(ids, field: str) -> list[int]:
     "A sequence of token ids as ints. Raises ValueError for what is no token id."
     try: out = list(map(operator.index, ids))
-    except TypeError: raise ValueError(f"{field}: token ids are whole numbers, got {list(ids)[:8]}") from None
+    except TypeError: raise ValueError(f"{field}: token ids are whole numbers in a list, got {str(ids)[:60]}") from None
     if out and min(out) < 0: raise ValueError(f"{field}: token ids are >= 0, got {min(out)}")
     return out
 
@@ -201,19 +412,130 @@ def prompt_text(tokenizer, prompt) -> str:
 
 
 # %% ../nbs/20_data.ipynb #5d1e0c03
-def _encode_chat(tokenizer, prompt: list, completion: list, **template) -> tuple[list[int], list[int]]:
-    "(prompt ids, completion ids) of chat messages."
+_ENDS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()   # tokenizer -> (what it depends on, ids)
+
+def _end_ids(tokenizer) -> frozenset:
+    "Ids that may end a turn: EOS, and the special tokens that mean nothing else."
+    no = [getattr(tokenizer, f'{k}_token_id', None) for k in ('bos', 'unk', 'pad', 'mask', 'cls')]
+    key = (tokenizer.eos_token_id, *no, len(tokenizer))
+    if _ENDS.get(tokenizer, (None,))[0] != key:
+        more = getattr(tokenizer, 'added_tokens_decoder', {})
+        special = {*tokenizer.all_special_ids, *(i for i, t in more.items() if getattr(t, 'special', False))}
+        _ENDS[tokenizer] = key, frozenset(special - {*no} | {tokenizer.eos_token_id} - {None})
+    return _ENDS[tokenizer][1]
+
+def _upto_end(tokenizer, ids: list[int]) -> tuple[list[int], bool]:
+    "(ids up to the token that ends the turn, whether there is one): white space behind it is no part of the answer."
+    ends, n = _end_ids(tokenizer), len(ids)
+    while n and ids[n - 1] not in ends and not tokenizer.decode(ids[n - 1:n]).strip(): n -= 1
+    return (ids[:n], True) if n and ids[n - 1] in ends else (ids, False)
+
+
+# %% ../nbs/20_data.ipynb #5d1e0c0f
+def _is_scored(m: dict) -> bool:
+    "Whether a message is the assistant's, and not marked with weight 0."
+    return m['role'] == 'assistant' and m.get('weight', 1) != 0
+
+def _check_prefix(tokenizer, part: list[int], whole: list[int], what: str, remedy: str) -> None:
+    "ValueError if some rendered messages do not begin as the whole conversation does."
+    if whole[:len(part)] == part: return
+    k = next((i for i, (x, y) in enumerate(zip(part, whole)) if x != y), min(len(part), len(whole)))
+    raise ValueError(f"chat_template: {what} is no prefix of the conversation; from token {k} on it reads {tokenizer.decode(part[k:k + 8])!r} alone and {tokenizer.decode(whole[k:k + 8])!r} with the answer. "
+                     f"Training would condition on a prompt that is never used; {remedy}")
+
+def _turns(tokenizer, prompt: list, completion: list, p: list[int], whole: list[int], **template) -> list[tuple[int, int]]:
+    "(start, end) in `whole` of every scored turn. Raises ValueError where the template does not let them be told apart."
+    tail, found = _upto_end(tokenizer, whole)[0][-1], []
+    for i, m in enumerate(completion):
+        if not _is_scored(m): continue
+        before, remedy = [*prompt, *completion[:i]], "use turns='last', or a template that renders a turn the same whatever follows"
+        head = p if i == 0 else _render(tokenizer, before, True, **template)
+        _check_prefix(tokenizer, head, whole, f"message {len(before)}'s beginning", remedy)
+        with_it = whole if i == len(completion) - 1 else _render(tokenizer, [*before, m], False, **template)
+        start, end = len(head), len(with_it)
+        if whole[:end] != with_it:
+            end = next((k + 1 for k in range(start, len(whole)) if whole[k] == tail and tail in _end_ids(tokenizer)), 0)
+        end = start + len(_upto_end(tokenizer, whole[start:end])[0])
+        if end <= start or found and start < found[-1][1]:
+            raise ValueError(f"chat_template: the end of message {len(before)} cannot be found in the conversation; {remedy}")
+        found.append((start, end))
+    return found
+
+
+# %% ../nbs/20_data.ipynb #5d1e0c10
+def _check_calls(tokenizer, completion: list, ids: list[int]) -> None:
+    "ValueError if a tool call of the assistant is not in what the template made of it."
+    calls = [c.get('function', c) for m in completion for c in m.get('tool_calls') or ()]
+    text = tokenizer.decode(ids) if calls else ''
+    lost = next((str(c.get('name')) for c in calls if str(c.get('name')) not in text), None)
+    if lost is not None:
+        raise ValueError(f"chat_template: it leaves out the call of {lost!r}; use a template that renders tool_calls, or put the call into the content")
+
+def _encode_chat(tokenizer, prompt: list, completion: list, **template) -> tuple[list[int], list[int], list[int] | None, bool]:
+    "(prompt ids, completion ids, 1 for each that is scored or None for all, whether a token ends the last turn) of chat messages."
+    if not any(map(_is_scored, completion)):
+        raise ValueError("completion: no message of the assistant is scored; the roles are " + ', '.join(m['role'] for m in completion))
     p, whole = encode_prompt(tokenizer, prompt, **template), _render(tokenizer, [*prompt, *completion], False, **template)
-    if whole[:len(p)] != p:
-        k = next((i for i, (x, y) in enumerate(zip(p, whole)) if x != y), min(len(p), len(whole)))
-        raise ValueError(f"chat_template: the prompt is no prefix of the conversation; from token {k} on it reads {tokenizer.decode(p[k:k + 8])!r} alone and {tokenizer.decode(whole[k:k + 8])!r} with the answer. "
-                         "Training would condition on a prompt that is never used; change the template, or render the messages to text")
-    c, e = whole[len(p):], tokenizer.eos_token_id
-    last = max((i for i, t in enumerate(c) if t == e), default=None)
-    return p, c[:last + 1] if last is not None and not tokenizer.decode(c[last + 1:]).strip() else c     # a line break after the end is no part of the answer
+    _check_prefix(tokenizer, p, whole, 'the prompt', 'change the template, or render the messages to text')
+    _check_calls(tokenizer, completion, whole[len(p):])
+    if len(completion) == 1:
+        c, ended = _upto_end(tokenizer, whole[len(p):])
+        return p, c, None, ended
+    spans = _turns(tokenizer, prompt, completion, p, whole, **template)
+    c, mask = whole[len(p):spans[-1][1]], [0]*(spans[-1][1] - len(p))
+    for a, b in spans: mask[a - len(p):b - len(p)] = [1]*(b - a)
+    return p, c, mask, c[-1] in _end_ids(tokenizer)
+
+
+# %% ../nbs/20_data.ipynb #5d1e0c11
+def _behind(tokenizer, prompt_ids: list[int], completion: str, text: str) -> list[int]:
+    "Ids of a completion such that prompt and completion decode to `text`; where none do, those of the completion alone."
+    plain = _ids(tokenizer, completion)
+    read = lambda ids: tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    if read([*prompt_ids, *plain]) == text: return plain
+    for anchor in '\n', '.', 'a':                                # a tokenizer that begins every text with a space does so once
+        a, both = _ids(tokenizer, anchor), _ids(tokenizer, anchor + completion)
+        if both[:len(a)] == a and read([*prompt_ids, *both[len(a):]]) == text: return both[len(a):]
+    return plain
+
+def _encode_text(tokenizer, prompt, completion: str, encoder_decoder: bool) -> tuple[list[int], list[int]]:
+    "(prompt ids, completion ids) of a text behind a text or token ids."
+    p = encode_prompt(tokenizer, prompt, encoder_decoder)
+    if encoder_decoder: return p, _ids(tokenizer, completion)
+    if isinstance(prompt, str):
+        whole = encode_prompt(tokenizer, prompt + completion)
+        if whole[:len(p)] == p: return p, whole[len(p):]
+        return p, _behind(tokenizer, p, completion, tokenizer.decode(whole, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+    text = tokenizer.decode(p, skip_special_tokens=True, clean_up_tokenization_spaces=False) + completion
+    return p, _behind(tokenizer, p, completion, text)
 
 
 # %% ../nbs/20_data.ipynb #43487088
+def _encode_answer(tokenizer, prompt, completion, add_eos: bool, encoder_decoder: bool, **template):
+    "(prompt ids, completion ids, their mask or None) as `encode_pair` describes them."
+    if is_chat(prompt) or is_chat(completion):
+        if not isinstance(completion, str) and not is_chat(completion):
+            return encode_prompt(tokenizer, prompt, **template), _token_ids(completion, 'completion'), None
+        if not isinstance(prompt, str) and not is_chat(prompt):
+            raise ValueError("completion: chat messages behind a prompt of token ids; give the prompt as messages or text")
+        as_chat = lambda x, role: list(x) if is_chat(x) else [dict(role=role, content=x)]
+        p, c, mask, ended = _encode_chat(tokenizer, as_chat(prompt, 'user'), as_chat(completion, 'assistant'), **template)
+        if mask and encoder_decoder:
+            raise ValueError("completion: several messages, and an encoder-decoder cannot read words that are not scored; use turns='last'")
+    else:
+        if isinstance(prompt, str) and template.get('tools'):
+            raise ValueError("tools: the prompt is a text, which no template renders; give messages, or drop the column")
+        if not isinstance(completion, str):
+            return encode_prompt(tokenizer, prompt, encoder_decoder), _token_ids(completion, 'completion'), None
+        (p, c), mask, ended = _encode_text(tokenizer, prompt, completion, encoder_decoder), None, False
+    if not add_eos: return p, c, mask
+    eos = tokenizer.eos_token_id
+    if eos is None and not ended:
+        raise ValueError("eos_token: the tokenizer has none, so answers would never end; set tokenizer.eos_token, or pass add_eos=False")
+    if not ended and eos in c: c, ended = _upto_end(tokenizer, c)
+    if ended or c[-1:] == [eos]: return p, c, mask
+    return p, [*c, eos], mask and [*mask, 1]
+
 def encode_pair(tokenizer,                      # transformers interface
                 prompt,                         # text, chat messages, or token ids
                 completion,                     # text, chat messages (of the assistant), or token ids, taken as they are
@@ -221,19 +543,22 @@ def encode_pair(tokenizer,                      # transformers interface
                 encoder_decoder: bool = False,  # the prompt keeps its end, the completion stands alone
                 **template                      # for the chat template, e.g. tools=[...]
                ) -> tuple[list[int], list[int]]:  # prompt ids, completion ids
-    "Token ids of a prompt and its completion, the end token once. Raises ValueError without an end token, without a chat template, or if the template's prompt is no prefix."
-    if is_chat(prompt) or is_chat(completion):
-        as_chat = lambda x, role: list(x) if is_chat(x) else [dict(role=role, content=x)]
-        p, c = _encode_chat(tokenizer, as_chat(prompt, 'user'), as_chat(completion, 'assistant'), **template)
-    else:
-        p = encode_prompt(tokenizer, prompt, encoder_decoder)
-        if not isinstance(completion, str): return p, [int(t) for t in completion]
-        whole = encode_prompt(tokenizer, prompt + completion) if isinstance(prompt, str) and not encoder_decoder else []
-        c = whole[len(p):] if whole[:len(p)] == p else _ids(tokenizer, completion)
-    if not add_eos: return p, c
-    if tokenizer.eos_token_id is None:
-        raise ValueError("eos_token: the tokenizer has none, so answers would never end; set tokenizer.eos_token, or pass add_eos=False")
-    return p, c if c[-1:] == [tokenizer.eos_token_id] else c + [tokenizer.eos_token_id]
+    """Token ids of a prompt and its completion, the end token once; a chat answer ends with its turn.
+
+    Raises ValueError without an end token, without a chat template, if the template's prompt is no prefix, and for a completion with words
+    of others between the assistant's (`encode_rows` keeps them apart)."""
+    p, c, mask = _encode_answer(tokenizer, prompt, completion, add_eos, encoder_decoder, **template)
+    if mask and not all(mask):
+        raise ValueError("completion: several messages, not all of them scored; encode them with encode_rows, which keeps a mask, or take the last")
+    return p, c
+
+
+# %% ../nbs/20_data.ipynb #5d1e0c12
+def scored_ids(row: dict, answer: str) -> list[int]:   # an encoded row, the name of an answer
+    "Ids of an answer as `build_batch` takes them: a token that is read and not scored stands as -1 - id."
+    ids, mask = row[answer], row.get(f'{answer}_mask')
+    return ids if mask is None else [t if m else -1 - t for t, m in zip(ids, mask)]
+
 
 # %% ../nbs/20_data.ipynb #b4e173ad
 def _fit(p, cs, bos, max_length, on_long, max_prompt, encoder_decoder) -> tuple[list, list, str]:
@@ -246,18 +571,54 @@ def _fit(p, cs, bos, max_length, on_long, max_prompt, encoder_decoder) -> tuple[
     if long_p: p = p[:1] + p[len(p) - keep + 1:] if p[0] == bos else p[-keep:]
     return p, [c if len(c) <= room else c[:int(room)] for c in cs], 'both' if long_p and long_a else 'prompt' if long_p else 'answer'
 
-def _encode_row(tokenizer, r: dict, answers, add_eos, encoder_decoder) -> tuple[list[int], list[list[int]], bool]:
-    "(prompt ids, ids of each answer, whether one is empty); a row's own '<field>_ids' come before its text."
-    kw = {k: r[k] for k in ('tools', 'chat_template_kwargs') if r.get(k)}; kw |= kw.pop('chat_template_kwargs', {})
-    prompt = r.get('prompt_ids', r.get('prompt'))
+def _json_column(r: dict, k: str, kind: type):
+    "A column that may be JSON text. Raises ValueError for what is not of its kind."
+    v = r.get(k)
+    if isinstance(v, str) and v.strip():
+        try: v = json.loads(v)
+        except json.JSONDecodeError as e: raise ValueError(f"{k}: a text that is no JSON ({e.msg}); give a {kind.__name__}") from None
+    if v and not isinstance(v, kind): raise ValueError(f"{k}: expected a {kind.__name__}, got {type(v).__name__}")
+    return _without_none(v) if v else None
+
+def _without_none(v):
+    "Tools as they were before a table filled what they lack with None."
+    if isinstance(v, dict): return {k: _without_none(x) for k, x in v.items() if x is not None}
+    return [_without_none(x) for x in v] if isinstance(v, list) else v
+
+def _given_ids(tokenizer, r: dict, k: str) -> list[int] | None:
+    "Token ids under k; None where it is absent, or a text. Raises ValueError for ids that the tokenizer does not have."
+    v = r.get(k)
+    if v is None or isinstance(v, str): return None
+    ids = _token_ids(v, k)
+    if ids and max(ids) >= len(tokenizer): raise ValueError(f"{k}: token id {max(ids)}, but the tokenizer has {len(tokenizer)} tokens")
+    return ids
+
+def _is_empty(x) -> bool:
+    "Whether an answer says nothing: a text of white space, messages of the assistant without text or tool call, no ids."
+    if isinstance(x, str): return not x.strip()
+    if not is_chat(x): return not len(x)
+    said = [m for m in x if _is_scored(m)]
+    return bool(said) and not any(m.get('tool_calls') or str(m.get('content') or m.get('reasoning_content') or '').strip() for m in said)
+
+def _encode_row(tokenizer, r: dict, answers, add_eos, encoder_decoder) -> tuple[list[int], list[list[int]], list, bool]:
+    "(prompt ids, ids of each answer, their masks or None, whether one is empty); a row's own '<field>_ids' come before its text."
+    kw = dict(tools=_json_column(r, 'tools', list)) if r.get('tools') else {}
+    kw |= _json_column(r, 'chat_template_kwargs', dict) or {}
+    prompt = _given_ids(tokenizer, r, 'prompt_ids')
+    prompt = r.get('prompt') if prompt is None else prompt
     if prompt is None: raise ValueError(f"nothing under 'prompt'; the columns are {list(r)}")
-    cs, empty = [], False
+    cs, masks, empty = [], [], False
     for a in answers:
-        x = r.get(f'{a}_ids', r.get(a))
+        x = _given_ids(tokenizer, r, f'{a}_ids')
+        x = r.get(a) if x is None else x
         if x is None: raise ValueError(f"nothing under {a!r}; the columns are {list(r)}")
-        empty |= not (x.strip() if isinstance(x, str) else ''.join(str(y['content'] or '') for y in x).strip() if is_chat(x) else x)
-        p, c = encode_pair(tokenizer, prompt, x, add_eos, encoder_decoder, **kw); cs.append(c)
-    return p, cs, empty
+        empty |= _is_empty(x)
+        if empty: p, c, mask = encode_prompt(tokenizer, prompt, encoder_decoder, **kw), [], None
+        else: p, c, mask = _encode_answer(tokenizer, prompt, x, add_eos, encoder_decoder, **kw)
+        cs.append(c)
+        masks.append(mask)
+    return p, cs, masks, empty
+
 
 # %% ../nbs/20_data.ipynb #af60abc7
 def encode_rows(tokenizer,                          # transformers interface
@@ -266,27 +627,45 @@ def encode_rows(tokenizer,                          # transformers interface
                 max_length: int | None = None,      # tokens of prompt + answer (of the answer alone for an encoder-decoder)
                 on_long: str = 'refuse',            # 'refuse', 'drop' or 'truncate'
                 max_prompt_length: int | None = None,  # tokens of the prompt
-                add_eos: bool = True, encoder_decoder: bool = False, name: str = 'train_dataset'  # as in `encode_pair`; for messages
-               ) -> tuple[list[dict], dict]:        # rows of prompt_ids, <answer> ids, numeric columns and 'index' (row number of the source); counts
+                add_eos: bool = True, encoder_decoder: bool = False, name: str = 'train_dataset',  # as in `encode_pair`; for messages
+                on_bad: str = 'refuse'              # a row that cannot be encoded (a template's or tokenizer's error): 'refuse' or 'drop'
+               ) -> tuple[list[dict], dict]:        # rows of prompt_ids, <answer> ids, <answer>_mask where not all are scored, numeric columns and 'index' (row number of the source); counts
     "Rows of token ids, and how many were kept, cut, dropped. Raises ValueError naming the first row that is malformed or, under 'refuse', too long, empty or without difference between its answers."
     if on_long not in ('refuse', 'drop', 'truncate'): raise ValueError(f"on_long: expected refuse, drop or truncate, got {on_long!r}")
+    if on_bad not in ('refuse', 'drop'): raise ValueError(f"on_bad: expected refuse or drop, got {on_bad!r}")
     for k, v in (('max_length', max_length), ('max_prompt_length', max_prompt_length)):
         if v is not None and v < 1: raise ValueError(f"{k}: expected >= 1, got {v}; None sets no limit")
-    n = dict(rows=len(rows), kept=0, prompts_cut=0, answers_cut=0, dropped_long=0, dropped_empty=0, dropped_same=0, prompt_tokens=0,
-             answer_tokens=0)
+    n = dict(rows=len(rows), kept=0, prompts_cut=0, answers_cut=0, dropped_long=0, dropped_empty=0, dropped_same=0, dropped_bad=0, dropped_missing=0,
+             prompt_tokens=0, answer_tokens=0)
     out = []
     for i, r in enumerate(rows):
-        try: p, cs, empty = _encode_row(tokenizer, r, answers, add_eos, encoder_decoder)
-        except ValueError as e: raise ValueError(f"{name}: row {i}: {e}") from None
+        if r is None:                                # `read_rows` could not read it
+            n['dropped_missing'] += 1
+            continue
+        try:
+            p, cs, masks, empty = _encode_row(tokenizer, r, answers, add_eos, encoder_decoder)
+        except Exception as e:                       # whatever a template or a tokenizer may raise; nothing else runs here
+            if on_bad == 'refuse': raise ValueError(f"{name}: row {i}: {_said(e)}") from (None if isinstance(e, ValueError) else e)
+            n['dropped_bad'] += 1
+            continue
         q, ds, what = _fit(p, cs, tokenizer.bos_token_id, max_length, on_long, max_prompt_length, encoder_decoder)
-        same = len({tuple(c) for c in ds}) < len(ds); reason = 'empty' if empty else 'long' if what == 'long' else 'same' if same else ''
+        masks = [m and m[:len(d)] for m, d in zip(masks, ds)]
+        empty |= any(m is not None and not any(m) for m in masks)
+        row = dict(zip(answers, ds)) | {f'{a}_mask': m for a, m in zip(answers, masks) if m and not all(m)}
+        same = len({tuple(scored_ids(row, a)) for a in answers}) < len(ds)
+        reason = 'empty' if empty else 'long' if what == 'long' else 'same' if same else ''
         if reason and on_long == 'refuse':
             raise ValueError(f"{name}: row {i} " + _why(reason, p, cs, answers, max_length, max_prompt_length))
-        if reason: n[f'dropped_{reason}'] += 1; continue
-        n['kept'] += 1; n['prompts_cut'] += what in ('prompt', 'both'); n['answers_cut'] += what in ('answer', 'both')
-        n['prompt_tokens'] += len(q); n['answer_tokens'] += sum(map(len, ds))
-        out.append({**{k: v for k, v in r.items() if isinstance(v, (bool, int, float)) and k not in answers}, 'index': i, 'prompt_ids': q,
-                    **dict(zip(answers, ds))})
+        if reason:
+            n[f'dropped_{reason}'] += 1
+            continue
+        n['kept'] += 1
+        n['prompts_cut'] += what in ('prompt', 'both')
+        n['answers_cut'] += what in ('answer', 'both')
+        n['prompt_tokens'] += len(q)
+        n['answer_tokens'] += sum(len(d) if m is None else sum(m) for d, m in zip(ds, masks))
+        numbers = {k: v for k, v in r.items() if isinstance(v, (bool, int, float)) and k not in answers}
+        out.append(numbers | dict(index=i, prompt_ids=q) | row)
     if not out:
         raise ValueError(f"{name}: none of {len(rows)} rows is left ({', '.join(f'{k} {v}' for k, v in n.items() if v and k[:4] == 'drop')}); raise max_length or look at the rows")
     return out, n
@@ -312,8 +691,8 @@ class PairCollator:
     encoder_decoder: bool = False
     pack: int = 0                    # tokens of a packed row; 0 = no packing. The packed form is added under 'packed'
     def sequences(self, rows: list[dict]) -> tuple[list, list]:
-        "(prompts, answers) of the batch's rows, lists of ids; an answer's own '<answer>_prompt_ids' come before the row's 'prompt_ids'."
-        return [r.get(f'{a}_prompt_ids', r['prompt_ids']) for a in self.answers for r in rows], [r[a] for a in self.answers for r in rows]
+        "(prompts, answers) of the batch's rows, lists of ids (answers as `scored_ids`); an answer's own '<answer>_prompt_ids' come before the row's 'prompt_ids'."
+        return [r.get(f'{a}_prompt_ids', r['prompt_ids']) for a in self.answers for r in rows], [scored_ids(r, a) for a in self.answers for r in rows]
     def __call__(self, rows: list[dict]) -> dict:
         ps, cs = self.sequences(rows)
         b = build_batch(ps, cs, self.pad_id, self.side, encoder_decoder=self.encoder_decoder)
@@ -379,6 +758,8 @@ def check_packing(model: nn.Module, longest: int) -> None:
     if not forward_accepts(m, 'position_ids') or getattr(getattr(model, 'active_peft_config', None), 'is_prompt_learning',
                                                          False) or kinds - {'full_attention', 'sliding_attention'}:
         raise ValueError(f"packing: {type(m).__name__} has layers that would carry over from one example to the next; leave packing at 0")
+    if getattr(c, 'output_router_logits', False):
+        raise ValueError(f"packing: the router loss of {type(m).__name__} is computed row by row; leave packing at 0, or set config.output_router_logits=False")
     window = (getattr(c, 'sliding_window', None) if kinds & {'sliding_attention'} or not kinds
               and getattr(c, 'use_sliding_window', True) else None)
     if window and longest > window:

@@ -17,7 +17,8 @@ from .vocabulary import divergence_from_logits
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['logger', 'CannotFuse', 'output_layer', 'through_head', 'answer_token_logprobs', 'model_divergence']
+__all__ = ['logger', 'CannotFuse', 'output_layer', 'through_head', 'answer_token_logprobs', 'RouterLoss', 'router_loss',
+           'model_divergence']
 
 # %% ../nbs/05b_fused_model.ipynb #5022136a
 class CannotFuse(Exception):
@@ -178,6 +179,29 @@ def answer_token_logprobs(model: nn.Module,         # a transformers model; PEFT
     y, z = through_head(model, batch, fn, temperature)
     if y is None: return token_logprobs(z, labels, shift)
     return y[:, :-1] if shift else y
+
+# %% ../nbs/05b_fused_model.ipynb #5d1e0c21
+class RouterLoss:
+    "What `router_loss` finds: the weight, and the value of the last forward pass."
+    def __init__(self, weight: float): self.weight, self.value = weight, None
+
+@contextmanager
+def router_loss(model: nn.Module   # possibly wrapped
+               ):                  # a `RouterLoss`; weight 0 where the config does not ask for one
+    "The load-balancing loss of the model's forward pass within the block. Raises ValueError where the config asks for one and the model returns none."
+    m = bare_model(model)
+    c = _text_config(m)
+    found = RouterLoss(float(getattr(c, 'router_aux_loss_coef', 0) or 0) if getattr(c, 'output_router_logits', False) else 0.)
+    if not found.weight:
+        yield found
+        return
+    def keep(module, args, out): found.value = getattr(out, 'aux_loss', None)
+    hook = m.register_forward_hook(keep)
+    try: yield found
+    finally: hook.remove()
+    if found.value is None:
+        raise ValueError(f"output_router_logits: the config asks for a router loss and {type(m).__name__} returns none; set config.output_router_logits=False")
+
 
 # %% ../nbs/05b_fused_model.ipynb #1ab9db88
 def _teacher_states(teacher: nn.Module, batch: dict, shape) -> tuple[Tensor, Head] | None:

@@ -232,13 +232,13 @@ def position_ids(attention_mask: Tensor   # [B,T] of 0/1
 
 # %% ../nbs/04_logprobs.ipynb #3dc89afb
 def build_batch(prompt_ids: list,       # B lists of token ids
-                completion_ids: list,   # B lists of token ids, each with its end token if it has one
+                completion_ids: list,   # B lists of token ids, each with its end token if it has one; -1 - t is token t, read and not scored
                 pad_id: int,            # what to fill with; may equal the end token
                 side: str = 'right',    # where the padding goes: 'right' or 'left'
                 device=None,            # of the tensors
                 encoder_decoder: bool = False  # prompts to the encoder, completions alone as labels [B,T']
                ) -> dict:               # input_ids, attention_mask, labels: int64 [B,T]
-    """Rows prompt+completion with labels -100 on prompt and padding, found from lengths and never from `pad_id`.
+    """Rows prompt+completion with labels -100 on prompt, padding and tokens that are not scored, found from lengths and never from `pad_id`.
 
     Raises ValueError if the lists differ in number, for an unknown side, and for an empty prompt."""
     if len(prompt_ids) != len(completion_ids):
@@ -254,10 +254,14 @@ def build_batch(prompt_ids: list,       # B lists of token ids
                 "BOS (or EOS) token"
             )
     left = side == 'left'
-    whole = prompt_ids if encoder_decoder else [[*p, *c] for p, c in zip(prompt_ids, completion_ids)]
+    unscored = [min(c, default=0) < 0 for c in completion_ids]
+    if encoder_decoder and any(unscored):
+        raise ValueError(f"completion_ids: row {unscored.index(True)} has tokens that are not scored, which a decoder cannot read beside its labels; score the whole answer")
+    read = [[t if t >= 0 else -1 - t for t in c] if u else c for c, u in zip(completion_ids, unscored)]
+    whole = prompt_ids if encoder_decoder else [[*p, *c] for p, c in zip(prompt_ids, read)]
     ids, mask = _pad(whole, pad_id, left, device)
     start = [0 if encoder_decoder else len(p) for p in prompt_ids]
-    rows = [[IGNORE]*s + [int(t) for t in c] for s, c in zip(start, completion_ids)]
+    rows = [[IGNORE]*s + [int(t) if t >= 0 else IGNORE for t in c] for s, c in zip(start, completion_ids)]
     T = max(map(len, rows))
     labels = [
         [IGNORE] * (T - len(r)) + r if left and not encoder_decoder else r + [IGNORE] * (T - len(r))

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments, default_data_collator
 from .checkpoint import CheckpointMixin, replace_text
-from .data import read_rows
+from .data import encode_prompt, prompt_text, read_prompt_rows
 from .divergence import FDivergence, get_divergence
 from .estimate import LogZ, MovingAverage, estimate_divergence
-from .fused_model import answer_token_logprobs
+from .fused_model import answer_token_logprobs, router_loss
 from .gpu import MicroBatch, StepMixin, on_side_stream, with_oom_backoff
 from .fdpg import exact_baseline, fdpg_loss, fdpg_weights, surprise_norm
 from .loading import check_dtype, load_lm, load_reference
 from .reference import StartWeights, check_same_run, digest, fingerprint, identity, is_adapter, tokenizer_name
-from .rollout import Rollout, rollout
+from .rollout import Rollout, encode_prompts, rollout
 from .saving import check_finite, check_writable, mend_generation
 from .target import RewardTarget, Target, check_compatible
 
@@ -348,20 +348,18 @@ class _Rows(torch.utils.data.Dataset):
     def __len__(self): return self.n
     def __getitem__(self, i): return {'row': i, 'prompt': int(self.order[i//self.per_prompt])}
 
-def _prompts_of(data, column: str = 'prompt') -> list[str]:
-    "The prompts of a list, a dataset with a 'prompt' column, or [''] for None."
+def _prompts_of(data, tokenizer) -> list:
+    "The prompts of a list or a dataset, [''] for None: texts; messages as the text they render to, where that text has the same tokens."
     if data is None: return ['']
-    if isinstance(data, (str, Path, dict)): data = [r[column] for r in read_rows(data, (column,), 'train_dataset')]
-    rows = list(data) if isinstance(data, (list, tuple)) and not (data and isinstance(data[0], dict)) else None
-    if rows is None:
-        names = getattr(data, 'column_names', None) or list(data[0])
-        if column not in names: raise ValueError(f"train_dataset: no column {column!r}; it has {list(names)}")
-        rows = [r[column] for r in data]
-    if not rows: raise ValueError("train_dataset: holds no prompt")
-    bad = next((i for i, r in enumerate(rows) if not isinstance(r, str)), None)
-    if bad is not None:
-        raise ValueError(f"train_dataset: row {bad} has a prompt of type {type(rows[bad]).__name__}; prompts are strings (render chat messages with tokenizer.apply_chat_template)")
-    return rows
+    rows = read_prompt_rows(data)
+    if all(isinstance(p, str) for p in rows): return rows
+    if tokenizer is None: raise ValueError("processing_class: no tokenizer given; pass processing_class=AutoTokenizer.from_pretrained(...)")
+    out = []
+    for p, ids in zip(rows, encode_prompts(tokenizer, rows)):
+        text = prompt_text(tokenizer, p)
+        out.append(text if encode_prompt(tokenizer, text) == ids else p)
+    return out
+
 
 # %% ../nbs/23_trainer.ipynb #39fc0f28
 class Lagging:
@@ -396,9 +394,9 @@ class FDPGTrainer(FDivTrainer):
             raise ValueError("eval_dataset: f-DPG is judged by samples, not by rows; measure before and after with `fdiv_nb.metrics.before_and_after`, or align with `fdiv align`")
         self.target = target if isinstance(target, Target) else RewardTarget(target, args.beta)
         check_compatible(divergence or args.divergence, self.target)
-        self.prompts, self.sampler, self.log_z, self.average = (_prompts_of(train_dataset), sampler, LogZ(args.z_clip or None),
+        self.prompts, self.sampler, self.log_z, self.average = (_prompts_of(train_dataset, processing_class), sampler, LogZ(args.z_clip or None),
                                                                 MovingAverage(.9))
-        self.target.probe(self.prompts)
+        self.target.probe([prompt_text(processing_class, p) for p in self.prompts])
         per_prompt = args.samples_per_prompt or (args.samples_per_step if len(self.prompts) == 1 else min(16, args.samples_per_step))
         rows = _Rows(len(self.prompts), args.samples_per_step, per_prompt, args.max_steps, args.seed)
         self.baseline = args.baseline if args.baseline != 'auto' else 'optimal' if per_prompt >= 8 else 'loo'
@@ -509,8 +507,12 @@ FDPGTrainer.get_batch_samples, FDPGTrainer._weigh = _get_batch_samples, _weigh
 def _compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
     "−mean(w log π): f-DPG's loss on one micro-batch."
     w = inputs['weights']
-    logp = answer_token_logprobs(model, {k: inputs[k] for k in ('input_ids', 'attention_mask', 'labels')}, self.args.fused).sum(-1)
+    with router_loss(model) as router:
+        logp = answer_token_logprobs(model, {k: inputs[k] for k in ('input_ids', 'attention_mask', 'labels')}, self.args.fused).sum(-1)
     loss = fdpg_loss(self.divergence, logp, weights=w)
+    if router.weight:
+        self.record(len(logp), aux_loss=router.value.item())
+        loss = loss + router.weight*router.value
     return (loss, {'logp': logp.detach()}) if return_outputs else loss
 FDPGTrainer.compute_loss = _compute_loss
 

@@ -155,10 +155,10 @@ def _known_words(model: nn.Module, vocab: int):
     finally: hook.remove()
 
 def _sample(self: DistillTrainer, batches: list[dict]) -> list[dict]:
-    "The same prompts, answered by the student."
+    "The same prompts, answered by the student; of a conversation, its first answer."
     a, student = self.args, self.accelerator.unwrap_model(self.model); prompts = []
     for b in batches:
-        m = b['attention_mask'] > 0 if self.encoder_decoder else (b['attention_mask'] > 0) & (b['labels'] == IGNORE)
+        m = b['attention_mask'] > 0 if self.encoder_decoder else (b['attention_mask'] > 0) & ((b['labels'] != IGNORE).cumsum(1) == 0)
         prompts += [x[y].tolist() for x, y in zip(b['input_ids'], m)]
     room = (a.max_new_tokens if self.limit is None else min(a.max_new_tokens,
                                                             self.limit - (0 if self.encoder_decoder else max(map(len, prompts)))))  # every row had room for an answer

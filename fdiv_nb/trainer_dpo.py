@@ -108,7 +108,7 @@ class FDPOTrainer(OfflineTrainer):
     def __init__(self, model, args: FDPOConfig, train_dataset=None, eval_dataset=None, processing_class=None, divergence=None,
                  ref_model=None, **kw):
         _refuse(args, FDPOConfig, kw); d = args.resolve(divergence)
-        self._margins: tuple[list, list] = ([], []); self.dropped: dict[str, list[int]] = {}; self._drift_rows = None
+        self._margins: tuple[list, list] = ([], []); self._drift_rows = None
         super().__init__(model, args, train_dataset, eval_dataset=eval_dataset, processing_class=processing_class,
                          answers=('chosen', 'rejected'), needs_ref=True,
                          divergence=d if isinstance(d, FDivergence) else get_divergence('reverse_kl'), ref_model=ref_model, **kw)
@@ -139,26 +139,11 @@ class FDPOTrainer(OfflineTrainer):
         return out | (dict(calibration_error=calibration_error(torch.cat(parts))) if parts and 'calibration_error' in out else {})
 
 # %% ../nbs/23d_trainer_dpo.ipynb #7a2367d4
-def _encode(self: FDPOTrainer, dataset, name: str) -> list[dict]:
-    "Pairs as ids; `counts[name]` and `dropped[name]` say what was left out. Raises ValueError naming the row."
-    a, need = self.args, ('prompt', *self.answers)
-    if a.on_long == 'refuse': self.dropped[name] = []; return OfflineTrainer.encode(self, dataset, name)
-    raw = read_rows(dataset, (), name); rows, number, missing = [], [], 0
-    for i, r in enumerate(raw):
-        try: rows += read_rows([r], need, name); number.append(i)
-        except ValueError: missing += 1
-    if not rows: raise ValueError(f"{name}: none of {len(raw)} rows has {', '.join(need)}; the columns of the first are {list(raw[0])}")
-    try:
-        out, n = encode_rows(self.processing_class, rows, self.answers, self.limit, a.on_long, a.max_prompt_length or None,
-                             encoder_decoder=self.encoder_decoder, name=name)
-    except ValueError as e: raise ValueError(re.sub(r'row (\d+)', lambda m: f'row {number[int(m[1])]}', str(e), count=1)) from None
-    for r in out: r['index'] = number[r['index']]
-    self.counts[name] = n | dict(rows=len(raw), dropped_missing=missing); kept = {r['index'] for r in out}
-    self.dropped[name] = [i for i in range(len(raw)) if i not in kept]
-    if self.dropped[name]:
-        log.warning(f"{name}: {len(self.dropped[name])} of {len(raw)} rows left out: {', '.join(map(str, self.dropped[name][:10]))}{' ...' if len(self.dropped[name]) > 10 else ''}")
-    return out
-FDPOTrainer.encode = _encode
+def _on_bad(self: FDPOTrainer) -> str:
+    "As in the base; a pair that lacks an answer is left out under every `on_long` but 'refuse'."
+    return 'drop' if self.args.on_bad == 'drop' or self.args.on_long != 'refuse' else 'refuse'
+FDPOTrainer.on_bad = property(_on_bad)
+
 
 # %% ../nbs/23d_trainer_dpo.ipynb #bc85d19b
 def _draw_drift(self: FDPOTrainer) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import TrainerCallback
 from .baselines import METHODS, Method, Scored, get_method, random_direction, retain_kl, rmu_loss, task_vector, unlearn_loss, unlearn_stats
-from .data import encode_pair, encode_rows, is_chat, pad_token_id, read_rows, read_templates, strip_gutenberg, text_chunks
+from .data import encode_rows, is_chat, pad_token_id, read_rows, read_templates, scored_ids, strip_gutenberg, text_chunks
 from .flat import flat_loss, flat_map, flat_stats, mean_prob
 from .logprobs import bare_model, build_batch, is_encoder_decoder, label_mask, score, token_logprobs
 from .reference import digest, rows_name
@@ -83,7 +83,7 @@ class Triples(torch.utils.data.Dataset):
         i = int(i); r, rng = dict(self.rows[i]), random.Random(f'{self.seed} {self.epoch} {i}'); once = random.Random(f'{self.seed} {i}')
         if self.choices: n = len(self.choices[i]); r['template'] = self.template(i, (once if self.draw == 'row' else rng).randrange(n))
         if self.retain:
-            s = self.retain[rng.randrange(len(self.retain))]; r.update(retain=s['completion'], retain_prompt_ids=s['prompt_ids'])
+            s = self.retain[rng.randrange(len(self.retain))]; r.update(retain=scored_ids(s, 'completion'), retain_prompt_ids=s['prompt_ids'])
         return r
 
 class _Epoch(TrainerCallback):
@@ -129,7 +129,7 @@ class FLATTrainer(OfflineTrainer):
             text, = read_rows(dataset, ('text',), name); a = self.args
             return text_chunks(strip_gutenberg(text['text']), self.processing_class, min(a.chunk_tokens, self.limit or a.chunk_tokens),
                                a.chunk_prompt_tokens)
-        return read_rows(dataset, ('prompt', 'completion'), name)
+        return read_rows(dataset, ('prompt', 'completion'), name, self.args.turns, self.on_bad)
 
 # %% ../nbs/23f_trainer_flat.ipynb #b7c69b7b
 def _lead(answer, template: str) -> str:
@@ -138,48 +138,47 @@ def _lead(answer, template: str) -> str:
     return answer[:len(answer) - len(answer.lstrip())] + template.lstrip()
 
 def _choices(self: FLATTrainer, rows: list[dict], name: str) -> list[list]:
-    "The template answers that each row may draw."
+    "The template answers that each row may draw; none for a row that could not be read."
     if self.kind.template == 'random':
-        pool = [r['completion'] for r in (self._retained[0] if self._retained else rows)]
-        own = [[x for x in pool if x != r['completion']] for r in rows]
-        if bad := [i for i, o in enumerate(own) if not o]:
+        pool = [r['completion'] for r in (self._retained[0] if self._retained else rows) if r]
+        own = [[x for x in pool if x != r['completion']] if r else [] for r in rows]
+        if bad := [i for i, o in enumerate(own) if rows[i] and not o]:
             raise ValueError(f"{name}: row {bad[0]} finds no answer other than its own among {len(pool)} rows; {self.args.method} needs different answers")
         return own
-    if self.templates is not None: return [[_lead(r['completion'], t) for t in self.templates] for r in rows]
-    bad = next((i for i, r in enumerate(rows) if not (r.get('template') and (is_chat(r['template']) or str(r['template']).strip()))), None)
+    if self.templates is not None: return [[_lead(r['completion'], t) for t in self.templates] if r else [] for r in rows]
+    bad = next((i for i, r in enumerate(rows) if r and not (r.get('template') and (is_chat(r['template']) or str(r['template']).strip()))), None)
     if bad is not None:
         raise ValueError(f"{name}: row {bad} has no template answer; pass templates (--template: a sentence or a file of them), or fill the column 'template'")
-    return [[_lead(r['completion'], r['template']) if isinstance(r['template'], str) else r['template']] for r in rows]
+    return [[_lead(r['completion'], r['template']) if isinstance(r['template'], str) else r['template']] if r else [] for r in rows]
 
 # %% ../nbs/23f_trainer_flat.ipynb #5038e7f1
 def _encode(self: FLATTrainer, dataset, name: str) -> Triples:
     "Triples of ids; `counts[name]` says what was cut. Raises ValueError naming the row."
     a, tok = self.args, self.processing_class
-    enc = dict(max_length=self.limit, on_long=a.on_long, max_prompt_length=a.max_prompt_length or None,
-               encoder_decoder=self.encoder_decoder)
+    enc = dict(max_length=self.limit, max_prompt_length=a.max_prompt_length or None, encoder_decoder=self.encoder_decoder)
     if not hasattr(self, '_retained'):
         self._retained = ()
         if self.retain_source is not None:
-            raw = read_rows(self.retain_source, ('prompt', 'completion'), 'retain')
-            got, self.counts['retain'] = encode_rows(tok, raw, name='retain', **enc); self._retained = (raw, got)
+            raw = read_rows(self.retain_source, ('prompt', 'completion'), 'retain', a.turns, self.on_bad)
+            self._retained = (raw, self.encode_read(raw, ('completion',), 'retain'))
     raw = self.read_forget(dataset, name); choices = self._choices(raw, name) if self.kind.template else []
-    size = lambda t: len(t) if isinstance(t, str) else len(str(t)); longest = [max(c, key=size) for c in choices]
-    rows = [{**{k: v for k, v in r.items() if k not in ('completion', 'completion_ids', 'template')}, 'forget': r['completion'],
+    size = lambda t: len(t) if isinstance(t, str) else len(str(t)); longest = [max(c, key=size, default=None) for c in choices]
+    rows = [None if r is None else {**{k: v for k, v in r.items() if k not in ('completion', 'completion_ids', 'template')}, 'forget': r['completion'],
              **({'forget_ids': r['completion_ids']} if 'completion_ids' in r else {}), **({'template': longest[i]} if choices else {})}
             for i, r in enumerate(raw)]
-    out, self.counts[name] = encode_rows(tok, rows, self.answers[:2] if choices else ('forget',), name=name, **enc)
+    out = self.encode_read(rows, self.answers[:2] if choices else ('forget',), name)
     if self._retained: self._refuse_overlap(out, name)
     def template(i, t):
-        r = out[i]
-        ids = encode_pair(tok, raw[r['index']].get('prompt_ids', raw[r['index']]['prompt']), t, encoder_decoder=self.encoder_decoder)[1]
-        return ids if self.limit is None else ids[:self.limit - (0 if self.encoder_decoder else len(r['prompt_ids']))]
+        row = {k: v for k, v in rows[out[i]['index']].items() if k != 'template_ids'} | dict(template=t)
+        return scored_ids(encode_rows(tok, [row], ('template',), on_long='truncate', name=f'{name}: template', **enc)[0][0], 'template')
     return Triples(out, [choices[r['index']] for r in out] if choices else [], template,
                    self._retained[1] if self._retained and 'retain' in self.answers else (), a.seed, a.template_draw)
 
 def _refuse_overlap(self: FLATTrainer, rows: list[dict], name: str) -> None:
     "ValueError if a forget prompt is also retained."
-    seen = {tuple(r['prompt_ids']): r['index'] for r in self._retained[1]}
-    both = [(r['index'], seen[tuple(r['prompt_ids'])]) for r in rows if tuple(r['prompt_ids']) in seen]
+    def key(r, answer): return (*r['prompt_ids'], *(r[answer] if f'{answer}_mask' in r else ()))      # conversations may begin alike
+    seen = {key(r, 'completion'): r['index'] for r in self._retained[1]}
+    both = [(r['index'], seen[key(r, 'forget')]) for r in rows if key(r, 'forget') in seen]
     if both:
         raise ValueError("retain: " + ("the forget set is the retain set" if len(both) == len(rows) == len(seen)
                                        else f"{len(both)} of its prompts are also to be forgotten")
@@ -188,7 +187,7 @@ FLATTrainer._choices, FLATTrainer.encode, FLATTrainer._refuse_overlap = _choices
 
 # %% ../nbs/23f_trainer_flat.ipynb #8157ff1d
 def _sequences(self: FLATTrainer, sets: list) -> list[tuple[list, list]]:
-    out = [(r['prompt_ids'], r['forget']) for d in sets for r in d.rows]
+    out = [(r['prompt_ids'], scored_ids(r, 'forget')) for d in sets for r in d.rows]
     return (out + ([(r['prompt_ids'], d.template(i, j)) for d in sets for i, r in enumerate(d.rows) for j in range(len(d.choices[i]))]
                    if self.args.method == 'dpo' else []))
 
@@ -230,7 +229,7 @@ def _rmu(self: FLATTrainer, masks: dict, batch: dict) -> Tensor:
     cut = (lambda h: h) if self.encoder_decoder else (lambda h: h[:, :-1]); h = cut(self._hidden); n = len(self.answers)
     if getattr(self, '_direction', None) is None:              # the first rows give its length, so that it is the same on every process and after a pause
         first = self.train_dataset.rows[:8]
-        b = build_batch([r['prompt_ids'] for r in first], [r['forget'] for r in first], pad_token_id(self.processing_class),
+        b = build_batch([r['prompt_ids'] for r in first], [scored_ids(r, 'forget') for r in first], pad_token_id(self.processing_class),
                         device=h.device, encoder_decoder=self.encoder_decoder)
         with self.reference() as m: score(m, b)
         size = cut(self._hidden)[label_mask(b['labels'], not self.encoder_decoder)].float().norm(dim=-1).mean().item()
@@ -271,7 +270,7 @@ def forget_probs(self: FLATTrainer, model: nn.Module | None = None) -> tuple[Ten
     mine = list(range(a.process_index, len(d), a.world_size))
     for i in range(0, len(mine), n):
         part = mine[i:i + n]
-        b = build_batch([d[j]['prompt_ids'] for j in part], [d[j]['forget'] for j in part], pad_token_id(self.processing_class),
+        b = build_batch([d[j]['prompt_ids'] for j in part], [scored_ids(d[j], 'forget') for j in part], pad_token_id(self.processing_class),
                         device=a.device, encoder_decoder=self.encoder_decoder)
         with self.compute_loss_context_manager(): lp = OfflineTrainer.answer_logps(self, m, b).float()
         k = label_mask(b['labels'], not self.encoder_decoder)

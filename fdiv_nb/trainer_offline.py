@@ -4,7 +4,7 @@
 
 # %% ../nbs/23b_trainer_offline.ipynb #14d9c389
 from __future__ import annotations
-import hashlib, json, os, uuid
+import hashlib, json, logging, os, uuid
 from array import array
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -13,15 +13,17 @@ import torch
 from torch import Tensor, nn
 from transformers import Trainer
 from .data import PairCollator, check_packing, check_tokenizer, encode_rows, packed_logprobs, pad_token_id, read_rows
-from .fused_model import answer_token_logprobs
+from .fused_model import answer_token_logprobs, router_loss
 from .gpu import MicroBatch, with_oom_backoff
 from .logprobs import bare_model, build_batch, context_length, is_encoder_decoder, label_mask
 from .loading import load_reference
 from .trainer import FDivConfig, FDivTrainer, _refuse, check_output, is_adapter, load_policy, visiting
 from .reference import digest, fingerprint, rows_name
+log = logging.getLogger('fdiv_nb')
+
 
 # %% auto #0
-__all__ = ['OfflineConfig', 'sequence_key', 'RefStore', 'RowCollator', 'limits_of', 'OfflineTrainer', 'fingerprint']
+__all__ = ['log', 'OfflineConfig', 'sequence_key', 'RefStore', 'RowCollator', 'limits_of', 'OfflineTrainer', 'fingerprint']
 
 # %% ../nbs/23b_trainer_offline.ipynb #0bfd2695
 @dataclass
@@ -31,6 +33,10 @@ class OfflineConfig(FDivConfig):
     max_prompt_length: int = field(default=0, metadata={'help': "tokens of the prompt; 0 = no limit of its own"})
     on_long: str = field(default='refuse',
                          metadata={'help': "a row that is too long, empty or without difference is refused (refuse), left out (drop), or cut (truncate: prompts from the left, answers from the right); what was done is counted in the log"})
+    on_bad: str = field(default='refuse',
+                        metadata={'help': "a row that cannot be read, rendered or tokenised is refused (refuse) or left out (drop, also with on_long=drop); row numbers are listed"})
+    turns: str = field(default='all',
+                       metadata={'help': "messages: score every turn of the assistant (all, as TRL's assistant_only_loss=True; TRL's default scores the user's words too) or the last answer alone (last)"})
     packing: int = field(default=0,
                          metadata={'help': "tokens of a packed row, several examples to a row, none attending to another; 0 = one example to a row"})
     ref_cache: str = field(default='',
@@ -43,6 +49,8 @@ class OfflineConfig(FDivConfig):
             if getattr(self, k) < 0: raise ValueError(f"{k}: expected >= 0, got {getattr(self, k)}; 0 sets no limit")
         if self.on_long not in ('refuse', 'drop', 'truncate'):
             raise ValueError(f"on_long: expected refuse, drop or truncate, got {self.on_long!r}")
+        for k, known in (('on_bad', ('refuse', 'drop')), ('turns', ('all', 'last'))):
+            if getattr(self, k) not in known: raise ValueError(f"{k}: expected {' or '.join(known)}, got {getattr(self, k)!r}")
         super().__post_init__()
 
 # %% ../nbs/23b_trainer_offline.ipynb #c624089b
@@ -88,7 +96,7 @@ class RowCollator:
         b = self.pairs(rows) | ({} if real else {_VOID: True})
         if self.store:
             found = [self.store.get(sequence_key(p, c)) if self.needed is None
-                     or self.pairs.answers[i//n] in self.needed else torch.zeros(len(c))
+                     or self.pairs.answers[i//n] in self.needed else torch.zeros(sum(t >= 0 for t in c))
                      for i, (p, c) in enumerate(zip(*self.pairs.sequences(rows)))]
             if all(v is not None for v in found):
                 m = label_mask(b['labels'], not self.pairs.encoder_decoder)
@@ -116,7 +124,7 @@ class OfflineTrainer(FDivTrainer):
         if args.packing and self.encoder_decoder:
             raise ValueError("packing: an encoder-decoder reads one example to a row; leave packing at 0")
         self.limit = min((n for n in (limits_of(args, model)['max_length'], args.packing) if n), default=None)
-        self.counts = {}; self.args = args
+        self.counts, self.dropped, self.args = {}, {}, args
         data = self.encode(train_dataset, 'train_dataset') if train_dataset is not None else None
         if isinstance(eval_dataset, dict) and not any(isinstance(v, (list, tuple)) and v and not isinstance(v[0], dict)
                                                       for v in eval_dataset.values()):
@@ -133,11 +141,25 @@ class OfflineTrainer(FDivTrainer):
         self.model_accepts_loss_kwargs = True            # compute_loss divides by the whole step; the Trainer must not divide again
 
     def encode(self, dataset, name: str) -> list[dict]:
-        "Rows of ids from whatever `read_rows` reads; `counts[name]` says what was cut. Raises ValueError naming the row."
-        a = self.args; rows = read_rows(dataset, ('prompt', *self.answers), name)
-        out, self.counts[name] = encode_rows(self.processing_class, rows, self.answers, self.limit, a.on_long, a.max_prompt_length or None,
-                                             encoder_decoder=self.encoder_decoder, name=name)
+        "Rows of ids from whatever `read_rows` reads; `counts[name]` and `dropped[name]` say what was cut and left out. Raises ValueError naming the row."
+        return self.encode_read(read_rows(dataset, ('prompt', *self.answers), name, self.args.turns, self.on_bad), self.answers, name)
+
+    def encode_read(self, rows: list, answers: tuple, name: str) -> list[dict]:
+        "Rows of `read_rows` as ids; counts, and lists in one line of the log what was left out."
+        a = self.args
+        out, self.counts[name] = encode_rows(self.processing_class, rows, answers, self.limit, a.on_long, a.max_prompt_length or None,
+                                             encoder_decoder=self.encoder_decoder, name=name, on_bad=self.on_bad)
+        kept = {r['index'] for r in out}
+        lost = self.dropped[name] = [i for i in range(len(rows)) if i not in kept]
+        if lost:
+            shown = ', '.join(map(str, lost[:10])) + (' ...' if len(lost) > 10 else '')
+            log.warning(f"{name}: {len(lost)} of {len(rows)} rows left out: {shown}")
         return out
+
+    @property
+    def on_bad(self) -> str:
+        "What becomes of a row that cannot be read or encoded: 'refuse' or 'drop'."
+        return 'drop' if 'drop' in (self.args.on_bad, self.args.on_long) else 'refuse'
 
     def loss_of(self, logps: dict[str, Tensor], masks: dict[str, Tensor], batch: dict) -> tuple[Tensor, dict]:
         "(loss of each row [B], numbers for the log) from token log-probabilities and masks [B, T'] by answer. A number is a mean over the rows, or a pair (mean, weight)."
@@ -256,10 +278,15 @@ def _get_batch_samples(self: OfflineTrainer, epoch_iterator, num_batches, device
 
 def _compute_loss(self: OfflineTrainer, model, inputs, return_outputs=False, num_items_in_batch=None):
     "This micro-batch's share of the step's loss; without `num_items_in_batch`, the weighted mean of its own rows."
-    logps = self.answer_logps(model, inputs); masks = label_mask(inputs['labels'], not self.encoder_decoder)
+    with router_loss(model) as router: logps = self.answer_logps(model, inputs)
+    masks = label_mask(inputs['labels'], not self.encoder_decoder)
     rows, stats = self.loss_of(self.by_answer(logps), self.by_answer(masks), inputs); w = self.row_weights(inputs).to(rows)
-    if num_items_in_batch is not None: loss = (rows*w).sum()*self.args.world_size/num_items_in_batch.to(rows)
-    else: loss = (rows*w).sum()/w.sum()
+    if num_items_in_batch is not None: share = self.args.world_size/num_items_in_batch.to(rows)
+    else: share = 1/w.sum()
+    loss = (rows*w).sum()*share
+    if router.weight:
+        stats |= dict(aux_loss=router.value.item())
+        if torch.is_grad_enabled(): loss = loss + router.weight*router.value*w.sum()*share      # its part of the step
     if torch.is_grad_enabled(): self.record(len(rows), **stats)
     elif _VOID not in inputs:
         for k, v in (dict(loss=(loss.item(), w.sum().item())) | stats).items():

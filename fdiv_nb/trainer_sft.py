@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Callable
 import torch
 from torch import Tensor, nn
-from .data import check_tokenizer, encode_rows, pad_token_id, read_rows
+from .data import check_tokenizer, encode_rows, pad_token_id, read_rows, scored_ids
 from .fsft import asft_loss, dft_loss, fsft_loss, fsft_stats, implicit_reward, iw_sft_loss, nll_loss, psft_loss, q_values, state_values, token_kl
 from .logprobs import bare_model, build_batch, is_encoder_decoder, label_mask, score, token_logprobs
 from .trainer import _refuse, check_output, load_checkpoint
@@ -211,11 +211,12 @@ def token_rewards(model, ref,                 # models, folders or hub names; sa
     enc, _ = encode_rows(tokenizer, read_rows(rows, name='rows'), add_eos=add_eos, encoder_decoder=not shift, name='rows'); out = []
     for i in range(0, len(enc), batch_size):
         part = enc[i:i + batch_size]
-        b = build_batch([r['prompt_ids'] for r in part], [r['completion'] for r in part], pad_token_id(tokenizer),
+        b = build_batch([r['prompt_ids'] for r in part], [scored_ids(r, 'completion') for r in part], pad_token_id(tokenizer),
                         encoder_decoder=not shift)
         for x, m, lp, lr, val, q in zip(part, *_read(model, ref, b, beta, shift)):
             r = implicit_reward(lp[m], lr[m], beta, val[m] if v == 'lse' else None)
-            out.append(dict(tokens=tokenizer.convert_ids_to_tokens(x['completion']), reward=r, value=val[m], q=q[m], logratio=(lp - lr)[m]))
+            said = [t for t in scored_ids(x, 'completion') if t >= 0]
+            out.append(dict(tokens=tokenizer.convert_ids_to_tokens(said), reward=r, value=val[m], q=q[m], logratio=(lp - lr)[m]))
     return out
 
 def _read(model, ref, batch: dict, beta: float, shift: bool) -> list[Tensor]:
