@@ -19,8 +19,9 @@ from .logprobs import (bare_model, build_batch, context_length, forward_accepts,
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['logger', 'Rollout', 'Sampler', 'eos_ids', 'encode_prompts', 'make_rollout', 'forget', 'can_be_static',
-           'sampling_mode', 'onednn_layers', 'Way', 'sampling_way', 'check_sampling_model', 'can_sample', 'rollout']
+__all__ = ['logger', 'Rollout', 'Sampler', 'eos_ids', 'encode_prompts', 'make_rollout', 'check_rollout', 'forget',
+           'can_be_static', 'sampling_mode', 'onednn_layers', 'Way', 'sampling_way', 'check_sampling_model',
+           'can_sample', 'rollout']
 
 # %% ../nbs/21_rollout.ipynb #d5d0bcd1
 @dataclass
@@ -64,7 +65,7 @@ def _select(self, rows: slice | list) -> Rollout:  # indices 0..B-1
 Rollout.batch, Rollout.select = _batch, _select
 
 class Sampler(Protocol):
-    "Whatever is called like `rollout` and answers with a `Rollout` can stand in its place, for instance an inference server; `make_rollout` helps."
+    "Whatever is called like `rollout` and answers with a `Rollout` can stand in its place, for instance an inference server; `make_rollout` helps, `check_rollout` looks at the answer."
     def __call__(self, model, tokenizer, prompts, *, n=1, max_new_tokens, temperature=1., top_k=0, top_p=1., batch_size=None,
                  generator=None, eos_token_ids=None) -> Rollout: ...
 
@@ -98,9 +99,11 @@ def make_rollout(model: nn.Module,       # layout and end tokens are taken from 
                  eos_token_ids: list | None = None  # as in `rollout`
                 ) -> Rollout:
     "A `Rollout` from lists. Raises ValueError if they do not fit together."
-    ed, stop = is_encoder_decoder(model), set(eos_ids(model, tokenizer) if eos_token_ids is None else eos_token_ids)
+    ed, stop = is_encoder_decoder(model), set(eos_ids(model, tokenizer) if eos_token_ids is None else _end_tokens(eos_token_ids))
     if len(completion_ids) != n*len(prompts):
         raise ValueError(f"completion_ids: {len(completion_ids)} rows; {len(prompts)} prompts and n = {n} make {n*len(prompts)}")
+    if len(token_logprobs) != len(completion_ids):
+        raise ValueError(f"token_logprobs: {len(token_logprobs)} rows for {len(completion_ids)} completions; one for each")
     for i, (c, l) in enumerate(zip(completion_ids, token_logprobs)):
         if not len(c) or len(c) != len(l):
             raise ValueError(f"token_logprobs: row {i} has {len(l)} for {len(c)} tokens; one for each of at least one token")
@@ -114,6 +117,39 @@ def make_rollout(model: nn.Module,       # layout and end tokens are taken from 
     for row, l in zip(wide, token_logprobs): row[:len(l)] = torch.tensor(l)
     return Rollout([text[g] for g in group], [ids[g] for g in group], completion_ids,
                    [tokenizer.decode(c, skip_special_tokens=True) for c in body], wide, torch.tensor(ended), torch.tensor(group), pad, ed)
+
+# %% ../nbs/21_rollout.ipynb #a1f0c3f1
+def _fault(r, prompts: list, n: int) -> str:
+    "What is wrong with what a sampler returned; '' if nothing is."
+    missing = [k for k in ('prompts', 'prompt_ids', 'completion_ids', 'texts', 'token_logprobs', 'finished', 'group') if not hasattr(r, k)]
+    if missing: return f"returned {type(r).__name__}, which has no {missing[0]}"
+    want = n*len(prompts)
+    for k in 'completion_ids', 'prompts', 'prompt_ids', 'texts', 'token_logprobs', 'finished', 'group':
+        if len(getattr(r, k)) != want: return f"gave {len(getattr(r, k))} {k}; {len(prompts)} prompts and n = {n} make {want}"
+    for i, (p, c) in enumerate(zip(r.prompt_ids, r.completion_ids)):
+        if not len(p) or not len(c): return f"gave row {i} no token in its {'prompt_ids' if len(c) else 'completion_ids'}"
+        bad = [x for x in (*p, *c) if not _whole(x, 0)]
+        if bad: return f"gave row {i} the token {bad[0]!r}, which is no token id"
+        if list(p) != list(r.prompt_ids[i - i % n]): return f"gave rows {i - i % n} and {i} different prompts; the n completions of a prompt stand together"
+    if torch.as_tensor(r.group).tolist() != [i for i in range(len(prompts)) for _ in range(n)]: return "gave rows that are not prompt-major in `group`"
+    l = r.token_logprobs
+    if not torch.is_tensor(l) or l.ndim != 2 or not l.is_floating_point() or l.shape[1] < max(map(len, r.completion_ids)):
+        return f"gave token_logprobs of {getattr(l, 'dtype', type(l).__name__)} {tuple(getattr(l, 'shape', ()))}, not a floating row of log q for each completion"
+    for i, c in enumerate(r.completion_ids):
+        if not l[i, :len(c)].isfinite().all() or l[i, :len(c)].max() > 1e-3: return f"gave row {i} a log q that is no log-probability"
+        if l[i, len(c):].any(): return f"gave row {i} log q beyond its end"
+    return ''
+
+def check_rollout(r,               # what a sampler returned
+                  prompts: list,   # what it was given
+                  n: int = 1       # completions per prompt it was asked for
+                 ) -> Rollout:
+    """`r` itself, if it is a whole `Rollout` for these prompts. Raises ValueError, in one line, if it is not.
+
+    For whoever calls a `Sampler` that is not `rollout`, before its rows are used: `check_rollout(sampler(model, tokenizer, prompts, ...), prompts)`."""
+    wrong = _fault(r, prompts, n)
+    if wrong: raise ValueError(f"sampler: it {wrong}; return a Rollout, which make_rollout builds from lists")
+    return r
 
 # %% ../nbs/21_rollout.ipynb #87f86a69
 class _Kept:
