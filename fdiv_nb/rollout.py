@@ -554,8 +554,8 @@ def _choose_way(model: nn.Module) -> Way:
     for way in _WAYS:
         if _fits(model, way, known, limit): break
     else:
-        raise ValueError(f"model: the logits of {name} at one token change with the tokens after it, so it cannot be sampled; "
-                         "pass a causal model (some need is_decoder=True in their config)")
+        raise ValueError(f"model: {name} cannot be sampled: token by token it gives other logits than in one pass over the row, they change with "
+                         "the tokens after it or with the batch; pass a causal model (some need is_decoder=True)")
     if way.name == 'recomputed':
         logger.warning('sampling from %s reads the whole row again for every token: its cache does not give its own log-probabilities', name)
     return way
