@@ -163,7 +163,7 @@ _SIMPLE = (type(None), bool, int, float, str)
 
 def _function(f: types.FunctionType, seen: tuple) -> dict:
     "A function by name, code, defaults, what it closes over and what it reads."
-    out = {'function': f.__qualname__, 'code': f'{digest(_code_text(f.__code__))} (Python {sys.version_info[0]}.{sys.version_info[1]})'}
+    out = {'function': f.__name__, 'code': f'{digest(_code_text(f.__code__))} (Python {sys.version_info[0]}.{sys.version_info[1]})'}
     held = {}
     for name, cell in zip(f.__code__.co_freevars, f.__closure__ or ()):
         try: held[name] = cell.cell_contents
