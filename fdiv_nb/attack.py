@@ -8,28 +8,34 @@ import copy, math, random
 from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
-from .data import encode_pair, pad_token_id
+from .data import encode_pair, is_chat, pad_token_id
 from .logprobs import bare_model, build_batch, context_length, is_encoder_decoder, logprobs_of, sequence_lengths
-from .metrics_unlearn import answer_nll, greedy, rouge_scores
+from .metrics_unlearn import answer_nll, asked_row, greedy, reworded, rouge_scores
 from .rollout import rollout
 
 # %% auto #0
-__all__ = ['ATTACKS', 'attack_rows', 'Answers', 'ask', 'round_weights', 'quantised', 'relearn', 'run_attack', 'attack_table',
-           'attack_figure']
+__all__ = ['ATTACKS', 'attack_rows', 'prefixed', 'Answers', 'ask', 'round_weights', 'quantised', 'relearn', 'run_attack',
+           'attack_table', 'attack_figure']
 
 # %% ../nbs/25_attack.ipynb #46f8e980
 def attack_rows(rows: list[dict], name: str = 'forget') -> list[dict]:
-    "Rows of prompt, answer, and paraphrase (the prompt in other words, '' if there is none). Raises ValueError naming the row and the field."
-    out, text = [], lambda r, *ks: next((r[k] for k in ks if isinstance(r, dict) and isinstance(r.get(k), str) and r[k].strip()), '')
+    "Rows of prompt (text or chat messages), answer, truth (the answer without its template), and paraphrase (the prompt in other words, '' if there is none). Raises ValueError naming the row and the field."
+    out = []
     for i, r in enumerate(rows):
-        q, a, other = text(r, 'prompt', 'question'), text(r, 'completion', 'answer'), text(r, 'paraphrase')
-        if not q or not a:
-            raise ValueError(f"{name}: row {i} has no text under {'answer or completion' if q else 'prompt or question'}; it has {list(r) if isinstance(r, dict) else type(r).__name__}")
-        if not other and text(r, 'paraphrased_question'):
-            other = q.replace(r['question'], r['paraphrased_question']) if text(r, 'question') else r['paraphrased_question']
-        out.append(dict(prompt=q, answer=a, paraphrase=other))
+        q, whole, bare, _ = asked_row(r)
+        if q is None or whole is None:
+            raise ValueError(f"{name}: row {i} has no text under {'answer or completion' if q is not None else 'prompt or question'}; it has {list(r) if isinstance(r, dict) else type(r).__name__}")
+        text = lambda k: r[k] if isinstance(r.get(k), str) and r[k].strip() else ''
+        other, again = r['paraphrase'] if is_chat(r.get('paraphrase')) else text('paraphrase'), text('paraphrased_question')
+        if not other and again: other = q.replace(text('question'), again) if isinstance(q, str) and text('question') else again
+        if isinstance(other, str) and other: other = reworded(q, other)
+        out.append(dict(prompt=q, answer=whole, paraphrase=other, truth=bare))
     if not out: raise ValueError(f"{name}: no row; give at least one")
     return out
+
+def prefixed(prompt, text: str):   # a text or chat messages
+    "The prompt with a text before the question: before the last message, if it is a chat."
+    return text + prompt if isinstance(prompt, str) else reworded(prompt, text + prompt[-1]['content'])
 
 @dataclass
 class Answers:
@@ -39,16 +45,16 @@ class Answers:
 
 def ask(model, tokenizer, rows: list[dict],    # from `attack_rows`
         prompts: list[list[str]] | None = None,   # per row, several ways to ask; None: its own prompt
-        max_new_tokens: int = 64, batch_size: int = 32) -> Answers:
+        max_new_tokens: int = 64, batch_size: int = 32, rouge: str = 'published') -> Answers:   # tokens of ROUGE
     "The likelier answers and the best of the greedy texts over the ways to ask. Raises ValueError as `answer_nll` and `rollout` do."
     ways = prompts or [[r['prompt']] for r in rows]; flat = [(i, q) for i, qs in enumerate(ways) for q in qs]
     nll = answer_nll(model, tokenizer, [(q, rows[i]['answer']) for i, q in flat], batch_size, 'forget')
     texts = greedy(model, tokenizer, [q for _, q in flat], max_new_tokens, batch_size)
-    return _best(rows, [i for i, _ in flat], texts, [math.exp(-s/n) for s, n in nll])
+    return _best(rows, [i for i, _ in flat], texts, [math.exp(-s/n) for s, n in nll], rouge)
 
-def _best(rows, owner: list[int], texts: list[str], ps: list[float] | None = None) -> Answers:
+def _best(rows, owner: list[int], texts: list[str], ps: list[float] | None = None, rouge: str = 'published') -> Answers:
     "Per row, the maximum over its attempts."
-    said = [x['rougeL_recall'] for x in rouge_scores([rows[i]['answer'] for i in owner], texts)]
+    said = [x['rougeL_recall'] for x in rouge_scores([rows[i].get('truth', rows[i]['answer']) for i in owner], texts, tokens=rouge)]
     mine = [[k for k, i in enumerate(owner) if i == j] for j in range(len(rows))]
     top = [max(ks, key=lambda k: said[k]) for ks in mine]; p = [max(ps[k] for k in ks) if ps else math.nan for ks in mine]
     return Answers(torch.tensor(p, dtype=torch.float64), torch.tensor([said[k] for k in top], dtype=torch.float64), [texts[k] for k in top])
@@ -112,12 +118,12 @@ def _plan(rows, attacks, prefixes, unrelated, items: int) -> list[str]:
 
 def run_attack(name: str, model, tokenizer, rows: list[dict], prefixes=None, unrelated=None, items: int = 8, steps: int = 20,
                learning_rate: float = 3e-4, samples: int = 8, max_new_tokens: int = 64, batch_size: int = 32,
-               seed: int = 0) -> tuple[list[int], Answers]:  # as for `attack_table`
+               seed: int = 0, rouge: str = 'published') -> tuple[list[int], Answers]:  # as for `attack_table`
     "(rows asked about, what came out) of one attack on one model. Raises ValueError for an unknown attack."
-    kw = dict(max_new_tokens=max_new_tokens, batch_size=batch_size); every = list(range(len(rows)))
+    kw = dict(max_new_tokens=max_new_tokens, batch_size=batch_size, rouge=rouge); every = list(range(len(rows)))
     learn = lambda ps: relearn(model, tokenizer, ps, steps, learning_rate, seed=seed)
     if name == 'paraphrase': return every, ask(model, tokenizer, rows, [[r['paraphrase']] for r in rows], **kw)
-    if name == 'prefix': return every, ask(model, tokenizer, rows, [[x + r['prompt'] for x in prefixes] for r in rows], **kw)
+    if name == 'prefix': return every, ask(model, tokenizer, rows, [[prefixed(r['prompt'], x) for x in prefixes] for r in rows], **kw)
     if name in ('int8', 'int4'): return every, ask(quantised(model, int(name[3:])), tokenizer, rows, **kw)
     if name == 'relearn_unrelated': return every, ask(learn([('', t) for t in unrelated]), tokenizer, rows, **kw)
     if name == 'relearn_forget':
@@ -126,7 +132,7 @@ def run_attack(name: str, model, tokenizer, rows: list[dict], prefixes=None, unr
     if name != 'best_of_k': raise ValueError(f"attacks: unknown {name!r}; there are {', '.join(ATTACKS)}")
     r = rollout(model, tokenizer, [r['prompt'] for r in rows], n=samples, max_new_tokens=max_new_tokens, batch_size=batch_size*4,
                 generator=torch.Generator().manual_seed(seed))
-    return every, _best(rows, r.group.tolist(), r.texts)
+    return every, _best(rows, r.group.tolist(), r.texts, rouge=rouge)
 
 # %% ../nbs/25_attack.ipynb #2a7c8576
 def attack_table(model, tokenizer, forget: list[dict],     # rows as for `attack_rows`
@@ -136,12 +142,13 @@ def attack_table(model, tokenizer, forget: list[dict],     # rows as for `attack
                  unrelated: list[str] | None = None,       # texts to train on that do not mention what was forgotten
                  items: int = 8, steps: int = 20, learning_rate: float = 3e-4,   # of relearning: forgotten items, AdamW steps, rate
                  samples: int = 8, max_new_tokens: int = 64, batch_size: int = 32, seed: int = 0, progress=None,   # answers drawn per question; tokens of each; called with (attack, row of the table)
-                 keep: dict | None = None) -> dict[str, dict]:    # filled with attack -> Answers
+                 keep: dict | None = None,                        # filled with attack -> Answers
+                 rouge: str = 'published') -> dict[str, dict]:    # tokens of ROUGE, as for `rouge_scores`
     "attack -> items, p_before, p_after, rouge_before, rouge_after (means; `_after_stderr`), and p_never, rouge_never under the same attack. Raises ValueError, before any work, for malformed rows and attacks without means."
     rows = attack_rows(forget); names = _plan(rows, attacks, prefixes, unrelated, items)
     kw = dict(prefixes=prefixes, unrelated=unrelated, items=items, steps=steps, learning_rate=learning_rate, samples=samples,
-              max_new_tokens=max_new_tokens, batch_size=batch_size, seed=seed)
-    plain, out = ask(model, tokenizer, rows, None, max_new_tokens, batch_size), {}; keep = {} if keep is None else keep
+              max_new_tokens=max_new_tokens, batch_size=batch_size, seed=seed, rouge=rouge)
+    plain, out = ask(model, tokenizer, rows, None, max_new_tokens, batch_size, rouge), {}; keep = {} if keep is None else keep
     keep['before'] = plain; se = lambda x: (x.std()/len(x)**.5).item() if len(x) > 1 else math.nan
     for n in names:
         at, a = run_attack(n, model, tokenizer, rows, **kw); b = plain.pick(at); keep[n] = a

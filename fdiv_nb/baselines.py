@@ -85,7 +85,7 @@ def unlearn_loss(method: str,                      # a key of METHODS, but rmu a
                  template: Scored | None = None,   # what to say instead: refusals, or random answers
                  retain: Scored | None = None,     # pairs that must not suffer, one per row
                  kl: Tensor | None = None,         # [B, T] from `retain_kl`, for kl and llmu, masked by `retain.mask`
-                 beta: float | None = None, gamma: float | None = None,   # inverse temperature (exponent for wga), margin; default: the method's
+                 beta: float | None = None, gamma: float | None = None,   # inverse temperature (exponent for wga), margin (outside beta); default: the method's
                  retain_weight: float = 1.         # λ of the retained pair
                  ) -> Tensor:                      # [B], one loss per row
     "Raises ValueError for an unknown method, a missing answer, or an option out of range, naming it."
@@ -94,7 +94,8 @@ def unlearn_loss(method: str,                      # a key of METHODS, but rmu a
         raise ValueError(f"method: {method!r} is no loss of log-probabilities; use {'rmu_loss' if method == 'rmu' else 'task_vector'}")
     if not (o.beta > 0 or method == 'wga' and o.beta == 0) or not math.isfinite(o.beta):
         raise ValueError(f"beta: expected > 0, got {o.beta}")
-    if not retain_weight >= 0: raise ValueError(f"retain_weight: expected >= 0, got {retain_weight}")
+    if not math.isfinite(o.gamma): raise ValueError(f"gamma: expected a finite number, got {o.gamma}")
+    if not 0 <= retain_weight < math.inf: raise ValueError(f"retain_weight: expected >= 0 and finite, got {retain_weight}")
     for k, need, x in (('template', m.template, template), ('retain', m.retain, retain), ('kl', m.retain == 'kl', kl)):
         if need and x is None: raise ValueError(f"{k}: {method} needs it" + (f" ({need} answers)" if k == 'template' else ''))
     rows = m.loss(dict(forget=forget, template=template), o)

@@ -8,9 +8,10 @@ import json, math, re, sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from .cli import find_model, load_model, parse, quiet_logs, write_json
+from .metrics_unlearn import ROUGE
 
 # %% auto #0
-__all__ = ['EvaluateArguments', 'TofuArguments', 'collect', 'even', 'said', 'leave', 'ratio_figure', 'bundled_tofu',
+__all__ = ['EvaluateArguments', 'TofuArguments', 'warn_same', 'collect', 'even', 'said', 'leave', 'ratio_figure', 'bundled_tofu',
            'MuseArguments', 'BookArguments', 'cmd_evaluate', 'AttackArguments', 'documents', 'cmd_attack']
 
 # %% ../nbs/27d_cli_evaluate.ipynb #f96625b8
@@ -27,9 +28,11 @@ class EvaluateArguments:
     batch_size: int = _f(32, "rows per forward pass")
     device: str = _f('', "of the model: cpu, cuda, cuda:1 ...; empty: cuda where there is one")
     bf16: bool = _f(False, "run the model in bfloat16")
+    rouge: str = _f('published', "words of ROUGE: published (as rouge_score on Latin text, words of other scripts too), unicode (and accents count), ascii (rouge_score to the letter: nothing but a-z and digits)")
     def __post_init__(self):
         if not self.model and not self.log: raise ValueError("model: nothing to evaluate; give --model DIR, or --log FILE with a saved log")
         if self.model and len(self.log) > 1: raise ValueError(f"log: {len(self.log)} files; with --model there is one log to write")
+        if self.rouge not in ROUGE: raise ValueError(f"rouge: expected {', '.join(ROUGE)}, got {self.rouge!r}")
         if self.batch_size < 1: raise ValueError(f"batch_size: expected >= 1, got {self.batch_size}")
         if getattr(self, 'limit', 0) < 0: raise ValueError(f"limit: expected >= 0, got {self.limit}; 0 takes all")
 
@@ -41,8 +44,8 @@ class TofuArguments(EvaluateArguments):
     retain_log: str = _f('', "log of a model that never saw the forget set; forget quality is measured against it")
     forget: str = _f('forget10', "which forget set: forget01, forget05 or forget10")
     limit: int = _f(300, "items per task, as in the published logs; 0 = all")
-    prompt: str = _f('Question: {}\\nAnswer:', "how a question is asked, \\n is a line break; for Llama-2 chat models '[INST] {} [/INST]'")
-    answer: str = _f(' {}', "how an answer follows it")
+    prompt: str = _f('Question: {}\\nAnswer:', "how a question is asked, \\n is a line break; for Llama-2 chat models '[INST] {} [/INST]' with --answer '{}', as in the published logs")
+    answer: str = _f(' {}', "how an answer follows it; its other words are no part of what ROUGE compares")
     max_new_tokens: int = _f(200, "of a generated answer")
 
 # %% ../nbs/27d_cli_evaluate.ipynb #deb7998e
@@ -64,8 +67,15 @@ def _names(paths: list[str]) -> list[str]:
 
 def _progress(task: str, done: int, n: int) -> None: print(f'{task}: {done}/{n}', file=sys.stderr, flush=True)
 
+def warn_same(logs: dict, other, name: str) -> None:   # name -> EvalLog; EvalLog or None; the other's option
+    "A line on the screen for each log that is compared with itself, or with another log of the same weights."
+    from fdiv_nb.metrics_unlearn import same_measurement
+    for n, l in logs.items() if other is not None else ():
+        if same_measurement(l, other):
+            print(f'{name}: it holds the same measurements, or the same weights, as {n!r}; compared with itself no model can be told apart', file=sys.stderr, flush=True)
+
 def collect(a: EvaluateArguments, ask) -> dict:
-    "name -> EvalLog: the saved ones, or what `ask(model, tokenizer, path)` finds out. Raises ValueError before any work where something cannot work."
+    "name -> EvalLog: the saved ones, or what `ask(model, tokenizer, path)` finds out. Raises ValueError before any work where something cannot work; what a second log must agree with is checked by the commands before."
     from fdiv_nb.metrics_unlearn import read_log
     if not a.model: return {n: read_log(p) for n, p in zip(_names(a.log), a.log)}
     find_model(a.model); model, tok = _ready(a.model, a.device, a.bf16)
@@ -108,15 +118,14 @@ def leave(a, title: str, intro: str, rows: dict, fig, caption: str, columns: lis
 def ratio_figure(logs: dict, never=None):   # name -> EvalLog; the log of a model that never knew
     "Distribution functions of log R over the forget set; forget quality is about the largest distance to the black one. None without forget items."
     from matplotlib.figure import Figure
-    from fdiv_nb.metrics_unlearn import log_truth_ratio
+    from fdiv_nb.metrics_unlearn import logged_ratios
     from fdiv_nb.figures import divergence_color
     logs = ({n: l for n, l in logs.items() if l.tasks.get('forget')}
             | ({'never knew': never} if never is not None and never.tasks.get('forget') else {}))
     if not logs: return None
     fig = Figure(figsize=(7, 3)); ax = fig.subplots()
     for n, l in logs.items():
-        x = log_truth_ratio(l.column('forget', 'avg_paraphrased_loss'), l.column('forget', 'average_perturb_loss')).clamp(-1e3,
-                1e3).sort().values.tolist()
+        x = logged_ratios(l).clamp(-1e3, 1e3).sort().values.tolist()
         ax.step(x, [(i + 1)/len(x) for i in range(len(x))], where='post', label=n,
                 color='black' if n == 'never knew' else divergence_color(n), lw=1.4)
     ax.axvline(0, color='gray', lw=.7, ls=':')
@@ -133,17 +142,18 @@ _TOFU = ['forget_quality', 'model_utility', 'model_utility_geometric', 'forget_p
 
 # %% ../nbs/27d_cli_evaluate.ipynb #06fd395f
 def _tofu(argv: list[str]) -> int:
-    from fdiv_nb.metrics_unlearn import evaluate_tofu, read_log, tofu_data, tofu_scores
+    from fdiv_nb.metrics_unlearn import check_same_items, evaluate_tofu, planned_log, read_log, template_of, tofu_data, tofu_rows, tofu_scores
     from fdiv_nb.trainer import check_output
     a, = parse(argv, TofuArguments); check_output(a.output_dir, a.overwrite); never = read_log(a.retain_log) if a.retain_log else None
     data = {}
     if a.model and not a.data:
         raise ValueError("data: nothing to ask; give --data with the folder of TOFU's *_perturbed.json, or --data tiny")
-    line = lambda s: s.replace('\\n', '\n')
     if a.model:
-        data = bundled_tofu() if a.data == 'tiny' else tofu_data(a.data, a.forget, a.limit, prompt=line(a.prompt), answer=line(a.answer))
+        data = bundled_tofu() if a.data == 'tiny' else tofu_data(a.data, a.forget, a.limit, prompt=template_of(a.prompt), answer=template_of(a.answer, 'answer'))
     if a.model and a.data == 'tiny' and a.limit: data = {k: v[:a.limit] for k, v in data.items()}
-    logs = collect(a, lambda m, tok, path: evaluate_tofu(m, tok, data, path, a.batch_size, a.max_new_tokens, _progress))
+    if never is not None and data: check_same_items(planned_log({'forget': tofu_rows(data['forget'], 'forget')}), never)
+    logs = collect(a, lambda m, tok, path: evaluate_tofu(m, tok, data, path, a.batch_size, a.max_new_tokens, _progress, never, a.rouge))
+    warn_same(logs, never, 'retain_log')
     rows = {n: tofu_scores(l, never) for n, l in logs.items()} | ({'never knew': tofu_scores(never)} if never is not None else {})
     few = [n for n, r in rows.items() if 0 < r.get('utility_parts', 9) < 9]
     note = f" Of the nine parts of the utility, {', '.join(few)} has fewer: it is no number to compare with published ones." if few else ''
@@ -159,9 +169,9 @@ def _tofu(argv: list[str]) -> int:
 @dataclass
 class MuseArguments(EvaluateArguments):
     "`fdiv evaluate muse`: verbatim and knowledge memorisation, privacy leakage."
-    data: str = _f('', "folder with some of verbmem, knowmem_forget, knowmem_retain, privleak_forget, privleak_holdout as .json or .jsonl")
+    data: str = _f('', "folder with some of verbmem, knowmem_forget, knowmem_retain, privleak_forget, privleak_holdout as .json or .jsonl, or a folder as MUSE publishes it")
     retrain_log: str = _f('', "log of a model trained without the forget set; PrivLeak is measured against it")
-    shots: str = _f('', "a file of questions and answers to put before every question")
+    shots: list[str] = _f(list, "questions and answers to put before every question: one file for both knowledge tasks, or two, for forget and retain; default: those in MUSE's folder, if it is one")
     verbatim_tokens: int = _f(128, "of a continuation")
     answer_tokens: int = _f(32, "of an answer")
     max_tokens: int = _f(0, "of a text for Min-K%; 0: refuse what the context does not hold")
@@ -192,26 +202,25 @@ def _item_figure(logs: dict, tasks: list[tuple[str, str, str]]):
     for ax, (t, c, label) in zip(axs, tasks):
         for n, l in logs.items():
             if l.tasks.get(t):
-                ax.hist(l.column(t, c), 20, histtype='step', label=n, color='black' if n == 'never knew' else divergence_color(n), lw=1.4)
+                ax.hist(l.numbers(t, c), 20, histtype='step', label=n, color='black' if n == 'never knew' else divergence_color(n), lw=1.4)
         ax.set(xlabel=label, title=t); ax.title.set_fontsize(9)
     axs[0].set_ylabel('items'); axs[0].legend(fontsize=7); fig.tight_layout(); return fig
 
 # %% ../nbs/27d_cli_evaluate.ipynb #9d29d3dc
 def _muse(argv: list[str]) -> int:
     from fdiv_nb.data import read_rows
-    from fdiv_nb.metrics_muse import MUSE, evaluate_muse, muse_rows, muse_scores
-    from fdiv_nb.metrics_unlearn import read_log
+    from fdiv_nb.metrics_muse import MUSE, check_leak, evaluate_muse, muse_data, muse_rows, muse_scores
+    from fdiv_nb.metrics_unlearn import planned_log, read_log
     from fdiv_nb.trainer import check_output
     a, = parse(argv, MuseArguments); check_output(a.output_dir, a.overwrite); never = read_log(a.retrain_log) if a.retrain_log else None
-    data = {}
-    if a.model:
-        for t in MUSE:
-            f = next((p for p in (Path(a.data)/f'{t}.json', Path(a.data)/f'{t}.jsonl') if a.data and p.is_file()), None)
-            if f: data[t] = read_rows(str(f), (), t)
-        if not data: raise ValueError(f"data: none of {', '.join(MUSE)} as .json or .jsonl in {a.data!r}")
-    shots = read_rows(a.shots, (), 'shots') if a.shots else None; [muse_rows(r, t, shots) for t, r in data.items()]
+    if len(a.shots) > 2: raise ValueError(f"shots: {len(a.shots)} files; give one for both knowledge tasks, or two, for forget and retain")
+    data, shots = muse_data(a.data) if a.model else ({}, {})
+    if a.shots: shots = dict(zip(MUSE[1:3], [read_rows(f, (), 'shots') for f in (a.shots*2)[:2]]))
+    rows = {t: muse_rows(r, t, shots) for t, r in data.items()}
+    if never is not None and data: check_leak(planned_log(rows, max_tokens=a.max_tokens or None), never)
     logs = collect(a, lambda m, tok, path: evaluate_muse(m, tok, data, path, a.batch_size, a.verbatim_tokens, a.answer_tokens,
-                                                         a.max_tokens or None, shots, _progress))
+                                                         a.max_tokens or None, shots, _progress, never, a.rouge))
+    warn_same(logs, never, 'retrain_log')
     every = logs | ({'never knew': never} if never is not None else {})
     rows = {n: muse_scores(l, never if n != 'never knew' else None) for n, l in every.items()}
     leave(a, 'MUSE',
@@ -226,21 +235,23 @@ def _muse(argv: list[str]) -> int:
 def _book(argv: list[str]) -> int:
     from fdiv_nb.data import strip_gutenberg, text_chunks
     from fdiv_nb.metrics_muse import book_scores, evaluate_book
-    from fdiv_nb.metrics_unlearn import read_log
+    from fdiv_nb.metrics_unlearn import check_same_items, planned_log, read_log
+    from fdiv_nb.loading import load_tokenizer
     from fdiv_nb.trainer import check_output
     a, = parse(argv, BookArguments); check_output(a.output_dir, a.overwrite); never = read_log(a.retain_log) if a.retain_log else None
     if a.model and not a.book: raise ValueError("book: no text; give --book FILE.txt")
     book, other = (strip_gutenberg(_file(p, k)) if a.model and p else '' for k, p in (('book', a.book), ('other', a.other)))
+    def cut(text, tok): return _spread(text_chunks(text, tok, a.chunk_tokens, a.chunk_prompt_tokens), a.limit)
     def ask(m, tok, path):
-        cut = lambda text: _spread(text_chunks(text, tok, a.chunk_tokens, a.chunk_prompt_tokens), a.limit)
-        return evaluate_book(m, tok, cut(book), [r['prompt'] + r['completion'] for r in cut(other)] if other else None, path, a.batch_size,
-                             _progress)
-    logs = collect(a, ask); every = logs | ({'never knew': never} if never is not None else {})
+        return evaluate_book(m, tok, cut(book, tok), [r['prompt'] + r['completion'] for r in cut(other, tok)] if other else None, path,
+                             a.batch_size, _progress, never, a.rouge)
+    if a.model and never is not None: check_same_items(planned_log(dict(book=cut(book, load_tokenizer(a.model)))), never, ['book'])
+    logs = collect(a, ask); warn_same(logs, never, 'retain_log'); every = logs | ({'never knew': never} if never is not None else {})
     rows = {n: book_scores(l, never if n != 'never knew' else None) for n, l in every.items()}
     leave(a, 'Does it still recite the book?',
-          "The model continues passages of the book; **bleu** and **rougeL** (F1) compare what it writes with what stands there. **forget_quality_gap** is how far both are from those of a model that never saw the book, 0 being perfect; **perplexity_other** is the price, on other text.",
+          "The model continues passages of the book; **bleu** and **rougeL** (F1) compare what it writes with what stands there. **forget_quality_gap** is how far both are from those of a model that never saw the book, 0 being perfect; **perplexity_other** is the price, on other text. Columns that end in _released are computed as FLAT's released code does: BLEU from 0 to 100 by sacrebleu's definition, ROUGE-L recall with stemmed words, the first token of the answer left out.",
           rows, _item_figure(every, [('book', 'bleu', 'BLEU'), ('book', 'rougeL_f1', 'ROUGE-L F1')]), 'Passage by passage.',
-          ['bleu', 'rougeL', 'forget_quality_gap', 'perplexity_other'], said(logs, 'book'),
+          ['bleu', 'rougeL', 'forget_quality_gap', 'bleu_released', 'rougeL_released', 'forget_quality_gap_released', 'perplexity_other'], said(logs, 'book'),
           dict(bleu='min', rougeL='min', forget_quality_gap='min', perplexity_other='min'))
     return 0
 
@@ -275,11 +286,13 @@ class AttackArguments:
     batch_size: int = _f(32, "rows per forward pass")
     seed: int = _f(0, "of samples and of what is relearned")
     device: str = _f('', "cpu, cuda ...; empty: cuda where there is one")
+    rouge: str = _f('published', "words of ROUGE, as in fdiv evaluate: published, unicode or ascii")
     output_dir: str = _f('runs/attack', "folder of run.json, evaluation.png and report.html")
     overwrite: bool = _f(False, "replace a finished run")
     def __post_init__(self):
         for k in ('model', 'forget'):
             if not getattr(self, k): raise ValueError(f"{k}: missing; fdiv attack --model DIR --forget FILE")
+        if self.rouge not in ROUGE: raise ValueError(f"rouge: expected {', '.join(ROUGE)}, got {self.rouge!r}")
         for k in ('items', 'steps', 'learning_rate', 'samples', 'max_new_tokens', 'batch_size'):
             if not getattr(self, k) > 0: raise ValueError(f"{k}: expected > 0, got {getattr(self, k)}")
         if self.limit < 0: raise ValueError(f"limit: expected >= 0, got {self.limit}; 0 takes all")
@@ -289,11 +302,10 @@ def _forgotten(a: AttackArguments) -> list[dict]:
     "Rows for `attack_rows`, in the templates. Raises ValueError naming the row."
     from fdiv_nb.attack import attack_rows
     from fdiv_nb.data import read_rows
+    from fdiv_nb.metrics_unlearn import dressed_rows, template_of
     if a.forget == 'tiny': return bundled_tofu()['forget'][:a.limit or None]
-    dress = lambda s, x: s.replace('\\n', '\n').replace('{}', x)
-    rows = [dict(prompt=dress(a.prompt, r['prompt']), answer=dress(a.answer, r['answer']),
-                 paraphrase=dress(a.prompt, r['paraphrase']) if r['paraphrase'] else '')
-            for r in attack_rows(read_rows(a.forget, ('prompt', 'completion'), 'forget'))]
+    rows = dressed_rows(read_rows(a.forget, ('prompt', 'completion'), 'forget'), template_of(a.prompt), template_of(a.answer, 'answer'), 'forget')
+    rows = attack_rows(rows)
     return _spread(rows, a.limit)
 
 def documents(path: str) -> list[str]:
@@ -309,6 +321,7 @@ def documents(path: str) -> list[str]:
 def cmd_attack(argv: list[str]) -> int:
     "fdiv attack --model DIR --forget FILE [--never DIR] [--unrelated FILE] [--prefix TEXT ...]: does the forgetting hold?"
     from fdiv_nb.attack import ATTACKS, attack_figure, attack_table
+    from fdiv_nb.metrics_unlearn import plain_text
     from fdiv_nb.trainer import check_output
     a, = parse(argv, AttackArguments); check_output(a.output_dir, a.overwrite); rows = _forgotten(a)
     other = documents(a.unrelated) if a.unrelated else None; [find_model(m) for m in (a.model, a.never) if m]
@@ -317,8 +330,8 @@ def cmd_attack(argv: list[str]) -> int:
     table = attack_table(model, tok, rows, a.attacks or None, never, [p.replace('\\n', '\n') for p in a.prefix] or None, other, a.items,
                          a.steps, a.learning_rate, a.samples, a.max_new_tokens, a.batch_size, a.seed,
                          lambda n, r: print(f"{n}: ROUGE-L {r['rouge_before']:.3f} → {r['rouge_after']:.3f}", file=sys.stderr, flush=True),
-                         kept)
-    ask = [r['prompt'] for r in rows[:4]]
+                         kept, a.rouge)
+    ask = [plain_text(r['prompt']) for r in rows[:4]]
     samples = {n: list(zip(ask, x.texts, x.rouge.tolist())) for n, x in kept.items() if len(x.texts) == len(rows)}
     leave(a, 'Does the forgetting hold?',
           "What was known (**p**, probability of the right answer per token) and said (**rouge**, ROUGE-L recall) before and after each attack"

@@ -14,9 +14,9 @@ from .baselines import METHODS
 from .cli import ModelArguments, find_model, load_model, no_empty_folder, own_fields, parse, quiet_logs, write_json
 
 # %% auto #0
-__all__ = ['SHOWN', 'EVERY', 'answer_probs', 'log_ratios', 'Judge', 'run_of', 'unlearn', 'tradeoff_figure', 'best_point',
-           'outcome', 'write_report', 'UnlearnArguments', 'kept_rows', 'check_means', 'was_cut', 'cmd_unlearn',
-           'UnlearnDemo', 'demo_rows', 'never_knew', 'demo']
+__all__ = ['TOKEN_P', 'SHOWN', 'EVERY', 'answer_probs', 'log_ratios', 'Judge', 'run_of', 'JudgedPath', 'unlearn',
+           'tradeoff_figure', 'best_point', 'outcome', 'write_report', 'UnlearnArguments', 'kept_rows', 'check_means',
+           'was_cut', 'cmd_unlearn', 'UnlearnDemo', 'demo_rows', 'never_knew', 'demo']
 
 # %% ../nbs/27c_cli_unlearn.ipynb #2cf3b299
 @torch.no_grad()
@@ -41,9 +41,9 @@ def answer_probs(model, tokenizer, pairs: list[tuple[str, str]], batch_size: int
     model.train(was); return out[0], out[1]
 
 def log_ratios(model, tokenizer, rows: list[dict], mean: str = 'geometric', **kw) -> Tensor:
-    "log R of each row [n], float64: `wrong_answers` against the true answer, both asked by the paraphrase where there is one; `kw` as for `answer_probs`. Raises ValueError as `log_truth_ratio` does."
-    from fdiv_nb.metrics_unlearn import log_truth_ratio
-    ask = [(r.get('paraphrase') or r['prompt'], r['completion'], list(r['wrong_answers'])) for r in rows]
+    "log R of each row [n], float64: wrong answers against the right one in other words, as `evaluate_tofu` takes it; rows as for `tofu_rows`, `kw` as for `answer_probs`. Raises ValueError as `tofu_rows` and `log_truth_ratio` do."
+    from fdiv_nb.metrics_unlearn import log_truth_ratio, tofu_rows
+    ask = [(r['paraphrase'], r['paraphrased_answer'], r['wrong_answers']) for r in tofu_rows(rows)]
     flat = [(p, a) for p, c, ws in ask for a in (c, *ws)]
     nll = [-x for x in answer_probs(model, tokenizer, flat, **kw)[1].split([1 + len(ws) for _, _, ws in ask])]
     return log_truth_ratio([x[0] for x in nll], [x[1:] for x in nll], mean)
@@ -58,21 +58,29 @@ class Judge:
                                                                          dict(memo={}, **limits))
         self.templates = [(r['prompt'], r.get('template') or (templates or [''])[i % len(templates or [''])])
                           for i, r in enumerate(self.forget)]
-        self.templates = [(p, r['completion'][:len(r['completion']) - len(r['completion'].lstrip())] + t.lstrip())
-                          for (p, t), r in zip(self.templates, self.forget) if t and isinstance(r['completion'], str)]
-        known = lambda rows: bool(rows) and all(r.get('wrong_answers') for r in rows)
-        self.ratios, self.utility = known(self.forget), known(self.retain)
+        lead = lambda c: c[:len(c) - len(c.lstrip())] if isinstance(c, str) else ''
+        self.templates = [(p, lead(r['completion']) + t.lstrip()) for (p, t), r in zip(self.templates, self.forget) if t]
+        lack = self._lacking(self.forget)
+        self.ratios, self.utility = lack is None, self._lacking(self.retain) is None
         from importlib.util import find_spec
-        self.clean_ratios = (log_ratios(clean, tokenizer, self.forget, **self.kw) if clean is not None and self.ratios
-                             and find_spec('scipy') else None)
+        self.no_quality = ('' if clean is None else 'scipy is not installed; pip install \'fdiv_nb[eval]\'' if not find_spec('scipy')
+                           else f"forget row {lack} has no wrong_answers (or perturbed_answer)" if lack is not None else '')
+        self.clean_ratios = log_ratios(clean, tokenizer, self.forget, **self.kw) if clean is not None and not self.no_quality else None
+
+    @staticmethod
+    def _lacking(rows) -> int | None:
+        "The first row without wrong answers; None if all have some."
+        return next((i for i, r in enumerate(rows) if not (r.get('wrong_answers') or r.get('perturbed_answer'))), None if rows else 0)
 
     def __call__(self, model) -> dict[str, float]:
-        "p_forget, p_template, p_retain; with wrong answers truth_ratio, utility; with a clean model forget_quality (and its log10); nll_other."
+        "p_forget, p_template, p_retain (e^-ℓ, as in TOFU), token_p_forget (FLAT's P_f); with wrong answers truth_ratio, utility; with a clean model forget_quality (and its log10); nll_other."
         from fdiv_nb.metrics_unlearn import forget_quality, truth_score
         probs = lambda pairs: answer_probs(model, self.tokenizer, pairs, **self.kw)
-        ask = lambda rows: probs([(r['prompt'], r['completion']) for r in rows])[0].mean().item(); out = dict(p_forget=ask(self.forget))
-        if self.templates: out['p_template'] = probs(self.templates)[0].mean().item()
-        if self.retain: out['p_retain'] = ask(self.retain)
+        ask = lambda rows: probs([(r['prompt'], r['completion']) for r in rows])
+        p = lambda got: got[1].double().exp().mean().item(); got = ask(self.forget)
+        out = dict(p_forget=p(got), token_p_forget=got[0].mean().item())
+        if self.templates: out['p_template'] = p(probs(self.templates))
+        if self.retain: out['p_retain'] = p(ask(self.retain))
         if self.utility:
             t = truth_score(log_ratios(model, self.tokenizer, self.retain, 'arithmetic', **self.kw)).mean().item()
             out['utility'] = 2/(1/max(out['p_retain'], 1e-9) + 1/max(t, 1e-9))
@@ -95,27 +103,47 @@ def run_of(spec: str) -> dict:
     if name: raise ValueError(f"compare: {spec!r}; only flat takes a divergence")
     return dict(method=method)
 
+# %% ../nbs/27c_cli_unlearn.ipynb #aa27c003
+from transformers.trainer_callback import ExportableState, TrainerCallback
+
+class JudgedPath(TrainerCallback, ExportableState):
+    "Judges the model every few steps; the path is saved and restored with the checkpoints."
+    def __init__(self, judge: Callable | None = None, model=None, every: int = 0):
+        self.judge, self.model, self.every, self.path = judge, model, every, []
+    def state(self) -> dict: return dict(args={}, attributes=dict(path=list(self.path)))
+    def add(self, step: int) -> dict:
+        "Judge now; the new point."
+        self.path.append(dict(step=step, **self.judge(self.model)))
+        return self.path[-1]
+    def on_train_begin(self, args, state, control, **kw):
+        name = type(self).__name__
+        kept = (state.stateful_callbacks.get(name) or {}).get('attributes', {}).get('path')
+        if state.global_step and kept: self.path[:] = [p for p in kept if p['step'] <= state.global_step]
+        elif state.global_step: print(f'the checkpoint at step {state.global_step} keeps no judged path; it begins anew', file=sys.stderr)
+        state.stateful_callbacks.setdefault(name, self.state())
+    def on_step_end(self, args, state, control, **kw):
+        if self.every and state.global_step % self.every == 0: self.add(state.global_step)
+
+# %% ../nbs/27c_cli_unlearn.ipynb #aa27c004
+TOKEN_P = dict(p_forget='token_p_forget', p_template='token_p_template')    # what the trainer logs, beside the judge's P
+
 def unlearn(model, tokenizer, cfg, forget, judge: Judge, templates=None, retain=None, floor: float = 0., judge_every: int = 0, resume=None,
             save: bool = False) -> dict:
     "Train once; dict(history, before, after, path, samples, config, stopped). Raises ValueError before any work where something cannot work."
-    from transformers import TrainerCallback
-    from fdiv_nb.metrics_unlearn import greedy
+    from fdiv_nb.metrics_unlearn import greedy, plain_text
     from fdiv_nb.trainer_flat import FLATTrainer
     if floor: cfg.floor_pf = floor
     t = FLATTrainer(model, cfg, forget, processing_class=tokenizer, templates=templates, retain=retain)
-    m = t.accelerator.unwrap_model(t.model); path, start = [], time.time()
-    ask = [r['prompt'] for r in judge.forget[:4] if isinstance(r['prompt'], str)]
-    class Path_(TrainerCallback):
-        def on_step_end(self, args, state, control, **kw):
-            if judge_every and state.global_step % judge_every == 0: path.append(dict(step=state.global_step, **judge(m)))
-    t.add_callback(Path_()); before = judge(m); path.append(dict(step=0, **before)); t.train(resume_from_checkpoint=resume or None)
-    if path[-1]['step'] != t.state.global_step: path.append(dict(step=t.state.global_step, **judge(m)))
+    m = t.accelerator.unwrap_model(t.model); start = time.time(); ask = [r['prompt'] for r in judge.forget[:4]]
+    judged = JudgedPath(judge, m, judge_every); t.add_callback(judged); path = judged.path
+    judged.add(0); t.train(resume_from_checkpoint=resume or None); before = {k: v for k, v in path[0].items() if k != 'step'}
+    if path[-1]['step'] != t.state.global_step: judged.add(t.state.global_step)
     elif cfg.method == 'task_vector': path[-1] |= judge(m)                    # it was turned round after its last step
     after = {k: v for k, v in path[-1].items() if k != 'step'}; said = greedy(m, tokenizer, ask, 24)
     keep = {k: v for k, v in own_fields(cfg).items() if v not in ('', 0, 0., False)}
-    run = dict(history=[h for h in t.state.log_history if 'p_forget' in h], before=before, after=after, path=path,
-               samples=[(p, s, None) for p, s in zip(ask, said)], stopped=t.stopped,
-               config=dict(steps=t.state.global_step, seconds=round(time.time() - start, 1), stopped=t.stopped, **keep,
+    run = dict(history=[{TOKEN_P.get(k, k): v for k, v in h.items()} for h in t.state.log_history if 'p_forget' in h], before=before, after=after, path=path,
+               samples=[(plain_text(p), s, None) for p, s in zip(ask, said)], stopped=t.stopped,
+               config=dict(steps=t.state.global_step, judged_rows=len(judge.forget), seconds=round(time.time() - start, 1), stopped=t.stopped, **keep,
                            **{f'{n}/{k}': v for n, c in (('data', 'train_dataset'), ('retain', 'retain'))
                               for k, v in t.counts.get(c, {}).items() if v}))
     if save and t.is_world_process_zero():
@@ -148,7 +176,7 @@ def best_point(path: list[dict]) -> dict:
     ok = [p for p in path if 'forget_quality' in p]
     return max(ok, key=lambda p: (p['forget_quality'], p.get('utility', 0.))) if ok else {}
 
-SHOWN = ('p_forget', 'p_template', 'p_retain', 'truth_ratio', 'forget_quality', 'utility', 'nll_other', 'p_int4', 'p_relearnt')
+SHOWN = ('p_forget', 'p_template', 'p_retain', 'truth_ratio', 'forget_quality', 'utility', 'nll_other', 'p_int4', 'p_untaught', 'p_relearnt')
 
 # %% ../nbs/27c_cli_unlearn.ipynb #4c2c2c36
 def outcome(runs: dict[str, dict], clean: dict | None = None) -> dict[str, dict]:
@@ -166,17 +194,18 @@ def write_report(out: Path, runs: dict[str, dict], title: str, clean: dict | Non
     from fdiv_nb.figures import curves, save_png
     from fdiv_nb.report import Report, text_table
     rows = outcome(runs, clean); page = Report(title, ', '.join(runs)); fig = tradeoff_figure(runs, clean)
-    page.text("**P** is the mean token probability of an answer: of those to be forgotten, of the template answers, of those retained. "
+    page.text("**P** is TOFU's probability of an answer, the geometric mean of its tokens' probabilities: of those to be forgotten, of the template answers, of those retained. "
+              + ("**p_int4** is p_forget with weights of four bits; **p_untaught** and **p_relearnt** are P of those forgotten answers that relearning does not teach, before and after it. " if 'p_int4' in rows['start'] else '')
               + ("**forget_quality** is the p-value of a Kolmogorov–Smirnov test between the truth ratios of this model and of one that never knew: high when they cannot be told apart. "
-                 if 'forget_quality' in rows['start'] else '') + "A P_f below that of the model that never knew is damage, not forgetting.")
+                 if 'forget_quality' in rows['start'] else '') + "A p_forget below that of the model that never knew is damage, not forgetting.")
     page.table(rows, 'Before, and after each run.', {k: 'max' for k in ('p_retain', 'forget_quality', 'utility') if k in rows['start']})
     if fig:
         save_png(fig, out/'tradeoff.png')
         page.text('## Trade-off').figure(fig,
                                          'Each path begins at the square and ends at the large dot; small dots are equal numbers of steps apart.')
     logs = {n: r['history'] for n, r in runs.items() if r['history']}
-    keys = [k for k in ('p_forget', 'p_template', 'weight_forget', 'loss') if any(k in h for r in logs.values() for h in r)]
-    if logs: page.text('## During training').figure(curves(logs, keys, ncols=2), 'Per step, on the rows of the step.')
+    keys = [k for k in ('token_p_forget', 'token_p_template', 'weight_forget', 'loss') if any(k in h for r in logs.values() for h in r)]
+    if logs: page.text('## During training').figure(curves(logs, keys, ncols=2), 'Per step, on the rows of the step; token_p is the arithmetic mean of token probabilities, which FLAT moves.')
     said = samples or {n: r['samples'] for n, r in runs.items()}
     if any(said.values()): page.text('## Answers').samples(said, 'The likeliest answer to forgotten questions.')
     for n, r in runs.items(): page.details(f'Configuration of {n}', r['config'])
@@ -194,9 +223,12 @@ class UnlearnArguments(ModelArguments):
     retain: str = field(default='',
                         metadata={'help': "pairs that must not suffer: judged always, trained on by the methods that need them"})
     floor_model: str = field(default='',
-                             metadata={'help': "a model that never saw the forget set: training stops below its P_f, and forget quality is judged against it"})
+                             metadata={'help': "a model that never saw the forget set: training stops below its P_f (mean token probability), and forget quality is judged against it"})
     compare: list[str] = field(default_factory=list,
                                metadata={'help': "several runs from one start: flat:js flat:tv:released npo ..., or all; default: the one of --method and --divergence"})
+    prompt: str = field(default='{}', metadata={'help': "how a question is asked, \\n is a line break; as `fdiv evaluate tofu` asks: 'Question: {}\\nAnswer:'"})
+    answer: str = field(default='{}', metadata={'help': "how every answer (refusals too) follows it; ' {}' after a prompt without a space at its end"})
+    judge_rows: int = field(default=400, metadata={'help': "forget and retained rows that are judged, spread evenly over the file; 0 = all"})
     judge_every: int = field(default=0, metadata={'help': "steps between two judgements for the trade-off plot; 0 = an eighth of the run"})
 
 def _rows_of(path: str, name: str) -> list[dict] | None:
@@ -229,19 +261,26 @@ def was_cut(config: dict) -> str:
 def cmd_unlearn(argv: list[str]) -> int:
     "fdiv unlearn --model DIR --forget FILE --template FILE --method flat --divergence js --output_dir DIR ..., or fdiv unlearn --demo"
     from fdiv_nb.data import read_templates, strip_gutenberg, text_chunks
+    from fdiv_nb.metrics_unlearn import dressed_rows, template_of
     from fdiv_nb.report import text_table
     from fdiv_nb.trainer import check_output
     from fdiv_nb.trainer_flat import FLATConfig
     from fdiv_nb.trainer_offline import limits_of
     if '--demo' in argv: return demo([w for w in argv if w != '--demo'])
     a, cfg = parse(argv, UnlearnArguments, FLATConfig); out = check_output(cfg.output_dir, cfg.overwrite)
+    if a.judge_rows < 0: raise ValueError(f"judge_rows: expected >= 0, got {a.judge_rows}; 0 judges all rows")
     if not a.forget: raise ValueError("forget: nothing to forget; give --forget FILE with prompts and answers, or --demo")
     specs = EVERY if a.compare == ['all'] else a.compare or [f'flat:{cfg.divergence}' if cfg.method == 'flat' else cfg.method]
     if twice := next((s for s in specs if specs.count(s) > 1), None): raise ValueError(f"compare: {twice} is named twice; once is enough")
     if len(specs) > 1 and cfg.resume_from_checkpoint:
         raise ValueError("resume_from_checkpoint: one checkpoint cannot continue several runs; resume each by itself, with --method")
     made = [run_of(s) for s in specs]; find_model(a.model); templates = read_templates(cfg.template) if cfg.template else None
-    retain = _rows_of(a.retain, 'retain'); forget = a.forget if a.forget.endswith('.txt') else _rows_of(a.forget, 'train_dataset')
+    forms = template_of(a.prompt), template_of(a.answer, 'answer')
+    if a.forget.endswith('.txt') and forms != ('{}', '{}'): raise ValueError("prompt: a text has no questions to put into a template; leave --prompt and --answer out")
+    retain, forget = (r if isinstance(r, str) or r is None else dressed_rows(r, *forms, k) for k, r in
+                      (('retain', _rows_of(a.retain, 'retain')),
+                       ('train_dataset', a.forget if a.forget.endswith('.txt') else _rows_of(a.forget, 'train_dataset'))))
+    templates = templates and [forms[1].replace('{}', t) for t in templates]
     check_means(specs, made, retain, templates, forget); runs, floor, clean, judged = {}, cfg.floor_pf, None, None
     for s, kind in zip(specs, made):
         with quiet_logs(), no_empty_folder(out):
@@ -253,8 +292,9 @@ def cmd_unlearn(argv: list[str]) -> int:
                 asked, keep = kept_rows(tok, rows, 'train_dataset', **fit), kept_rows(tok, retain, 'retain', **fit)
                 del fit['encoder_decoder']; fit['on_long'] = fit['on_long'].replace('drop', 'truncate')
                 ref = load_model(a.floor_model)[0].to(cfg.device) if a.floor_model else None
-                judged = Judge(tok, asked, templates, keep, ref, **fit)
-                if ref is not None: clean = judged(ref); floor = clean['p_forget']
+                judged = Judge(tok, asked, templates, keep, ref, limit=a.judge_rows or sys.maxsize, **fit)
+                if ref is not None: clean = judged(ref); floor = clean['token_p_forget']
+                if judged.no_quality and not cfg.process_index: print(f'forget_quality is not judged: {judged.no_quality}', file=sys.stderr, flush=True)
             c = copy.copy(cfg); c.output_dir = str(out if len(specs) == 1 else out/s.replace(':', '_'))
             [setattr(c, k, v) for k, v in kind.items()]
             steps = (cfg.max_steps if cfg.max_steps > 0
@@ -263,7 +303,7 @@ def cmd_unlearn(argv: list[str]) -> int:
                               cfg.resume_from_checkpoint, save=True)
         if s == specs[0] and not cfg.process_index and (cut := was_cut(runs[s]['config'])): print(cut, file=sys.stderr, flush=True)
         if len(specs) > 1 and not cfg.process_index:
-            print(f"{s}: P_f {runs[s]['before']['p_forget']:.3f} → {runs[s]['after']['p_forget']:.3f}"
+            print(f"{s}: p_forget {runs[s]['before']['p_forget']:.3f} → {runs[s]['after']['p_forget']:.3f}"
                   + (f" ({runs[s]['stopped']})" if runs[s]['stopped'] else ''), file=sys.stderr, flush=True)
     if cfg.process_index: return 0
     page = write_report(out, runs, 'Unlearning', clean); print(text_table(outcome(runs, clean))); print('report:', page); return 0
@@ -277,7 +317,7 @@ class UnlearnDemo:
     compare: list[str] = field(default_factory=lambda: list(EVERY), metadata={'help': "the runs"})
     steps: int = field(default=24, metadata={'help': "optimiser steps of a run, at most"})
     stop: bool = field(default=False,
-                       metadata={'help': "stop a run when its P_f falls below that of the model that never knew; otherwise the paths show what lies beyond"})
+                       metadata={'help': "stop a run when its token_p_forget falls below that of the model that never knew; otherwise the paths show what lies beyond"})
     learning_rate: float = field(default=3e-4, metadata={'help': "of every run"})
     clean_steps: int = field(default=300, metadata={'help': "training steps of the model that never knew"})
     task_alpha: float = field(default=4., metadata={'help': "of task_vector: how far to walk the other way"})
@@ -313,9 +353,11 @@ def demo(argv: list[str], progress: Callable = lambda s: print(s, file=sys.stder
     progress(f'a model that never knew, {a.clean_steps} steps')
     with quiet_logs(): start, tok = load_tiny(); ref = never_knew(tok, retain, a.clean_steps, a.seed)
     judged = Judge(tok, forget, REFUSALS, retain, ref, other, limit=48); clean = judged(ref); clean.pop('nll_other'); runs = {}
-    attacked = lambda m: {k: v['p_after'] for k, v in zip(('p_int4', 'p_relearnt'),
-                                                          attack_table(m, tok, forget, ['int4', 'relearn_forget'], steps=10,
-                                                                       max_new_tokens=1, seed=a.seed).values())} if a.attack else {}
+    def attacked(m) -> dict:
+        "P under four bits, and, of what relearning does not teach, before and after it."
+        if not a.attack: return {}
+        got = attack_table(m, tok, forget, ['int4', 'relearn_forget'], steps=10, max_new_tokens=1, seed=a.seed)
+        return dict(p_int4=got['int4']['p_after'], p_untaught=got['relearn_forget']['p_before'], p_relearnt=got['relearn_forget']['p_after'])
     held = attacked(start); clean |= attacked(ref)
     for i, (s, kind) in enumerate(zip(a.compare, made), 1):
         with quiet_logs():
@@ -324,14 +366,14 @@ def demo(argv: list[str], progress: Callable = lambda s: print(s, file=sys.stder
                              warmup_steps=2, seed=a.seed, measure_every=1 if a.stop else 0, task_alpha=a.task_alpha, ref_cache='memory',
                              disable_tqdm=True, report_to='none', **kind)
             m = copy.deepcopy(start)
-            runs[s] = unlearn(m, tok, cfg, forget, judged, REFUSALS, retain, clean['p_forget'] if a.stop else 0., max(1, a.steps//6))
+            runs[s] = unlearn(m, tok, cfg, forget, judged, REFUSALS, retain, clean['token_p_forget'] if a.stop else 0., max(1, a.steps//6))
             runs[s]['before'] |= held; runs[s]['after'] |= attacked(m)
-        progress(f"[{i}/{len(made)}] {s}: P_f {runs[s]['before']['p_forget']:.3f} → {runs[s]['after']['p_forget']:.3f} in {runs[s]['config']['steps']} steps, log10 forget quality {runs[s]['after'].get('log10_quality', math.nan):.1f}, utility {runs[s]['after']['utility']:.3f}")
+        progress(f"[{i}/{len(made)}] {s}: p_forget {runs[s]['before']['p_forget']:.3f} → {runs[s]['after']['p_forget']:.3f} in {runs[s]['config']['steps']} steps, log10 forget quality {runs[s]['after'].get('log10_quality', math.nan):.1f}, utility {runs[s]['after']['utility']:.3f}")
     ask = [r['prompt'] for r in judged.forget[:4]]
     said = ({'never knew': [(p, x, None) for p, x in zip(ask, greedy(ref, tok, ask, 24))]}
             | {s: r['samples'] for s, r in list(runs.items())[:4]})
     page = write_report(out, runs, 'Forgetting eight people, several ways', clean, said); print(text_table(outcome(runs, clean)))
     print('\nnever knew: trained without the eight people; a p_forget below its is damage. best_quality: the highest forget quality on the way, and the utility then.'
-          + (' p_int4, p_relearnt: probability per token of forgotten answers with weights of four bits, and after eight others were taught again.'
+          + (' p_int4: p_forget with weights of four bits. p_untaught, p_relearnt: P of the forgotten answers that were not among the eight taught again, before and after.'
              if a.attack else ''))
     print('report:', page); return 0

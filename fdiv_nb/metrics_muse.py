@@ -4,17 +4,21 @@
 
 # %% ../nbs/24c_metrics_muse.ipynb #8e7105d4
 from __future__ import annotations
-import math, re
+import json, math, re
+from collections import Counter
+from pathlib import Path
 import torch
 from torch import Tensor
-from .data import encode_pair, pad_token_id
+from .data import encode_pair, pad_token_id, read_rows
 from .logprobs import build_batch, context_length, is_encoder_decoder, label_mask, score, token_logprobs
-from .metrics_unlearn import EvalLog, evaluate_items, greedy, need, rouge_scores
+from .metrics_unlearn import EvalLog, check_same_items, evaluate_items, greedy, need, planned_log, rouge_scores
 from .rollout import rollout, sampling_mode
+from .words import unspaced
 
 # %% auto #0
-__all__ = ['MUSE', 'min_k', 'auc', 'priv_leak', 'text_logps', 'muse_rows', 'evaluate_muse', 'muse_scores', 'bleu',
-           'evaluate_book', 'book_scores', 'choice_accuracy']
+__all__ = ['MUSE', 'PUBLISHED', 'min_k', 'auc', 'priv_leak', 'text_logps', 'question_form', 'examples', 'muse_rows', 'muse_data',
+           'check_leak', 'evaluate_muse', 'muse_scores', 'bleu', 'tokens_13a', 'bleu_released', 'evaluate_book',
+           'book_scores', 'choice_accuracy']
 
 # %% ../nbs/24c_metrics_muse.ipynb #6d543c19
 def min_k(logps,               # [n] log-probabilities of the tokens of one text, nats
@@ -67,28 +71,67 @@ def text_logps(model, tokenizer, texts: list[str], batch_size: int = 16,
 MUSE = ('verbmem', 'knowmem_forget', 'knowmem_retain', 'privleak_forget', 'privleak_holdout')
 _NEXT = re.compile(r'\n\n|\nQuestion|Question:')
 
-def muse_rows(rows: list, task: str, shots: list | None = None) -> list[dict]:
+def _pick(r, *names: str) -> str | None:
+    "The first text that a row has under one of the names."
+    return next((r[k] for k in names if isinstance(r, dict) and isinstance(r.get(k), str) and r[k].strip()), None)
+
+def question_form(question: str, answer: str | None = None) -> str:
+    "MUSE's form of a question, with a space at its end, or of a question and its answer as an example."
+    return f'Question: {question}\nAnswer: ' + (f'{answer}\n\n' if answer is not None else '')
+
+def examples(shots: list, name: str = 'shots') -> str:
+    "The text of some questions with their answers. Raises ValueError naming the row that lacks one."
+    out = [(_pick(s, 'question'), _pick(s, 'answer')) for s in shots]
+    bad = next((i for i, x in enumerate(out) if None in x), None)
+    if bad is not None: raise ValueError(f"{name}: row {bad} has no text under {'question' if out[bad][0] is None else 'answer'!r}; it has {list(shots[bad]) if isinstance(shots[bad], dict) else type(shots[bad]).__name__}")
+    return ''.join(question_form(*x) for x in out)
+
+# %% ../nbs/24c_metrics_muse.ipynb #aa24c001
+def muse_rows(rows: list, task: str, shots=None) -> list[dict]:   # shots: rows for both knowledge tasks, or task -> rows
     "Rows of prompt and answer, or of text. Raises ValueError naming the row and the field."
-    out, pick = [], lambda r, *ks: next((r[k] for k in ks if isinstance(r, dict) and isinstance(r.get(k), str) and r[k].strip()), None)
-    form = lambda q: f'Question: {q}\nAnswer:'
-    head = ''.join(f"{form(pick(s, 'question'))} {pick(s, 'answer')}\n\n" for s in shots or []) if task[:4] == 'know' else ''
+    out, kind = [], task[:4]; shots = shots.get(task) if isinstance(shots, dict) else shots
+    head = examples(shots) if shots and kind == 'know' else ''
     for i, r in enumerate(rows):
-        if task[:4] == 'priv': got = dict(text=r if isinstance(r, str) else pick(r, 'text', 'prompt'))
-        elif task[:4] == 'know':
-            got = dict(prompt=pick(r, 'prompt') or (form(pick(r, 'question')) if pick(r, 'question') else None),
-                       answer=pick(r, 'answer', 'completion'))
-        else: got = dict(prompt=pick(r, 'prompt'), answer=pick(r, 'gt', 'completion', 'answer'))
+        if kind == 'priv': got = dict(text=r if isinstance(r, str) else _pick(r, 'text', 'prompt'))
+        elif kind == 'know':
+            got = dict(prompt=_pick(r, 'prompt') or (question_form(_pick(r, 'question')) if _pick(r, 'question') else None),
+                       answer=_pick(r, 'answer', 'completion'))
+        else: got = dict(prompt=_pick(r, 'prompt'), answer=_pick(r, 'gt', 'completion', 'answer'))
         if None in got.values():
             raise ValueError(f"{task}: row {i} has no text under {next(k for k, v in got.items() if v is None)!r}; it has {list(r) if isinstance(r, dict) else type(r).__name__}")
         out.append(got | ({'prompt': head + got['prompt']} if head else {}))
     if not out: raise ValueError(f"{task}: no row; give at least one")
     return out
 
-def _said(rows, texts, stem: bool) -> list[dict]:
-    return [dict(generated_text=[r['prompt'], t, r['answer']], **s)
-            for r, t, s in zip(rows, texts, rouge_scores([r['answer'] for r in rows], texts, stem))]
+# %% ../nbs/24c_metrics_muse.ipynb #aa24c002
+PUBLISHED = dict(verbmem='verbmem/forget', knowmem_forget='knowmem/forget_qa', knowmem_retain='knowmem/retain2_qa',
+                 privleak_forget='privleak/forget', privleak_holdout='privleak/holdout')
 
-def _muse_items(model, tokenizer, task: str, rows: list[dict], n: int, batch_size: int, max_tokens) -> list[dict]:
+def _read(path: Path, name: str) -> list:
+    "The rows of a file; texts may stand alone."
+    if path.suffix == '.json':
+        try: rows = json.loads(path.read_text(encoding='utf-8-sig'))
+        except ValueError: rows = None
+        if isinstance(rows, list) and rows and all(isinstance(r, str) for r in rows): return rows
+    return read_rows(str(path), (), name)
+
+def muse_data(folder) -> tuple[dict[str, list], dict[str, list]]:
+    "(task -> rows, task -> example questions) of a folder, in the names of `MUSE` or in the published layout, where *_icl.json hold the examples. Raises ValueError for a folder without any."
+    def find(*names): return next((p for f in names for e in ('.json', '.jsonl') if (p := Path(folder)/f'{f}{e}').is_file()), None)
+    files = {t: find(t, PUBLISHED[t]) for t in MUSE} if folder else {}
+    shots = {t: find(f'{t}_icl', f'{PUBLISHED[t]}_icl') for t in MUSE[1:3]} if folder else {}
+    data = {t: _read(p, t) for t, p in files.items() if p}
+    if not data: raise ValueError(f"data: none of {', '.join(MUSE)} as .json or .jsonl in {str(folder)!r}, nor MUSE's {PUBLISHED['verbmem']}.json and the like")
+    return data, {t: _read(p, f'{t}_icl') for t, p in shots.items() if p and t in data}
+
+# %% ../nbs/24c_metrics_muse.ipynb #aa24c003
+def _said(rows, texts, stem: bool, tokens: str) -> list[dict]:
+    "The columns of what was said."
+    return [dict(generated_text=[r['prompt'], t, r['answer']], **s)
+            for r, t, s in zip(rows, texts, rouge_scores([r['answer'] for r in rows], texts, stem, tokens))]
+
+def _muse_items(model, tokenizer, task: str, rows: list[dict], n: int, batch_size: int, max_tokens,
+                tokens: str) -> list[dict]:
     "The columns of some rows."
     if task[:4] == 'priv':
         lps = text_logps(model, tokenizer, [r['text'] for r in rows], batch_size, max_tokens, task)
@@ -96,75 +139,129 @@ def _muse_items(model, tokenizer, task: str, rows: list[dict], n: int, batch_siz
     texts = greedy(model, tokenizer, [r['prompt'] for r in rows], n, batch_size)
     if task == 'verbmem': rows = [r | dict(answer=tokenizer.decode(encode_pair(tokenizer, '', r['answer'], False)[1][:n])) for r in rows]
     else: texts = [_NEXT.split(t)[0] for t in texts]
-    return _said(rows, texts, False)
+    return _said(rows, texts, False, tokens)
 
 # %% ../nbs/24c_metrics_muse.ipynb #c15ccaa2
+_LEAK = MUSE[3:]
+
+def check_leak(log: EvalLog, retrain_log: EvalLog) -> None:
+    "Raises ValueError unless PrivLeak would compare the same texts, cut alike."
+    if all(log.tasks.get(t) for t in _LEAK): check_same_items(log, retrain_log, _LEAK, ['max_tokens'], 'retrain_log')
+
 def evaluate_muse(model, tokenizer, data: dict[str, list],   # task -> rows as for `muse_rows`
                   log=None,                                  # .json to write and, if it is there, to continue
                   batch_size: int = 16, verbatim_tokens: int = 128, answer_tokens: int = 32,   # tokens of a continuation, of an answer
                   max_tokens: int | None = None,             # of a text for Min-K%; None: refuse what the context does not hold
-                  shots: list | None = None, progress=None) -> EvalLog:      # questions before each question; called with (task, items done, items)
-    "Every item of the tasks given; `muse_scores` makes the numbers. Raises ValueError, before any work, for unknown tasks, malformed rows, or a log of another evaluation."
+                  shots=None, progress=None,                 # questions before each question: rows, or task -> rows; called with (task, items done, items)
+                  retrain_log: EvalLog | None = None,        # what the result will be compared with: checked before any work
+                  rouge: str = 'published') -> EvalLog:      # tokens of ROUGE, as for `rouge_scores`
+    "Every item of the tasks given; `muse_scores` makes the numbers. Raises ValueError, before any work, for unknown tasks, malformed rows, a log of another evaluation, or a retrain_log of other texts or settings."
     if bad := [t for t in data if t not in MUSE]: raise ValueError(f"data: unknown task {bad[0]!r}; there are {', '.join(MUSE)}")
     if not data: raise ValueError(f"data: no task; give rows for some of {', '.join(MUSE)}")
-    rows = {t: muse_rows(r, t, shots) for t, r in data.items()}; need('rouge_score.rouge_scorer')
-    ask = lambda t, rs: _muse_items(model, tokenizer, t, rs, verbatim_tokens if t == 'verbmem' else answer_tokens, batch_size, max_tokens)
+    rows = {t: muse_rows(r, t, shots) for t, r in data.items()}; rouge_scores([], [], tokens=rouge)
+    if retrain_log is not None: check_leak(planned_log(rows, max_tokens=max_tokens), retrain_log)
+    ask = lambda t, rs: _muse_items(model, tokenizer, t, rs, verbatim_tokens if t == 'verbmem' else answer_tokens, batch_size, max_tokens, rouge)
     return evaluate_items('muse', model, rows, ask, log, batch_size, progress, verbatim_tokens=verbatim_tokens,
-                          answer_tokens=answer_tokens, max_tokens=max_tokens)
+                          answer_tokens=answer_tokens, max_tokens=max_tokens, rouge=rouge)
 
+# %% ../nbs/24c_metrics_muse.ipynb #aa24c004
 def _mean(x) -> tuple[float, float]:
     x = torch.tensor(x, dtype=torch.float64); return x.mean().item(), (x.std()/len(x)**.5).item() if len(x) > 1 else math.nan
 
 def muse_scores(log: EvalLog, retrain_log: EvalLog | None = None) -> dict[str, float]:   # the second of a model trained without the forget set
-    "verbmem, knowmem_forget, knowmem_retain (ROUGE-L F1 in [0, 1], with `_stderr`), auc, and with a retrained model's log privleak (percent). Raises ValueError for a log without any of MUSE's tasks."
-    out, leak = {}, ('privleak_forget', 'privleak_holdout')
+    "verbmem, knowmem_forget, knowmem_retain (ROUGE-L F1 in [0, 1], with `_stderr`), auc, and with a retrained model's log privleak (percent). Raises ValueError for a log without any of MUSE's tasks, for NaN or null, and for a retrain_log of other texts or settings."
+    out = {}
     for t in MUSE[:3]:
-        if log.tasks.get(t): out[t], out[f'{t}_stderr'] = _mean(log.column(t, 'rougeL_f1'))
-    if all(log.tasks.get(t) for t in leak):
-        area = lambda l: auc(*(l.column(t, 'min_40') for t in leak)); out['auc'] = area(log)
-        if retrain_log is not None: out['auc_retrained'] = area(retrain_log); out['privleak'] = priv_leak(out['auc'], out['auc_retrained'])
+        if log.tasks.get(t): out[t], out[f'{t}_stderr'] = _mean(log.numbers(t, 'rougeL_f1'))
+    if all(log.tasks.get(t) for t in _LEAK):
+        area = lambda l: auc(*(l.numbers(t, 'min_40') for t in _LEAK)); out['auc'] = area(log)
+        if retrain_log is not None:
+            check_leak(log, retrain_log)
+            out['auc_retrained'] = area(retrain_log); out['privleak'] = priv_leak(out['auc'], out['auc_retrained'])
     if not out: raise ValueError(f"log: no task of MUSE in it; it has {', '.join(log.tasks) or 'none'}")
     return out
 
 # %% ../nbs/24c_metrics_muse.ipynb #505ad5d0
 def bleu(truth: str, text: str) -> float:
-    "BLEU-4 of a text against one reference, in [0, 1], smoothed; 0 for an empty text. Raises ValueError without nltk."
-    m = need('nltk.translate.bleu_score'); a, b = truth.split(), text.split()
+    "BLEU-4 of a text against one reference, in [0, 1], smoothed; words are what stands between spaces, characters in a script without. 0 for an empty text. Raises ValueError without nltk."
+    m = need('nltk.translate.bleu_score'); cut = lambda s: ''.join(f' {c} ' if unspaced(c) else c for c in s).split()
+    a, b = cut(truth), cut(text)
     return float(m.sentence_bleu([a], b, smoothing_function=m.SmoothingFunction().method1)) if a and b else 0.
 
-def _book_items(model, tokenizer, task: str, rows: list[dict], batch_size: int) -> list[dict]:
+# %% ../nbs/24c_metrics_muse.ipynb #aa24c006
+_APART = [(re.compile(r'([{-~\[-` -&(-+:-@/])'), r' \1 '), (re.compile(r'([^0-9])([.,])'), r'\1 \2 '),
+          (re.compile(r'([.,])([^0-9])'), r' \1 \2'), (re.compile(r'([0-9])(-)'), r'\1 \2 ')]
+_ENTITY = {'&quot;': '"', '&amp;': '&', '&lt;': '<', '&gt;': '>'}
+
+def tokens_13a(text: str) -> list[str]:
+    "The words of a text in WMT's tokenisation 13a: punctuation stands alone, but for a period or comma within a number."
+    text = text.rstrip().replace('<skipped>', '').replace('-\n', '').replace('\n', ' ')
+    for entity, char in _ENTITY.items(): text = text.replace(entity, char)
+    text = f' {text} '
+    for pattern, apart in _APART: text = pattern.sub(apart, text)
+    return text.split()
+
+def bleu_released(truth: str, text: str) -> float:
+    "sacrebleu's corpus BLEU of one text against one reference, 0 to 100: tokens 13a, case kept, exponential smoothing."
+    a, b = tokens_13a(truth), tokens_13a(text)
+    if len(b) < 4 or not a: return 0.
+    grams = lambda ws, n: Counter(tuple(ws[i:i + n]) for i in range(len(ws) - n + 1))
+    hits = [((grams(b, n) & grams(a, n)).total(), len(b) - n + 1) for n in range(1, 5)]
+    if not any(m for m, _ in hits): return 0.
+    log_p, empty = 0., 0
+    for m, t in hits:
+        empty += m == 0
+        log_p += math.log(m/t if m else 1/(2**empty*t))/4
+    return 100*math.exp(log_p + min(0., 1 - len(a)/len(b)))
+
+# %% ../nbs/24c_metrics_muse.ipynb #aa24c008
+def _book_items(model, tokenizer, task: str, rows: list[dict], batch_size: int, tokens: str) -> list[dict]:
     "The columns of some passages, or of other texts."
     if task == 'other':
         return [dict(gt_loss=-x.sum().item(), avg_gt_loss=-x.mean().item(), num_token_gt=len(x))
                 for x in text_logps(model, tokenizer, [r['text'] for r in rows], batch_size, name=task)]
     n = max(len(r['completion_ids']) for r in rows)
     said = rollout(model, tokenizer, [r['prompt_ids'] for r in rows], max_new_tokens=n, top_k=1, batch_size=batch_size)
-    texts = [tokenizer.decode(c[:len(r['completion_ids'])], skip_special_tokens=True) for c, r in zip(said.completion_ids, rows)]
-    return [x | dict(bleu=bleu(x['generated_text'][2], t))
-            for x, t in zip(_said([dict(prompt=r['prompt'], answer=r['completion']) for r in rows], texts, False), texts)]
+    write = lambda first: [tokenizer.decode(c[first:len(r['completion_ids'])], skip_special_tokens=True) for c, r in zip(said.completion_ids, rows)]
+    texts, later, truths = write(0), write(1), [r['completion'] for r in rows]
+    asked = [dict(prompt=r['prompt'], answer=r['completion']) for r in rows]
+    recalls = [x['rougeL_recall'] for x in rouge_scores(truths, later, True, tokens)]
+    return [x | dict(bleu=bleu(a, t), bleu_released=bleu_released(a, s), rougeL_released=r)
+            for x, a, t, s, r in zip(_said(asked, texts, False, tokens), truths, texts, later, recalls)]
 
 def evaluate_book(model, tokenizer, passages: list[dict],      # from `text_chunks`
                   other: list[str] | None = None,              # texts whose perplexity must not suffer
-                  log=None, batch_size: int = 16, progress=None) -> EvalLog:   # as for `evaluate_muse`
-    "BLEU and ROUGE-L of every passage, likelihood of every other text; `book_scores` makes the numbers. Raises ValueError as `evaluate_muse` does, and for passages without ids."
+                  log=None, batch_size: int = 16, progress=None,      # as for `evaluate_muse`
+                  retain_log: EvalLog | None = None, rouge: str = 'published') -> EvalLog:
+    "BLEU and ROUGE-L of every passage, in our form and the released one, likelihood of every other text; `book_scores` makes the numbers. Raises ValueError as `evaluate_muse` does, and for passages without ids."
     bad = next((i for i, r in enumerate(passages) if not r.get('prompt_ids') or not r.get('completion_ids')), None if passages else -1)
     if bad is not None:
         raise ValueError(f"passages: {f'row {bad} has no prompt_ids and completion_ids' if bad >= 0 else 'none'}; cut the book with text_chunks")
-    rows = dict(book=passages) | (dict(other=muse_rows(other, 'privleak')) if other else {}); need('rouge_score.rouge_scorer')
+    rows = dict(book=passages) | (dict(other=muse_rows(other, 'privleak')) if other else {}); rouge_scores([], [], tokens=rouge)
     need('nltk.translate.bleu_score')
-    return evaluate_items('book', model, rows, lambda t, rs: _book_items(model, tokenizer, t, rs, batch_size), log, batch_size, progress)
+    if retain_log is not None: check_same_items(planned_log(rows), retain_log, ['book'])
+    return evaluate_items('book', model, rows, lambda t, rs: _book_items(model, tokenizer, t, rs, batch_size, rouge), log,
+                          batch_size, progress, rouge=rouge)
+
+# %% ../nbs/24c_metrics_muse.ipynb #aa24c009
+_BOOK = dict(bleu='bleu', rougeL='rougeL_f1', bleu_released='bleu_released', rougeL_released='rougeL_released')
 
 def book_scores(log: EvalLog, retain_log: EvalLog | None = None) -> dict[str, float]:   # the second of a model that never saw the book
-    "bleu, rougeL (means over passages, `_stderr`), forget_quality_gap (with a second log), perplexity_other. Raises ValueError for a log without passages."
+    "bleu, rougeL (means over passages, `_stderr`), forget_quality_gap (with a second log), the same in the released form (`_released`) where the log has it, perplexity_other. Raises ValueError for a log without passages, NaN or null, and a retain_log of other passages."
     out = {}
-    for k, c in (('bleu', 'bleu'), ('rougeL', 'rougeL_f1')): out[k], out[f'{k}_stderr'] = _mean(log.column('book', c))
+    for k, c in _BOOK.items():
+        if k in ('bleu', 'rougeL') or log.has('book', c): out[k], out[f'{k}_stderr'] = _mean(log.numbers('book', c))
     if retain_log is not None:
-        r = book_scores(retain_log); out['forget_quality_gap'] = abs(out['bleu'] - r['bleu']) + abs(out['rougeL'] - r['rougeL'])
+        check_same_items(log, retain_log, ['book']); r = book_scores(retain_log)
+        for form in ('', '_released'):
+            pair = (f'bleu{form}', f'rougeL{form}')
+            if all(k in out and k in r for k in pair): out[f'forget_quality_gap{form}'] = sum(abs(out[k] - r[k]) for k in pair)
     if log.tasks.get('other'):
-        out['perplexity_other'] = math.exp(min(700., sum(log.column('other', 'gt_loss'))/sum(log.column('other', 'num_token_gt'))))
+        out['perplexity_other'] = math.exp(min(700., sum(log.numbers('other', 'gt_loss'))/sum(log.numbers('other', 'num_token_gt'))))
     return out
 
 # %% ../nbs/24c_metrics_muse.ipynb #9a5ee6da
 def choice_accuracy(log: EvalLog, task: str = 'facts') -> float:
-    "Share of items whose right answer is likelier per token than each wrong one. Raises ValueError for a task the log lacks."
-    return sum(g < min(w) for g, w in zip(log.column(task, 'avg_gt_loss'), log.column(task, 'average_perturb_loss')))/len(log.tasks[task])
+    "Share of items whose right answer is likelier per token than each wrong one. Raises ValueError for a task the log lacks, and for NaN or null."
+    right, wrong = log.numbers(task, 'avg_gt_loss'), log.numbers(task, 'average_perturb_loss', several=True)
+    return sum(g < min(w) for g, w in zip(right, wrong))/len(right)

@@ -4,19 +4,22 @@
 
 # %% ../nbs/24b_metrics_unlearn.ipynb #b66395be
 from __future__ import annotations
-import hashlib, json, math, os
+import gzip, hashlib, json, math, os, re, sys, unicodedata, warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 import torch
 from torch import Tensor
-from .data import encode_pair, load_tofu, pad_token_id
+from .data import encode_pair, is_chat, load_tofu, pad_token_id, read_rows
 from .logprobs import build_batch, context_length, is_encoder_decoder, logprobs_of, sequence_lengths
 from .rollout import rollout, sampling_mode
+from .words import words
 
 # %% auto #0
-__all__ = ['TASKS', 'KEPT', 'log_truth_ratio', 'truth_ratio', 'truth_score', 'need', 'ks_test', 'EvalLog', 'read_log',
-           'item_scores', 'model_utility', 'forget_quality', 'tofu_scores', 'rouge_scores', 'tofu_rows', 'tofu_data',
-           'answer_nll', 'greedy', 'weights_id', 'open_log', 'digest', 'evaluate_items', 'evaluate_tofu']
+__all__ = ['TASKS', 'KEPT', 'ROUGE', 'log_truth_ratio', 'truth_ratio', 'truth_score', 'need', 'ks_test', 'EvalLog', 'valid_json',
+           'read_log', 'logged_ratios', 'item_scores', 'model_utility', 'check_same_items', 'same_measurement',
+           'forget_quality', 'tofu_scores', 'RougeTokens', 'rouge_scores', 'plain_text', 'said_text', 'reworded',
+           'asked_row', 'tofu_rows', 'tofu_data', 'template_of', 'dressed_rows', 'answer_nll', 'greedy', 'weights_id',
+           'open_log', 'digests', 'planned_log', 'digest', 'evaluate_items', 'evaluate_tofu']
 
 # %% ../nbs/24b_metrics_unlearn.ipynb #8238ed7e
 def log_truth_ratio(paraphrased,               # [N] mean NLL per token of the paraphrased right answers, nats
@@ -63,6 +66,10 @@ def ks_test(a, b) -> tuple[float, float]:
 TASKS = dict(retain='eval_log.json', authors='eval_real_author_wo_options.json', facts='eval_real_world_wo_options.json',
              forget='eval_log_forget.json')
 
+def _number(x) -> bool:
+    "Whether x is a number that a mean may be taken of; infinity is one, NaN, null, True and texts are none."
+    return isinstance(x, (int, float)) and not isinstance(x, bool) and x == x
+
 @dataclass
 class EvalLog:
     "What an evaluation measured, item by item."
@@ -76,52 +83,145 @@ class EvalLog:
         rows = self.tasks[task]; lack = next((i for i in sorted(rows) if name not in rows[i]), None)
         if lack is not None: raise ValueError(f"log: item {lack} of {task} has no {name!r}; it has {', '.join(rows[lack])}")
         return [rows[i][name] for i in sorted(rows)]
+    def has(self, task: str, *names: str) -> bool:
+        "Whether some item of the task has each of the columns."
+        rows = (self.tasks.get(task) or {}).values()
+        return all(any(k in r for r in rows) for k in names)
+    def numbers(self, task: str, name: str, several: bool = False) -> list:
+        "A column of numbers (`several`: of lists of numbers). Raises ValueError naming the item that has NaN, null or something else there."
+        values = self.column(task, name)
+        for i, x in zip(sorted(self.tasks[task]), values):
+            ok = isinstance(x, (list, tuple)) and len(x) > 0 and all(map(_number, x)) if several else _number(x)
+            if ok: continue
+            want = 'a list of numbers' if several else 'a number'
+            raise ValueError(f"log: item {i} of {task} has {str(x)[:40]} under {name!r}, expected {want}; "
+                             "its model may have diverged; evaluate the item again")
+        return values
     def save(self) -> None:
-        "Write the file, to a temporary name first."
+        "Write the file, to a temporary name first; `.gz` compresses."
         if not self.path: return
         cols = lambda rows: {c: {str(i): rows[i][c] for i in sorted(rows) if c in rows[i]}
                              for c in dict.fromkeys(c for i in sorted(rows) for c in rows[i])}
-        p = Path(self.path); p.parent.mkdir(parents=True, exist_ok=True); tmp = p.with_name(p.name + '.tmp')
-        tmp.write_text(json.dumps({TASKS.get(k, k): cols(v) for k, v in self.tasks.items()}
-                                  | ({'fdiv_nb': self.made} if self.made else {})), encoding='utf-8')
+        whole = {TASKS.get(k, k): cols(v) for k, v in self.tasks.items()} | ({'fdiv_nb': self.made} if self.made else {})
+        p = Path(self.path); p.parent.mkdir(parents=True, exist_ok=True); tmp = p.with_name(f'{p.name}.{os.getpid()}.tmp')
+        data = json.dumps(valid_json(whole), allow_nan=False).encode()
+        tmp.write_bytes(gzip.compress(data) if p.suffix == '.gz' else data)
         os.replace(tmp, p)
 
+# %% ../nbs/24b_metrics_unlearn.ipynb #aa24b002
+def valid_json(x):   # numbers, texts, lists, dicts
+    "x with ±infinity as the largest float64 and NaN as None, which every reader of JSON understands."
+    if isinstance(x, dict): return {k: valid_json(v) for k, v in x.items()}
+    if isinstance(x, (list, tuple)): return [valid_json(v) for v in x]
+    if not isinstance(x, float) or math.isfinite(x): return x
+    return None if x != x else math.copysign(sys.float_info.max, x)
+
 # %% ../nbs/24b_metrics_unlearn.ipynb #6b61a612
-def _rows_of(columns: dict, where: str) -> dict:
-    "{column -> {item -> value}} as {item -> {column -> value}}."
-    if not isinstance(columns, dict) or not all(isinstance(v, dict) for v in columns.values()):
-        raise ValueError(f"log: {where} is not a set of columns indexed by item")
-    return {int(i): {c: v[i] for c, v in columns.items() if i in v} for i in dict.fromkeys(i for v in columns.values() for i in v)}
+def _index(i, where: str) -> int:
+    "The number of an item. Raises ValueError for something else."
+    try: return int(i)
+    except (TypeError, ValueError): raise ValueError(f"{where} is not indexed by item: {str(i)[:40]!r} is no number") from None
+
+def _numbered(x, where: str) -> dict:
+    "A column by item: an object as it is, a list by place."
+    if isinstance(x, list): return dict(enumerate(x))
+    if not isinstance(x, dict): raise ValueError(f"{where} is not a set of columns indexed by item, nor of lists")
+    out = {_index(i, where): v for i, v in x.items()}
+    if len(out) < len(x): raise ValueError(f"{where} names an item twice")
+    return out
+
+def _rows_of(columns, where: str) -> dict:
+    "{column -> {item -> value}}, {column -> [values]} or [{column -> value}] as {item -> {column -> value}}."
+    if isinstance(columns, list) and columns and all(isinstance(r, dict) for r in columns): return dict(enumerate(map(dict, columns)))
+    if not isinstance(columns, dict): raise ValueError(f"{where} is not a set of columns indexed by item")
+    cols = {c: _numbered(v, where) for c, v in columns.items()}
+    return {i: {c: v[i] for c, v in cols.items() if i in v} for i in dict.fromkeys(i for v in cols.values() for i in v)}
+
+# %% ../nbs/24b_metrics_unlearn.ipynb #aa24b004
+_OPEN = dict(forget='forget', retain='retain', ra='authors', wf='facts')
+_OPEN_COLUMNS = dict(q_a_prob=dict(avg_loss='avg_gt_loss'), q_a_para_prob=dict(avg_loss='avg_paraphrased_loss'),
+                     q_a_pert_prob=dict(avg_loss='average_perturb_loss'), q_a_prob_normalised=dict(prob='probability'),
+                     truth_ratio=dict(score='truth_ratio'),
+                     q_a_rouge=dict(rouge1_recall='rouge1_recall', rougeL_recall='rougeL_recall', rougeL_f1='rougeL_f1'))
+
+def _is_open(d: dict) -> bool: return any(isinstance(v, dict) and 'value_by_index' in v for v in d.values())
+
+def _open_unlearning(d: dict) -> dict:
+    "task -> {item -> {column -> value}} of a log of open-unlearning; metrics without items are left out."
+    out = {}
+    for name, metric in d.items():
+        short, _, kind = name.partition('_'); names = _OPEN_COLUMNS.get(kind.lower()); items = isinstance(metric, dict) and metric.get('value_by_index')
+        if short not in _OPEN or not names or not items: continue
+        rows = out.setdefault(_OPEN[short], {})
+        for i, got in _numbered(items, name).items():
+            row = rows.setdefault(i, {})
+            if not isinstance(got, dict): continue
+            row.update({ours: got[theirs] for theirs, ours in names.items() if theirs in got})
+            if 'generation' in got: row['generated_text'] = [got.get('input', ''), got['generation'], got.get('ground_truth', '')]
+    for task, rows in out.items():
+        for r in rows.values():
+            if _number(w := r.get('average_perturb_loss')): r['average_perturb_loss'] = [w]
+            if task in ('authors', 'facts') and 'avg_gt_loss' in r: r.setdefault('avg_paraphrased_loss', r['avg_gt_loss'])
+    return out
+
+# %% ../nbs/24b_metrics_unlearn.ipynb #aa24b005
+_WHOLE = ('log.json', 'eval_log_aggregated.json', 'TOFU_EVAL.json')    # of a folder without one file per task
+
+def _once(pairs: list) -> dict:
+    "A JSON object. Raises ValueError for a key that stands there twice, of which Python would keep the last."
+    out = dict(pairs)
+    if len(out) < len(pairs):
+        keys = [k for k, _ in pairs]
+        raise ValueError(f"the key {next(k for k in keys if keys.count(k) > 1)!r} appears twice in one object")
+    return out
+
+def _json_of(p: Path):
+    "What a .json or .json.gz holds. Raises ValueError for something else."
+    try:
+        data = p.read_bytes()
+        return json.loads((gzip.decompress(data) if p.suffix == '.gz' else data).decode('utf-8-sig'), object_pairs_hook=_once)
+    except (json.JSONDecodeError, UnicodeDecodeError, OSError, EOFError) as e: raise ValueError(f"log: {p.name} is not JSON ({e})") from None
+    except ValueError as e: raise ValueError(f"log: {p.name}: {e}") from None
 
 def read_log(path) -> EvalLog:
-    "A log from a .json file, or from a folder with one file per task. Raises ValueError for a file that is missing, no JSON, or no log."
+    "A log from a .json or .json.gz file, or from a folder with one file per task; columns may be lists, and open-unlearning's TOFU_EVAL.json is read too. Raises ValueError for a file that is missing, no JSON, or no log."
     p, files = Path(path), {v: k for k, v in TASKS.items()}
-    if p.is_dir(): whole = {f: (p/f) for f in files if (p/f).is_file()}
-    elif p.is_file(): whole = None
-    else: raise ValueError(f"log: no file {str(path)!r}; give the .json an evaluation wrote")
-    try:
-        d = (json.loads(p.read_text(encoding='utf-8')) if whole is None
-             else {f: json.loads(q.read_text(encoding='utf-8')) for f, q in whole.items()})
-    except (json.JSONDecodeError, UnicodeDecodeError) as e: raise ValueError(f"log: {p.name} is not JSON ({e})") from None
+    if not p.exists(): raise ValueError(f"log: no file {str(path)!r}; give the .json an evaluation wrote")
+    parts = [p/f for f in files if (p/f).is_file()] if p.is_dir() else []
+    whole = next((p/f for f in _WHOLE if (p/f).is_file()), None) if p.is_dir() and not parts else None
+    d = {f.name: _json_of(f) for f in parts} if p.is_dir() and not whole else _json_of(whole or p)
     if not isinstance(d, dict) or not d:
         raise ValueError(f"log: {p.name} holds no task; expected an object with keys such as {', '.join(TASKS.values())}")
-    try: tasks = {files.get(k, k): _rows_of(v, k) for k, v in d.items() if k != 'fdiv_nb'}
+    try:
+        if _is_open(d): tasks = _open_unlearning(d)
+        else: tasks = {files.get(k, k): _rows_of(v, k) for k, v in d.items() if k != 'fdiv_nb'}
     except ValueError as e: raise ValueError(f"log: {p.name}: {e}") from None
-    return EvalLog(tasks, d.get('fdiv_nb', {}), p)
+    if not any(tasks.values()): raise ValueError(f"log: {p.name} holds no item of any task; expected columns such as avg_gt_loss indexed by item")
+    return EvalLog(tasks, d.get('fdiv_nb', {}), whole or p)
 
 # %% ../nbs/24b_metrics_unlearn.ipynb #b88368a9
 KEPT = ('retain', 'authors', 'facts')
 
-def item_scores(log: EvalLog, task: str, mean: str = 'arithmetic') -> dict[str, Tensor]:
-    "[N] per item: probability (normalised over the choices for authors and facts), rouge, truth. Raises ValueError for a missing task or column."
-    g = torch.tensor(log.column(task, 'avg_gt_loss'), dtype=torch.float64); w = log.column(task, 'average_perturb_loss')
-    if task in ('authors', 'facts'):
-        p = torch.stack([-a - torch.cat([-a[None], -torch.tensor(b, dtype=torch.float64)]).logsumexp(0) for a, b in zip(g, w)]).exp()
-    else: p = (-g).exp()
-    r = log_truth_ratio(log.column(task, 'avg_paraphrased_loss'), w, mean)
-    return dict(probability=p, rouge=torch.tensor(log.column(task, 'rougeL_recall'), dtype=torch.float64),
-                truth=truth_score(r, task == 'forget'))
+def logged_ratios(log: EvalLog, task: str = 'forget', mean: str = 'geometric') -> Tensor:
+    "[N] log R of a task: from the losses, or, where a log has none, from its column `truth_ratio` (geometric). Raises ValueError for a missing column, NaN or null."
+    if log.has(task, 'avg_paraphrased_loss', 'average_perturb_loss') or mean != 'geometric' or not log.has(task, 'truth_ratio'):
+        return log_truth_ratio(log.numbers(task, 'avg_paraphrased_loss'), log.numbers(task, 'average_perturb_loss', several=True), mean)
+    return torch.tensor(log.numbers(task, 'truth_ratio'), dtype=torch.float64).log()
 
+def _probability(log: EvalLog, task: str) -> Tensor:
+    "[N] e^-ℓ of the right answer, normalised over the choices for authors and facts."
+    if task not in ('authors', 'facts'): return (-torch.tensor(log.numbers(task, 'avg_gt_loss'), dtype=torch.float64)).exp()
+    if not log.has(task, 'average_perturb_loss') and log.has(task, 'probability'):
+        return torch.tensor(log.numbers(task, 'probability'), dtype=torch.float64)
+    g, w = torch.tensor(log.numbers(task, 'avg_gt_loss'), dtype=torch.float64), log.numbers(task, 'average_perturb_loss', several=True)
+    return torch.stack([-a - torch.cat([-a[None], -torch.tensor(b, dtype=torch.float64)]).logsumexp(0) for a, b in zip(g, w)]).exp()
+
+def item_scores(log: EvalLog, task: str, mean: str = 'arithmetic') -> dict[str, Tensor]:
+    "[N] per item: probability (normalised over the choices for authors and facts), rouge, truth. Raises ValueError for a missing task or column, and names the item that has NaN or null."
+    return dict(probability=_probability(log, task), rouge=torch.tensor(log.numbers(task, 'rougeL_recall'), dtype=torch.float64),
+                truth=truth_score(logged_ratios(log, task, mean), task == 'forget'))
+
+# %% ../nbs/24b_metrics_unlearn.ipynb #aa24b006
 def model_utility(log: EvalLog, mean: str = 'arithmetic',   # of the wrong answers: 'arithmetic' (original) or 'geometric' (open-unlearning)
                   stderr: bool = False):                    # also return the standard error
     "Harmonic mean of probability, ROUGE-L recall and max(0, 1 - R) over retain, authors and facts, those of them that the log has. Raises ValueError if it has none."
@@ -135,69 +235,182 @@ def model_utility(log: EvalLog, mean: str = 'arithmetic',   # of the wrong answe
     return h.item(), (sum((pull(x)**2).sum() for x in xs.values())**.5).item() if h > 0 else math.nan
 
 # %% ../nbs/24b_metrics_unlearn.ipynb #15dcf8b8
-def _same_items(a: EvalLog, b: EvalLog, task: str = 'forget') -> None:
-    "ValueError unless both logs ask the same of both models."
-    x, y = a.tasks.get(task) or {}, b.tasks.get(task) or {}
-    if sorted(x) != sorted(y):
-        raise ValueError(f"retain_log: it has {len(y)} items of {task!r}, the log {len(x)}; a comparison needs the same items in both")
-    truth = lambda r: str(r['generated_text'][2]).strip() if r.get('generated_text') else None
-    bad = next((i for i in sorted(x) if None not in (t := (truth(x[i]), truth(y[i]))) and t[0] != t[1]), None)
-    if bad is not None:
-        raise ValueError(f"retain_log: item {bad} of {task!r} asks for {truth(y[bad])!r}, in the log it asks for {truth(x[bad])!r}; evaluate both models on the same rows")
+def _form(texts: list[str]) -> str:
+    "What all texts begin and end with, around {}."
+    pre = os.path.commonprefix(texts); post = os.path.commonprefix([t[len(pre):][::-1] for t in texts])[::-1]
+    return f'{pre[-40:]}{{}}{post[:40]}'
 
+def _bare(texts: list[str]) -> list[str]:
+    "Texts without white space and without what all of them begin and end with."
+    xs = [''.join(unicodedata.normalize('NFKC', str(t)).split()) for t in texts]
+    if len(set(xs)) < 2: return xs
+    pre = os.path.commonprefix(xs); post = os.path.commonprefix([x[len(pre):][::-1] for x in xs])
+    return [x[len(pre):len(x) - len(post)] for x in xs]
+
+def _compare(mine: list[str], theirs: list[str]) -> tuple[int | None, bool]:
+    "(place of the first text that is another one, whether all are written in another form)."
+    flat = lambda ts: [''.join(unicodedata.normalize('NFKC', str(t)).split()) for t in ts]
+    a, b = flat(mine), flat(theirs)
+    if a == b: return None, False
+    x, y = _bare(mine), _bare(theirs)
+    if x == y: return None, True
+    return next(i for i, (s, t, u, v) in enumerate(zip(a, b, x, y)) if s != t and u != v), False
+
+def check_same_items(log: EvalLog, other: EvalLog, tasks=('forget',),
+                     settings=(),                  # keys of `made` that must agree
+                     name: str = 'retain_log') -> None:   # of the other, for error messages
+    "Raises ValueError unless both logs ask the same of both models; warns where only the template around the questions differs."
+    for task in tasks:
+        x, y = log.tasks.get(task) or {}, other.tasks.get(task) or {}
+        if x.keys() != y.keys():
+            lack = sorted(x.keys() ^ y.keys())[0]; where = 'log' if lack in x else name
+            raise ValueError(f"{name}: it has {len(y)} items of {task!r}, the log {len(x)} (only the {where} has item {lack}); a comparison needs the same items in both")
+        at = [i for i in sorted(x) if x[i].get('generated_text') and y[i].get('generated_text')]
+        digests = [l.made.get('rows', {}).get(task) for l in (log, other)]; known = all(digests)
+        if known and digests[0] == digests[1]: continue
+        for part, what in ((2, 'asks for'), (0, 'asks')):
+            a, b = ([str(rows[i]['generated_text'][part]).strip() for i in at] for rows in (x, y))
+            bad, form = _compare(a, b); bad = 0 if known and form else bad
+            if bad is not None:
+                raise ValueError(f"{name}: item {at[bad]} of {task!r} {what} {b[bad][-80:]!r}, in the log it {what} {a[bad][-80:]!r}; evaluate both models on the same rows")
+            if form: warnings.warn(f"{name}: {task!r} is written in another template there ({_form(b)!r}, in the log {_form(a)!r}), which may change what the models answer", stacklevel=3)
+        if known: raise ValueError(f"{name}: its rows of {task!r} are others (another text, other wrong answers or paraphrases, or another order); evaluate both models on the same rows")
+    bad = next((k for k in settings if k in log.made and k in other.made and log.made[k] != other.made[k]), None)
+    if bad: raise ValueError(f"{name}: it was made with {bad} = {other.made[bad]!r}, the log with {log.made[bad]!r}; use the same setting for both")
+
+def same_measurement(log: EvalLog, other: EvalLog) -> bool:
+    "Whether both logs hold the numbers of one and the same model: the same file, or the same weights."
+    ids = [l.made.get('model') for l in (log, other)]
+    return log.tasks == other.tasks or bool(ids[0]) and ids[0] == ids[1]
+
+# %% ../nbs/24b_metrics_unlearn.ipynb #aa24b008
 def forget_quality(unlearned, retained) -> float:
     "p-value of the KS test between truth ratios (R or log R, both the same) of two models, or between the 'forget' tasks of two logs. Raises ValueError for logs of different items."
     if isinstance(unlearned, EvalLog):
-        _same_items(unlearned, retained)
-        unlearned, retained = (log_truth_ratio(l.column('forget', 'avg_paraphrased_loss'), l.column('forget', 'average_perturb_loss'))
-                               for l in (unlearned, retained))
+        check_same_items(unlearned, retained)
+        unlearned, retained = logged_ratios(unlearned), logged_ratios(retained)
     return ks_test(unlearned, retained)[1]
+
+def _parts(log: EvalLog, task: str, mean: str) -> dict[str, Tensor]:
+    "Those of `item_scores` that the columns of the log allow."
+    ratio = log.has(task, 'avg_paraphrased_loss', 'average_perturb_loss') or mean == 'geometric' and log.has(task, 'truth_ratio')
+    out = {}
+    if log.has(task, 'avg_gt_loss') or log.has(task, 'probability'): out['probability'] = _probability(log, task)
+    if log.has(task, 'rougeL_recall'): out['rouge'] = torch.tensor(log.numbers(task, 'rougeL_recall'), dtype=torch.float64)
+    if ratio: out['truth'] = truth_score(logged_ratios(log, task, mean), task == 'forget')
+    return out
 
 def tofu_scores(log: EvalLog, retain_log: EvalLog | None = None   # of a model that never saw the forget set
                 ) -> dict[str, float]:
-    "One flat dict: forget_quality, model_utility (arithmetic) and model_utility_geometric with `_stderr`, utility_parts, and <task>_probability, _rouge, _truth (geometric for forget) with `_stderr`. Raises ValueError as its parts do."
+    "One flat dict: forget_quality, model_utility (arithmetic) and model_utility_geometric with `_stderr`, utility_parts, and <task>_probability, _rouge, _truth (geometric for forget) with `_stderr`; what a log lacks the columns for is left out. Raises ValueError as its parts do."
     out = {}
     if retain_log is not None and log.tasks.get('forget'): out['forget_quality'] = forget_quality(log, retain_log)
-    if kept := [t for t in KEPT if log.tasks.get(t)]:
-        for k, m in (('model_utility', 'arithmetic'), ('model_utility_geometric', 'geometric')):
-            out[k], out[f'{k}_stderr'] = model_utility(log, m, stderr=True)
-        out['utility_parts'] = 3*len(kept)
+    kept = [t for t in KEPT if log.tasks.get(t)]
+    for k, m in (('model_utility', 'arithmetic'), ('model_utility_geometric', 'geometric')):
+        if kept and all(len(_parts(log, t, m)) == 3 for t in kept):
+            out[k], out[f'{k}_stderr'] = model_utility(log, m, stderr=True); out['utility_parts'] = 3*len(kept)
     for t in ('forget', *KEPT):
         if not log.tasks.get(t): continue
-        for k, x in item_scores(log, t, 'geometric' if t == 'forget' else 'arithmetic').items():
+        for k, x in _parts(log, t, 'geometric' if t == 'forget' else 'arithmetic').items():
             out |= {f'{t}_{k}': x.mean().item(), f'{t}_{k}_stderr': (x.std()/len(x)**.5).item() if len(x) > 1 else math.nan}
     if not out: raise ValueError(f"log: no task of TOFU in it; it has {', '.join(log.tasks) or 'none'}")
     return out
 
 # %% ../nbs/24b_metrics_unlearn.ipynb #5539f42b
+def _latin(word: str) -> bool: return all(unicodedata.name(c, '').startswith('LATIN') for c in word if c.isalpha())
+
+# %% ../nbs/24b_metrics_unlearn.ipynb #aa24b009
+_ASCII = re.compile('[a-z0-9]+')
+
+class RougeTokens:
+    "Tokens for `rouge_score`: its own on Latin text (pieces at an accent know it, if `accents`), whole words elsewhere; `every` also keeps accented letters that stand alone, and symbols such as emoji."
+    def __init__(self, stem: bool, accents: bool = True, every: bool = False):
+        self.stem = need('nltk.stem.porter').PorterStemmer().stem if stem else lambda w: w
+        self.accents, self.every = accents, every
+    def pieces(self, word: str) -> list[str]:
+        "The ASCII runs of a word, each with the letters that cut it off."
+        at = list(_ASCII.finditer(word)); out = []
+        for k, m in enumerate(at):
+            before = word[at[k - 1].end() if k else 0:m.start()]; after = word[m.end():at[k + 1].start() if k + 1 < len(at) else len(word)]
+            w = m.group(); w = self.stem(w) if len(w) > 3 else w
+            out.append(f'{before}|{w}|{after}' if self.accents and before + after else w)
+        return out
+    def tokenize(self, text: str) -> list[str]:
+        text = unicodedata.normalize('NFC', text.lower()); out = []
+        for w in words(text):
+            got = self.pieces(w)
+            if not got and (self.every or not _latin(w)): got = [w]
+            out += got
+        return out + ([c for c in text if unicodedata.category(c) == 'So'] if self.every else [])
+
+# %% ../nbs/24b_metrics_unlearn.ipynb #aa24b010
+ROUGE = ('unicode', 'published', 'ascii')
+
 def rouge_scores(truths: list[str],    # right answers
                  texts: list[str],     # what was said instead
-                 stem: bool = True     # Porter stemming: on for TOFU, off for MUSE
+                 stem: bool = True,    # Porter stemming: on for TOFU, off for MUSE
+                 tokens: str = 'unicode'   # or 'published' or 'ascii', see above
                  ) -> list[dict]:
-    "Per text: rouge1_recall, rougeL_recall, rougeL_f1. Raises ValueError if `rouge_score` is missing or the lists differ in length."
+    "Per text: rouge1_recall, rougeL_recall, rougeL_f1. Raises ValueError if `rouge_score` is missing, the lists differ in length, or tokens are unknown."
     if len(truths) != len(texts): raise ValueError(f"texts: {len(texts)} for {len(truths)} right answers; give one each")
-    scorer = need('rouge_score.rouge_scorer').RougeScorer(['rouge1', 'rougeL'], use_stemmer=stem); out = []
+    if tokens not in ROUGE: raise ValueError(f"tokens: expected {', '.join(ROUGE)}, got {tokens!r}")
+    make = lambda t: need('rouge_score.rouge_scorer').RougeScorer(['rouge1', 'rougeL'], use_stemmer=stem, tokenizer=t)
+    usual, every = (RougeTokens(stem, tokens == 'unicode', k) for k in (False, True)); plain, out = make(None), []
+    scorers, unseen = {id(t): make(t) for t in (usual, every)}, 0
     for a, b in zip(truths, texts):
-        r = scorer.score(a, b)
+        seen = usual if usual.tokenize(a) else every
+        unseen += bool(seen.tokenize(a)) and not _ASCII.search(a.lower())
+        r = (plain if tokens == 'ascii' else scorers[id(seen)]).score(a, b)
         out.append(dict(rouge1_recall=float(r['rouge1'].recall), rougeL_recall=float(r['rougeL'].recall),
                         rougeL_f1=float(r['rougeL'].fmeasure)))
+    if unseen and tokens == 'ascii':
+        warnings.warn(f"tokens: 'ascii' sees no word in {unseen} of {len(truths)} right answers, so their ROUGE is 0; tokens='published' (--rouge published) reads any script", stacklevel=2)
     return out
 
 # %% ../nbs/24b_metrics_unlearn.ipynb #dd71cb1d
+def plain_text(x) -> str:   # a text, or chat messages
+    "A prompt for people: the text, or the messages with who said them."
+    return x if isinstance(x, str) else '\n'.join(f"{m['role']}: {m['content']}" for m in x)
+
+def said_text(x) -> str | None:
+    "The text of an answer: of a text, or of a single message; None for something else."
+    if isinstance(x, str): return x
+    return x[0]['content'] if is_chat(x) and len(x) == 1 and isinstance(x[0]['content'], str) else None
+
+def reworded(prompt, text: str):   # a text or chat messages, and the question in other words
+    "The prompt with another question: the text itself, or the messages with another last one."
+    return text if isinstance(prompt, str) else [*prompt[:-1], dict(prompt[-1], content=text)]
+
+def asked_row(r) -> tuple:
+    "(prompt, whole answer, bare answer, template around it) of a row in any of the usual columns; None for what it lacks."
+    if isinstance(r, dict) and 'prompt' not in r and ('messages' in r or 'conversations' in r): r, = read_rows([r], ())
+    pick = lambda *ks: next((r[k] for k in ks if isinstance(r, dict) and (is_chat(r.get(k)) or isinstance(r.get(k), str) and r[k].strip())), None)
+    prompt, bare, whole = pick('prompt', 'question'), said_text(pick('answer', 'completion')), said_text(pick('completion', 'answer'))
+    if bare is None or whole is None: return prompt, None, None, None
+    if isinstance(r.get('truth'), str) and r['truth'].strip() and r['truth'] in whole: bare = r['truth']       # of `tofu_rows`, `attack_rows`
+    form = r.get('answer_template') or '{}'
+    if form.replace('{}', bare) == whole: return prompt, whole, bare, form
+    for pre, post in ((whole[:len(whole) - len(bare)], ''), ('', whole[len(bare):]), (whole.partition(bare)[0], whole.partition(bare)[2])):
+        if pre + bare + post == whole: return prompt, whole, bare, f'{pre}{{}}{post}'
+    return prompt, bare, bare, '{}'
+
+# %% ../nbs/24b_metrics_unlearn.ipynb #aa24b011
 def tofu_rows(rows: list[dict], name: str = 'rows') -> list[dict]:
-    "Rows of prompt, answer, paraphrase, paraphrased_answer, wrong_answers. Raises ValueError naming the row and the field."
+    "Rows of prompt (text or chat messages), answer, paraphrase, paraphrased_answer, wrong_answers, truth (the answer without its template). Raises ValueError naming the row and the field."
     out = []
     for i, r in enumerate(rows):
-        q, a = (next((r[k] for k in ks if isinstance(r.get(k), str)), None) for ks in (('prompt', 'question'), ('answer', 'completion')))
-        if not q or not a or not a.strip():
-            raise ValueError(f"{name}: row {i} has no text under {'prompt or question' if not q else 'answer or completion'}; the columns are {list(r)}")
-        whole = r['completion'] if isinstance(r.get('completion'), str) and a in r['completion'] else a; pre, _, post = whole.partition(a)
+        q, whole, bare, form = asked_row(r)
+        if q is None or whole is None:
+            has = list(r) if isinstance(r, dict) else type(r).__name__
+            raise ValueError(f"{name}: row {i} has no text under {'prompt or question' if q is None else 'answer or completion'}; the columns are {has}")
         wrong = r.get('wrong_answers') or r.get('perturbed_answer'); wrong = [wrong] if isinstance(wrong, str) else wrong
-        if not wrong or not all(isinstance(w, str) and w.strip() for w in wrong):
+        if not isinstance(wrong, (list, tuple)) or not wrong or not all(isinstance(w, str) and w.strip() for w in wrong):
             raise ValueError(f"{name}: row {i} needs a list of texts under wrong_answers or perturbed_answer, at least one and none empty")
-        dress = lambda x: pre + x + post
-        out.append(dict(prompt=q, answer=whole, paraphrase=r.get('paraphrase') or q,
-                        paraphrased_answer=dress(r.get('paraphrased_answer') or a), wrong_answers=[dress(w) for w in wrong]))
+        dress = lambda x: form.replace('{}', x); other, right = r.get('paraphrase') or q, r.get('paraphrased_answer') or bare
+        if not isinstance(right, str): raise ValueError(f"{name}: row {i} has {type(right).__name__} under paraphrased_answer, expected a text")
+        if not isinstance(other, str) and not is_chat(other): raise ValueError(f"{name}: row {i} has {type(other).__name__} under paraphrase, expected a text or chat messages")
+        out.append(dict(prompt=q, answer=whole, paraphrase=reworded(q, other) if isinstance(other, str) else other,
+                        paraphrased_answer=dress(right), wrong_answers=[dress(w) for w in wrong], truth=bare))
     if not out: raise ValueError(f"{name}: no row; give at least one")
     return out
 
@@ -205,14 +418,42 @@ def tofu_data(folder, forget: str = 'forget10', limit: int = 300, **templates) -
     "The rows of TOFU's four tasks from a folder with its *_perturbed.json; the first `limit` of each as in the published logs, 0 for all; `templates` as for `load_tofu`. Raises ValueError for missing files."
     names = dict(forget=f'{forget}_perturbed', retain='retain_perturbed', authors='real_authors_perturbed', facts='world_facts_perturbed')
     if limit < 0: raise ValueError(f"limit: expected >= 0, got {limit}; 0 takes all rows")
-    return {t: load_tofu(folder, f, **templates)[:limit or None] for t, f in names.items()}
+    form = {'answer_template': templates['answer']} if 'answer' in templates else {}
+    return {t: [r | form for r in load_tofu(folder, f, **templates)[:limit or None]] for t, f in names.items()}
+
+# %% ../nbs/24b_metrics_unlearn.ipynb #aa24b012
+def template_of(text: str, name: str = 'prompt') -> str:
+    "A template from the command line: \\n is a line break. Raises ValueError where it has no {}."
+    if '{}' not in text: raise ValueError(f"{name}: {text!r} has no place for the text; write {{}} where it goes, e.g. 'Question: {{}}\\n'")
+    return text.replace('\\n', '\n')
+
+def dressed_rows(rows: list[dict], prompt: str = '{}', answer: str = '{}', name: str = 'rows') -> list[dict]:
+    "The rows with questions and all answers written in templates, for training, evaluation and attack alike; {} is the text. Raises ValueError for chat messages, which have a template of their own, and for a row without question or answer."
+    if (prompt, answer) == ('{}', '{}'): return rows
+    out, ask, say = [], (lambda x: prompt.replace('{}', x)), (lambda x: answer.replace('{}', x))
+    for i, r in enumerate(rows):
+        q, whole, bare, _ = asked_row(r)
+        if not isinstance(q, str) or whole is None:
+            raise ValueError(f"{name}: row {i} has {'chat messages, which the chat template writes; leave --prompt and --answer out' if q is not None and whole is not None else 'no text to put into the template'}")
+        row = {k: v for k, v in r.items() if k != 'question'} | dict(prompt=ask(q), completion=say(whole), answer=whole, answer_template=answer)
+        row |= {k: ask(r[k]) for k in ('paraphrase', 'paraphrased_question') if isinstance(r.get(k), str) and r[k].strip()}
+        if isinstance(r.get('template'), str): row['template'] = say(r['template'])
+        out.append(row)
+    return out
 
 # %% ../nbs/24b_metrics_unlearn.ipynb #f831f8b1
-def answer_nll(model, tokenizer, pairs: list[tuple[str, str]],   # (prompt, answer)
+def _key(prompt):
+    "A prompt that can be a key: chat messages as JSON behind a mark."
+    return prompt if isinstance(prompt, str) else ('chat', json.dumps(list(prompt), sort_keys=True))
+
+def _prompt(key): return key if isinstance(key, str) else json.loads(key[1])
+
+def answer_nll(model, tokenizer, pairs: list[tuple],             # (prompt, answer); a prompt is a text or chat messages
                batch_size: int = 32, name: str = 'rows') -> list[tuple[float, int]]:
     "(negative log-likelihood in nats, tokens) of every answer, its end token included. Raises ValueError for an answer beyond the context, and for a model without finite log-probabilities."
     ed, limit, dev = is_encoder_decoder(model), context_length(model), next(model.parameters()).device
-    ids = {p: encode_pair(tokenizer, *p, encoder_decoder=ed) for p in dict.fromkeys(pairs)}
+    pairs = [(_key(p), a) for p, a in pairs]
+    ids = {p: encode_pair(tokenizer, _prompt(p[0]), p[1], encoder_decoder=ed) for p in dict.fromkeys(pairs)}
     size = {p: max(len(a), len(b)) if ed else len(a) + len(b) for p, (a, b) in ids.items()}
     for i, p in enumerate(pairs):
         if limit is not None and size[p] > limit:
@@ -228,8 +469,8 @@ def answer_nll(model, tokenizer, pairs: list[tuple[str, str]],   # (prompt, answ
             found.update(zip(part, zip((-lp).tolist(), n)))
     return [found[p] for p in pairs]
 
-def greedy(model, tokenizer, prompts: list[str], max_new_tokens: int, batch_size: int = 32) -> list[str]:
-    "The likeliest continuation, token by token. Raises ValueError as `rollout` does."
+def greedy(model, tokenizer, prompts: list, max_new_tokens: int, batch_size: int = 32) -> list[str]:
+    "The likeliest continuation of each prompt (a text or chat messages), token by token. Raises ValueError as `rollout` does."
     return rollout(model, tokenizer, prompts, max_new_tokens=max_new_tokens, top_k=1, batch_size=batch_size).texts
 
 # %% ../nbs/24b_metrics_unlearn.ipynb #d7564015
@@ -251,19 +492,31 @@ def open_log(path, made: dict, tasks) -> EvalLog:
     return EvalLog({**old.tasks, **{t: old.tasks.get(t, {}) for t in tasks}},
                    {**made, 'rows': {**old.made.get('rows', {}), **made['rows']}}, Path(path) if path else None)
 
+def digests(rows: dict[str, list]) -> dict[str, str]:
+    "task -> digest of its rows."
+    return {t: digest([{k: v for k, v in r.items() if k != 'truth'} for r in rs]) for t, rs in rows.items()}
+
+def planned_log(rows: dict[str, list[dict]], **made) -> EvalLog:   # task -> rows of `tofu_rows`; settings
+    "The log that an evaluation of these rows will be, as far as it is known before any work: to be compared with another."
+    def text(r):
+        right = r.get('truth', r.get('completion'))
+        return dict(generated_text=[plain_text(r['prompt']), '', right]) if 'prompt' in r and isinstance(right, str) else {}
+    return EvalLog({t: {i: text(r) for i, r in enumerate(rs)} for t, rs in rows.items()}, dict(made, rows=digests(rows)))
+
 def digest(x) -> str: return hashlib.blake2b(json.dumps(x, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 # %% ../nbs/24b_metrics_unlearn.ipynb #e31133d7
-def _tofu_items(model, tokenizer, rows: list[dict], batch_size: int, max_new_tokens: int, name: str) -> list[dict]:
+def _tofu_items(model, tokenizer, rows: list[dict], batch_size: int, max_new_tokens: int, name: str,
+                tokens: str) -> list[dict]:
     "The columns of some rows."
     asked = [[(r['prompt'], r['answer']), (r['paraphrase'], r['paraphrased_answer']), *((r['paraphrase'], w) for w in r['wrong_answers'])]
              for r in rows]
     flat = iter(answer_nll(model, tokenizer, [p for a in asked for p in a], batch_size, name))
     nll = [[next(flat) for _ in a] for a in asked]
     texts = greedy(model, tokenizer, [r['prompt'] for r in rows], max_new_tokens, batch_size); out = []
-    for r, ((g, n), (p, m), *w), t, s in zip(rows, nll, texts, rouge_scores([r['answer'] for r in rows], texts)):
+    for r, ((g, n), (p, m), *w), t, s in zip(rows, nll, texts, rouge_scores([r['truth'] for r in rows], texts, tokens=tokens)):
         avg = [a/b for a, b in w]
-        out.append(dict(avg_gt_loss=g/n, gt_loss=g, num_token_gt=n, generated_text=[r['prompt'], t, r['answer']],
+        out.append(dict(avg_gt_loss=g/n, gt_loss=g, num_token_gt=n, generated_text=[plain_text(r['prompt']), t, r['truth']],
                         rouge1_recall=s['rouge1_recall'], rougeL_recall=s['rougeL_recall'], average_perturb_loss=avg,
                         avg_paraphrased_loss=p/m, truth_ratio=truth_ratio([p/m], [avg]).item(), paraphrased_loss=p,
                         perturb_loss=[a for a, _ in w], num_token_paraphrased=m, num_token_perturb=[b for _, b in w]))
@@ -271,7 +524,7 @@ def _tofu_items(model, tokenizer, rows: list[dict], batch_size: int, max_new_tok
 
 def evaluate_items(kind: str, model, rows: dict[str, list], ask, log, batch_size: int, progress=None, **settings) -> EvalLog:
     "`ask(task, rows)`, a list of columns, for every item the log lacks, in batches, saved after each. Raises ValueError for a log of another evaluation."
-    made = dict(kind=kind, model=weights_id(model) if log else '', **settings, rows={t: digest(r) for t, r in rows.items()})
+    made = dict(kind=kind, model=weights_id(model) if log else '', **settings, rows=digests(rows))
     out = open_log(log, made, rows)
     for t, rs in rows.items():
         todo = [i for i in range(len(rs)) if i not in out.tasks[t]]
@@ -283,10 +536,13 @@ def evaluate_items(kind: str, model, rows: dict[str, list], ask, log, batch_size
 def evaluate_tofu(model, tokenizer, data: dict[str, list[dict]],   # task -> rows as for `tofu_rows`; tasks: forget, retain, authors, facts
                   log=None,                       # .json to write and, if it is there, to continue
                   batch_size: int = 32, max_new_tokens: int = 200,    # tokens of a generated answer
-                  progress=None) -> EvalLog:      # called with (task, items done, items)
-    "Every item of every task; give the result to `tofu_scores`. Raises ValueError, before any work, for unknown tasks, malformed rows, missing libraries, or a log of another evaluation."
+                  progress=None,                  # called with (task, items done, items)
+                  retain_log: EvalLog | None = None,   # what the result will be compared with: checked before any work
+                  rouge: str = 'published') -> EvalLog:  # tokens of ROUGE, as for `rouge_scores`
+    "Every item of every task; give the result to `tofu_scores`. Raises ValueError, before any work, for unknown tasks, malformed rows, missing libraries, a log of another evaluation, or a retain_log of other rows."
     if bad := [t for t in data if t not in TASKS]: raise ValueError(f"data: unknown task {bad[0]!r}; there are {', '.join(TASKS)}")
     if not data: raise ValueError(f"data: no task; give rows for some of {', '.join(TASKS)}")
-    rows = {t: tofu_rows(r, t) for t, r in data.items()}; need('rouge_score.rouge_scorer')
-    return evaluate_items('tofu', model, rows, lambda t, rs: _tofu_items(model, tokenizer, rs, batch_size, max_new_tokens, t), log,
-                          batch_size, progress, max_new_tokens=max_new_tokens)
+    rows = {t: tofu_rows(r, t) for t, r in data.items()}; rouge_scores([], [], tokens=rouge)
+    if retain_log is not None and 'forget' in rows: check_same_items(planned_log(rows), retain_log)
+    return evaluate_items('tofu', model, rows, lambda t, rs: _tofu_items(model, tokenizer, rs, batch_size, max_new_tokens, t, rouge), log,
+                          batch_size, progress, max_new_tokens=max_new_tokens, rouge=rouge)

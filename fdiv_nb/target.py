@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 from .divergence import divergence_names, get_divergence
 from .estimate import effective_sample_size
+from .words import fold, occurs, unspaced, words
 
 # %% auto #0
 __all__ = ['python_reward', 'check_scores', 'Target', 'RewardTarget', 'BinaryTarget', 'ProductTarget', 'WeightedReward',
-           'fit_lambdas', 'MomentTarget', 'check_compatible', 'contains_reward', 'regex_reward', 'lexicon_reward',
-           'ClassifierReward', 'load_reward']
+           'fit_lambdas', 'MomentTarget', 'check_compatible', 'contains_reward', 'regex_reward', 'lexicon_words',
+           'lexicon_reward', 'ClassifierReward', 'load_reward']
 
 # %% ../nbs/10_target.ipynb #460251eb
 def check_scores(scores, n: int,               # completions scored
@@ -229,9 +230,9 @@ def _reward(name: str, score: Callable) -> Callable:
     return reward
 
 def contains_reward(word: str) -> Callable:
-    "1 where the word occurs in the completion as a whole word, whatever its case; else 0."
+    "1 where the word occurs in the completion as a whole word, whatever its case; else 0. In a script without spaces (Chinese, Japanese, Thai ...) anywhere."
     if not word.strip(): raise ValueError("contains: the word is empty; write contains:amazing")
-    p = re.compile(rf'(?<!\w){re.escape(word)}(?!\w)', re.I); return _reward(word, lambda c: bool(p.search(c)))
+    return _reward(word, lambda c: occurs(word, c))
 
 def regex_reward(pattern: str) -> Callable:
     "1 where the pattern is found in the completion, else 0."
@@ -239,13 +240,33 @@ def regex_reward(pattern: str) -> Callable:
     except re.error as e: raise ValueError(f"regex: {pattern!r} is not a regular expression: {e}") from None
     return _reward(f'regex {pattern}', lambda c: bool(p.search(c)))
 
+def lexicon_words(text: str, lex) -> list[str]:   # folded text; a container of words
+    "The words of a text that a lexicon may know; in a script without spaces the longest entry from each place on."
+    longest, out, run = max(map(len, lex), default=0), [], ''
+    def cut(run: str) -> list[str]:
+        found = []
+        while run:
+            n = next((n for n in range(min(longest, len(run)), 1, -1) if run[:n] in lex), 1)
+            found.append(run[:n])
+            run = run[n:]
+        return found
+    for w in words(text, inner="'’-"):
+        if unspaced(w[0]):
+            run += w
+            continue
+        out += [*cut(run), *re.split(r'[0-9]+', w)]
+        run = ''
+    return [*out, *cut(run)]
+
 def lexicon_reward(path: str) -> Callable:
-    "s/√(s² + 15) in (-1, 1) for the summed score s of a completion's words; lines `word<TAB>score`."
+    "s/√(s² + 15) in (-1, 1) for the summed score s of a completion's words, of any script; lines `word<TAB>score`. Without spaces between words the longest entry counts."
     if not Path(path).is_file(): raise ValueError(f"lexicon: no file {path!r}; give lines of word<TAB>score")
     rows = [line.split('\t') for line in Path(path).read_text(encoding='utf-8').splitlines() if line.strip()]
-    try: lex = {r[0].lower(): float(r[1]) for r in rows}
+    try: lex = {fold(r[0]): float(r[1]) for r in rows}
     except (IndexError, ValueError): raise ValueError(f"lexicon: {path!r} has a line without word<TAB>score") from None
-    total = lambda c: sum(lex.get(w, 0.) for w in re.findall(r"[a-z'’-]+", c.lower()))
+    bad = next((w for w, x in lex.items() if not math.isfinite(x)), None)
+    if bad is not None: raise ValueError(f"lexicon: {path!r} gives {bad!r} the score {lex[bad]}, expected a finite number")
+    total = lambda c: sum(lex.get(w, 0.) for w in lexicon_words(fold(c), lex))
     return _reward('sentiment', lambda c: (s := total(c))/math.sqrt(s*s + 15))
 
 def _parses(code: str) -> bool:

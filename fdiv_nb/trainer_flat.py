@@ -56,6 +56,8 @@ class FLATConfig(OfflineConfig):
             if getattr(self, k) not in known: raise ValueError(f"{k}: expected {' or '.join(known)}, got {getattr(self, k)!r}")
         for k in ('width', 'beta', 'measure_every'):
             if not 0 <= getattr(self, k) < math.inf: raise ValueError(f"{k}: expected >= 0, got {getattr(self, k)}")
+        for k in ('gamma', 'retain_weight'):
+            if not math.isfinite(getattr(self, k)): raise ValueError(f"{k}: expected a finite number, got {getattr(self, k)}")
         for k in ('stop_pf', 'floor_pf'):
             if not 0 <= getattr(self, k) < 1: raise ValueError(f"{k}: expected a probability in [0, 1), got {getattr(self, k)}")
         for k in ('rmu_scale', 'task_alpha', 'learning_rate'):
