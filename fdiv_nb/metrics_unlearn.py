@@ -406,6 +406,7 @@ def tofu_rows(rows: list[dict], name: str = 'rows') -> list[dict]:
         wrong = r.get('wrong_answers') or r.get('perturbed_answer'); wrong = [wrong] if isinstance(wrong, str) else wrong
         if not isinstance(wrong, (list, tuple)) or not wrong or not all(isinstance(w, str) and w.strip() for w in wrong):
             raise ValueError(f"{name}: row {i} needs a list of texts under wrong_answers or perturbed_answer, at least one and none empty")
+        if 'truth' in r and 'completion' not in r: form = '{}'                # made by this function: dressed already
         dress = lambda x: form.replace('{}', x); other, right = r.get('paraphrase') or q, r.get('paraphrased_answer') or bare
         if not isinstance(right, str): raise ValueError(f"{name}: row {i} has {type(right).__name__} under paraphrased_answer, expected a text")
         if not isinstance(other, str) and not is_chat(other): raise ValueError(f"{name}: row {i} has {type(other).__name__} under paraphrase, expected a text or chat messages")
