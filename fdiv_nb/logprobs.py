@@ -19,37 +19,35 @@ __all__ = ['IGNORE', 'label_mask', 'row_blocks', 'most_rows', 'token_logprobs', 
 IGNORE = -100   # the label of a token that is not scored
 
 def _target(labels: Tensor, shift: bool) -> Tensor:
-    "[B,T]: at each position of the logits, the token it is asked for. The only label shift in the project."
+    "[B,T]: the token that each position of the logits predicts. The only label shift in the project."
     return torch.cat([labels[:, 1:], labels.new_full((len(labels), 1), IGNORE)], 1) if shift else labels
 
 def label_mask(labels: Tensor,        # [B,T] token ids, -100 = not scored
                shift: bool = True     # False for encoder-decoder labels, which are aligned already
               ) -> Tensor:            # [B,T-1] bool ([B,T] without shift)
-    "Which entries of `token_logprobs` are scored. The first label is never scored under `shift`: nothing comes before it."
+    "Which entries of `token_logprobs` are scored. With `shift` the first label never is: nothing comes before it."
     return (labels[:, 1:] if shift else labels) != IGNORE
 
 # %% ../nbs/04_logprobs.ipynb #9192d4be
-def _check(logits: Tensor, labels: Tensor) -> None:
-    "ValueError unless logits are floating [B,T,V] and labels integer [B,T] in 0..V-1 or -100."
-    if logits.ndim != 3 or not logits.is_floating_point():
-        raise ValueError(
-            f"logits: expected a floating tensor [batch, tokens, vocabulary], got {logits.dtype} of shape "
-            f"{tuple(logits.shape)}"
-        )
-    if labels.shape != logits.shape[:2]:
-        raise ValueError(
-            f"labels: shape {tuple(labels.shape)} does not match logits {tuple(logits.shape)}; pass "
-            "unshifted labels, one per position"
-        )
-    if labels.dtype not in (torch.int64, torch.int32):
-        raise ValueError(f"labels: expected integer token ids, got {labels.dtype}; use labels.long()")
-    if torch.compiler.is_compiling(): return                     # what follows looks at values
-    bad = (labels != IGNORE) & ((labels < 0) | (labels >= logits.shape[2]))
+def _check_ids(labels: Tensor, V: int) -> None:
+    "Raises ValueError for the first label that is neither -100 nor in 0..V-1."
+    bad = (labels != IGNORE) & ((labels < 0) | (labels >= V))
     if bad.any():
         r, c = bad.nonzero()[0].tolist()
         raise ValueError(f"labels: token id {labels[r, c].item()} in row {r}, column {c} is outside the "
-                         f"vocabulary of {logits.shape[2]}; "
-                         f"use {IGNORE} for tokens that are not scored")
+                         f"vocabulary of {V}; use {IGNORE} for tokens that are not scored")
+
+def _check(logits: Tensor, labels: Tensor) -> None:
+    "Raises ValueError unless logits are floating [B,T,V] and labels integer [B,T] in 0..V-1 or -100."
+    if logits.ndim != 3 or not logits.is_floating_point():
+        raise ValueError(f"logits: expected a floating tensor [batch, tokens, vocabulary], got {logits.dtype} "
+                         f"{tuple(logits.shape)}")
+    if labels.shape != logits.shape[:2]:
+        raise ValueError(f"labels: shape {tuple(labels.shape)} does not match logits {tuple(logits.shape)}; "
+                         "pass unshifted labels, one per position")
+    if labels.dtype not in (torch.int64, torch.int32):
+        raise ValueError(f"labels: expected integer token ids, got {labels.dtype}; use labels.long()")
+    if not torch.compiler.is_compiling(): _check_ids(labels, logits.shape[2])       # which looks at values
 
 # %% ../nbs/04_logprobs.ipynb #c616b429
 def _softmax(x: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -62,8 +60,11 @@ def _log_sum(p: Tensor, n: Tensor) -> Tensor:
     return (n/p.amax(-1, keepdim=True)).log()
 
 # %% ../nbs/04_logprobs.ipynb #abe06047
-def row_blocks(n: int, V: int, device, numbers: int = 2**19) -> list[slice]:
-    "Rows of [n, V] a few at a time, so that what is done to them stays in a processor's cache; all at once on a GPU."
+def row_blocks(n: int, V: int,        # rows and columns
+               device,                # a `torch.device`
+               numbers: int = 2**19   # at most so many at a time
+               ) -> list[slice]:
+    "Blocks of few rows of [n, V], which stay in a CPU's cache; one block on a GPU."
     r = max(1, numbers//max(V, 1)) if device.type == 'cpu' else max(n, 1)
     return [slice(i, min(i + r, n)) for i in range(0, n, r)]
 
@@ -74,6 +75,21 @@ def most_rows(blocks: list[slice]) -> int:
 def _rows(z: Tensor) -> list[slice]:
     "`row_blocks` of [..., T,V]; all at once under torch.compile."
     return [slice(0, z.shape[-2])] if torch.compiler.is_compiling() else row_blocks(*z.shape[-2:], z.device)
+
+# %% ../nbs/04_logprobs.ipynb #794cebfe
+def _token_grad(logits: Tensor, target: Tensor, g: Tensor) -> Tensor:                 # [B,T,V], [B,T], [B,T]
+    "g (1[v = target] - softmax), [B,T,V], 0 where not scored."
+    d, wide = torch.empty_like(logits), torch.promote_types(logits.dtype, torch.float32)
+    skip = (target == IGNORE) | (g == 0)
+    some = torch.compiler.is_compiling() or skip.is_cuda or bool(skip.any())
+    at, g, skip = target.masked_fill(target == IGNORE, 0)[..., None].long(), g[..., None], skip[..., None]
+    for b, z in enumerate(logits):                                                    # [T,V]
+        for r in _rows(z):
+            e, n = _softmax(z[r].to(wide), d[b, r] if d.dtype == wide else None)
+            e.mul_(-g[b, r]/n).scatter_add_(-1, at[b, r], g[b, r])
+            if some: e.masked_fill_(skip[b, r], 0)
+            if d.dtype != wide: d[b, r] = e
+    return d
 
 # %% ../nbs/04_logprobs.ipynb #3cba59f6
 class _TokenLogProb(torch.autograd.Function):
@@ -92,37 +108,19 @@ class _TokenLogProb(torch.autograd.Function):
         y = logits.gather(-1, target.masked_fill(skip, 0)[..., None].long())[..., 0].to(wide)
         ctx.save_for_backward(logits, target)
         return (y - top - rest).masked_fill_(skip, 0)
-
-# %% ../nbs/04_logprobs.ipynb #794cebfe
-def _backward(ctx, g):                                                    # [B,T]
-    logits, target = ctx.saved_tensors
-    d, skip, wide = (
-        torch.empty_like(logits),
-        (target == IGNORE) | (g == 0),
-        torch.promote_types(logits.dtype, torch.float32),
-    )
-    some = torch.compiler.is_compiling() or skip.is_cuda or bool(skip.any())
-    at, g, skip = target.masked_fill(target == IGNORE, 0)[..., None].long(), g[..., None], skip[..., None]
-    for b, z in enumerate(logits):                                        # [T,V]
-        for r in _rows(z):
-            e, n = _softmax(z[r].to(wide), d[b, r] if d.dtype == wide else None)
-            e.mul_(-g[b, r]/n).scatter_add_(-1, at[b, r], g[b, r])
-            if some: e.masked_fill_(skip[b, r], 0)
-            if d.dtype != wide: d[b, r] = e
-    return d, None
-
-# %% ../nbs/04_logprobs.ipynb #ce73ca2d
-_TokenLogProb.backward = staticmethod(torch.autograd.function.once_differentiable(_backward))
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, g): return _token_grad(*ctx.saved_tensors, g), None
 
 # %% ../nbs/04_logprobs.ipynb #77805049
-def token_logprobs(
-    logits: Tensor,  # [B,T,V] any floating dtype
-    labels: Tensor,  # [B,T] token ids, unshifted; -100 = not scored
-    shift: bool = True,  # False for an encoder-decoder, whose labels are aligned with its logits
-) -> Tensor:  # [B,T-1] ([B,T] without shift) float32 (float64 for float64 logits), nats
+def token_logprobs(logits: Tensor,       # [B,T,V] any floating dtype
+                   labels: Tensor,       # [B,T] token ids, unshifted; -100 = not scored
+                   shift: bool = True    # False for an encoder-decoder, whose labels are aligned with its logits
+                   ) -> Tensor:          # [B,T-1] ([B,T] without shift) float32 (float64 for float64 logits), nats
     """log π(label[t+1] | ≤ t) at every scored position and exactly 0, with zero gradient, at the others.
 
-    Computed in float32 whatever comes in. Differentiable once. Raises ValueError for shapes that do not match, and for token ids outside the vocabulary."""
+    Computed in float32 for any input type. Differentiable once.
+    Raises ValueError for shapes that do not match, and for token ids outside the vocabulary."""
     _check(logits, labels)
     y = _TokenLogProb.apply(logits, _target(labels, shift))
     return y[:, :-1] if shift else y
@@ -138,18 +136,16 @@ def sequence_logprobs(logits: Tensor,      # [B,T,V]
                       labels: Tensor,      # [B,T] unshifted; -100 = not scored
                       shift: bool = True   # as in `token_logprobs`
                      ) -> Tensor:          # [B] nats
-    "log π(y|x): the sum of `token_logprobs` over each row; 0 for a row without scored tokens. Raises ValueError as it does."
+    "log π(y|x), the sum of `token_logprobs` over each row; 0 for a row without scored tokens. Raises as it does."
     return token_logprobs(logits, labels, shift).sum(1)
 
 # %% ../nbs/04_logprobs.ipynb #cc6846da
 def _row_mean(x: Tensor, labels: Tensor, shift: bool) -> Tensor:
-    "Mean of x [B,T-1] over scored tokens; ValueError for a row that has none."
+    "Mean of x [B,T-1] over scored tokens. Raises ValueError for a row that has none."
     n = sequence_lengths(labels, shift)
     if not torch.compiler.is_compiling() and (n == 0).any():
-        raise ValueError(
-            f"labels: row {(n == 0).nonzero()[0].item()} has no scored token, so its mean is undefined; "
-            "drop the row or shorten the prompt"
-        )
+        raise ValueError(f"labels: row {(n == 0).nonzero()[0].item()} has no scored token, so its mean is undefined; "
+                         "drop the row or shorten the prompt")
     return x.sum(1)/n
 
 # %% ../nbs/04_logprobs.ipynb #6a1d43f2
@@ -165,7 +161,7 @@ def mean_token_prob(logits: Tensor,      # [B,T,V]
                     labels: Tensor,      # [B,T] unshifted; -100 = not scored
                     shift: bool = True   # as in `token_logprobs`
                    ) -> Tensor:          # [B] in [0, 1]
-    "FLAT's P(x,y) = (1/|y|) Σ_i π(y_i | x, y_<i), over answer tokens only. Raises ValueError for a row without scored tokens."
+    "FLAT's P(x,y) = (1/|y|) Σ_i π(y_i | x, y_<i), answer tokens only. Raises ValueError for a row without any."
     p = token_logprobs(logits, labels, shift).exp()
     return _row_mean(p.masked_fill(~label_mask(labels, shift), 0), labels, shift)
 
@@ -177,17 +173,14 @@ def _entropy(z: Tensor, skip: Tensor) -> Tensor:
 
 # %% ../nbs/04_logprobs.ipynb #d9f3f491
 def token_entropy(logits: Tensor,      # [B,T,V]
-                  labels: Tensor,      # [B,T] says which positions count; -100 = not scored
+                  labels: Tensor,      # [B,T] which positions count; -100 = not scored
                   shift: bool = True   # as in `token_logprobs`
                  ) -> Tensor:          # [B,T-1] ([B,T] without shift) nats in [0, log V]
-    "Entropy of the distribution each scored token was drawn from, in float32; 0 elsewhere. Raises ValueError as `token_logprobs` does."
+    "Entropy of the distribution of each scored token, in float32; 0 elsewhere. Raises as `token_logprobs`."
     _check(logits, labels)
     skip = _target(labels, shift) == IGNORE
-    h = (
-        torch.stack([_entropy(z, s) for z, s in zip(logits, skip)])
-        if len(logits)
-        else logits.new_zeros(skip.shape)
-    )
+    if not len(logits): h = logits.new_zeros(skip.shape)
+    else: h = torch.stack([_entropy(z, s) for z, s in zip(logits, skip)])
     return h[:, :-1] if shift else h
 
 # %% ../nbs/04_logprobs.ipynb #519c803e
@@ -195,17 +188,14 @@ def _pad(ids: list, pad_id: int, left: bool, device=None) -> tuple[Tensor, Tenso
     "Ragged lists -> [B,T] int64 ids and 0/1 mask."
     if not len(ids): raise ValueError("ids: an empty list of rows; pass at least one")
     if isinstance(pad_id, bool) or not isinstance(pad_id, int) or pad_id < 0:
-        raise ValueError(
-            f"pad_id: {pad_id!r} is not a token id; pass any id of the vocabulary, e.g. the "
-            "end-of-sequence id: masks do not depend on it"
-        )
+        raise ValueError(f"pad_id: {pad_id!r} is not a token id; pass any id of the vocabulary, e.g. the "
+                         "end-of-sequence id: masks do not depend on it")
     T = max(len(x) for x in ids)
     fill, ones = [[pad_id]*(T - len(x)) for x in ids], [[1]*len(x) for x in ids]
     rows = [f + list(x) if left else list(x) + f for x, f in zip(ids, fill)]
     mask = [[0]*len(f) + o if left else o + [0]*len(f) for o, f in zip(ones, fill)]
-    return torch.tensor(rows, dtype=torch.long, device=device), torch.tensor(
-        mask, dtype=torch.long, device=device
-    )
+    as_ids = lambda x: torch.tensor(x, dtype=torch.long, device=device)
+    return as_ids(rows), as_ids(mask)
 
 # %% ../nbs/04_logprobs.ipynb #be34e3d8
 def right_pad(ids: list,      # B lists of token ids, ragged
@@ -230,46 +220,57 @@ def position_ids(attention_mask: Tensor   # [B,T] of 0/1
         raise ValueError(f"attention_mask: expected [batch, tokens], got shape {tuple(attention_mask.shape)}")
     return (attention_mask.long().cumsum(1) - 1).clamp(min=0)
 
+# %% ../nbs/04_logprobs.ipynb #6eaa4656
+def _check_lists(prompt_ids: list, completion_ids: list, side: str) -> None:
+    "Raises ValueError for lists of different number, an unknown side, an empty prompt."
+    if len(prompt_ids) != len(completion_ids):
+        raise ValueError(f"completion_ids: {len(completion_ids)} rows for {len(prompt_ids)} prompts; "
+                         "pass one completion per prompt")
+    if side not in ('right', 'left'): raise ValueError(f"side: {side!r}; use 'right' or 'left'")
+    for i, p in enumerate(prompt_ids):
+        if not len(p):
+            raise ValueError(f"prompt_ids: row {i} is empty, so nothing predicts its first token; begin it with "
+                             "the BOS (or EOS) token")
+
+# %% ../nbs/04_logprobs.ipynb #4b040882
+def _unscored(completion_ids: list) -> list[bool]:
+    "Which rows have tokens that are read and not scored."
+    return [min(c, default=0) < 0 for c in completion_ids]
+
+def _read(completion_ids: list) -> list:
+    "The tokens that the model reads: t for -1 - t."
+    pairs = zip(completion_ids, _unscored(completion_ids))
+    return [[t if t >= 0 else -1 - t for t in c] if u else c for c, u in pairs]
+
+def _check_all_scored(completion_ids: list) -> None:
+    "Raises ValueError for a row with tokens that are not scored: a decoder reads its labels."
+    unscored = _unscored(completion_ids)
+    if any(unscored):
+        raise ValueError(f"completion_ids: row {unscored.index(True)} has tokens that are not scored, which a decoder "
+                         "cannot read beside its labels; score the whole answer")
+
 # %% ../nbs/04_logprobs.ipynb #3dc89afb
 def build_batch(prompt_ids: list,       # B lists of token ids
-                completion_ids: list,   # B lists of token ids, each with its end token if it has one; -1 - t is token t, read and not scored
+                completion_ids: list,   # B lists of ids, each with its end token if any; -1 - t: token t, read, not scored
                 pad_id: int,            # what to fill with; may equal the end token
                 side: str = 'right',    # where the padding goes: 'right' or 'left'
                 device=None,            # of the tensors
                 encoder_decoder: bool = False  # prompts to the encoder, completions alone as labels [B,T']
                ) -> dict:               # input_ids, attention_mask, labels: int64 [B,T]
-    """Rows prompt+completion with labels -100 on prompt, padding and tokens that are not scored, found from lengths and never from `pad_id`.
+    """Rows prompt+completion, labels -100 on prompt, padding and tokens not scored: from lengths, never from `pad_id`.
 
-    Raises ValueError if the lists differ in number, for an unknown side, and for an empty prompt."""
-    if len(prompt_ids) != len(completion_ids):
-        raise ValueError(
-            f"completion_ids: {len(completion_ids)} rows for {len(prompt_ids)} prompts; pass one "
-            "completion per prompt"
-        )
-    if side not in ('right', 'left'): raise ValueError(f"side: {side!r}; use 'right' or 'left'")
-    for i, p in enumerate(prompt_ids):
-        if not len(p):
-            raise ValueError(
-                f"prompt_ids: row {i} is empty, so nothing predicts its first token; begin it with the "
-                "BOS (or EOS) token"
-            )
+    Raises ValueError if the lists differ in number, for an unknown side, for an empty prompt, and for tokens
+    that are read and not scored in an encoder-decoder."""
+    _check_lists(prompt_ids, completion_ids, side)
     left = side == 'left'
-    unscored = [min(c, default=0) < 0 for c in completion_ids]
-    if encoder_decoder and any(unscored):
-        raise ValueError(f"completion_ids: row {unscored.index(True)} has tokens that are not scored, which a decoder cannot read beside its labels; score the whole answer")
-    read = [[t if t >= 0 else -1 - t for t in c] if u else c for c, u in zip(completion_ids, unscored)]
-    whole = prompt_ids if encoder_decoder else [[*p, *c] for p, c in zip(prompt_ids, read)]
+    whole = prompt_ids if encoder_decoder else [[*p, *c] for p, c in zip(prompt_ids, _read(completion_ids))]
+    if encoder_decoder: _check_all_scored(completion_ids)
     ids, mask = _pad(whole, pad_id, left, device)
     start = [0 if encoder_decoder else len(p) for p in prompt_ids]
     rows = [[IGNORE]*s + [int(t) if t >= 0 else IGNORE for t in c] for s, c in zip(start, completion_ids)]
-    T = max(map(len, rows))
-    labels = [
-        [IGNORE] * (T - len(r)) + r if left and not encoder_decoder else r + [IGNORE] * (T - len(r))
-        for r in rows
-    ]
-    return dict(
-        input_ids=ids, attention_mask=mask, labels=torch.tensor(labels, dtype=torch.long, device=device)
-    )
+    fill = [[IGNORE]*(max(map(len, rows)) - len(r)) for r in rows]
+    labels = [f + r if left and not encoder_decoder else r + f for r, f in zip(rows, fill)]
+    return dict(input_ids=ids, attention_mask=mask, labels=torch.tensor(labels, dtype=torch.long, device=device))
 
 # %% ../nbs/04_logprobs.ipynb #fe717435
 def bare_model(model: nn.Module   # possibly wrapped by DDP, torch.compile or PEFT
@@ -285,7 +286,7 @@ def bare_model(model: nn.Module   # possibly wrapped by DDP, torch.compile or PE
 def forward_accepts(model: nn.Module,  # possibly wrapped
                     name: str          # of an argument
                    ) -> bool:          # True if the model's own forward names it
-    "Whether `forward` has a parameter of that name; `**kwargs` does not count, since it is ignored more often than obeyed."
+    "Whether `forward` has a parameter of that name; `**kwargs` does not count, since it is mostly ignored."
     return name in inspect.signature(bare_model(model).forward).parameters
 
 def is_encoder_decoder(model: nn.Module  # possibly wrapped
@@ -296,68 +297,63 @@ def is_encoder_decoder(model: nn.Module  # possibly wrapped
 # %% ../nbs/04_logprobs.ipynb #f0d54213
 def context_length(model: nn.Module  # possibly wrapped
                   ) -> int | None:   # tokens; None where the architecture sets no limit
-    "The longest row a model can read: `max_position_embeddings`, or `n_positions` of a decoder-only model (T5 carries one and does not use it)."
+    "The longest row a model reads: `max_position_embeddings`, or `n_positions` (unused, so ignored, in T5)."
     c = getattr(bare_model(model), 'config', None)
     c = c.get_text_config() if hasattr(c, 'get_text_config') else c
-    n = getattr(c, 'max_position_embeddings', None) or (
-        None if is_encoder_decoder(model) else getattr(c, 'n_positions', None)
-    )
+    n = getattr(c, 'max_position_embeddings', None)
+    if not n and not is_encoder_decoder(model): n = getattr(c, 'n_positions', None)
     return n if isinstance(n, int) and n > 0 else None
 
 # %% ../nbs/04_logprobs.ipynb #db38a5e9
+def _check_context(field: str, real: Tensor, limit: int | None) -> None:
+    "Raises ValueError for the first row [B,T] with more real tokens than the context."
+    if limit is None or real.shape[1] <= limit: return
+    n = real.sum(1)
+    if (n > limit).any():
+        r = (n > limit).nonzero()[0].item()
+        raise ValueError(f"{field}: row {r} has {n[r].item()} tokens, the model's context holds {limit}; shorten the "
+                         "prompt or the completion")
+
 def _check_batch(model, batch: dict, need: tuple, temperature: float) -> None:
-    "ValueError for missing fields, fields of different shape, a bad temperature, and the first row that overflows the context."
+    "Raises ValueError for missing fields, their shapes, the temperature, and rows beyond the context."
     missing = [k for k in need if batch.get(k) is None]
     if missing:
-        raise ValueError(
-            f"batch: {', '.join(missing)} missing; make it with build_batch(prompt_ids, completion_ids, "
-            "pad_id)"
-        )
+        raise ValueError(f"batch: {', '.join(missing)} missing; make it with build_batch(prompt_ids, completion_ids, "
+                         "pad_id)")
     if not 0 < temperature < float('inf'):
-        raise ValueError(
-            f"temperature: {temperature}; must be positive and finite, 1 leaves the model as it is"
-        )
-    if batch['attention_mask'].shape != batch['input_ids'].shape:
-        raise ValueError(
-            f"attention_mask: shape {tuple(batch['attention_mask'].shape)} differs from input_ids "
-            f"{tuple(batch['input_ids'].shape)}"
-        )
+        raise ValueError(f"temperature: {temperature}; must be positive and finite, 1 leaves the model as it is")
+    ids, mask = batch['input_ids'], batch['attention_mask']
+    if mask.shape != ids.shape:
+        raise ValueError(f"attention_mask: shape {tuple(mask.shape)} differs from input_ids {tuple(ids.shape)}")
     limit = context_length(model)
-    for k, real in (
-        ('input_ids', batch['attention_mask']),
-        ('labels', batch['labels'] != IGNORE if 'labels' in need else None),
-    ):
-        if limit is None or real is None or real.shape[1] <= limit: continue
-        n = real.sum(1)
-        if (n > limit).any():
-            r = (n > limit).nonzero()[0].item()
-            raise ValueError(
-                f"{k}: row {r} has {n[r].item()} tokens, the model's context holds {limit}; shorten the "
-                "prompt or the completion"
-            )
+    _check_context('input_ids', mask, limit)
+    if 'labels' in need: _check_context('labels', batch['labels'] != IGNORE, limit)
 
-# %% ../nbs/04_logprobs.ipynb #c5faa205
-def score(
-    model: nn.Module,  # causal or encoder-decoder language model with the transformers interface
-    batch: dict,  # from `build_batch`; `position_ids` in it override ours
-    temperature: float = 1.0,  # logits are divided by it
-    keep: int
-    | None = None,  # only the logits of the last `keep` positions (where supported), see `scored_span`
-) -> Tensor:  # [B,T,V], or [B,keep,V]: position t predicts label t+1 (label t for an encoder-decoder)
-    "Logits of every row: the project's one model call. Raises ValueError for missing fields, a bad temperature, and rows beyond the context."
-    seq2seq = is_encoder_decoder(model)
-    _check_batch(
-        model, batch, ('input_ids', 'attention_mask') + (('labels',) if seq2seq else ()), temperature
-    )
+# %% ../nbs/04_logprobs.ipynb #9f1b69a4
+def _model_inputs(model: nn.Module, batch: dict) -> dict:
+    "Arguments of the model's forward: ids and mask, and position ids or decoder ids as the architecture needs."
     kw = dict(input_ids=batch['input_ids'], attention_mask=batch['attention_mask'])
-    if seq2seq:
-        kw['decoder_input_ids'] = bare_model(model).prepare_decoder_input_ids_from_labels(
-            labels=batch['labels']
-        )
+    if is_encoder_decoder(model):
+        decoder_ids = bare_model(model).prepare_decoder_input_ids_from_labels
+        kw['decoder_input_ids'] = decoder_ids(labels=batch['labels'])
     elif forward_accepts(model, 'position_ids'):
         kw['position_ids'] = batch.get('position_ids', position_ids(batch['attention_mask']))
-    if keep is not None and forward_accepts(model, 'logits_to_keep'): kw['logits_to_keep'] = keep
     if forward_accepts(model, 'use_cache'): kw['use_cache'] = False
+    return kw
+
+# %% ../nbs/04_logprobs.ipynb #c5faa205
+def score(model: nn.Module,           # causal or encoder-decoder language model with the transformers interface
+          batch: dict,                # from `build_batch`; `position_ids` in it override ours
+          temperature: float = 1.0,   # logits are divided by it
+          keep: int | None = None     # only the last `keep` positions (where supported), see `scored_span`
+          ) -> Tensor:                # [B,T,V], or [B,keep,V]
+    """Logits of every row, the project's one model call: position t predicts label t+1 (label t in an encoder-decoder).
+
+    Raises ValueError for missing fields, a bad temperature, and rows beyond the context."""
+    need = ('input_ids', 'attention_mask') + (('labels',) if is_encoder_decoder(model) else ())
+    _check_batch(model, batch, need, temperature)
+    kw = _model_inputs(model, batch)
+    if keep is not None and forward_accepts(model, 'logits_to_keep'): kw['logits_to_keep'] = keep
     z = model(**kw).logits
     if keep is not None: z = z[:, -keep:]
     return z if temperature == 1 else _wide(z)/temperature
@@ -365,7 +361,7 @@ def score(
 # %% ../nbs/04_logprobs.ipynb #ee2b1863
 def scored_span(labels: Tensor   # [B,T] unshifted
                ) -> int:         # 1..T
-    "How many last positions hold every scored label and the position before it: `score(..., keep=k)` goes with `labels[:, -k:]`."
+    "Last positions needed for every scored label and the one before: `score(..., keep=k)` with `labels[:, -k:]`."
     first = label_mask(labels).any(0).nonzero()
     return labels.shape[1] - (first[0].item() if len(first) else labels.shape[1] - 1)
 
@@ -378,6 +374,5 @@ def logprobs_of(model: nn.Module,         # causal or encoder-decoder
     _check_batch(model, batch, ('input_ids', 'attention_mask', 'labels'), temperature)
     labels, shift = batch['labels'], not is_encoder_decoder(model)
     k = scored_span(labels) if shift else None
-    return sequence_logprobs(
-        score(model, batch, temperature, keep=k), labels[:, -k:] if shift else labels, shift
-    )
+    z = score(model, batch, temperature, keep=k)
+    return sequence_logprobs(z, labels[:, -k:] if shift else labels, shift)
