@@ -46,7 +46,9 @@ def prepared(a: TrainArguments, cfg, need: tuple) -> tuple[Path, list[dict], lis
     if a.ref_name: find_model(a.ref_name)
     if a.show < 0: raise ValueError(f"show: expected >= 0, got {a.show}; 0 samples no answers")
     if not a.data: raise ValueError(f"data: no file given; pass --data rows.jsonl with {', '.join(need)} in every row")
-    return out, read_rows(a.data, need, 'data'), read_rows(a.eval_data, need, 'eval_data') if a.eval_data else None
+    lenient = 'drop' in (cfg.on_bad, cfg.on_long)                # then the trainer counts what cannot be read
+    read = lambda source, name: read_rows(source, () if lenient else need, name, cfg.turns, 'drop' if lenient else 'refuse')
+    return out, read(a.data, 'data'), read(a.eval_data, 'eval_data') if a.eval_data else None
 
 def answers_of(trainer, tokenizer, n: int, seed: int = 0, max_new_tokens: int = 64) -> list[tuple[str, str, float]]:
     "(prompt, the model's answer, its mean log-probability per token) for the first n different prompts of the rows to judge by, else of the training rows."
