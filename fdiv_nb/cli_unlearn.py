@@ -4,19 +4,21 @@
 
 # %% ../nbs/27c_cli_unlearn.ipynb #bef89fb8
 from __future__ import annotations
-import copy, math, sys, time
+import contextlib, copy, math, sys, time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
 import torch
 from torch import Tensor
 from .baselines import METHODS
-from .cli import ModelArguments, find_model, load_model, no_empty_folder, own_fields, parse, quiet_logs, write_json
+from .cli import (ModelArguments, checkpoint_of, find_model, load_model, log_lines, no_empty_folder, own_fields, parse, quiet_logs,
+                         train_and_save)
+from .record import finishing, record_run, write_json
 
 # %% auto #0
 __all__ = ['TOKEN_P', 'SHOWN', 'EVERY', 'answer_probs', 'log_ratios', 'Judge', 'run_of', 'JudgedPath', 'unlearn',
-           'tradeoff_figure', 'best_point', 'outcome', 'write_report', 'UnlearnArguments', 'kept_rows', 'check_means',
-           'was_cut', 'cmd_unlearn', 'UnlearnDemo', 'demo_rows', 'never_knew', 'demo']
+           'tradeoff_figure', 'best_point', 'outcome', 'write_report', 'told', 'UnlearnArguments', 'kept_rows',
+           'check_means', 'was_cut', 'cmd_unlearn', 'UnlearnDemo', 'demo_rows', 'never_knew', 'demo']
 
 # %% ../nbs/27c_cli_unlearn.ipynb #2cf3b299
 @torch.no_grad()
@@ -110,6 +112,7 @@ class JudgedPath(TrainerCallback, ExportableState):
     "Judges the model every few steps; the path is saved and restored with the checkpoints."
     def __init__(self, judge: Callable | None = None, model=None, every: int = 0):
         self.judge, self.model, self.every, self.path = judge, model, every, []
+        self.problem: Exception | None = None        # what the judge failed with; the training goes on
     def state(self) -> dict: return dict(args={}, attributes=dict(path=list(self.path)))
     def add(self, step: int) -> dict:
         "Judge now; the new point."
@@ -122,32 +125,43 @@ class JudgedPath(TrainerCallback, ExportableState):
         elif state.global_step: print(f'the checkpoint at step {state.global_step} keeps no judged path; it begins anew', file=sys.stderr)
         state.stateful_callbacks.setdefault(name, self.state())
     def on_step_end(self, args, state, control, **kw):
-        if self.every and state.global_step % self.every == 0: self.add(state.global_step)
+        if self.problem or not self.every or state.global_step % self.every: return
+        try: self.add(state.global_step)
+        except Exception as e: self.problem = e
 
 # %% ../nbs/27c_cli_unlearn.ipynb #aa27c004
 TOKEN_P = dict(p_forget='token_p_forget', p_template='token_p_template')    # what the trainer logs, beside the judge's P
 
 def unlearn(model, tokenizer, cfg, forget, judge: Judge, templates=None, retain=None, floor: float = 0., judge_every: int = 0, resume=None,
-            save: bool = False) -> dict:
-    "Train once; dict(history, before, after, path, samples, config, stopped). Raises ValueError before any work where something cannot work."
+            save: bool = False,
+            record: dict | None = None,      # of `record_run`, for run.json
+            done: bool = True,               # whether run.json is written also where nothing failed: it marks the folder as finished
+            lines: bool = False) -> dict:    # log lines on the error stream
+    "Train once; dict(history, before, after, path, samples, config, stopped). Raises ValueError before any work where something cannot work, Failed for what fails after training; the model is saved before that."
     from fdiv_nb.metrics_unlearn import greedy, plain_text
     from fdiv_nb.trainer_flat import FLATTrainer
     if floor: cfg.floor_pf = floor
     t = FLATTrainer(model, cfg, forget, processing_class=tokenizer, templates=templates, retain=retain)
     m = t.accelerator.unwrap_model(t.model); start = time.time(); ask = [r['prompt'] for r in judge.forget[:4]]
     judged = JudgedPath(judge, m, judge_every); t.add_callback(judged); path = judged.path
-    judged.add(0); t.train(resume_from_checkpoint=resume or None); before = {k: v for k, v in path[0].items() if k != 'step'}
-    if path[-1]['step'] != t.state.global_step: judged.add(t.state.global_step)
-    elif cfg.method == 'task_vector': path[-1] |= judge(m)                    # it was turned round after its last step
-    after = {k: v for k, v in path[-1].items() if k != 'step'}; said = greedy(m, tokenizer, ask, 24)
+    if lines: t.add_callback(log_lines())
+    judged.add(0)
+    if save: train_and_save(t, tokenizer, Path(cfg.output_dir), resume)
+    else: t.train(resume_from_checkpoint=resume or None)
+    before = {k: v for k, v in path[0].items() if k != 'step'}
     keep = {k: v for k, v in own_fields(cfg).items() if v not in ('', 0, 0., False)}
-    run = dict(history=[{TOKEN_P.get(k, k): v for k, v in h.items()} for h in t.state.log_history if 'p_forget' in h], before=before, after=after, path=path,
-               samples=[(plain_text(p), s, None) for p, s in zip(ask, said)], stopped=t.stopped,
+    run = dict(history=[{TOKEN_P.get(k, k): v for k, v in h.items()} for h in t.state.log_history if 'p_forget' in h], before=before, after={}, path=path,
+               samples=[], stopped=t.stopped,
                config=dict(steps=t.state.global_step, judged_rows=len(judge.forget), seconds=round(time.time() - start, 1), stopped=t.stopped, **keep,
                            **{f'{n}/{k}': v for n, c in (('data', 'train_dataset'), ('retain', 'retain'))
                               for k, v in t.counts.get(c, {}).items() if v}))
-    if save and t.is_world_process_zero():
-        t.save_model(cfg.output_dir); tokenizer.save_pretrained(cfg.output_dir); write_json(Path(cfg.output_dir)/'run.json', run)
+    out, failing = Path(cfg.output_dir), save and t.is_world_process_zero()
+    with finishing(out, run, record, failing, done) if save else contextlib.nullcontext():
+        if judged.problem: raise judged.problem
+        if path[-1]['step'] != t.state.global_step: judged.add(t.state.global_step)
+        elif cfg.method == 'task_vector': path[-1] |= judge(m)                    # it was turned round after its last step
+        run['after'] = {k: v for k, v in path[-1].items() if k != 'step'}
+        run['samples'] = [(plain_text(p), s, None) for p, s in zip(ask, greedy(m, tokenizer, ask, 24))]
     return run
 
 # %% ../nbs/27c_cli_unlearn.ipynb #02979217
@@ -210,9 +224,13 @@ def write_report(out: Path, runs: dict[str, dict], title: str, clean: dict | Non
     if any(said.values()): page.text('## Answers').samples(said, 'The likeliest answer to forgotten questions.')
     for n, r in runs.items(): page.details(f'Configuration of {n}', r['config'])
     page.details('All numbers', text_table(rows, digits=5))
-    write_json(out/'run.json', {n: {k: v for k, v in r.items() if k != 'history'} for n, r in runs.items()}
-               | ({'never knew': clean} if clean else {}))
-    return page.save(out/'report.html')
+    path = page.save(out/'report.html')
+    write_json(out/'run.json', told(runs, clean))
+    return path
+
+def told(runs: dict[str, dict], clean: dict | None = None) -> dict:
+    "What run.json holds of some runs: all but the history."
+    return {n: {k: v for k, v in r.items() if k != 'history'} for n, r in runs.items()} | ({'never knew': clean} if clean else {})
 
 # %% ../nbs/27c_cli_unlearn.ipynb #631b5a32
 @dataclass
@@ -230,6 +248,9 @@ class UnlearnArguments(ModelArguments):
     answer: str = field(default='{}', metadata={'help': "how every answer (refusals too) follows it; ' {}' after a prompt without a space at its end"})
     judge_rows: int = field(default=400, metadata={'help': "forget and retained rows that are judged, spread evenly over the file; 0 = all"})
     judge_every: int = field(default=0, metadata={'help': "steps between two judgements for the trade-off plot; 0 = an eighth of the run"})
+    def __post_init__(self):
+        super().__post_init__()
+        if self.judge_every < 0: raise ValueError(f"judge_every: expected >= 0, got {self.judge_every}; 0 judges eight times")
 
 def _rows_of(path: str, name: str) -> list[dict] | None:
     from fdiv_nb.data import read_rows
@@ -282,6 +303,7 @@ def cmd_unlearn(argv: list[str]) -> int:
                        ('train_dataset', a.forget if a.forget.endswith('.txt') else _rows_of(a.forget, 'train_dataset'))))
     templates = templates and [forms[1].replace('{}', t) for t in templates]
     check_means(specs, made, retain, templates, forget); runs, floor, clean, judged = {}, cfg.floor_pf, None, None
+    resume, record = checkpoint_of(cfg), None
     for s, kind in zip(specs, made):
         with quiet_logs(), no_empty_folder(out):
             model, tok = load_model(a.model, a.lora_rank)
@@ -295,18 +317,22 @@ def cmd_unlearn(argv: list[str]) -> int:
                 judged = Judge(tok, asked, templates, keep, ref, limit=a.judge_rows or sys.maxsize, **fit)
                 if ref is not None: clean = judged(ref); floor = clean['token_p_forget']
                 if judged.no_quality and not cfg.process_index: print(f'forget_quality is not judged: {judged.no_quality}', file=sys.stderr, flush=True)
+            if record is None:
+                record = record_run(None, a, cfg, models=dict(model=(a.model, model), floor_model=(a.floor_model, ref)),
+                                    files=dict(forget=a.forget, retain=a.retain, template=cfg.template))
             c = copy.copy(cfg); c.output_dir = str(out if len(specs) == 1 else out/s.replace(':', '_'))
             [setattr(c, k, v) for k, v in kind.items()]
             steps = (cfg.max_steps if cfg.max_steps > 0
                      else math.ceil(cfg.num_train_epochs*math.ceil(len(rows)/(cfg.per_device_train_batch_size*cfg.gradient_accumulation_steps*cfg.world_size))))
             runs[s] = unlearn(model, tok, c, forget, judged, templates, retain, floor, a.judge_every or max(1, steps//8),
-                              cfg.resume_from_checkpoint, save=True)
+                              resume, save=True, record=record, done=len(specs) > 1, lines=len(specs) == 1)
         if s == specs[0] and not cfg.process_index and (cut := was_cut(runs[s]['config'])): print(cut, file=sys.stderr, flush=True)
         if len(specs) > 1 and not cfg.process_index:
             print(f"{s}: p_forget {runs[s]['before']['p_forget']:.3f} → {runs[s]['after']['p_forget']:.3f}"
                   + (f" ({runs[s]['stopped']})" if runs[s]['stopped'] else ''), file=sys.stderr, flush=True)
     if cfg.process_index: return 0
-    page = write_report(out, runs, 'Unlearning', clean); print(text_table(outcome(runs, clean))); print('report:', page); return 0
+    with finishing(out, told(runs, clean), record): page = write_report(out, runs, 'Unlearning', clean)
+    print(text_table(outcome(runs, clean))); print('report:', page); return 0
 
 # %% ../nbs/27c_cli_unlearn.ipynb #920fdca0
 @dataclass

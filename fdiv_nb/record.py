@@ -117,8 +117,8 @@ def reason(e: BaseException) -> str:
     return text if isinstance(e, (ValueError, Failed)) and text else f'{name}: {text}' if text else name
 
 @contextlib.contextmanager
-def finishing(out: Path, run: dict, record: dict | None = None, write: bool = True):
-    "Around what follows the training: writes run.json at the end, whatever happens. Raises Failed for everything that was raised."
+def finishing(out: Path, run: dict, record: dict | None = None, write: bool = True, done: bool = True):
+    "Around what follows the training: writes run.json at the end, whatever happens; without `done` only where something failed. Raises Failed for everything that was raised."
     def close():
         if write: write_json(Path(out)/'run.json', run | (dict(record=record | dict(ended=_now())) if record else {}))
     try: yield run
@@ -128,5 +128,6 @@ def finishing(out: Path, run: dict, record: dict | None = None, write: bool = Tr
         error = Failed(f"the model is trained and saved in {str(out)!r}, but what follows failed: {run['failed']}")
         if isinstance(e, KeyboardInterrupt): error.code = 130
         raise error from e
-    try: close()
+    try:
+        if done: close()
     except OSError as e: raise Failed(f"the model is trained and saved in {str(out)!r}, but run.json could not be written: {e.strerror}") from e
