@@ -52,6 +52,7 @@ def _gjs_small_a(a: float, b: float, l: Tensor) -> Tensor:
     log_m = torch.where(l < 80, torch.log1p(a*torch.expm1(l.clamp(max=80))), _log_mix(a, b, l))
     return (u*l - (a*u + b)*(log_m/a))/b
 
+# %% ../nbs/15_distill.ipynb #633dc5ed
 def _gjs_small_b(a: float, b: float, l: Tensor) -> Tensor:
     "f where b is at most ½: (m f'(u) - log u)/a, or the textbook form where u < b."
     u = l.exp()
@@ -137,6 +138,7 @@ def _others_mean(x: Tensor, m: Tensor) -> Tensor:
     n = m.sum(0) - 1
     return torch.where(n > 0, (x.sum(0) - x)/n.clamp(min=1), torch.zeros_like(x))*m
 
+# %% ../nbs/15_distill.ipynb #65344781
 def score_term(divergences: Tensor,        # [B, T] D_t of each position, 0 where nothing is scored
                logp: Tensor,               # [B, T] log π of the sampled tokens, nats, differentiable
                mask: Tensor,               # [B, T] bool

@@ -104,6 +104,7 @@ def _range(dtype, beta: float, max_weight: float | None) -> tuple[float, float]:
     lo, hi = GRAD_RANGE.get(dtype, (1e-30, 1e30))
     return lo, max(lo, min(hi, beta*max_weight)) if max_weight else hi
 
+# %% ../nbs/14_fdpo.ipynb #6dbe8fe6
 def _finite(y: Tensor, dtype) -> Tensor:
     "`y` as float32 or wider, within ±`LOSS_MAX` (float64: ±1e300)."
     wide = torch.promote_types(dtype, torch.float32)
@@ -171,6 +172,7 @@ class _Outer(NamedTuple):
     sign: Tensor
     log_size: Tensor
 
+# %% ../nbs/14_fdpo.ipynb #6d982012
 def _outer(link: str, gap: Tensor, beta: float, target: float, eps: float, robust: bool) -> _Outer:
     "φ(βΔ) and log |dφ/dΔ|. The plain sigmoid takes logσ(-z), which is never -∞."
     unit = 1. if link == 'ipo' else beta
@@ -357,6 +359,7 @@ def _right(margin: Tensor) -> Tensor:
     "1 for a margin in the right order, ½ for a tie, 0 otherwise; float64."
     return (margin > _TIE).double() + .5*(margin.abs() <= _TIE).double()
 
+# %% ../nbs/14_fdpo.ipynb #0800efa6
 def preference_accuracy(margin: Tensor) -> float:
     "Share of pairs in the right order, from [B] margins (of rewards or log-ratios); ties, to 1e-4, count half."
     return _right(margin).mean().item()
@@ -399,6 +402,7 @@ def _detached(x: Tensor, m: Tensor | None) -> Tensor:
     "`x` without its graph, 0 where masked."
     return x.detach() if m is None else x.detach().masked_fill(~m.bool(), 0.)
 
+# %% ../nbs/14_fdpo.ipynb #1143f12f
 def _gradient_shares(divergence, w, l, beta, mw, ml, **kw) -> dict[str, float]:
     "`saturation` as shares of the entries that count."
     n = w.numel() + l.numel() if mw is None else int(mw.sum() + ml.sum())
@@ -468,6 +472,7 @@ def _check_candidates(z: Tensor, beta: float, reduction: str) -> None:
         raise ValueError(f"logratios: expected finite [B, K] with K >= 2, got shape {list(z.shape)}"
                          f"{'' if finite else ' with NaN or inf'}")
 
+# %% ../nbs/14_fdpo.ipynb #2f2e2e3e
 def _annotator(target: Tensor | float, z: Tensor) -> Tensor:
     "p* as float64 [K] or [B, K]; ε stands for (1 - ε, ε). Raises ValueError unless it is a distribution without zeros."
     if not torch.is_tensor(target): target = torch.tensor([1 - target, target], dtype=torch.float64)

@@ -21,6 +21,7 @@ def _is_flat(d: FDivergence) -> bool:
     "f'' = 0 wherever it is looked at: total variation and its multiples."
     return bool((d.log_slope(torch.linspace(-8, 8, 64, dtype=torch.float64)) == -torch.inf).all())
 
+# %% ../nbs/13_fsft.ipynb #d1a8c36b
 def _contact(d: FDivergence, t: Tensor, log_cap: float, box: bool) -> tuple[Tensor, Tensor]:
     "(s, log u): where the straight continuation of f* at t touches f* (s = t inside), and its slope u there."
     if _is_flat(d) and not box:  # a corner, no curve: the tangent from inside
@@ -174,6 +175,7 @@ def nll_loss(logp: Tensor,                # [..., T] log π of each token, nats
     "SFT: -log p. This and the losses below reduce as `reduce_tokens` does and raise its ValueErrors."
     return reduce_tokens(-_wide(logp), mask, reduction)
 
+# %% ../nbs/13_fsft.ipynb #25fed0bc
 def dft_loss(logp: Tensor, mask: Tensor | None = None, reduction: str = 'mean') -> Tensor:
     "-sg(p) log p: the gradient is that of 1 - p, the token-level total variation."
     x = _wide(logp)
@@ -213,6 +215,7 @@ def token_kl(logits: Tensor, ref_logits: Tensor) -> Tensor:  # [..., V] both
     "KL(π‖π_ref) over the whole vocabulary at each state, [...], nats; differentiable in `logits`."
     return _kl(_wide(logits).log_softmax(-1), _wide(ref_logits).detach().log_softmax(-1))
 
+# %% ../nbs/13_fsft.ipynb #43e14462
 def asft_loss(logp: Tensor,                # [..., T] log π of each token, nats
               kl: Tensor,                  # [..., T] from `token_kl`
               mask: Tensor | None = None, reduction: str = 'mean',

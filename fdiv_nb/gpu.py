@@ -35,6 +35,7 @@ def _first_int(config, *names: str) -> int | None:
     "The first of these fields that is a positive whole number."
     return next((v for k in names if isinstance(v := getattr(config, k, None), int) and v), None)
 
+# %% ../nbs/22_gpu.ipynb #13ca8d8e
 def _experts(config) -> float:
     "Share of a layer's experts that a token visits."
     n = _first_int(config, 'num_local_experts', 'num_experts', 'n_routed_experts')
@@ -142,6 +143,7 @@ def slices(self: MicroBatch, n: int, width: int = 1) -> list[slice]:
     k = -(-n//most)
     return [slice(n*i//k, n*(i + 1)//k) for i in range(k)]
 
+# %% ../nbs/22_gpu.ipynb #7091a3be
 @patch
 def halve(self: MicroBatch, n: int, width: int = 1) -> None:
     "After a failure: half of the largest piece is the limit. Raises torch.OutOfMemoryError if a piece is one row."

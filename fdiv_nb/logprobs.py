@@ -37,6 +37,7 @@ def _check_ids(labels: Tensor, V: int) -> None:
         raise ValueError(f"labels: token id {labels[r, c].item()} in row {r}, column {c} is outside the "
                          f"vocabulary of {V}; use {IGNORE} for tokens that are not scored")
 
+# %% ../nbs/04_logprobs.ipynb #5778366b
 def _check(logits: Tensor, labels: Tensor) -> None:
     "Raises ValueError unless logits are floating [B,T,V] and labels integer [B,T] in 0..V-1 or -100."
     if logits.ndim != 3 or not logits.is_floating_point():
@@ -251,7 +252,7 @@ def _check_all_scored(completion_ids: list) -> None:
 
 # %% ../nbs/04_logprobs.ipynb #3dc89afb
 def build_batch(prompt_ids: list,       # B lists of token ids
-                completion_ids: list,   # B lists of ids, each with its end token if any; -1 - t: token t, read, not scored
+                completion_ids: list,   # B lists of ids, each with its end token, if any; -1 - t: t is read, not scored
                 pad_id: int,            # what to fill with; may equal the end token
                 side: str = 'right',    # where the padding goes: 'right' or 'left'
                 device=None,            # of the tensors
@@ -314,6 +315,7 @@ def _check_context(field: str, real: Tensor, limit: int | None) -> None:
         raise ValueError(f"{field}: row {r} has {n[r].item()} tokens, the model's context holds {limit}; shorten the "
                          "prompt or the completion")
 
+# %% ../nbs/04_logprobs.ipynb #b4f1086c
 def _check_batch(model, batch: dict, need: tuple, temperature: float) -> None:
     "Raises ValueError for missing fields, their shapes, the temperature, and rows beyond the context."
     missing = [k for k in need if batch.get(k) is None]
