@@ -13,10 +13,11 @@ from .record import COMMAND, Failed, finishing, reason, record_run, write_json
 
 # %% auto #0
 __all__ = ['EXTRAS', 'SHOWN', 'COMMANDS', 'need', 'read_text', 'ModelArguments', 'AlignArguments', 'read_prompts', 'stored_words',
-           'with_config', 'parse', 'checkpoint_of', 'find_model', 'load_model', 'make_target', 'no_empty_folder',
-           'train_and_save', 'align', 'judge_policy', 'own_fields', 'table', 'rejection', 'rejection_figure',
-           'cmd_align', 'align_report', 'DemoArguments', 'opinion', 'tones', 'share_table', 'share_figure', 'cmd_demo',
-           'log_line', 'log_lines', 'quiet_logs', 'cmd_tiny', 'cmd_divergences', 'commands', 'usage', 'main']
+           'with_config', 'parse', 'checkpoint_of', 'find_model', 'load_model', 'with_lora', 'load_policy',
+           'merge_saved', 'make_target', 'no_empty_folder', 'train_and_save', 'align', 'judge_policy', 'own_fields',
+           'table', 'rejection', 'rejection_figure', 'cmd_align', 'align_report', 'DemoArguments', 'opinion', 'tones',
+           'share_table', 'share_figure', 'cmd_demo', 'log_line', 'log_lines', 'quiet_logs', 'cmd_tiny',
+           'cmd_divergences', 'commands', 'usage', 'main']
 
 # %% ../nbs/27_cli.ipynb #3efd529d
 EXTRAS = dict(peft='peft', scipy='eval', nltk='eval', rouge_score='eval', sacrebleu='eval')
@@ -36,18 +37,21 @@ def read_text(path: Path | str, field: str) -> str:
 @dataclass
 class ModelArguments:
     "Which model, and how much of it is trained. Raises ValueError for a negative rank."
-    model: str = field(default='tiny', metadata={'help': "a transformers folder or hub name; 'tiny' is the bundled model"})
+    model: str = field(default='tiny', metadata={'help': "a transformers folder, a PEFT adapter's folder, or a hub name; 'tiny' is the bundled model"})
     lora_rank: int = field(default=0,
                            metadata={'help': "train a LoRA adapter of this rank instead of the whole model (needs peft); 0 = whole model"})
+    merge: bool = field(default=False, metadata={'help': "write the adapter merged into its base as well, as an ordinary model, to OUTPUT_DIR/merged"})
     def __post_init__(self):
         if self.lora_rank < 0: raise ValueError(f"lora_rank: expected >= 0, got {self.lora_rank}; 0 trains the whole model")
         if self.lora_rank: need('peft', 'lora_rank')
+        if self.merge and not self.lora_rank and not (Path(self.model)/'adapter_config.json').is_file():
+            raise ValueError(f"merge: no adapter is trained, so there is nothing to merge into {self.model!r}; set lora_rank, or leave merge out")
 
 @dataclass
 class AlignArguments(ModelArguments):
     "What `fdiv align` aligns, and to what."
     reward: list[str] = field(default_factory=list,
-                        metadata={'help': "P = π₀ exp(r/β): module:function, FILE.py:function, lexicon:FILE, contains:WORD, regex:PATTERN, classifier:DIR[:LABEL], python; several are added, see reward_weights"})
+                        metadata={'help': "P = π₀ exp(r/β): module:function, FILE.py:function, lexicon:FILE, contains:WORD, regex:PATTERN, classifier:DIR[:LABEL] (a reward model's logit or a label's log-probability, through its chat template; classifier_text: without), python; several are added, see reward_weights"})
     reward_weights: list[float] = field(default_factory=list,
                                         metadata={'help': "a number for each of several rewards: P = π₀ exp((w₁r₁ + w₂r₂ + ...)/β); default: 1 each"})
     constraint: str = field(default='',
@@ -135,34 +139,46 @@ def checkpoint_of(cfg) -> str | None:
     return where and str(where)
 
 # %% ../nbs/27_cli.ipynb #a4ac792e
-def find_model(name: str) -> str:
-    "The path or hub name to load. Raises ValueError for a folder that is not a model, or has no tokenizer."
-    if name == 'tiny':
-        from fdiv_nb.tiny import tiny_path
-        return str(tiny_path())
-    p = Path(name)
-    if p.is_dir():
-        if not (p/'config.json').is_file():
-            raise ValueError(f"model: the folder {name!r} has no config.json; give a folder written by save_pretrained")
-        if not any((p/f).is_file() for f in ('tokenizer.json', 'tokenizer.model', 'vocab.json', 'spiece.model', 'vocab.txt')):
-            raise ValueError(f"model: the folder {name!r} has no tokenizer; run tokenizer.save_pretrained({name!r}) with the tokenizer it was trained with")
-    elif p.is_absolute() or name.startswith('.') or p.exists() or name.count('/') > 1: raise ValueError(f"model: no folder {name!r}")
-    return name
+def find_model(name: str, field: str = 'model', base_model: str = '') -> str:
+    "The path or hub name of a model or an adapter. Raises ValueError, naming `field`, where it, its base or its tokenizer is not there."
+    from fdiv_nb.loading import adapter_base, find_checkpoint, has_tokenizer, is_adapter_folder
+    path = find_checkpoint(name, field)
+    home = adapter_base(path, field, base_model) if is_adapter_folder(path) else path
+    if Path(home).is_dir() and not has_tokenizer(path) and not has_tokenizer(home):
+        raise ValueError(f"{field}: the folder {name!r} has no tokenizer; run tokenizer.save_pretrained({name!r}) with the tokenizer it was trained with")
+    return path
 
-def load_model(name: str, lora_rank: int = 0):
+def load_model(name: str, lora_rank: int = 0, field: str = 'model', dtype: str = 'float32', base_model: str = '',
+               trainable: bool = False):
     "(model, tokenizer) of a folder, hub name or 'tiny', in float32; with a fresh LoRA adapter if lora_rank > 0."
-    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoConfig, AutoTokenizer
-    path = find_model(name)
-    try: cfg, tok = AutoConfig.from_pretrained(path), AutoTokenizer.from_pretrained(path)
-    except OSError as e:
-        raise ValueError(f"model: {name!r} is neither a local folder nor to be had from the hub: {str(e).splitlines()[0]}") from None
-    auto = AutoModelForSeq2SeqLM if cfg.is_encoder_decoder else AutoModelForCausalLM
-    model = auto.from_pretrained(path, use_safetensors=True, dtype='float32')
-    if lora_rank:
-        from peft import LoraConfig, get_peft_model
-        kind = 'SEQ_2_SEQ_LM' if cfg.is_encoder_decoder else 'CAUSAL_LM'
-        model = get_peft_model(model, LoraConfig(r=lora_rank, lora_alpha=2*lora_rank, target_modules='all-linear', task_type=kind))
-    return model, tok
+    from fdiv_nb.loading import is_adapter_folder, load_lm, load_tokenizer
+    path = find_model(name, field, base_model)
+    if lora_rank and is_adapter_folder(path):
+        raise ValueError(f"lora_rank: {lora_rank}, but {name!r} is an adapter, which is trained further as it is; leave lora_rank out, or merge it first")
+    tok = load_tokenizer(path, field, base_model or None)
+    model = load_lm(path, field, dtype, trainable=trainable, base_model=base_model or None)
+    return (with_lora(model, lora_rank) if lora_rank else model), tok
+
+
+# %% ../nbs/27_cli.ipynb #c3a9e017
+def with_lora(model, rank: int):
+    "The model with a fresh LoRA adapter on all its linear layers."
+    from fdiv_nb.loading import need_peft
+    need_peft('lora_rank')
+    from peft import LoraConfig, get_peft_model
+    kind = 'SEQ_2_SEQ_LM' if model.config.is_encoder_decoder else 'CAUSAL_LM'
+    return get_peft_model(model, LoraConfig(r=rank, lora_alpha=2*rank, target_modules='all-linear', task_type=kind))
+
+def load_policy(a: ModelArguments, cfg):
+    "(model, tokenizer) to train, as the arguments and the configuration of a command ask."
+    return load_model(a.model, a.lora_rank, dtype=cfg.dtype, base_model=cfg.base_model, trainable=True)
+
+def merge_saved(a: ModelArguments, cfg, folder) -> None:
+    "With --merge: the adapter saved in a folder, merged into its base, as an ordinary model in `folder`/merged."
+    from fdiv_nb.loading import write_merged
+    if a.merge and not cfg.process_index:
+        with quiet_logs(): path = write_merged(folder, Path(folder)/'merged', dtype=cfg.dtype)
+        print('merged model:', path)
 
 # %% ../nbs/27_cli.ipynb #b02f269e
 def make_target(reward, constraint: str, beta: float, moments=(), weights=()):   # reward: a name, a function, or a list of them
@@ -302,18 +318,20 @@ def cmd_align(argv: list[str]) -> int:
     from fdiv_nb.trainer import FDPGConfig, check_output
     a, cfg = parse(argv, AlignArguments, FDPGConfig, idle=_IDLE)
     out, resume, prompts = check_output(cfg.output_dir, cfg.overwrite), checkpoint_of(cfg), read_prompts(a.prompts)
-    find_model(a.model)
+    find_model(a.model, base_model=cfg.base_model)
+    if a.ref_name: find_model(a.ref_name, 'ref_name')
     target = make_target(a.reward, a.constraint, cfg.beta, a.moments, a.reward_weights)
     check_compatible(cfg.divergence, target)
     target.probe(prompts)
     with quiet_logs(), no_empty_folder(out):
-        model, tok = load_model(a.model, a.lora_rank)
-        ref = load_model(a.ref_name)[0] if a.ref_name else None
+        model, tok = load_policy(a, cfg)
+        ref = load_model(a.ref_name, field='ref_name', dtype=cfg.dtype)[0] if a.ref_name else None
         record = record_run(['align', *argv], a, cfg, models=dict(model=(a.model, model), ref_name=(a.ref_name, ref)),
                             files=dict(prompts=a.prompts, rewards=[x for s in (*a.reward, a.constraint) for x in s.split(':') if Path(x).exists()]))
         kept = {}
         align(model, tok, target, cfg, prompts, ref_model=ref, resume=resume, keep=kept, record=record,
               report=lambda run: align_report(out, cfg, run, kept['last']), lines=True)
+    merge_saved(a, cfg, out)
     return 0
 
 def align_report(out: Path, cfg, run: dict, last) -> None:

@@ -222,7 +222,8 @@ def bridge(args: BridgeArguments, progress: Callable = lambda s: None) -> list[d
     tag, path, done = _finished(args); todo = [c for c in args.cells() if c not in done]; world = None
     if todo:
         (Path(args.output_dir)/'cells').mkdir(parents=True, exist_ok=True)
-        with quiet_logs(): start, tok = load_model(args.model); start.eval()
+        from fdiv_nb.loading import merged
+        with quiet_logs(): start, tok = load_model(args.model); start = merged(start).eval()
     for i, (loss, rate, seed) in enumerate(todo, 1):
         with quiet_logs():
             if world is None or world[0] != seed:

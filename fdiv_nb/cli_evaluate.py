@@ -26,6 +26,7 @@ class EvaluateArguments:
     output_dir: str = _f('runs/evaluate', "folder of run.json, evaluation.png and report.html")
     overwrite: bool = _f(False, "replace a finished evaluation")
     batch_size: int = _f(32, "rows per forward pass")
+    base_model: str = _f('', "where the base of an adapter is, if not where the adapter says")
     device: str = _f('', "of the model: cpu, cuda, cuda:1 ...; empty: cuda where there is one")
     bf16: bool = _f(False, "run the model in bfloat16")
     rouge: str = _f('published', "words of ROUGE: published (as rouge_score on Latin text, words of other scripts too), unicode (and accents count), ascii (rouge_score to the letter: nothing but a-z and digits)")
@@ -49,11 +50,12 @@ class TofuArguments(EvaluateArguments):
     max_new_tokens: int = _f(200, "of a generated answer")
 
 # %% ../nbs/27d_cli_evaluate.ipynb #deb7998e
-def _ready(name: str, device: str, bf16: bool):
+def _ready(name: str, device: str, bf16: bool, field: str = 'model', base_model: str = ''):
     "(model, tokenizer) on its device. Raises ValueError as `find_model` does, and for a tokenizer that does not match."
     import torch
     from fdiv_nb.data import check_tokenizer
-    with quiet_logs(): model, tok = load_model(name)
+    from fdiv_nb.loading import merged
+    with quiet_logs(): model, tok = load_model(name, field=field, base_model=base_model); model = merged(model)
     check_tokenizer(model, tok); where = device or ('cuda' if torch.cuda.is_available() else 'cpu')
     try: model = model.to(where)
     except (RuntimeError, AssertionError) as e: raise ValueError(f"device: {where!r} is not to be had ({str(e).splitlines()[0]})") from None
@@ -78,7 +80,8 @@ def collect(a: EvaluateArguments, ask) -> dict:
     "name -> EvalLog: the saved ones, or what `ask(model, tokenizer, path)` finds out. Raises ValueError before any work where something cannot work; what a second log must agree with is checked by the commands before."
     from fdiv_nb.metrics_unlearn import read_log
     if not a.model: return {n: read_log(p) for n, p in zip(_names(a.log), a.log)}
-    find_model(a.model); model, tok = _ready(a.model, a.device, a.bf16)
+    find_model(a.model, base_model=a.base_model)
+    model, tok = _ready(a.model, a.device, a.bf16, base_model=a.base_model)
     return {Path(a.model).name or a.model: ask(model, tok, Path(a.log[0] if a.log else Path(a.output_dir)/'log.json'))}
 
 # %% ../nbs/27d_cli_evaluate.ipynb #6c2a09a2
@@ -269,6 +272,7 @@ class AttackArguments:
     model: str = _f('', "the unlearned model: a transformers folder or hub name, or 'tiny'")
     forget: str = _f('',
                      "what it should have forgotten: .jsonl, .json, .csv, .parquet with prompt (question) and completion (answer), and paraphrase or paraphrased_question; 'tiny': the bundled model's people")
+    base_model: str = _f('', "where the base of an adapter is, if not where the adapter says")
     never: str = _f('', "a model that never knew, attacked in the same way")
     attacks: list[str] = _f(list,
                             "some of paraphrase, prefix, best_of_k, int8, int4, relearn_forget, relearn_unrelated; default: all whose means are given")
@@ -324,9 +328,10 @@ def cmd_attack(argv: list[str]) -> int:
     from fdiv_nb.metrics_unlearn import plain_text
     from fdiv_nb.trainer import check_output
     a, = parse(argv, AttackArguments); check_output(a.output_dir, a.overwrite); rows = _forgotten(a)
-    other = documents(a.unrelated) if a.unrelated else None; [find_model(m) for m in (a.model, a.never) if m]
+    other = documents(a.unrelated) if a.unrelated else None; find_model(a.model, base_model=a.base_model)
+    if a.never: find_model(a.never, 'never')
     if bad := [x for x in a.attacks if x not in ATTACKS]: raise ValueError(f"attacks: unknown {bad[0]!r}; there are {', '.join(ATTACKS)}")
-    model, tok = _ready(a.model, a.device, False); never = _ready(a.never, a.device, False)[0] if a.never else None; kept = {}
+    model, tok = _ready(a.model, a.device, False, base_model=a.base_model); never = _ready(a.never, a.device, False, 'never')[0] if a.never else None; kept = {}
     table = attack_table(model, tok, rows, a.attacks or None, never, [p.replace('\\n', '\n') for p in a.prefix] or None, other, a.items,
                          a.steps, a.learning_rate, a.samples, a.max_new_tokens, a.batch_size, a.seed,
                          lambda n, r: print(f"{n}: ROUGE-L {r['rouge_before']:.3f} → {r['rouge_after']:.3f}", file=sys.stderr, flush=True),

@@ -8,8 +8,8 @@ import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 import torch
-from .cli import (ModelArguments, checkpoint_of, find_model, load_model, log_lines, no_empty_folder, own_fields, parse, quiet_logs,
-                         train_and_save)
+from .cli import (ModelArguments, checkpoint_of, find_model, load_model, load_policy, log_lines, merge_saved, no_empty_folder, own_fields, parse,
+                         quiet_logs, train_and_save)
 from .record import finishing, reason, record_run, write_json
 
 # %% auto #0
@@ -42,8 +42,8 @@ def prepared(a: TrainArguments, cfg, need: tuple) -> tuple[Path, list[dict], lis
     "(output folder, rows, rows to judge by or None). Raises ValueError for what is missing or cannot be used."
     from fdiv_nb.data import read_rows
     from fdiv_nb.trainer import check_output
-    out = check_output(cfg.output_dir, cfg.overwrite); find_model(a.model)
-    if a.ref_name: find_model(a.ref_name)
+    out = check_output(cfg.output_dir, cfg.overwrite); find_model(a.model, base_model=cfg.base_model)
+    if a.ref_name: find_model(a.ref_name, 'ref_name')
     if a.show < 0: raise ValueError(f"show: expected >= 0, got {a.show}; 0 samples no answers")
     if not a.data: raise ValueError(f"data: no file given; pass --data rows.jsonl with {', '.join(need)} in every row")
     lenient = 'drop' in (cfg.on_bad, cfg.on_long)                # then the trainer counts what cannot be read
@@ -131,16 +131,18 @@ def cmd_sft(argv: list[str]) -> int:
     "fdiv sft --model DIR --data rows.jsonl --loss nll|f-sft|dft|psft|iw-sft|asft --divergence js --output_dir DIR ..."
     from fdiv_nb.trainer_sft import FSFTConfig, FSFTTrainer
     a, cfg = parse(argv, SFTArguments, FSFTConfig)
+    if a.sweep and a.merge: raise ValueError("merge: a sweep saves no model; leave merge or sweep out")
     out, rows, held = prepared(a, cfg, ('prompt', 'completion'))
     resume = checkpoint_of(cfg)
     with quiet_logs(), no_empty_folder(out):
-        model, tok = load_model(a.model, a.lora_rank)
-        ref = load_model(a.ref_name)[0] if a.ref_name else None
+        model, tok = load_policy(a, cfg)
+        ref = load_model(a.ref_name, field='ref_name', dtype=cfg.dtype)[0] if a.ref_name else None
         record = record_of('sft', argv, a, cfg, model=model, ref_name=ref)
         name = cfg.loss if cfg.loss != 'f-sft' else cfg.divergence
         if a.sweep: return sweep(a, cfg, out, model, tok, rows, held, ref, name, record)
         trainer = FSFTTrainer(model, cfg, rows, held, tok, ref_model=ref)
         train_and_report(trainer, tok, out, a, cfg, name, f'Fine-tuned with {name}', record, resume)
+    merge_saved(a, cfg, out)
     return 0
 
 def sweep(a: SFTArguments, cfg, out: Path, model, tok, rows, held, ref, name: str, record: dict) -> int:
@@ -169,13 +171,14 @@ def cmd_dpo(argv: list[str]) -> int:
     if not cfg.process_index: print(cfg.describe() + ALPHA[cfg.alpha_convention])
     resume = checkpoint_of(cfg)
     with quiet_logs(), no_empty_folder(out):
-        model, tok = load_model(a.model, a.lora_rank)
-        ref = load_model(a.ref_name)[0] if a.ref_name else None
+        model, tok = load_policy(a, cfg)
+        ref = load_model(a.ref_name, field='ref_name', dtype=cfg.dtype)[0] if a.ref_name else None
         record = record_of('dpo', argv, a, cfg, model=model, ref_name=ref)
         t = FDPOTrainer(model, cfg, rows, held, tok, ref_model=ref)
         if not cfg.process_index and (lost := t.dropped.get('train_dataset')):
             print(f"left out: {len(lost)} of {len(rows)} pairs, rows {', '.join(map(str, lost[:10]))}{' ...' if len(lost) > 10 else ''}")
         train_and_report(t, tok, out, a, cfg, cfg.divergence, f'Preferences with {cfg.divergence}', record, resume)
+    merge_saved(a, cfg, out)
     return 0
 
 ALPHA = {'slope': "\nα convention: slope, alpha:A means f'(u) = (u^(A-1) - 1)/(A-1), as TRL since 0.29; --alpha_convention paper for the other",
@@ -187,13 +190,14 @@ def cmd_distill(argv: list[str]) -> int:
     a, cfg = parse(argv, DistillArguments, DistillConfig)
     if not a.teacher: raise ValueError("teacher: none given; pass --teacher DIR, a model with the same tokenizer")
     if a.ref_name: raise ValueError(f"ref_name: distillation has no reference beside its teacher, got {a.ref_name!r}; leave it out")
-    find_model(a.teacher); out, rows, held = prepared(a, cfg, ('prompt', 'completion'))
+    find_model(a.teacher, 'teacher'); out, rows, held = prepared(a, cfg, ('prompt', 'completion'))
     resume = checkpoint_of(cfg)
     with quiet_logs(), no_empty_folder(out):
-        model, tok = load_model(a.model, a.lora_rank)
-        teacher, theirs = load_model(a.teacher)
+        model, tok = load_policy(a, cfg)
+        teacher, theirs = load_model(a.teacher, field='teacher', dtype=cfg.dtype)
         record = record_of('distill', argv, a, cfg, model=model, teacher=teacher)
         shared_vocabulary(model, teacher, tok, theirs)
         train_and_report(DistillTrainer(model, cfg, rows, held, tok, teacher=teacher), tok, out, a, cfg, cfg.divergence,
                          f'Distilled with {cfg.divergence}', record, resume)
+    merge_saved(a, cfg, out)
     return 0

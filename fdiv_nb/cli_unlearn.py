@@ -11,7 +11,8 @@ from typing import Callable
 import torch
 from torch import Tensor
 from .baselines import METHODS
-from .cli import (ModelArguments, checkpoint_of, find_model, load_model, log_lines, no_empty_folder, own_fields, parse, quiet_logs,
+from .cli import (ModelArguments, checkpoint_of, find_model, load_model, load_policy, log_lines, merge_saved, no_empty_folder, own_fields, parse,
+                         quiet_logs,
                          train_and_save)
 from .record import finishing, record_run, write_json
 
@@ -295,7 +296,7 @@ def cmd_unlearn(argv: list[str]) -> int:
     if twice := next((s for s in specs if specs.count(s) > 1), None): raise ValueError(f"compare: {twice} is named twice; once is enough")
     if len(specs) > 1 and cfg.resume_from_checkpoint:
         raise ValueError("resume_from_checkpoint: one checkpoint cannot continue several runs; resume each by itself, with --method")
-    made = [run_of(s) for s in specs]; find_model(a.model); templates = read_templates(cfg.template) if cfg.template else None
+    made = [run_of(s) for s in specs]; find_model(a.model, base_model=cfg.base_model); templates = read_templates(cfg.template) if cfg.template else None
     forms = template_of(a.prompt), template_of(a.answer, 'answer')
     if a.forget.endswith('.txt') and forms != ('{}', '{}'): raise ValueError("prompt: a text has no questions to put into a template; leave --prompt and --answer out")
     retain, forget = (r if isinstance(r, str) or r is None else dressed_rows(r, *forms, k) for k, r in
@@ -306,14 +307,14 @@ def cmd_unlearn(argv: list[str]) -> int:
     resume, record = checkpoint_of(cfg), None
     for s, kind in zip(specs, made):
         with quiet_logs(), no_empty_folder(out):
-            model, tok = load_model(a.model, a.lora_rank)
+            model, tok = load_policy(a, cfg)
             if judged is None:
                 rows = (forget if isinstance(forget, list) else text_chunks(strip_gutenberg(Path(forget).read_text(encoding='utf-8')), tok,
                                                                             cfg.chunk_tokens, cfg.chunk_prompt_tokens))
                 fit = limits_of(cfg, model)
                 asked, keep = kept_rows(tok, rows, 'train_dataset', **fit), kept_rows(tok, retain, 'retain', **fit)
                 del fit['encoder_decoder']; fit['on_long'] = fit['on_long'].replace('drop', 'truncate')
-                ref = load_model(a.floor_model)[0].to(cfg.device) if a.floor_model else None
+                ref = load_model(a.floor_model, field='floor_model')[0].to(cfg.device) if a.floor_model else None
                 judged = Judge(tok, asked, templates, keep, ref, limit=a.judge_rows or sys.maxsize, **fit)
                 if ref is not None: clean = judged(ref); floor = clean['token_p_forget']
                 if judged.no_quality and not cfg.process_index: print(f'forget_quality is not judged: {judged.no_quality}', file=sys.stderr, flush=True)
@@ -326,6 +327,7 @@ def cmd_unlearn(argv: list[str]) -> int:
                      else math.ceil(cfg.num_train_epochs*math.ceil(len(rows)/(cfg.per_device_train_batch_size*cfg.gradient_accumulation_steps*cfg.world_size))))
             runs[s] = unlearn(model, tok, c, forget, judged, templates, retain, floor, a.judge_every or max(1, steps//8),
                               resume, save=True, record=record, done=len(specs) > 1, lines=len(specs) == 1)
+        merge_saved(a, cfg, c.output_dir)
         if s == specs[0] and not cfg.process_index and (cut := was_cut(runs[s]['config'])): print(cut, file=sys.stderr, flush=True)
         if len(specs) > 1 and not cfg.process_index:
             print(f"{s}: p_forget {runs[s]['before']['p_forget']:.3f} → {runs[s]['after']['p_forget']:.3f}"

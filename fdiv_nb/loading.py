@@ -13,9 +13,10 @@ from .tiny import tiny_path
 
 # %% auto #0
 __all__ = ['is_adapter_folder', 'has_tokenizer', 'error_line', 'weight_files', 'check_weights', 'check_folder', 'find_checkpoint',
-           'one_line_errors', 'quiet_loading', 'check_loading_info', 'check_dtype', 'check_finite', 'load_checked',
-           'load_config', 'is_encoder', 'check_lm', 'check_trainable', 'load_lm', 'need_peft', 'adapter_base',
-           'load_adapter', 'write_merged', 'load_tokenizer', 'check_same_tokens', 'check_reference', 'load_reference']
+           'one_line_errors', 'quiet_loading', 'check_loading_info', 'check_dtype', 'load_checked', 'load_config',
+           'is_encoder', 'check_lm', 'check_trainable', 'load_lm', 'need_peft', 'adapter_base', 'load_adapter',
+           'merged', 'write_merged', 'load_classifier', 'load_tokenizer', 'check_same_tokens', 'check_reference',
+           'load_reference']
 
 # %% ../nbs/08_loading.ipynb #5249167b
 def is_adapter_folder(path) -> bool:
@@ -145,23 +146,25 @@ def check_dtype(dtype, field: str = 'dtype'):
     if not isinstance(found, torch.dtype) or not found.is_floating_point: raise ValueError(f"{field}: expected {', '.join(known)}, got {dtype!r}")
     return found
 
-def check_finite(model: nn.Module, path, field: str = 'model') -> None:
+def _check_finite(model: nn.Module, path, field: str = 'model') -> None:
     "Raises ValueError for weights that are NaN or infinite, as a run that diverged leaves them."
     for k, p in model.named_parameters():
         if p.is_floating_point() and not p.is_meta and p.numel() and p.element_size() > 1 and not torch.isfinite(torch.stack(torch.aminmax(p.detach()))).all():
             raise ValueError(f"{field}: the weight {k!r} of {str(path)!r} is not finite; the run that wrote it diverged")
 
-def load_checked(auto_class, path, field: str = 'model', dtype='float32', **kw) -> nn.Module:
+def load_checked(auto_class, path, field: str = 'model', dtype='float32', spare: str = '', late: str = '', **kw) -> nn.Module:
     "`auto_class.from_pretrained(path)` with every weight as the file has it. Raises ValueError, naming `field`."
     dtype = check_dtype(dtype)
     with one_line_errors(field, path), quiet_loading():
         model, info = auto_class.from_pretrained(path, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
                                                  ignore_mismatched_sizes=True, **kw)
     tied = getattr(model, 'all_tied_weights_keys', {}) if info['missing_keys'] else ()
+    if late: info['missing_keys'] = {k for k in info['missing_keys'] if not re.search(late, k)}
+    if spare: info['unexpected_keys'] = {k for k in info['unexpected_keys'] if not re.search(spare, k)}
     kind, saved = type(model).__name__, (getattr(model.config, 'architectures', None) or [''])[0]
     if saved and saved != kind: kind += f" (it was saved as {saved})"
     check_loading_info(info, path, field, kind, [k for k, v in dict(tied).items() if v in info['missing_keys']])
-    check_finite(model, path, field)
+    _check_finite(model, path, field)
     return model
 
 # %% ../nbs/08_loading.ipynb #c0057335
@@ -261,33 +264,65 @@ def _check_adapter(model: nn.Module, shapes: dict[str, tuple], path, field: str)
     info = dict(missing_keys=wanted - set(shapes), unexpected_keys=set(shapes) - usable - wanted, mismatched_keys=set())
     check_loading_info(info, path, field, 'this base and adapter_config.json')
 
-def load_adapter(path, field: str = 'model', dtype='float32', trainable: bool = True, base_model: str | None = None) -> nn.Module:
-    "The adapter of a folder on its base, as a PeftModel. Raises ValueError, naming `field`."
-    need_peft(field)
+def _put_adapter(base: nn.Module, path, where: str, shapes: dict, field: str, trainable: bool) -> nn.Module:
+    "The adapter of a folder on a base that is there, with every weight as the file has it."
     from peft import PeftModel
-    where, shapes = adapter_base(path, field, base_model), _adapter_shapes(path, field)
-    base = load_lm(where, field, dtype, trainable=False)
-    _fit_vocabulary(base, shapes, path, field)
     with warnings.catch_warnings(), quiet_loading():
         warnings.simplefilter('ignore')                                      # PEFT warns of missing keys; they are refused below
         try: model = PeftModel.from_pretrained(base, str(path), is_trainable=trainable)
         except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as e:
-            if 'prompt learning' in str(e): raise ValueError(f"{field}: {str(path)!r} holds prompts, which PEFT cannot train further; give a LoRA adapter") from None
+            if 'prompt learning' in str(e):
+                raise ValueError(f"{field}: {str(path)!r} holds virtual tokens, which PEFT cannot train further; give a LoRA adapter") from None
             raise ValueError(f"{field}: the adapter {str(path)!r} does not fit {where!r}: {error_line(e)}; set base_model to its base") from None
     _check_adapter(model, shapes, path, field)
-    check_finite(model, path, field)
+    _check_finite(model, path, field)
     return model
 
-# %% ../nbs/08_loading.ipynb #adaab33b
+def load_adapter(path, field: str = 'model', dtype='float32', trainable: bool = True, base_model: str | None = None) -> nn.Module:
+    "The adapter of a folder on its base, as a PeftModel. Raises ValueError, naming `field`."
+    need_peft(field)
+    where, shapes = adapter_base(path, field, base_model), _adapter_shapes(path, field)
+    base = load_lm(where, field, dtype, trainable=False)
+    _fit_vocabulary(base, shapes, path, field)
+    model = _put_adapter(base, path, where, shapes, field, trainable)
+    if base_model: model.active_peft_config.base_model_name_or_path = base.name_or_path
+    return model
+
+# %% ../nbs/08_loading.ipynb #cf2093f2
+def merged(model: nn.Module) -> nn.Module:
+    "An ordinary model with the adapter in its weights, trainable again; a model without an adapter, or with virtual tokens, as it is."
+    config = getattr(model, 'active_peft_config', None)
+    if config is None or config.is_prompt_learning: return model
+    return model.merge_and_unload().requires_grad_(True)
+
 def write_merged(folder, out, base_model: str | None = None, dtype='float32') -> Path:
     "Merge the adapter of `folder` into its base, and write model and tokenizer to `out`."
     if not is_adapter_folder(folder): raise ValueError(f"merge: {str(folder)!r} is not an adapter; train one with lora_rank, or leave merge out")
-    model = load_lm(folder, dtype=dtype, trainable=False, base_model=base_model).merge_and_unload()
-    model.save_pretrained(out)
+    model = load_lm(folder, dtype=dtype, trainable=False, base_model=base_model)
+    if model.active_peft_config.is_prompt_learning: raise ValueError(f"merge: {str(folder)!r} holds virtual tokens, which no weight can hold; leave merge out")
+    merged(model).save_pretrained(out)
     load_tokenizer(folder, base_model=base_model).save_pretrained(out)
     return Path(out)
 
-# %% ../nbs/08_loading.ipynb #331c42de
+# %% ../nbs/08_loading.ipynb #a24aeaa9
+_HEAD = r'(^|\.)(score|classifier|classification_head)\.'
+_SPARE = r'(^|\.)(lm_head|cls|pooler|mask_predictions|lm_predictions|generator_predictions)\.'
+
+def load_classifier(name, field: str = 'classifier', dtype='float32') -> nn.Module:
+    "The sequence classifier of a folder or hub name, frozen. Raises ValueError, naming `field`, for what has no trained head."
+    from transformers import AutoModelForSequenceClassification as auto
+    path = find_checkpoint(name, field)
+    if not is_adapter_folder(path):
+        load_config(path, field)
+        return load_checked(auto, path, field, dtype, _SPARE).eval().requires_grad_(False)
+    need_peft(field)
+    base, shapes = adapter_base(path, field), _adapter_shapes(path, field)
+    rows = [v[0] for k, v in shapes.items() if re.search(_HEAD, k) and k.endswith('weight')]
+    own = dict(num_labels=rows[-1], late=_HEAD) if rows else {}
+    model = _put_adapter(load_checked(auto, base, field, dtype, _SPARE, **own), path, base, shapes, field, False)
+    return merged(model).eval().requires_grad_(False)
+
+# %% ../nbs/08_loading.ipynb #dca9d12c
 def load_tokenizer(name, field: str = 'model', base_model: str | None = None):
     "The tokenizer of a folder or hub name. Raises ValueError, naming `field`."
     from transformers import AutoTokenizer
@@ -306,7 +341,7 @@ def check_same_tokens(tokenizer, other, field: str) -> None:
     odd = next((k for k in sorted(mine, key=mine.get) if theirs.get(k, mine[k]) != mine[k]), None)
     if odd is not None: raise ValueError(f"{field}: its tokenizer is another: {odd!r} is {theirs[odd]} there and {mine[odd]} for the model; choose a model of the same family")
 
-# %% ../nbs/08_loading.ipynb #ee8fcd06
+# %% ../nbs/08_loading.ipynb #4433accd
 def check_reference(model: nn.Module, reference: nn.Module, field: str = 'ref_model', tokenizer=None) -> None:
     "Freeze a reference. Raises ValueError, naming `field`, if it is the model, or does not know its tokens."
     mine = {id(p) for p in model.parameters() if p.requires_grad}

@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Callable
 import torch
 from torch import Tensor
+from fastcore.basics import patch
 from .divergence import divergence_names, get_divergence
 from .estimate import effective_sample_size
+from .loading import load_classifier, load_tokenizer
+from .logprobs import context_length
 from .words import fold, occurs, unspaced, words
 
 # %% auto #0
@@ -279,28 +282,111 @@ def _parses(code: str) -> bool:
 python_reward = _reward('python', _parses)
 
 # %% ../nbs/10_target.ipynb #9d8606f6
+def _score_kind(config) -> str:
+    "What the outputs of a classifier are: 'logit' of a reward model or a regression, 'sigmoid' of independent labels, or 'softmax' over labels."
+    problem = getattr(config, 'problem_type', None)
+    if config.num_labels == 1 and problem != 'multi_label_classification' or problem == 'regression': return 'logit'
+    return 'sigmoid' if problem == 'multi_label_classification' else 'softmax'
+
+def _label_index(config, label) -> int:
+    "The number of a label's name or number; the last one for None. Raises ValueError for what is neither."
+    names = {v: k for k, v in config.id2label.items()}
+    i = config.num_labels - 1 if label is None else names.get(label, int(label) if str(label).isdigit() else -1)
+    if not 0 <= i < config.num_labels: raise ValueError(f"classifier: no label {label!r}; it has {list(names)}")
+    return i
+
+def _room(model, tokenizer) -> int | None:
+    "How many tokens a classifier reads; None where there is no limit."
+    table = next((m for k, m in model.named_modules() if k.endswith('position_embeddings') and isinstance(m, torch.nn.Embedding)), None)
+    skipped = table.padding_idx + 1 if table is not None and table.padding_idx is not None else 0           # RoBERTa counts from there
+    limits = [context_length(model) and context_length(model) - skipped, tokenizer.model_max_length]
+    return min((n for n in limits if n and n < 10**9), default=None)
+
 class ClassifierReward:
-    "log p(label | prompt + completion) from a transformers sequence-classification folder or hub name; the last label by default."
-    def __init__(self, model: str, label: str | int | None = None, batch_size: int = 32, device=None):
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
-        try:
-            self.tok, self.model = (AutoTokenizer.from_pretrained(model),
-                                    AutoModelForSequenceClassification.from_pretrained(model,
-                                                                                       use_safetensors=True).eval().to(device or 'cpu'))
-        except (OSError, ValueError) as e: raise ValueError(f"classifier: cannot load {model!r}: {str(e).splitlines()[0]}") from None
-        names = self.model.config.id2label; by_name = {v: k for k, v in names.items()}
-        self.label = len(names) - 1 if label is None else by_name.get(label, int(label) if str(label).isdigit() else -1)
-        if not 0 <= self.label < len(names): raise ValueError(f"classifier: no label {label!r}; it has {list(by_name)}")
-        self.batch_size, self.name = batch_size, str(names[self.label])
-    @torch.no_grad()
-    def __call__(self, prompts, completions):
-        texts = [p + c for p, c in zip(prompts, completions)]; order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        out = torch.empty(len(texts))
+    "Scores of completions by a transformers sequence classifier: the logit of a reward model with one output, else the log-probability of a label. Raises ValueError for a folder without a trained head."
+    def __init__(self, model: str,                    # folder, adapter's folder or hub name
+                 label: str | int | None = None,      # name or number of an output; None: the last
+                 batch_size: int = 32,                # texts per forward pass
+                 device=None,                         # None: that of the policy in training, else the accelerator
+                 chat: bool = True,                   # through the chat template of its tokenizer, where there is one
+                 dtype: str = 'float32'):
+        self.model, self.tok = load_classifier(model, 'classifier', dtype), load_tokenizer(model, 'classifier')
+        self.label, self.kind = _label_index(self.model.config, label), _score_kind(self.model.config)
+        self.chat = chat and bool(getattr(self.tok, 'chat_template', None))
+        self.batch_size, self.device, self.room = batch_size, device, _room(self.model, self.tok)
+        self.name = str(self.model.config.id2label[self.label])
+        self.free_padding = hasattr(self.model, 'score') and getattr(self.model.config.get_text_config(), 'pad_token_id', None) is None
+
+
+# %% ../nbs/10_target.ipynb #b92e15c3
+@patch
+def _render(self: ClassifierReward, prompt, completion: str) -> list[int]:
+    "The tokens the classifier reads."
+    if not self.chat: return self.tok(prompt + completion)['input_ids']
+    marks = [t for t in self.tok.all_special_tokens + list(self.tok.get_added_vocab()) if len(t) > 1]
+    if any(t in prompt for t in marks):
+        said = [dict(role='user', content='x'), dict(role='assistant', content='\x00')]
+        text = prompt + completion + self.tok.apply_chat_template(said, tokenize=False).rpartition('\x00')[2]      # as the turn ends
+        bos = self.tok.bos_token
+        return self.tok(text, add_special_tokens=not (bos and text.startswith(bos)))['input_ids']
+    said = [dict(role='user', content=prompt), dict(role='assistant', content=completion)]
+    return self.tok(self.tok.apply_chat_template(said[not prompt:], tokenize=False), add_special_tokens=False)['input_ids']
+
+@patch
+def encode(self: ClassifierReward, prompt: str, completion: str, row: int = 0) -> list[int]:
+    "The tokens the classifier reads; a prompt that is too long loses tokens on its left. Raises ValueError for a completion that is too long."
+    ids = self._render(prompt, completion)
+    if self.room is None or len(ids) <= self.room: return ids
+    kept = self.tok(prompt, add_special_tokens=False)['input_ids']
+    while len(ids) > self.room and kept:
+        kept = kept[max(1, len(ids) - self.room):]
+        ids = self._render(self.tok.decode(kept, clean_up_tokenization_spaces=False) if kept else '', completion)
+    if len(ids) > self.room:
+        raise ValueError(f"classifier: row {row}: the completion alone makes {len(ids)} tokens, and the classifier reads {self.room}; lower max_new_tokens")
+    return ids
+
+# %% ../nbs/10_target.ipynb #d14037e5
+@patch
+def _padding(self: ClassifierReward, ids: list[list[int]]) -> int:
+    "The token to pad a batch with; the configuration learns of it where it names none."
+    config = self.model.config.get_text_config()
+    if not self.free_padding: return next((p for p in (config.pad_token_id, self.tok.pad_token_id) if p is not None), 0)
+    used = {t for row in ids for t in row}
+    free = next((t for t in range(self.model.get_input_embeddings().weight.shape[0]) if t not in used), 0)
+    self.model.config.pad_token_id = config.pad_token_id = free
+    return free
+
+@patch
+def _place(self: ClassifierReward):
+    "The device of the texts: the one asked for, else that of the training in progress, else the accelerator."
+    from accelerate.state import PartialState
+    device = self.device
+    if device is None: device = PartialState().device if PartialState._shared_state else 'cuda' if torch.cuda.is_available() else 'cpu'
+    self.model.to(device)
+    return device
+
+@patch
+def _logits(self: ClassifierReward, ids: list[list[int]]) -> Tensor:
+    "[B, labels] float32 for rows of tokens."
+    device, pad, T = self._place(), self._padding(ids), max(map(len, ids))
+    x = torch.tensor([row + [pad]*(T - len(row)) for row in ids], device=device)
+    mask = torch.tensor([[1]*len(row) + [0]*(T - len(row)) for row in ids], device=device)
+    return self.model(input_ids=x, attention_mask=mask).logits.float()
+
+@patch
+def __call__(self: ClassifierReward, prompts: list, completions: list[str]) -> Tensor:
+    "[B] scores, in batches sorted by length."
+    ids = [self.encode(p, c, i) for i, (p, c) in enumerate(zip(prompts, completions))]
+    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+    out = torch.empty(len(ids))
+    with torch.no_grad():
         for i in range(0, len(order), self.batch_size):
             js = order[i:i + self.batch_size]
-            x = self.tok([texts[j] for j in js], return_tensors='pt', padding=True, truncation=True).to(self.model.device)
-            out[js] = self.model(**x).logits.float().log_softmax(-1)[:, self.label].cpu()
-        return out
+            z = self._logits([ids[j] for j in js])
+            if self.kind == 'softmax': z = z.log_softmax(-1)
+            if self.kind == 'sigmoid': z = torch.nn.functional.logsigmoid(z)
+            out[js] = z[:, self.label].cpu()
+    return out
 
 # %% ../nbs/10_target.ipynb #868798ea
 _KINDS = {'contains': contains_reward, 'regex': regex_reward, 'lexicon': lexicon_reward}
@@ -331,16 +417,17 @@ def load_reward(spec) -> Callable:
     kind, _, arg = str(spec).partition(':')
     if kind in _KINDS: return _KINDS[kind](arg)
     if kind == 'python' and not arg: return python_reward
-    if kind == 'classifier':
+    if kind in ('classifier', 'classifier_text'):
         head, _, label = arg.rpartition(':')
-        return ClassifierReward(head, label) if head else ClassifierReward(arg)
+        if Path(arg).is_dir() or not head: head, label = arg, None
+        return ClassifierReward(head, label, chat=kind == 'classifier')
     if not arg or not (kind.endswith('.py') or all(p.isidentifier() for p in kind.split('.'))):
-        near = difflib.get_close_matches(kind, [*_KINDS, 'python', 'classifier'], 2, .5)
+        near = difflib.get_close_matches(kind, [*_KINDS, 'python', 'classifier', 'classifier_text'], 2, .5)
         raise ValueError(f"reward: {spec!r} is not understood" + (f"; did you mean {' or '.join(near)}?" if near else "")
-                         + "; write module:function, FILE.py:function, contains:WORD, regex:PATTERN, lexicon:FILE, classifier:DIR[:LABEL] or python")
+                         + "; write module:function, FILE.py:function, contains:WORD, regex:PATTERN, lexicon:FILE, classifier:DIR[:LABEL] (classifier_text: without chat template) or python")
     try: mod = _import(kind)
     except (ImportError, FileNotFoundError) as e:
-        near = difflib.get_close_matches(kind, [*_KINDS, 'python', 'classifier'], 2, .6)
+        near = difflib.get_close_matches(kind, [*_KINDS, 'python', 'classifier', 'classifier_text'], 2, .6)
         raise ValueError(f"reward: cannot import {kind!r}: {e}" + (f"; did you mean {near[0]}:{arg}?" if near else "")) from None
     except (Exception, SystemExit) as e: raise ValueError(f"reward: importing {kind!r} fails: {_place(e, kind)}") from e
     fn = getattr(mod, arg, None)
