@@ -51,7 +51,7 @@ class ModelArguments:
 class AlignArguments(ModelArguments):
     "What `fdiv align` aligns, and to what."
     reward: list[str] = field(default_factory=list,
-                        metadata={'help': "P = π₀ exp(r/β): module:function, FILE.py:function, lexicon:FILE, contains:WORD, regex:PATTERN, classifier:DIR[:LABEL] (a reward model's logit or a label's log-probability, through its chat template; classifier_text: without), python; several are added, see reward_weights"})
+                        metadata={'help': "P = π₀ exp(r/β): module:function, FILE.py:function, lexicon:FILE, contains:WORD, regex:PATTERN, classifier:DIR[:LABEL] (a reward model's logit or a label's log-probability; conversations go through its chat template, with classifier_chat:DIR plain prompts too), python; several are added, see reward_weights"})
     reward_weights: list[float] = field(default_factory=list,
                                         metadata={'help': "a number for each of several rewards: P = π₀ exp((w₁r₁ + w₂r₂ + ...)/β); default: 1 each"})
     constraint: str = field(default='',

@@ -308,11 +308,11 @@ class ClassifierReward:
                  label: str | int | None = None,      # name or number of an output; None: the last
                  batch_size: int = 32,                # texts per forward pass
                  device=None,                         # None: that of the policy in training, else the accelerator
-                 chat: bool = True,                   # through the chat template of its tokenizer, where there is one
+                 chat: bool | None = None,            # by its chat template: None: conversations; True: plain texts too; False: never
                  dtype: str = 'float32'):
         self.model, self.tok = load_classifier(model, 'classifier', dtype), load_tokenizer(model, 'classifier')
         self.label, self.kind = _label_index(self.model.config, label), _score_kind(self.model.config)
-        self.chat = chat and bool(getattr(self.tok, 'chat_template', None))
+        self.chat = chat if getattr(self.tok, 'chat_template', None) else False
         self.batch_size, self.device, self.room = batch_size, device, _room(self.model, self.tok)
         self.name = str(self.model.config.id2label[self.label])
         self.free_padding = hasattr(self.model, 'score') and getattr(self.model.config.get_text_config(), 'pad_token_id', None) is None
@@ -322,15 +322,22 @@ class ClassifierReward:
 @patch
 def _render(self: ClassifierReward, prompt, completion: str) -> list[int]:
     "The tokens the classifier reads."
-    if not self.chat: return self.tok(prompt + completion)['input_ids']
+    if self.chat is False: return self.tok(prompt + completion)['input_ids']
     marks = [t for t in self.tok.all_special_tokens + list(self.tok.get_added_vocab()) if len(t) > 1]
+    if not isinstance(prompt, str): return self._by_template(list(prompt), completion)
     if any(t in prompt for t in marks):
         said = [dict(role='user', content='x'), dict(role='assistant', content='\x00')]
         text = prompt + completion + self.tok.apply_chat_template(said, tokenize=False).rpartition('\x00')[2]      # as the turn ends
         bos = self.tok.bos_token
         return self.tok(text, add_special_tokens=not (bos and text.startswith(bos)))['input_ids']
-    said = [dict(role='user', content=prompt), dict(role='assistant', content=completion)]
-    return self.tok(self.tok.apply_chat_template(said[not prompt:], tokenize=False), add_special_tokens=False)['input_ids']
+    if self.chat is None: return self.tok(prompt + completion)['input_ids']
+    return self._by_template([dict(role='user', content=prompt)] if prompt else [], completion)
+
+@patch
+def _by_template(self: ClassifierReward, messages: list[dict], completion: str) -> list[int]:
+    "The tokens of a conversation that ends in the completion."
+    text = self.tok.apply_chat_template([*messages, dict(role='assistant', content=completion)], tokenize=False)
+    return self.tok(text, add_special_tokens=False)['input_ids']
 
 @patch
 def encode(self: ClassifierReward, prompt: str, completion: str, row: int = 0) -> list[int]:
@@ -417,17 +424,17 @@ def load_reward(spec) -> Callable:
     kind, _, arg = str(spec).partition(':')
     if kind in _KINDS: return _KINDS[kind](arg)
     if kind == 'python' and not arg: return python_reward
-    if kind in ('classifier', 'classifier_text'):
+    if kind in ('classifier', 'classifier_chat', 'classifier_text'):
         head, _, label = arg.rpartition(':')
         if Path(arg).is_dir() or not head: head, label = arg, None
-        return ClassifierReward(head, label, chat=kind == 'classifier')
+        return ClassifierReward(head, label, chat=dict(classifier_chat=True, classifier_text=False).get(kind))
     if not arg or not (kind.endswith('.py') or all(p.isidentifier() for p in kind.split('.'))):
-        near = difflib.get_close_matches(kind, [*_KINDS, 'python', 'classifier', 'classifier_text'], 2, .5)
+        near = difflib.get_close_matches(kind, [*_KINDS, 'python', 'classifier', 'classifier_chat', 'classifier_text'], 2, .5)
         raise ValueError(f"reward: {spec!r} is not understood" + (f"; did you mean {' or '.join(near)}?" if near else "")
-                         + "; write module:function, FILE.py:function, contains:WORD, regex:PATTERN, lexicon:FILE, classifier:DIR[:LABEL] (classifier_text: without chat template) or python")
+                         + "; write module:function, FILE.py:function, contains:WORD, regex:PATTERN, lexicon:FILE, classifier:DIR[:LABEL] (classifier_chat: plain prompts as a user's turn, classifier_text: never by the chat template) or python")
     try: mod = _import(kind)
     except (ImportError, FileNotFoundError) as e:
-        near = difflib.get_close_matches(kind, [*_KINDS, 'python', 'classifier', 'classifier_text'], 2, .6)
+        near = difflib.get_close_matches(kind, [*_KINDS, 'python', 'classifier', 'classifier_chat', 'classifier_text'], 2, .6)
         raise ValueError(f"reward: cannot import {kind!r}: {e}" + (f"; did you mean {near[0]}:{arg}?" if near else "")) from None
     except (Exception, SystemExit) as e: raise ValueError(f"reward: importing {kind!r} fails: {_place(e, kind)}") from e
     fn = getattr(mod, arg, None)
