@@ -12,7 +12,7 @@ from .divergence import FDivergence, _wide, get_divergence
 
 # %% auto #0
 __all__ = ['MIN_ESS', 'log_mean_exp', 'normalize_log_weights', 'effective_sample_size', 'Estimate', 'estimate_divergence', 'LogZ',
-           'MovingAverage', 'baseline', 'rao_blackwell_kl', 'Interval', 'bootstrap']
+           'mixture_log_q', 'MixtureLogZ', 'MovingAverage', 'baseline', 'rao_blackwell_kl', 'Interval', 'bootstrap']
 
 # %% ../nbs/03_estimate.ipynb #cf9c1d55
 def _logs(x, field: str, n: int | None = None) -> Tensor:
@@ -79,21 +79,69 @@ def estimate_divergence(d,                     # a name or an `FDivergence`
                         log_sampler: Tensor,   # [n] log S(x_i) of what drew the samples; usually log_p itself
                         log_z: float | Tensor | None = 0.,  # log normaliser of the score: one, or [n] for one per prompt; None: from these samples
                         form: str = 'canonical',  # or 'raw': f as the record states it, mostly noisier
-                        z_stderr: float = 0.   # standard error of log_z, if it was estimated elsewhere; nats
+                        z_stderr: float | Tensor = 0.,  # standard error of log_z, if it was estimated elsewhere: one, or [n]; nats
+                        group=None,            # n ids: each has a Z of its own (a prompt); None: one Z
+                        stratum=None           # n ids of the sources, each drawn from a fixed number of times; None: one source
                         ) -> Estimate:
     "D_f(P‖Q) from n samples of S, unbiased for a true log_z. Raises ValueError on shapes, NaN, a sample impossible under S, an unusable log_z."
     d, ls = get_divergence(d), _samples(log_p, log_q, log_sampler, log_z, form)
+    top = d.f0 + d.fprime_inf                                       # of distributions that share nothing; inf for many
     if form == 'canonical': d = d.canonical()
     n = len(ls); lp, score = log_p.detach().cpu().double(), log_q.detach().cpu().double()
-    z = log_mean_exp(score - ls) if log_z is None else torch.as_tensor(log_z, dtype=torch.float64).detach().cpu()
+    g, s = _number(group, n, 'group'), _number(stratum, n, 'stratum')
+    z = _log_means(score - ls, g) if log_z is None else torch.as_tensor(log_z, dtype=torch.float64).detach().cpu()
     if not z.isfinite().all():
         raise ValueError("log_z: no sample has a positive score, so Z cannot be estimated; draw more, or start from a policy that meets the target")
     at = lambda z: _terms(d, lp, score - z, ls)
-    t = at(z); value = t.mean().item(); slope = 0.
-    if math.isfinite(value) and (log_z is None or z_stderr): slope = (at(z + 1e-3) - at(z - 1e-3)).mean().item()/2e-3
-    if log_z is None: t = t + slope*((score - ls - z).exp() - 1)
-    se = t.std().item()/math.sqrt(n) if n > 1 and math.isfinite(value) else math.inf
-    return Estimate(value, math.hypot(se, slope*z_stderr), effective_sample_size(score - z - ls).item(), n)
+    z_stderr = torch.as_tensor(z_stderr, dtype=torch.float64).detach().cpu()
+    t = at(z); value = t.mean().item(); of_z = 0.
+    if math.isfinite(value) and (log_z is None or (z_stderr > 0).any()):
+        slope = (at(z + 1e-3) - at(z - 1e-3))/2e-3                  # [n] dT/dlog Z
+        if log_z is None: t = t + _over(slope, g)/_over(torch.ones_like(t), g)*((score - ls - z).exp() - 1)
+        of_z = _error_of_z(slope, z_stderr, g)
+    se = _stderr_of_mean(t, g, s) if n > 1 and math.isfinite(value) else math.inf
+    return Estimate(min(value, top), math.hypot(se, of_z), effective_sample_size(score - z - ls).item(), n)
+
+# %% ../nbs/03_estimate.ipynb #fbd8c137
+def _ids(group):
+    "(list of hashable ids, whether a list was given)."
+    if hasattr(group, 'tolist'): group = group.tolist()
+    return (list(group), True) if isinstance(group, (list, tuple)) else ([group], False)
+
+def _number(ids, n: int, field: str) -> Tensor:
+    "Ids as consecutive integers [n]; all 0 for None. Raises ValueError for another length."
+    if ids is None: return torch.zeros(n, dtype=torch.long)
+    ids, _ = _ids(ids)
+    if len(ids) != n: raise ValueError(f"{field}: {len(ids)} ids for {n} samples; pass one id per sample")
+    number = {k: i for i, k in enumerate(dict.fromkeys(ids))}
+    return torch.tensor([number[k] for k in ids], dtype=torch.long)
+
+def _over(x: Tensor, i: Tensor) -> Tensor:
+    "For each sample the sum of x over its group, [n]."
+    return torch.zeros(int(i.max()) + 1, dtype=x.dtype).index_add(0, i, x)[i]
+
+def _log_means(x: Tensor, i: Tensor) -> Tensor:
+    "For each sample the log of the mean of e^x over its group, [n]."
+    top = torch.full((int(i.max()) + 1,), -torch.inf, dtype=x.dtype).scatter_reduce(0, i, x, 'amax')[i]
+    top = top.masked_fill(top == -torch.inf, 0.)
+    return (_over((x - top).exp(), i)/_over(torch.ones_like(x), i)).log() + top
+
+# %% ../nbs/03_estimate.ipynb #2fdee641
+def _stderr_of_mean(t: Tensor, group: Tensor, stratum: Tensor) -> float:
+    "Standard error of the mean of t, [n], drawn in fixed numbers from each source in each group."
+    i = (group*(int(stratum.max()) + 1) + stratum).unique(return_inverse=True)[1]
+    alone = _over(torch.ones_like(t), i) == 1
+    if alone.any(): i = i.masked_fill(alone, int(i.max()) + 1)       # no spread within: they are compared with each other
+    n = _over(torch.ones_like(t), i)
+    var = (t - _over(t, i)/n).square()*n/(n - 1).clamp(min=1)
+    var = torch.where(n > 1, var, (t - t.mean()).square())
+    return var.sum().sqrt().item()/len(t)
+
+def _error_of_z(slope: Tensor, z_stderr: Tensor, group: Tensor) -> float:
+    "What errors of log Z, independent between groups, add to the error of the mean."
+    if not z_stderr.dim(): return abs(slope.mean().item())*z_stderr.item()
+    total = torch.zeros(int(group.max()) + 1, dtype=slope.dtype).index_add(0, group, slope*z_stderr)
+    return total.square().sum().sqrt().item()/len(slope)
 
 # %% ../nbs/03_estimate.ipynb #68c286ed
 def _samples(log_p, log_q, log_sampler, log_z, form) -> Tensor:
@@ -114,83 +162,273 @@ class LogZ:
     "Running importance estimate of log Z, one per group (a prompt id); group None is the one global Z."
     def __init__(self, clip: float | None = None):  # at most this far above the running log-mean, nats; None: never clip
         if clip is not None and not clip > 0: raise ValueError(f"clip: expected a positive number of nats or None, got {clip}")
-        self.clip, self._g = clip, {}               # group -> [n, log Σw, log Σw², clipped]
+        self.clip, self._g = clip, {}               # group -> [n, log Σw, log Σw², clipped], counted
+        self._policy = {}                           # group -> [n, log Σw, log Σw², positive], discounted
 
     def update(self, log_w: Tensor,  # [B] log score(x) - log s(x), nats, -inf allowed
                group=None,           # None, one id, or B ids (list or tensor)
-               discount: bool = False  # count the batch for its effective share only
+               discount: bool = False  # from a policy that may have dropped part of the target: never outvotes what was counted
                ) -> LogZ:
         "Add samples. Raises ValueError on NaN, +inf or a wrong length, and then changes nothing."
-        w = _logs(log_w, 'log_w').detach().cpu().double()
-        if w.dim() != 1: raise ValueError(f"log_w: expected shape [B], got {list(w.shape)}")
-        ids, many = _ids(group)
-        if many and len(ids) != len(w): raise ValueError(f"group: {len(ids)} ids for {len(w)} weights; pass one id per sample")
-        rows = {}
-        for j, k in enumerate(ids if many else ids*len(w)): rows.setdefault(k, []).append(j)
-        for k, j in rows.items(): self._add(k, w[j], discount)
+        w = _log_weights(log_w)
+        for k, j in _rows_of(group, len(w)).items(): self._add(k, w[j], discount)
         return self
 
     def _add(self, k, x: Tensor, discount: bool) -> None:
+        x, cut = self._clipped(k, x)
         n, s1, s2, c = self._g.get(k, (0, -math.inf, -math.inf, 0))
-        if self.clip is not None and s1 > -math.inf:
-            top = s1 - math.log(n) + self.clip; c += int((x > top).sum()); x = x.clamp(max=top)
-        tot = lambda s, y: torch.cat([torch.tensor([s], dtype=torch.float64), y]).logsumexp(0).item()
-        hits = int((x > -math.inf).sum())
-        a = effective_sample_size(x).item()/hits if discount and hits else 1.
-        self._g[k] = [n + a*len(x), tot(s1, x + math.log(a)), tot(s2, 2*x + math.log(a)), c]
+        self._g[k] = [n, s1, s2, c + cut]
+        into = self._policy if discount else self._g
+        n, s1, s2, c = into.get(k, (0, -math.inf, -math.inf, 0))
+        hits = int((x > -math.inf).sum()) if discount else 0
+        into[k] = [n + len(x), _log_add(s1, x), _log_add(s2, 2*x), c + hits]
 
-def _ids(group):
-    "(list of hashable ids, whether a list was given)."
-    if hasattr(group, 'tolist'): group = group.tolist()
-    return (list(group), True) if isinstance(group, (list, tuple)) else ([group], False)
+    def _clipped(self, k, x: Tensor) -> tuple[Tensor, int]:
+        "Log-weights cut to `clip` above the mean so far, and how many were cut."
+        if self.clip is None or k not in self._g or not self.ready(k): return x, 0
+        top = self.value(k).item() + self.clip
+        return x.clamp(max=top), int((x > top).sum())
+
+def _log_add(s: float, y: Tensor) -> float:
+    "log(e^s + Σ e^y)."
+    return torch.cat([torch.tensor([s], dtype=torch.float64), y]).logsumexp(0).item()
+
+def _log_weights(log_w) -> Tensor:
+    "Log-weights [B] in double precision. Raises ValueError for another shape, NaN or +inf."
+    w = _logs(log_w, 'log_w').detach().cpu().double()
+    if w.dim() != 1: raise ValueError(f"log_w: expected shape [B], got {list(w.shape)}")
+    return w
+
+def _rows_of(group, n: int) -> dict:
+    "group -> its rows among n samples. Raises ValueError for another number of ids."
+    ids, many = _ids(group)
+    if many and len(ids) != n: raise ValueError(f"group: {len(ids)} ids for {n} weights; pass one id per sample")
+    rows = {}
+    for j, k in enumerate(ids if many else ids*n): rows.setdefault(k, []).append(j)
+    return rows
 
 # %% ../nbs/03_estimate.ipynb #eb2174b5
+def _kish(n, a, b): return math.exp(2*a - b) if a > -math.inf else 0.
+
+def _mean_and_error(n, a, b) -> tuple[float, float]:
+    "(log of the mean, its standard error) of n weights, from log Σw and log Σw²."
+    if a == -math.inf: return -math.inf, math.inf
+    se = math.sqrt(max(0., n/_kish(n, a, b) - 1)/(n - 1)) if n > 1 else math.inf
+    return a - math.log(n), se
+
+def _combine(base: tuple, policy: tuple) -> tuple[float, float]:
+    "(log Z, standard error) from what was counted and what was discounted, each such a pair."
+    (z0, s0), (z1, s1) = base, policy
+    if z1 == -math.inf or s0 == 0: return base
+    if z0 == -math.inf: return policy
+    if not math.isfinite(s0 + s1): return base if s0 <= s1 else policy
+    d = math.expm1(min(z1 - z0, 80.)); v0, v1 = s0*s0, (s1*(1 + d))**2          # all relative to the counted mean
+    blind = d < -3*math.sqrt(v0 + v1)                                            # who misses something errs below
+    share = 0. if blind else v0/(v0 + v1)
+    mean = 1 + share*d; var = (1 - share)**2*v0 + share**2*(v1 + max(0., d*d - v0 - v1))
+    return z0 + math.log(mean), math.sqrt(var)/mean
+
+# %% ../nbs/03_estimate.ipynb #8af8bfb4
 def _read(self, group, f) -> list | float:
+    "f(counted, discounted) of one group, or of each of several."
     ids, many = _ids(group); missing = [k for k in ids if k not in self._g]
     if missing: raise ValueError(f"group: {missing[0]!r} has no samples yet; call update for it first (groups so far: {list(self._g)[:3]})")
-    y = [f(*self._g[k]) for k in ids]
+    y = [f(self._g[k], self._policy.get(k)) for k in ids]
     return y if many else y[0]
+
+def _both(g: list, p: list | None) -> tuple[float, float]:
+    "(log Z, standard error) of one group."
+    base = _mean_and_error(*g[:3]) if g[0] else (-math.inf, math.inf)
+    return base if p is None else _combine(base, _mean_and_error(*p[:3]))
+
+def _count(g: list, p: list | None) -> float:
+    "Samples of one group; discounted ones by their effective share."
+    return g[0] + (0 if p is None else p[0]*_kish(*p[:3])/max(p[3], 1) if p[3] else p[0])
 
 def _value(self, group=None,               # None, an id, or B ids
            like: Tensor | None = None      # a tensor whose dtype and device to take; default float64 on the CPU
            ) -> Tensor:
     "log Z, shape [] or [B], nats; -inf where no sample was positive. Raises ValueError for a group never updated."
-    y = torch.tensor(_read(self, group, lambda n, a, b, c: a - math.log(n)), dtype=torch.float64)
+    y = torch.tensor(_read(self, group, lambda g, p: _both(g, p)[0]), dtype=torch.float64)
     return y if like is None else y.to(like)
 
 def _reader(doc: str, f: Callable) -> Callable:
-    "A method that reads f(n, log Σw, log Σw², clipped) of one group, or of a list of groups."
+    "A method that reads f(counted, discounted) of one group, or of a list of groups."
     def read(self, group=None): return _read(self, group, f)
     read.__doc__ = doc + " One number for one id, a list for a list or tensor of ids. Raises ValueError for a group never updated."
     return read
 
-def _kish(n, a, b, c): return math.exp(2*a - b) if a > -math.inf else 0.
-def _log_stderr(n, a, b, c): return math.sqrt(max(0., n/_kish(n, a, b, c) - 1)/(n - 1)) if n > 1 and a > -math.inf else math.inf
-
 LogZ.value = _value
-LogZ.stderr = _reader("Standard error of log Z by the delta method, nats; inf with fewer than two samples or none positive.", _log_stderr)
-LogZ.ess = _reader("Effective sample size of all weights so far.", _kish)
-LogZ.n = _reader("Samples so far, effective ones where a batch was discounted.", lambda n, a, b, c: n)
-LogZ.clipped = _reader("How many weights were clipped.", lambda n, a, b, c: c)
-LogZ.ready = _reader("Whether some sample was positive, so that log Z is finite.", lambda n, a, b, c: a > -math.inf)
+LogZ.stderr = _reader("Standard error of log Z by the delta method, nats; inf with fewer than two samples or none positive.",
+                      lambda g, p: _both(g, p)[1])
+LogZ.ess = _reader("Effective sample size of all weights so far.", lambda g, p: _kish(*g[:3]) + (_kish(*p[:3]) if p else 0.))
+LogZ.n = _reader("Samples so far, effective ones where a batch was discounted.", _count)
+LogZ.clipped = _reader("How many weights were clipped.", lambda g, p: g[3])
+LogZ.ready = _reader("Whether some sample was positive, so that log Z is finite.", lambda g, p: _both(g, p)[0] > -math.inf)
 LogZ.groups = lambda self: list(self._g)   # ids seen so far
 LogZ.__contains__ = lambda self, k: k in self._g
 
 # %% ../nbs/03_estimate.ipynb #f36f3031
 def _state_dict(self) -> dict:
-    "Plain lists and numbers: clip, and one [id, n, log Σw, log Σw², clipped] per group."
-    return {'clip': self.clip, 'groups': [[k, *v] for k, v in self._g.items()]}
+    "Plain lists and numbers: clip, and one [id, n, log Σw, log Σw², clipped] per group, of discounted samples apart."
+    rows = lambda g: [[k, *v] for k, v in g.items()]
+    return {'clip': self.clip, 'groups': rows(self._g), 'policy': rows(self._policy)}
 
 def _load_state_dict(self, state: dict) -> LogZ:
     "Take over a `state_dict`. Raises ValueError if it is not one, and then changes nothing."
-    try: g = {k: [float(n), float(a), float(b), int(c)] for k, n, a, b, c in state['groups']}; clip = state['clip']
-    except (KeyError, TypeError, ValueError):
+    rows = lambda x: {k: [float(n), float(a), float(b), int(c)] for k, n, a, b, c in x}
+    try: g, p, clip = rows(state['groups']), rows(state.get('policy', [])), state['clip']
+    except (KeyError, TypeError, ValueError, AttributeError):
         raise ValueError("state: not a LogZ state; expected {'clip': ..., 'groups': [[id, n, log_sum, log_sum_squares, clipped], ...]}") from None
-    if any(not n > 0 or math.isnan(a + b) for n, a, b, c in g.values()):
+    if any(not n >= 0 or math.isnan(a + b) for n, a, b, c in [*g.values(), *p.values()]) or not all(k in p or v[0] for k, v in g.items()):
         raise ValueError("state: a group with n < 1 or a NaN sum; the file is damaged, restart the estimate")
-    self.clip, self._g = clip, g
+    self.clip, self._g, self._policy = clip, g, p
     return self
 LogZ.state_dict, LogZ.load_state_dict = _state_dict, _load_state_dict
+
+# %% ../nbs/03_estimate.ipynb #98a70a21
+def mixture_log_q(log_p: Tensor,      # [n] log π(x), the policy
+                  log_base: Tensor,   # [n] log π0(x), the starting model
+                  log_q: Tensor,      # [n] log density of what x was really drawn from
+                  from_base: Tensor,  # [n] bool: drawn from (a stand-in for) the starting model, else from the policy
+                  share               # α: part of the samples that the base has, in (0, 1); one, or [n] for one per prompt
+                  ) -> Tensor:
+    "log m_i [n] float64: what each sample of two sources counts as drawn from (balance heuristic, corrected for the true sampler)."
+    p, b, q = (x.detach().double() for x in (log_p, log_base, log_q))
+    a = torch.as_tensor(share, dtype=torch.float64, device=p.device)
+    m = torch.logaddexp(b + a.log(), p + (-a).log1p())
+    return m + (q - torch.where(from_base, b, p)).clamp(max=1e4)
+
+# %% ../nbs/03_estimate.ipynb #5399ba73
+class MixtureLogZ:
+    "Running log Z per group, from base samples that stay and samples of policies that change; both are weighted by their mixture."
+    def __init__(self, clip: float | None = None,  # a weight counts at most this far above the running log Z, nats; None: never clip
+                 first: int | None = None):        # base samples count at most as this many in `start`; None: as all of them
+        if clip is not None and not clip > 0: raise ValueError(f"clip: expected a positive number of nats or None, got {clip}")
+        self.clip, self.first = clip, first
+        self._g: dict[object, _Running] = {}
+
+    def start(self, log_w: Tensor,  # [N] log score(x) - log s(x) of base samples, nats, -inf allowed
+              group=None) -> MixtureLogZ:
+        "Add base samples; the j-th of a group is its number j. Raises ValueError on NaN, +inf or a wrong length, and then changes nothing."
+        w = _log_weights(log_w)
+        for k, j in _rows_of(group, len(w)).items(): self._of(k).start(w[j], self.first)
+        return self
+
+    def update(self, log_w: Tensor,  # [n] log score(x) - log m(x), see `mixture_log_q`
+               group=None,           # None, one id, or n ids
+               base: Tensor | None = None  # [n] number of the base sample within its group, -1 for a sample of the policy; None: all of the policy
+               ) -> MixtureLogZ:
+        "Add one step's samples of both sources. Raises ValueError on NaN, +inf or a wrong length, and then changes nothing."
+        w = _log_weights(log_w)
+        b = torch.full((len(w),), -1) if base is None else torch.as_tensor(base).cpu()
+        if b.shape != w.shape: raise ValueError(f"base: {len(b)} numbers for {len(w)} weights; pass one per sample, -1 for the policy's")
+        rows = _rows_of(group, len(w))
+        for k, j in rows.items():
+            if b[j].max() >= (have := len(self._g[k].dev) if k in self._g else 0):
+                raise ValueError(f"base: sample {int(b[j].max())} of group {k!r}, which has {have}; call start with them first")
+        for k, j in rows.items(): self._of(k).add(w[j], b[j], self.clip)
+        return self
+
+    def _of(self, k) -> _Running: return self._g.setdefault(k, _Running())
+
+# %% ../nbs/03_estimate.ipynb #4cc1832c
+class _Running:
+    "The running sums of one group."
+    def __init__(self):
+        self.n, self.top, self.clipped = 0., -math.inf, 0       # samples; log of the unit; weights that were cut
+        self.total = self.var = 0.                              # Σw, and the variance of the policy's part of it
+        self.dev = torch.zeros(0, dtype=torch.float64)          # D_j of each base sample
+
+    def scaled(self, x: Tensor) -> Tensor:
+        "e^x in the unit of this group, which grows to hold them."
+        top = max(self.top, x.max().item()) if len(x) else self.top
+        if top > self.top:
+            f = math.exp(self.top - top) if self.total or self.var or self.dev.any() else 0.
+            self.total, self.var, self.dev, self.top = self.total*f, self.var*f*f, self.dev*f, top
+        return (x - self.top).exp() if self.top > -math.inf else torch.zeros_like(x)
+
+    def start(self, x: Tensor, first: int | None) -> None:
+        w, n = self.scaled(x), len(x)
+        c = 1. if first is None else min(1., max(0., first - self.n)/n)          # how much each of them counts
+        self.n += c*n
+        self.total += c*w.sum().item()
+        self.dev = torch.cat([self.dev, c*_deviations(w)])
+
+    def add(self, x: Tensor, base: Tensor, clip: float | None) -> None:
+        if clip is not None and self.total > 0:
+            top = self.log_mean() + clip
+            self.clipped, x = self.clipped + int((x > top).sum()), x.clamp(max=top)
+        w, old = self.scaled(x), base >= 0
+        self.n += len(x)
+        self.total += w.sum().item()
+        self.var += _deviations(w[~old]).square().sum().item()
+        self.dev.index_add_(0, base[old], _deviations(w[old]))
+
+    def log_mean(self) -> float:
+        return math.log(self.total/self.n) + self.top if self.total > 0 else -math.inf
+
+    def stderr(self) -> float:
+        if not self.total > 0 or self.n < 2: return math.inf
+        return math.sqrt(self.var + self.dev.square().sum().item())/self.total
+
+def _deviations(w: Tensor) -> Tensor:
+    "Deviations from the mean whose squares add up to the variance of the sum; a single one counts whole."
+    n = len(w)
+    return (w - w.mean())*math.sqrt(n/(n - 1)) if n > 1 else w
+
+# %% ../nbs/03_estimate.ipynb #ef2c09f8
+def _mixture_read(self, group, f):
+    "f of one group's sums, or of each of several."
+    ids, many = _ids(group); missing = [k for k in ids if k not in self._g]
+    if missing: raise ValueError(f"group: {missing[0]!r} has no samples yet; call start or update for it first (groups so far: {list(self._g)[:3]})")
+    y = [f(self._g[k]) for k in ids]
+    return y if many else y[0]
+
+def _mixture_value(self, group=None, like: Tensor | None = None) -> Tensor:
+    "log Z, shape [] or [B], nats; -inf where no sample was positive. Raises ValueError for a group never updated."
+    y = torch.tensor(_mixture_read(self, group, lambda r: r.log_mean()), dtype=torch.float64)
+    return y if like is None else y.to(like)
+
+def _mixture_reader(doc: str, f: Callable) -> Callable:
+    def read(self, group=None): return _mixture_read(self, group, f)
+    read.__doc__ = doc + " One number for one id, a list for a list or tensor of ids. Raises ValueError for a group never updated."
+    return read
+
+MixtureLogZ.value = _mixture_value
+MixtureLogZ.stderr = _mixture_reader("Standard error of log Z, nats; inf with fewer than two samples or none positive.", lambda r: r.stderr())
+MixtureLogZ.ess = _mixture_reader("Effective sample size: as many independent equal weights would have this error.",
+                                  lambda r: r.n/(1 + r.n*r.stderr()**2) if math.isfinite(r.stderr()) else 0.)
+MixtureLogZ.n = _mixture_reader("Samples so far.", lambda r: r.n)
+MixtureLogZ.clipped = _mixture_reader("How many weights were clipped.", lambda r: r.clipped)
+MixtureLogZ.ready = _mixture_reader("Whether some sample was positive, so that log Z is finite.", lambda r: r.total > 0)
+MixtureLogZ.groups = lambda self: list(self._g)   # ids seen so far
+MixtureLogZ.__contains__ = lambda self, k: k in self._g
+
+# %% ../nbs/03_estimate.ipynb #9eaecdd7
+def _mixture_state(self) -> dict:
+    "Plain lists and numbers: clip, first, and one [id, n, top, total, variance, clipped, *deviations] per group."
+    return {'clip': self.clip, 'first': self.first,
+            'mixture': [[k, r.n, r.top, r.total, r.var, r.clipped, *r.dev.tolist()] for k, r in self._g.items()]}
+
+def _load_mixture_state(self, state: dict) -> MixtureLogZ:
+    "Take over a `state_dict`. Raises ValueError if it is not one, and then changes nothing."
+    if isinstance(state, dict) and 'groups' in state and 'mixture' not in state:
+        raise ValueError("state: written by an earlier version, without the base samples that log Z rests on; train again from the start, or with that version")
+    g = {}
+    try:
+        clip, first = state['clip'], state['first']
+        for k, n, top, total, var, clipped, *dev in state['mixture']:
+            r = g[k] = _Running()
+            r.n, r.top, r.total, r.var, r.clipped = float(n), float(top), float(total), float(var), int(clipped)
+            r.dev = torch.tensor(dev, dtype=torch.float64)
+    except (KeyError, TypeError, ValueError):
+        raise ValueError("state: not a MixtureLogZ state; expected {'clip': ..., 'first': ..., 'mixture': [[id, n, top, total, variance, clipped, ...], ...]}") from None
+    if any(not r.n > 0 or math.isnan(r.top + r.total + r.var) or r.dev.isnan().any() for r in g.values()):
+        raise ValueError("state: a group with n < 1 or a NaN sum; the file is damaged, restart the estimate")
+    self.clip, self.first, self._g = clip, first, g
+    return self
+MixtureLogZ.state_dict, MixtureLogZ.load_state_dict = _mixture_state, _load_mixture_state
 
 # %% ../nbs/03_estimate.ipynb #01d6c848
 class MovingAverage:
@@ -224,7 +462,7 @@ def baseline(values: Tensor,       # [B] rewards or pseudo-rewards, finite
              average: MovingAverage | None = None,  # for 'ema': read, then updated with `values`
              weight: Tensor | None = None  # [B] positive: weighted means for 'mean' and 'loo'
              ) -> Tensor:
-    "What to subtract from each value, shape [B], no gradient. Raises ValueError on an unknown kind, a shape, a value that is not finite."
+    "What to subtract from each value, shape [B], no gradient; 'mean' shrinks the gradient by (n-1)/n in a group of n, the others leave its mean alone. Raises ValueError on an unknown kind, a shape, a value that is not finite."
     if kind not in ('none', 'mean', 'loo', 'ema'):
         raise ValueError(f"baseline: unknown kind {kind!r}; choose 'none', 'mean', 'loo' or 'ema'")
     if values.dim() != 1 or not values.isfinite().all():
@@ -292,7 +530,7 @@ def bootstrap(values: Tensor,                   # [n, ...] one row per independe
               generator: torch.Generator | None = None,  # for a reproducible interval
               level: float = .95                # coverage
               ) -> Interval:
-    "Percentile bootstrap interval of stat(values). Raises ValueError on fewer than two rows, a level outside (0, 1), a statistic that is NaN."
+    "Percentile bootstrap interval of stat(values); too short for few samples with a long tail (covers 0.9 instead of 0.95 for the mean of 60 log-normals). Raises ValueError on fewer than two rows, a level outside (0, 1), a statistic that is NaN."
     if not torch.is_tensor(values) or values.dim() < 1 or len(values) < 2:
         raise ValueError("values: expected a tensor with at least 2 rows, one per sample")
     if not 0 < level < 1: raise ValueError(f"level: expected a number between 0 and 1, got {level}")

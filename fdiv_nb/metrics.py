@@ -10,13 +10,13 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 from .divergence import get_divergence
-from .estimate import LogZ, estimate_divergence, rao_blackwell_kl
+from .estimate import LogZ, effective_sample_size, estimate_divergence, mixture_log_q, rao_blackwell_kl
 from .logprobs import is_encoder_decoder, label_mask, score, token_entropy, sequence_logprobs
 from .rollout import rollout
 
 # %% auto #0
-__all__ = ['FOUR', 'distinct_n', 'self_bleu', 'AlignmentSample', 'draw_alignment', 'alignment_metrics', 'pool_samples',
-           'before_and_after', 'qrs_accept', 'qrs_curve']
+__all__ = ['FOUR', 'distinct_n', 'self_bleu', 'AlignmentSample', 'draw_alignment', 'weighted_mean', 'divergences_of',
+           'alignment_metrics', 'pool_samples', 'before_and_after', 'qrs_accept', 'qrs_curve']
 
 # %% ../nbs/24_metrics.ipynb #b0f32002
 def distinct_n(texts: list[str], n: int) -> float:
@@ -50,6 +50,7 @@ class AlignmentSample:
     entropy: Tensor      # Σ_t entropy of the speaker along the path, nats
     lengths: Tensor      # tokens
     scores: dict         # name -> [n]
+    source: Tensor | None = None   # of a pool: 0 where the policy was sampled, 1 where the reference was
     @property
     def log_score(self) -> Tensor: return self.log_ref + self.log_weight
     def log_z(self) -> LogZ: return LogZ().update(self.log_score - self.log_q, self.group)
@@ -79,52 +80,76 @@ def draw_alignment(policy, ref, tokenizer, target,       # `ref` may be a contex
                                      rao_blackwell_kl(cut(own), cut(zq), label_mask(y, s)),
                                      token_entropy(own, y, s).sum(-1)]).float().cpu())
     policy.train(was); lp, lr, kl, h = torch.cat(cols, 1)
-    return AlignmentSample(r.prompts, r.texts, torch.tensor(ids), lp, lr, r.log_q, target.log_weight(r.prompts, r.texts), kl, h, r.lengths,
-                           target.scores(r.prompts, r.texts))
+    lw, scores = target.evaluate(r.prompts, r.texts)
+    return AlignmentSample(r.prompts, r.texts, torch.tensor(ids), lp, lr, r.log_q, lw, kl, h, r.lengths, scores)
 
 # %% ../nbs/24_metrics.ipynb #a57867cf
 FOUR = ('forward_kl', 'reverse_kl', 'tv', 'js')
 
+def weighted_mean(x: Tensor,      # [n]
+                  log_w: Tensor   # [n] log π(x_i)/q(x_i), up to a constant
+                  ) -> tuple[float, float]:
+    "Self-normalised mean of x and its standard error; with equal weights the plain ones."
+    w = (log_w.double() - log_w.max()).exp()
+    w, x, n = w/w.sum(), x.double(), len(x)
+    m = (w*x).sum()
+    se = (w*(x - m)).square().sum().sqrt()*math.sqrt(n/(n - 1)) if n > 1 else torch.tensor(math.nan)
+    return m.item(), se.item()
+
+# %% ../nbs/24_metrics.ipynb #294204ce
+def divergences_of(c: AlignmentSample, divergences=FOUR,
+                   log_z: LogZ | None = None    # an estimate from other samples; None: from these
+                   ) -> dict[str, float]:
+    "Each divergence with `_stderr` and `_ess`; `reliable`, and `z_unknown`, the share of samples whose prompt has no positive score and is left out."
+    fs, ids = [get_divergence(d) for d in divergences], c.group.tolist()
+    z = c.log_z() if log_z is None else log_z
+    ok = torch.tensor([k in z and z.ready(k) for k in ids])
+    out = dict(z_unknown=1 - ok.double().mean().item())
+    if not ok.any(): return {f.name: math.nan for f in fs} | out
+    known = [k for k, r in zip(ids, ok.tolist()) if r]
+    kw = dict(log_z=None) if log_z is None else dict(log_z=z.value(known), z_stderr=torch.tensor(z.stderr(known)).clamp(max=1e3))
+    for f in fs:
+        e = estimate_divergence(f, c.log_pi[ok], c.log_score[ok], c.log_q[ok], group=known,
+                                stratum=None if c.source is None else c.source[ok], **kw)
+        out |= {f.name: e.value, f'{f.name}_stderr': e.stderr, f'{f.name}_ess': e.ess}
+    return out | dict(reliable=float(e.ess >= 10))                  # the target's effective sample size is the same for every f
+
+# %% ../nbs/24_metrics.ipynb #99d8fe26
 def alignment_metrics(s: AlignmentSample, log_z: LogZ | None = None,   # a running estimate; None: from the pool
                       divergences=FOUR,             # names or `FDivergence`s
                       pool: AlignmentSample | None = None   # what the divergences are estimated from; default s
                       ) -> dict[str, float]:
-    "One flat dict: each divergence with `_stderr` and `_ess`, `reliable` (0 where fewer than ten effective samples speak for the target), reward, kl_base, entropy (nats per token), distinct_1..3, self_bleu, length, perplexity_base."
-    c = pool or s; z = log_z or c.log_z(); fs = [get_divergence(d) for d in divergences]; ids = c.group.tolist()
-    ok = torch.tensor([k in z and z.ready(k) for k in ids]); out = {}
-    mean = lambda k, x: out.update({k: x.mean().item(), f'{k}_stderr': (x.std()/math.sqrt(len(x))).item()})
+    "One flat dict: each divergence with `_stderr` and `_ess`, `reliable` (0 where fewer than ten effective samples speak for the target), reward, kl_base, entropy (nats per token), distinct_1..3, self_bleu, length, perplexity_base, ratio_ess."
+    out, rho = {}, (s.log_pi - s.log_q).double()
+    def mean(k, x): out[k], out[f'{k}_stderr'] = weighted_mean(x, rho)
     for i, (k, v) in enumerate(s.scores.items()): mean('reward' if i == 0 else k, v)
-    if ok.any():
-        lz = torch.tensor([z.value(k).item() if r else 0. for k, r in zip(ids, ok.tolist())])
-        se = math.sqrt(sum(min(z.stderr(k), 1e3)**2 for k in set(ids) if k in z and z.ready(k)))/len(set(ids))
-        for f in fs:
-            e = estimate_divergence(f, c.log_pi[ok], c.log_score[ok], c.log_q[ok], lz[ok], z_stderr=se)
-            out |= {f.name: e.value, f'{f.name}_stderr': e.stderr, f'{f.name}_ess': e.ess}
-        out['reliable'] = float(e.ess >= 10)                        # the target's effective sample size is the same for every f
-    else: out |= {f.name: math.nan for f in fs}
-    mean('kl_base', s.kl); h = s.entropy.sum()/s.lengths.sum(); out['entropy'] = h.item()
+    out |= divergences_of(pool or s, divergences, log_z)
+    mean('kl_base', s.kl)
+    per_token = lambda x: weighted_mean(x, rho)[0]/weighted_mean(s.lengths, rho)[0]
+    out['entropy'] = per_token(s.entropy)
     for n in (1, 2, 3): out[f'distinct_{n}'] = distinct_n(s.texts, n)
     out['self_bleu'] = self_bleu(s.texts); n = s.lengths.float()
-    out |= dict(length=n.mean().item(), length_std=n.std().item(), length_max=n.max().item())
-    out['perplexity_base'] = math.exp(min(80., (-s.log_ref.sum()/s.lengths.sum()).item()))
-    return out
+    out |= dict(length=weighted_mean(n, rho)[0], length_std=n.std().item(), length_max=n.max().item())
+    out['perplexity_base'] = math.exp(min(80., -per_token(s.log_ref)))
+    return out | dict(ratio_ess=effective_sample_size(rho).item()/len(rho))
 
 # %% ../nbs/24_metrics.ipynb #a1a13bff
 def pool_samples(a: AlignmentSample, b: AlignmentSample) -> AlignmentSample:
     "Samples of the policy (a) and of the reference (b), scored by both, as draws of their mixture. Raises ValueError if the prompts are not drawn in the same proportions."
+    a, b = (replace(x, source=torch.full((len(x.group),), i)) for i, x in enumerate((a, b)))
     both = lambda x, y: (torch.cat([x, y]) if torch.is_tensor(x)
                          else {k: torch.cat([x[k], y[k]]) for k in x} if isinstance(x, dict) else x + y)
     m = AlignmentSample(*(both(getattr(a, f.name), getattr(b, f.name)) for f in fields(AlignmentSample)))
-    na, nb = (torch.bincount(x.group, minlength=int(m.group.max()) + 1).double() for x in (a, b)); share = na/(na + nb)
+    na, nb = (torch.bincount(x.group, minlength=int(m.group.max()) + 1).double() for x in (a, b))
     if not torch.allclose(na*len(b.group), nb*len(a.group)):
         raise ValueError("b: its prompts are not drawn in the same proportions as those of a; draw both with the same prompts, and n a multiple of their number")
-    s = share[m.group]
-    return replace(m, log_q=torch.logaddexp(m.log_pi.double() + s.log(), m.log_ref.double() + (-s).log1p()))
+    return replace(m, log_q=mixture_log_q(m.log_pi, m.log_ref, m.log_q, m.source == 1, (nb/(na + nb))[m.group]))
 
 def before_and_after(policy: AlignmentSample, base: AlignmentSample, divergences=FOUR) -> tuple[dict, dict]:
     "(metrics of the reference, metrics of the policy), their divergences and log Z from the same pool of both."
-    pool = pool_samples(policy, base); z = pool.log_z(); still = replace(base, log_pi=base.log_ref)
-    return alignment_metrics(still, z, divergences, replace(pool, log_pi=pool.log_ref)), alignment_metrics(policy, z, divergences, pool)
+    pool, still = pool_samples(policy, base), replace(base, log_pi=base.log_ref)
+    return (alignment_metrics(still, None, divergences, replace(pool, log_pi=pool.log_ref)),
+            alignment_metrics(policy, None, divergences, pool))
 
 # %% ../nbs/24_metrics.ipynb #50b06d4b
 def qrs_accept(log_score: Tensor, log_q: Tensor, log_beta: float, generator: torch.Generator | None = None) -> Tensor:

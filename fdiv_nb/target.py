@@ -53,6 +53,12 @@ class Target:
     def scores(self, prompts: list[str], completions: list[str]) -> dict[str, Tensor]:
         "Raw features by name, each [B]."
         raise NotImplementedError
+    def evaluate(self, prompts: list[str], completions: list[str]) -> tuple[Tensor, dict[str, Tensor]]:
+        "(log_weight, scores) of the same texts. The targets here call each reward once for both; by default each is asked by itself."
+        return self.log_weight(prompts, completions), self.scores(prompts, completions)
+    def _is_plain(self, cls) -> bool:
+        "Whether log_weight and scores are those of the class, and not a subclass's or an instance's own."
+        return all(getattr(getattr(self, k), '__func__', None) is getattr(cls, k) for k in ('log_weight', 'scores'))
     def log_score(self, log_ref: Tensor, prompts: list[str], completions: list[str]) -> Tensor:
         "log P(x) = log π0(x) + log w(x), [B]."
         return log_ref + self.log_weight(prompts, completions).to(log_ref)
@@ -99,6 +105,10 @@ class RewardTarget(Target):
     def _r(self, prompts, completions): return _call(self.reward, prompts, completions, f'reward {self.name}')
     def log_weight(self, prompts, completions): return self._r(prompts, completions)/self.beta
     def scores(self, prompts, completions): return {self.name: self._r(prompts, completions)}
+    def evaluate(self, prompts, completions):
+        if not self._is_plain(RewardTarget): return super().evaluate(prompts, completions)
+        r = self._r(prompts, completions)
+        return r/self.beta, {self.name: r}
     def __repr__(self): return f"RewardTarget({self.name}, beta={self.beta:g})"
 
 class BinaryTarget(Target):
@@ -114,6 +124,10 @@ class BinaryTarget(Target):
         return b
     def log_weight(self, prompts, completions): return self._b(prompts, completions).log()
     def scores(self, prompts, completions): return {self.name: self._b(prompts, completions)}
+    def evaluate(self, prompts, completions):
+        if not self._is_plain(BinaryTarget): return super().evaluate(prompts, completions)
+        b = self._b(prompts, completions)
+        return b.log(), {self.name: b}
     def __repr__(self): return f"BinaryTarget({self.name})"
 
 # %% ../nbs/10_target.ipynb #3cdddb72
@@ -134,6 +148,10 @@ class ProductTarget(Target):
         for f, x in zip(self.factors, state['factors']): f.load_state_dict(x)
     def log_weight(self, prompts, completions): return torch.stack([f.log_weight(prompts, completions) for f in self.factors]).sum(0)
     def scores(self, prompts, completions): return {k: v for f in self.factors for k, v in f.scores(prompts, completions).items()}
+    def evaluate(self, prompts, completions):
+        if not self._is_plain(ProductTarget): return super().evaluate(prompts, completions)
+        weights, scores = zip(*(f.evaluate(prompts, completions) for f in self.factors))
+        return torch.stack(weights).sum(0), {k: v for s in scores for k, v in s.items()}
     def __repr__(self): return ' * '.join(map(repr, self.factors))
 
 # %% ../nbs/10_target.ipynb #6785c5b7
@@ -209,11 +227,16 @@ class MomentTarget(Target):
     def state_dict(self): return {'lambdas': None if self.lambdas is None else self.lambdas.tolist()}
     def load_state_dict(self, state):
         self.lambdas = None if state['lambdas'] is None else torch.tensor(state['lambdas'], dtype=torch.float64)
-    def log_weight(self, prompts, completions):
+    def _weight(self, phi: Tensor) -> Tensor:
         if self.lambdas is None:
             raise ValueError("MomentTarget: λ is not fitted; call .fit(prompts, completions) with samples of the starting model first")
-        return (self._phi(prompts, completions).double() @ self.lambdas).float()
+        return (phi.double() @ self.lambdas).float()
+    def log_weight(self, prompts, completions): return self._weight(self._phi(prompts, completions))
     def scores(self, prompts, completions): return dict(zip(self.features, self._phi(prompts, completions).unbind(-1)))
+    def evaluate(self, prompts, completions):
+        if not self._is_plain(MomentTarget): return super().evaluate(prompts, completions)
+        phi = self._phi(prompts, completions)
+        return self._weight(phi), dict(zip(self.features, phi.unbind(-1)))
     def __repr__(self): return f"MomentTarget({self.moments})"
 
 # %% ../nbs/10_target.ipynb #86207bfd
