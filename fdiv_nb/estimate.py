@@ -336,7 +336,8 @@ class MixtureLogZ:
 class _Running:
     "The running sums of one group."
     def __init__(self):
-        self.n, self.top, self.clipped = 0., -math.inf, 0       # samples; log of the unit; weights that were cut
+        self.n, self.top, self.clipped = 0., -math.inf, 0       # samples, as they count; log of the unit; weights that were cut
+        self.seen = self.steps = 0                              # samples and steps
         self.total = self.var = 0.                              # Σw, and the variance of the policy's part of it
         self.dev = torch.zeros(0, dtype=torch.float64)          # D_j of each base sample
 
@@ -351,7 +352,7 @@ class _Running:
     def start(self, x: Tensor, first: int | None) -> None:
         w, n = self.scaled(x), len(x)
         c = 1. if first is None else min(1., max(0., first - self.n)/n)          # how much each of them counts
-        self.n += c*n
+        self.n, self.seen = self.n + c*n, self.seen + n
         self.total += c*w.sum().item()
         self.dev = torch.cat([self.dev, c*_deviations(w)])
 
@@ -360,10 +361,11 @@ class _Running:
             top = self.log_mean() + clip
             self.clipped, x = self.clipped + int((x > top).sum()), x.clamp(max=top)
         w, old = self.scaled(x), base >= 0
-        self.n += len(x)
-        self.total += w.sum().item()
-        self.var += _deviations(w[~old]).square().sum().item()
-        self.dev.index_add_(0, base[old], _deviations(w[old]))
+        c = 1 + self.steps/8                                    # a later step counts more
+        self.n, self.seen, self.steps = self.n + c*len(x), self.seen + len(x), self.steps + 1
+        self.total += c*w.sum().item()
+        self.var += c*c*_deviations(w[~old]).square().sum().item()
+        self.dev.index_add_(0, base[old], c*_deviations(w[old]))
 
     def log_mean(self) -> float:
         return math.log(self.total/self.n) + self.top if self.total > 0 else -math.inf
@@ -398,8 +400,8 @@ def _mixture_reader(doc: str, f: Callable) -> Callable:
 MixtureLogZ.value = _mixture_value
 MixtureLogZ.stderr = _mixture_reader("Standard error of log Z, nats; inf with fewer than two samples or none positive.", lambda r: r.stderr())
 MixtureLogZ.ess = _mixture_reader("Effective sample size: as many independent equal weights would have this error.",
-                                  lambda r: r.n/(1 + r.n*r.stderr()**2) if math.isfinite(r.stderr()) else 0.)
-MixtureLogZ.n = _mixture_reader("Samples so far.", lambda r: r.n)
+                                  lambda r: r.seen/(1 + r.seen*r.stderr()**2) if math.isfinite(r.stderr()) else 0.)
+MixtureLogZ.n = _mixture_reader("Samples so far.", lambda r: r.seen)
 MixtureLogZ.clipped = _mixture_reader("How many weights were clipped.", lambda r: r.clipped)
 MixtureLogZ.ready = _mixture_reader("Whether some sample was positive, so that log Z is finite.", lambda r: r.total > 0)
 MixtureLogZ.groups = lambda self: list(self._g)   # ids seen so far
@@ -407,9 +409,9 @@ MixtureLogZ.__contains__ = lambda self, k: k in self._g
 
 # %% ../nbs/03_estimate.ipynb #9eaecdd7
 def _mixture_state(self) -> dict:
-    "Plain lists and numbers: clip, first, and one [id, n, top, total, variance, clipped, *deviations] per group."
+    "Plain lists and numbers: clip, first, and one [id, n, top, total, variance, clipped, seen, steps, *deviations] per group."
     return {'clip': self.clip, 'first': self.first,
-            'mixture': [[k, r.n, r.top, r.total, r.var, r.clipped, *r.dev.tolist()] for k, r in self._g.items()]}
+            'mixture': [[k, r.n, r.top, r.total, r.var, r.clipped, r.seen, r.steps, *r.dev.tolist()] for k, r in self._g.items()]}
 
 def _load_mixture_state(self, state: dict) -> MixtureLogZ:
     "Take over a `state_dict`. Raises ValueError if it is not one, and then changes nothing."
@@ -418,9 +420,10 @@ def _load_mixture_state(self, state: dict) -> MixtureLogZ:
     g = {}
     try:
         clip, first = state['clip'], state['first']
-        for k, n, top, total, var, clipped, *dev in state['mixture']:
+        for k, n, top, total, var, clipped, seen, steps, *dev in state['mixture']:
             r = g[k] = _Running()
             r.n, r.top, r.total, r.var, r.clipped = float(n), float(top), float(total), float(var), int(clipped)
+            r.seen, r.steps = int(seen), int(steps)
             r.dev = torch.tensor(dev, dtype=torch.float64)
     except (KeyError, TypeError, ValueError):
         raise ValueError("state: not a MixtureLogZ state; expected {'clip': ..., 'first': ..., 'mixture': [[id, n, top, total, variance, clipped, ...], ...]}") from None

@@ -74,7 +74,7 @@ def fdpg_weights(divergence,                         # a name or an `FDivergence
     w = _weights(d, baseline, ratio, r, group, score_norm)
     stats = dict(pseudo_reward=r.mean().item(), pseudo_reward_std=r.std().item() if n > 1 else 0.,
                  saturated=(r.abs() >= cap).float().mean().item(), ratio_clipped=clipped,
-                 ratio_ess=effective_sample_size(ratio.log()).item()/n, weighted_reward=(ratio*r).mean().item())
+                 ratio_ess=effective_sample_size(ratio.double().log()).item()/n, weighted_reward=(ratio*r).mean().item())
     return w, stats
 
 # %% ../nbs/11_fdpg.ipynb #46b36e66

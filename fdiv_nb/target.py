@@ -173,6 +173,10 @@ class WeightedReward(Target):
         each = {k: p.scores(prompts, completions)[p.name] for k, p in self.parts.items()}
         return {'total': sum(w*r for w, r in zip(self.weights, each.values()))} | each
     def log_weight(self, prompts, completions): return self.scores(prompts, completions)['total']/self.beta
+    def evaluate(self, prompts, completions):
+        if not self._is_plain(WeightedReward): return super().evaluate(prompts, completions)
+        scores = self.scores(prompts, completions)
+        return scores['total']/self.beta, scores
     def __repr__(self):
         return f"WeightedReward({' + '.join(f'{w:g} {k}' for w, k in zip(self.weights, self.parts))}, beta={self.beta:g})"
 

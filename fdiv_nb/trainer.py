@@ -8,24 +8,28 @@ import copy, json, logging, math
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments, default_data_collator
 from .checkpoint import CheckpointMixin, replace_text
 from .data import encode_prompt, prompt_text, read_prompt_rows
 from .divergence import FDivergence, get_divergence
-from .estimate import LogZ, MovingAverage, estimate_divergence
+from .estimate import LogZ, MovingAverage, estimate_divergence, mixture_log_q
 from .fused_model import answer_token_logprobs, router_loss
 from .gpu import MicroBatch, StepMixin, on_side_stream, with_oom_backoff
 from .fdpg import exact_baseline, fdpg_loss, fdpg_weights, surprise_norm
 from .loading import check_dtype, load_lm, load_reference
+from .pool import BasePool
 from .reference import StartWeights, check_same_run, digest, fingerprint, identity, is_adapter, tokenizer_name
 from .rollout import Rollout, encode_prompts, rollout
 from .saving import check_finite, check_writable, mend_generation
 from .target import RewardTarget, Target, check_compatible
 
+logger = logging.getLogger(__name__)
+
 # %% auto #0
-__all__ = ['log', 'check_schedule', 'FDivConfig', 'check_output', 'without_dropout', 'frozen_copy', 'load_checkpoint',
+__all__ = ['logger', 'log', 'check_schedule', 'FDivConfig', 'check_output', 'without_dropout', 'frozen_copy', 'load_checkpoint',
            'load_policy', 'visiting', 'start_weights', 'FDivTrainer', 'FDPGConfig', 'Lagging', 'FDPGTrainer', 'a_world',
            'a_device', 'is_adapter']
 
@@ -276,13 +280,13 @@ class FDPGConfig(FDivConfig):
                                     metadata={'help': "completions per prompt and step; 0: all of the step without prompts, else 16"})
     per_device_train_batch_size: int = field(default=0, metadata={'help': "completions per forward and backward pass; 0 = all at once"})
     max_new_tokens: int = field(default=64, metadata={'help': "longest completion, tokens"})
-    temperature: float = field(default=1., metadata={'help': "of sampling; away from 1 the estimator is corrected by importance ratios"})
+    temperature: float = field(default=1., metadata={'help': "of sampling; away from 1 the estimator is corrected by importance ratios, as it is for every sampler that is not the policy itself"})
     top_k: int = field(default=0, metadata={'help': "must stay 0 here: truncated samples cannot be re-weighted"})
     top_p: float = field(default=1., metadata={'help': "must stay 1 here: truncated samples cannot be re-weighted"})
     baseline: str = field(default='auto',
-                          metadata={'help': "auto (optimal with 8 completions per prompt or more, else loo), optimal, loo, mean, ema, snis, exact or none"})
+                          metadata={'help': "auto (optimal with 8 completions per prompt or more, else loo), optimal, loo, ema, exact, none; mean and snis are biased with few completions per prompt: of n, mean leaves (n-1)/n of the gradient, and snis 0.76 of it at 4"})
     z_estimate: str = field(default='running',
-                            metadata={'help': "running: log Z from everything drawn before; batch: from the step itself (biased)"})
+                            metadata={'help': "running: log Z from the base samples and everything drawn before; batch: from the step itself (biased)"})
     z_clip: float = field(default=0.,
                           metadata={'help': "a log-weight counts at most this far above the running log Z, nats; 0 = unclipped"})
     proposal: str = field(default='policy',
@@ -291,7 +295,9 @@ class FDPGConfig(FDivConfig):
     ratio_clip: float = field(default=0., metadata={'help': "largest importance ratio; 0 = unclipped"})
     reward_clip: float = field(default=0., metadata={'help': "largest absolute pseudo-reward; 0 = unclipped"})
     z_samples: int = field(default=256,
-                           metadata={'help': "completions of the starting model from which log Z is estimated before the first step"})
+                           metadata={'help': "completions of the starting model, kept, from which log Z is estimated before the first step; with more prompts than this, so many are drawn whenever a step has new prompts"})
+    base_per_step: int = field(default=-1,
+                               metadata={'help': "how many of these the policy scores again with each step, so that log Z and the logged divergences see what it no longer says; -1: a quarter of samples_per_step; 0: none, then log Z stays as it was before the first step"})
     z_max_samples: int = field(default=16384, metadata={'help': "keep drawing up to this many until one has a positive score"})
     eval_samples: int = field(default=256, metadata={'help': "completions for the metrics before and after"})
     sample_batch_size: int = field(default=0, metadata={'help': "rows per sampling pass; 0 = all"})
@@ -310,6 +316,8 @@ def _check_options(a: FDPGConfig) -> None:
             raise ValueError(f"{k}: expected > 0, got {getattr(a, k)}"
                              + ('; a small β follows the reward, a large β stays with the starting model, .1 is a usual start'
                                 if k == 'beta' else '; leave it out for the default'))
+    if a.base_per_step < -1:
+        raise ValueError(f"base_per_step: expected a number of completions, 0 for none or -1 for a quarter of the step, got {a.base_per_step}")
     if a.eval_samples < 2:
         raise ValueError(f"eval_samples: expected at least 2, got {a.eval_samples}; one completion says nothing about its own error")
     one_of = dict(baseline=('auto', 'optimal', 'loo', 'mean', 'ema', 'snis', 'exact', 'none'), z_estimate=('running', 'batch'),
@@ -394,8 +402,9 @@ class FDPGTrainer(FDivTrainer):
             raise ValueError("eval_dataset: f-DPG is judged by samples, not by rows; measure before and after with `fdiv_nb.metrics.before_and_after`, or align with `fdiv align`")
         self.target = target if isinstance(target, Target) else RewardTarget(target, args.beta)
         check_compatible(divergence or args.divergence, self.target)
-        self.prompts, self.sampler, self.log_z, self.average = (_prompts_of(train_dataset, processing_class), sampler, LogZ(args.z_clip or None),
+        self.prompts, self.sampler, self.log_z, self.average = (_prompts_of(train_dataset, processing_class), sampler, BasePool(args.z_clip or None, args.z_samples),
                                                                 MovingAverage(.9))
+        self.trusted = None                     # whether the sampler's log q was seen to be log π; None: not looked at yet
         self.target.probe([prompt_text(processing_class, p) for p in self.prompts])
         per_prompt = args.samples_per_prompt or (args.samples_per_step if len(self.prompts) == 1 else min(16, args.samples_per_step))
         rows = _Rows(len(self.prompts), args.samples_per_step, per_prompt, args.max_steps, args.seed)
@@ -407,11 +416,12 @@ class FDPGTrainer(FDivTrainer):
 
     def _get_train_sampler(self, *a, **kw): return torch.utils.data.SequentialSampler(self.train_dataset)
 
-    def _draw(self, model, prompt: list[int], seed: int, rank: int | None = None) -> Rollout:
-        "One completion for each prompt number, from the model; the same on all processes for rank=0."
+    def _draw(self, model, prompt: list[int], seed: int, rank: int | None = None, temperature: float | None = None) -> Rollout:
+        "One completion for each prompt number, from the model, in the precision it is scored in; the same on all processes for rank=0."
         a = self.args; g = torch.Generator().manual_seed((a.seed*1_000_003 + seed)*997 + (a.process_index if rank is None else rank))
-        return self.sampler(model, self.processing_class, [self.prompts[i] for i in prompt], n=1, max_new_tokens=a.max_new_tokens,
-                            temperature=a.temperature, top_k=0, top_p=1., batch_size=a.sample_batch_size or None, generator=g)
+        with self.accelerator.autocast():
+            return self.sampler(model, self.processing_class, [self.prompts[i] for i in prompt], n=1, max_new_tokens=a.max_new_tokens,
+                                temperature=temperature or a.temperature, top_k=0, top_p=1., batch_size=a.sample_batch_size or None, generator=g)
 
     def _logprobs(self, model, r: Rollout) -> tuple[Tensor, Tensor]:
         "log π of each completion under a model and its `surprise_norm`, without gradients, [B] float32 each."
@@ -419,43 +429,115 @@ class FDPGTrainer(FDivTrainer):
             t = answer_token_logprobs(model, r.batch(rows, self.args.device), self.args.fused).float()
             return torch.stack([t.sum(-1), surprise_norm(t)])
         was = model.training; model.eval()
-        with torch.no_grad(), self.compute_loss_context_manager():
+        with torch.no_grad(), self.accelerator.autocast():
             out = with_oom_backoff(some, len(r), max(map(len, r.prompt_ids)) + max(map(len, r.completion_ids)), self.scoring)
         model.train(was); return torch.cat(out, 1).unbind(0)
 
     def _all(self, *xs: Tensor) -> list[Tensor]:
         return [self.accelerator.gather(x.contiguous()) for x in xs] if self.args.world_size > 1 else list(xs)
 
+# %% ../nbs/23_trainer.ipynb #b381c4c8
+def _may_trust(self, model, temperature: float) -> bool:
+    "Whether the sampler's log q is computed with the same weights in the same precision as log π would be, so that one can stand for the other."
+    plain = self.sampler is rollout and temperature == 1
+    exact = self.accelerator.mixed_precision == 'no' and torch.get_float32_matmul_precision() == 'highest'
+    return plain and exact and self.trusted is not False and all(p.dtype == torch.float32 for p in model.parameters())
+
+def _scored(self, model, r: Rollout, trust: bool) -> tuple[Tensor, Tensor]:
+    "log π and `surprise_norm` of a model's samples: the sampler's own numbers where they may be trusted and were seen to be right, else from a forward pass."
+    device = self.args.device
+    own = r.log_q.to(device), surprise_norm(r.token_logprobs).to(device)
+    if trust and self.trusted: return own
+    logp, norm = self._logprobs(model, r)
+    if not trust: return logp, norm
+    off, = self._all((logp - own[0]).abs().max()[None])
+    self.trusted = bool(off.max() < 1e-2)
+    if self.trusted: return own
+    logger.warning("the sampler's log-probabilities are up to %.3g nats from those of one forward pass; every sample is scored again from here on", off.max())
+    return logp, norm
+FDPGTrainer._may_trust, FDPGTrainer._scored = _may_trust, _scored
+
 # %% ../nbs/23_trainer.ipynb #59db26a2
+def _draw_base(self, ids: list[int], seed: int) -> int:
+    "Draw and keep one completion of the starting model for each of this process's prompt numbers; returns how many all processes drew."
+    with self.reference() as ref:
+        r = self._draw(ref, ids, seed, temperature=1.)
+        log_ref, _ = self._scored(ref, r, self._may_trust(ref, 1.))
+    lw = self.target.log_weight(r.prompts, r.texts)
+    part = [ids, r.prompt_ids, r.completion_ids, log_ref.tolist(), lw.tolist(), r.log_q.tolist()]
+    parts = [part]
+    if self.args.world_size > 1:
+        from accelerate.utils import gather_object
+        parts = gather_object([part])
+    self.log_z.add(*(sum(x, []) for x in zip(*parts)), layout=(r.pad_id, r.encoder_decoder))
+    return sum(len(p[0]) for p in parts)
+
 def _start_log_z(self) -> None:
     "Estimate log Z from the reference before the first step. Raises ValueError if no completion has a positive score."
-    a, n = self.args, max(1, -(-self.args.z_samples//a_world(self))); drawn = 0
+    a, n, drawn = self.args, max(1, -(-self.args.z_samples//a_world(self))), 0
     if not self.target.fitted:                                               # moments: the same samples, so the same λ, on every process
-        with self.reference() as ref: r = self._draw(ref, [i % len(self.prompts) for i in range(a.z_samples)], -10**6, rank=0)
+        with self.reference() as ref: r = self._draw(ref, [i % len(self.prompts) for i in range(a.z_samples)], -10**6, 0, 1.)
         self.target.fit(r.prompts, r.texts)
     groups = list(range(len(self.prompts))) if len(self.prompts) <= a.z_samples else []
     while groups and drawn < a.z_max_samples and not any(k in self.log_z and self.log_z.ready(k) for k in groups):
-        ids = [groups[i % len(groups)] for i in range(n)]
-        with self.reference() as ref:
-            r = self._draw(ref, ids, -1 - drawn); lw = self.target.log_weight(r.prompts, r.texts)
-            if a.temperature != 1: lw = lw + self._logprobs(ref, r)[0].cpu() - r.log_q
-        lw, g = self._all(lw.to(a.device), torch.tensor(ids, device=a.device)); self.log_z.update(lw.cpu(), g.cpu()); drawn += len(lw)
+        drawn += self._draw_base([groups[i % len(groups)] for i in range(n)], -1 - drawn)
     if groups and not any(self.log_z.ready(k) for k in groups if k in self.log_z):
         raise ValueError(f"target: none of {drawn} completions of the starting model has a positive score under {self.target!r}, so Z cannot be estimated; raise z_max_samples, or begin with a reward that leads there")
 
 def a_world(self) -> int: return self.args.world_size
 def a_device(self): return self.args.device
 
-def _z_for(self, log_score: Tensor, log_q: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
-    "log Z per row from earlier samples (from these, for a prompt met for the first time), and which rows have one; then add these."
-    ids = group.tolist(); ready = lambda: {k: k in self.log_z and self.log_z.ready(k) for k in set(ids)}
-    before = ready(); value = {k: self.log_z.value(k).item() for k, ok in before.items() if ok}
-    self.log_z.update((log_score - log_q).cpu(), group.cpu(), discount=True)
+# %% ../nbs/23_trainer.ipynb #79e6ab75
+def _per_prompt(self, samples: int) -> int:
+    "How many base samples stand beside so many samples of a prompt: at least two, for one shows no spread."
+    a = self.args
+    share = 1/4 if a.base_per_step < 0 else a.base_per_step/a.samples_per_step
+    return max(2, round(share*samples)) if share else 0
+
+def _meet(self, prompts: list[int]) -> None:
+    "Draw base samples for prompts of this step (of all processes) that have none, and for new ones of the next steps with them."
+    new = [k for k in dict.fromkeys(prompts) if k not in self.log_z.rows]
+    if not new or not self._per_prompt(1): return
+    a, rows, world, rank = self.args, self.train_dataset, a_world(self), self.args.process_index
+    each = max(4, self._per_prompt(rows.per_prompt))
+    coming = rows.order[self.state.global_step*a.samples_per_step//rows.per_prompt:].tolist()
+    more = [k for k in dict.fromkeys(coming) if k not in self.log_z.rows and k not in new]
+    new = (new + more)[:max(len(new), a.z_samples//each)]
+    ids = [k for k in new for _ in range(each)]
+    ids += ids[:-len(ids) % world]                                          # the same number on every process
+    self._draw_base(ids[rank::world], -10**7 - self.state.global_step)
+
+def _base_block(self, policy, group: Tensor) -> list[Tensor]:
+    "Base samples beside a step's samples of these prompts (of all processes): log π, log π0, log w, log s, prompt, number within the prompt; each [b]."
+    picked = []
+    for k, n in zip(*(x.tolist() for x in group.unique(return_counts=True))):
+        rows, numbers = self.log_z.take(k, self._per_prompt(n))
+        picked += [(i, k, j) for i, j in zip(rows, numbers)]
+    device, world = group.device, a_world(self)
+    if not picked: return [torch.zeros(0, device=device)]*4 + [torch.zeros(0, dtype=torch.long, device=device)]*2
+    each = -(-len(picked)//world)                                           # rows of each process; the last may have been taken twice
+    mine = (picked*world)[self.args.process_index*each:][:each]
+    logp, _ = self._logprobs(policy, self.log_z.rollout([i for i, _, _ in mine]))
+    logp = self._all(logp)[0][:len(picked)]
+    numbers = self.log_z.numbers_of([i for i, _, _ in picked]).to(logp)
+    return [logp, *numbers, *torch.tensor([(k, j) for _, k, j in picked], device=device).T]
+FDPGTrainer._draw_base, FDPGTrainer._start_log_z, FDPGTrainer._per_prompt = _draw_base, _start_log_z, _per_prompt
+FDPGTrainer._meet, FDPGTrainer._base_block = _meet, _base_block
+
+# %% ../nbs/23_trainer.ipynb #e9adf5de
+def _z_for(self, log_w: Tensor, group: Tensor, number: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    "log Z per row from earlier samples (from these, for a prompt met for the first time), its standard error, and which rows have one; then add these."
+    ids, z = group.tolist(), self.log_z
+    read = lambda of, ks: {k: (of.value(k).item(), of.stderr(k)) for k in ks if k in of and of.ready(k)}
+    found = read(z, set(ids))
+    if self._per_prompt(1): z.update(log_w.cpu(), group.cpu(), number)
     if self.args.z_estimate == 'batch':
-        now = LogZ().update((log_score - log_q).cpu(), group.cpu()); value |= {k: now.value(k).item() for k in now.groups() if now.ready(k)}
-    value |= {k: self.log_z.value(k).item() for k, ok in ready().items() if ok and k not in value}
-    return torch.tensor([value.get(k, 0.) for k in ids]), torch.tensor([k in value for k in ids])
-FDPGTrainer._start_log_z, FDPGTrainer._z_for = _start_log_z, _z_for
+        now = LogZ().update(log_w.cpu(), group.cpu())
+        found |= read(now, now.groups())
+    found = read(z, set(ids)) | found
+    value, error = zip(*(found.get(k, (0., math.inf)) for k in ids))
+    return torch.tensor(value), torch.tensor(error), torch.tensor([k in found for k in ids])
+FDPGTrainer._z_for = _z_for
 
 # %% ../nbs/23_trainer.ipynb #3cdf4d8c
 def _get_batch_samples(self, epoch_iterator, num_batches, device):
@@ -464,44 +546,84 @@ def _get_batch_samples(self, epoch_iterator, num_batches, device):
     prompt = [int(i) for b in fetched for i in b['prompt']]
     if not prompt: return fetched, None
     a, policy = self.args, self.accelerator.unwrap_model(self.model)
+    group, = self._all(numbers := torch.tensor(prompt, device=device))
+    self._meet(group.tolist())
     if self.proposal and self.state.global_step % a.proposal_every == 0 and self.proposal.closer(): self.proposal.replace()
     with self.proposal.speaking() if self.proposal else nullcontext(): r = self._draw(policy, prompt, self.state.global_step)
-    exact = (a.temperature == 1 and not (a.bf16 or a.fp16) and next(policy.parameters()).dtype == torch.float32 and self.sampler is rollout
-             and not self.proposal)
     with on_side_stream(device) as side, self.reference() as ref: log_ref, _ = self._logprobs(ref, r)
-    log_q = r.log_q.to(device); logp, norm = (log_q, surprise_norm(r.token_logprobs).to(device)) if exact else self._logprobs(policy, r)
-    lw = self.target.log_weight(r.prompts, r.texts).to(device); side.join(log_ref)
-    weights = self._weigh(logp, log_ref, lw, log_q, norm, torch.tensor(prompt, device=device))
-    scores = self.target.scores(r.prompts, r.texts)
-    self.record(reward=next(iter(scores.values())).mean().item(), length=r.lengths.float().mean().item(),
-                finished=r.finished.float().mean().item(), **({f'score/{k}': v.mean().item() for k, v in scores.items()} if len(scores) > 1
-                                                              else {}))
-    n = r.lengths.sum().item(); self.record(n, entropy=-logp.sum().item()/n)      # of all tokens, however the processes share them
+    logp, norm = self._scored(policy, r, not self.proposal and self._may_trust(policy, a.temperature))
+    log_q = r.log_q.to(device)
+    lw, scores = self.target.evaluate(r.prompts, r.texts)
+    side.join(log_ref)
+    weights = self._weigh(logp, log_ref, lw.to(device), log_q, norm, numbers)
+    self._record_samples(r, scores, logp.cpu(), log_q.cpu())
     k = a.per_device_train_batch_size
     return [dict(r.batch(slice(i, i + k)), weights=weights[i:i + k]) for i in range(0, len(r), k)], None
 
+def _record_samples(self, r: Rollout, scores: dict, logp: Tensor, log_q: Tensor) -> None:
+    "Means over the policy, whoever sampled: each sample counts by its π/q."
+    rho = (logp - log_q).clamp(max=80.).exp()
+    mean = lambda x: ((rho*x.float()).sum()/rho.sum()).item()
+    values = dict(reward=next(iter(scores.values())), length=r.lengths, finished=r.finished)
+    if len(scores) > 1: values |= {f'score/{k}': v for k, v in scores.items()}
+    self.record(rho.sum().item(), **{k: mean(v) for k, v in values.items()})
+    n = (rho*r.lengths).sum().item()                            # of all tokens, however the processes share them
+    self.record(n, entropy=-(rho*logp).sum().item()/n)
+FDPGTrainer._record_samples = _record_samples
+
 # %% ../nbs/23_trainer.ipynb #247321b9
 def _weigh(self, logp, log_ref, lw, log_q, norm, group) -> Tensor:
-    "The weights of this process's rows, from the rows of all processes."
+    "The weights of this process's rows, from the rows of all processes and the base samples beside them."
     a, n, d = self.args, len(logp), self.divergence; rank = a.process_index
     logp, log_ref, lw, log_q, norm, group = self._all(logp, log_ref, lw, log_q, norm, group)
-    score = log_ref + lw; z, known = self._z_for(score, log_q, group); z, known = z.to(logp), known.to(logp.device)
-    on_policy = a.temperature == 1 and not self.proposal
-    w, stats = fdpg_weights(d, logp, torch.where(known, score, logp), z, None if on_policy else log_q,
+    mixed = self._mix(logp, log_ref, lw, log_q, group)
+    z, z_stderr, known = (x.to(logp.device) for x in self._z_for(mixed.score - mixed.log_m, mixed.group, mixed.number))
+    self._record_divergences(mixed, z, z_stderr, known)
+    B = len(logp)
+    z, known, score = z[:B].to(logp), known[:B], log_ref + lw
+    w, stats = fdpg_weights(d, logp, torch.where(known, score, logp), z, log_q,
                             self.average.value if self.baseline == 'ema' else self.baseline, group if len(self.prompts) > 1 else None,
                             a.ratio_clip or None, a.reward_clip or None, norm)
     w = w*known; self.average.update(torch.tensor(stats.pop('weighted_reward')))
     if self.proposal and known.any():
         self.proposal.observe(logp[known], log_q[known], (score - z)[known]); stats['proposals'] = 1 + self.proposal.replaced
-    self.record(kl_base=(logp - log_ref).mean().item() if on_policy else math.nan,
+    rho = (logp - log_q).clamp(max=80.).exp()
+    self.record(kl_base=((rho*(logp - log_ref)).sum()/rho.sum()).item(),
                 log_z=z[known].mean().item() if known.any() else math.nan, z_unknown=(~known).float().mean().item(), **stats)
     if a.z_clip: self.record(z_clipped=sum(map(self.log_z.clipped, self.log_z.groups()))/sum(map(self.log_z.n, self.log_z.groups())))
-    if known.any():
-        for k in ('forward_kl', 'reverse_kl', 'js', 'tv'):
-            e = estimate_divergence(k, logp[known], score[known], log_q[known], z[known])
-            self.record(**{k: e.value if math.isfinite(e.value) else math.nan})
     return w[rank*n:(rank + 1)*n].to(logp.device)
 FDPGTrainer.get_batch_samples, FDPGTrainer._weigh = _get_batch_samples, _weigh
+
+# %% ../nbs/23_trainer.ipynb #fe633708
+class _Mixed(NamedTuple):
+    "A step's samples of the policy, then base samples; each [n]."
+    logp: Tensor     # log π
+    score: Tensor    # log π0 + log w
+    log_m: Tensor    # log of what each counts as drawn from, `mixture_log_q`
+    group: Tensor    # prompt number
+    number: Tensor   # -1 for the policy's, else the base sample's number within its prompt
+
+def _mix(self, logp, log_ref, lw, log_q, group) -> _Mixed:
+    "A step's samples (of all processes) with the base samples beside them."
+    block = self._base_block(self.accelerator.unwrap_model(self.model), group)
+    own = (logp, log_ref, lw, log_q, group, torch.full_like(group, -1))
+    p, ref, w, q, g, number = (torch.cat([x, y.to(x)]) for x, y in zip(own, block))
+    count = lambda rows: torch.zeros(int(g.max()) + 1, dtype=torch.float64, device=g.device).index_add(0, g, rows.double())[g]
+    old = number >= 0
+    return _Mixed(p, ref + w, mixture_log_q(p, ref, q, old, count(old)/count(torch.ones_like(old))), g, number)
+
+def _record_divergences(self, x: _Mixed, z: Tensor, z_stderr: Tensor, known: Tensor) -> None:
+    "Log the four divergences with their errors, the error of log Z, and whether they can be relied on."
+    if not known.any(): return
+    z_stderr, old = z_stderr[known].clamp(max=1e3), (x.number >= 0)[known]
+    spread = z_stderr.square().mean().sqrt().item()
+    for k in ('forward_kl', 'reverse_kl', 'js', 'tv'):
+        e = estimate_divergence(k, x.logp[known], x.score[known], x.log_m[known], z[known], z_stderr=z_stderr,
+                                group=x.group[known], stratum=old.long())
+        ok = math.isfinite(e.value)
+        self.record(**{k: e.value if ok else math.nan, f'{k}_stderr': e.stderr if ok else math.nan})
+    self.record(log_z_stderr=spread, target_ess=e.ess, reliable=float(e.ess >= 10 and spread < .3 and old.any().item()))
+FDPGTrainer._mix, FDPGTrainer._record_divergences = _mix, _record_divergences
 
 # %% ../nbs/23_trainer.ipynb #c8440221
 def _compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
