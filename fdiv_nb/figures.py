@@ -112,6 +112,10 @@ def _spread(y: list[float], gap: float) -> list[float]:
     for k, i in enumerate(reversed(order)): out[i] = min(out[i], 1 - k*gap)
     return out
 
+def _reliable(row: dict, metric: str) -> bool:
+    "Whether a row's value may be believed: a divergence where `reliable` is at least one half, anything else always."
+    return f'{metric}_stderr' not in row or row.get('reliable', 1.) >= .5
+
 # %% ../nbs/26b_figures.ipynb #14fd7f4c
 _INK, _MUTED, _RULE = '#1f2430', '#69707d', '#d5d8de'
 
@@ -186,21 +190,23 @@ def curves(history: dict[str, list[dict]],  # run name -> rows, each with 'step'
            ncols: int = 3,                  # panels in a row
            log: bool | list[str] = False,   # logarithmic height: all panels, or the metrics listed (values <= 0 are gaps)
            smooth: int = 1) -> Figure:      # running mean over this many points; the raw values stay, faint
-    "Small multiples of the metrics, one line per run. Raises ValueError on empty runs, rows without a step, unknown metrics."
+    "Small multiples of the metrics, one line per run; pale crosses, out of the line, where a row says that its divergences are not reliable. Raises ValueError on empty runs, rows without a step, unknown metrics."
     fig, axs = _panels(metrics, ncols, 2.1, 1.35, .95, .8, .45, .57, .1 + .2*-(-len(history or ())//4))
     _check_history(history, metrics); running_mean([], smooth)
     styles = _styles(list(history))
     for ax, m in zip(axs, metrics):
         is_log = log if isinstance(log, bool) else m in log
-        xy = {n: _series(n, rows, m) for n, rows in history.items()}
+        xy = {n: _series(n, [r for r in rows if _reliable(r, m)], m) for n, rows in history.items()}
+        faint = {n: _series(n, [r for r in rows if not _reliable(r, m)], m) for n, rows in history.items()}
         if is_log and any(0 < v < math.inf for _, y in xy.values() for v in y): ax.set_yscale('log')
         ends = [(v, styles[n][0]) for n in history if (v := _line(ax, *xy[n], *styles[n], smooth, is_log)) is not None]
+        for n, (x, y) in faint.items(): ax.plot(x, y, 'x', ms=3.5, color=styles[n][0], alpha=.35)     # not to be relied on
         if ax.get_yscale() == 'linear' and (seen := _window([b for _, y in xy.values() for b in y])):
             ax.set_ylim(*seen)
             for n, (x, y) in xy.items(): _off_scale(ax, x, y, seen, styles[n][0])
         ax.set_xlabel('step', fontsize=7.5, color=_MUTED); ax.grid(axis='y', color=_RULE, lw=.6)
         _end_labels(ax, ends)
-        if not ends:
+        if not ends and not any(x for x, _ in faint.values()):
             ax.set(xticks=[], yticks=[])
             ax.text(.5, .5, 'no finite value', transform=ax.transAxes, ha='center', fontsize=8, color=_MUTED)
     if len(history) > 1: _legend(fig, styles)
