@@ -346,7 +346,7 @@ def check_reference(model: nn.Module, reference: nn.Module, field: str = 'ref_mo
     "Freeze a reference. Raises ValueError, naming `field`, if it is the model, or does not know its tokens."
     mine = {id(p) for p in model.parameters() if p.requires_grad}
     if reference is model or any(id(p) in mine for p in reference.parameters()):
-        raise ValueError(f"{field}: it is the model itself, which would be frozen; leave it out, or pass copy.deepcopy(model)")
+        raise ValueError(f"{field}: it is the model itself, or the base its adapter was put into, and would be frozen; leave it out, or pass a deep copy made before")
     kinds = [bool(getattr(getattr(m, 'config', None), 'is_encoder_decoder', False)) for m in (model, reference)]
     if kinds[0] != kinds[1]: raise ValueError(f"{field}: one of the models is an encoder-decoder and the other is not; give two of a kind")
     n, v = len(tokenizer) if tokenizer is not None else _vocabulary(model), _vocabulary(reference)

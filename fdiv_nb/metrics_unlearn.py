@@ -383,7 +383,9 @@ def reworded(prompt, text: str):   # a text or chat messages, and the question i
 
 def asked_row(r) -> tuple:
     "(prompt, whole answer, bare answer, template around it) of a row in any of the usual columns; None for what it lacks."
-    if isinstance(r, dict) and 'prompt' not in r and ('messages' in r or 'conversations' in r): r, = read_rows([r], ())
+    if isinstance(r, dict) and 'prompt' not in r and ('messages' in r or 'conversations' in r):
+        said = {k: r[k] for k in ('messages', 'conversations', 'system') if k in r}
+        r = r | read_rows([said], turns='last')[0]
     pick = lambda *ks: next((r[k] for k in ks if isinstance(r, dict) and (is_chat(r.get(k)) or isinstance(r.get(k), str) and r[k].strip())), None)
     prompt, bare, whole = pick('prompt', 'question'), said_text(pick('answer', 'completion')), said_text(pick('completion', 'answer'))
     if bare is None or whole is None: return prompt, None, None, None
