@@ -59,24 +59,19 @@ class AlignArguments(ModelArguments):
     moments: list[str] = field(default_factory=list,
                                metadata={'help': "P = π₀ exp(λ·φ) with E φ as wanted: SPEC=VALUE ..., e.g. contains:princess=0.5 'regex:^She=0.8'; with the others, their product"})
     prompts: str = field(default='',
-                         metadata={'help': "a .txt file (one prompt a line) or .jsonl/.json with a 'prompt' field; default: the model's own beginning"})
+                         metadata={'help': "a .txt file with one prompt a line, or rows with a prompt or messages (.jsonl, .json, .csv, .parquet, a folder, owner/name[:split]); default: unconditional"})
     ref_name: str = field(default='', metadata={'help': "reference model, where it is not the starting model"})
 
-def read_prompts(path: str) -> list[str] | None:
-    "Prompts from a .txt or .jsonl/.json file; None for ''. Raises ValueError naming the file, the line and the remedy."
+def read_prompts(path: str) -> list | None:
+    "Prompts of a .txt file, one a line, or of rows in any form that `read_rows` takes, texts or conversations; None for ''. Raises ValueError naming the file, the row and the remedy."
     if not path: return None
     p = Path(path)
+    if p.suffix in ('.jsonl', '.json', '.ndjson', '.csv', '.parquet') or not p.suffix and not p.is_file():
+        from fdiv_nb.data import read_prompt_rows
+        return read_prompt_rows(path, f'prompts: {p.name}' if p.is_file() else 'prompts')
     if not p.is_file():
         raise ValueError(f"prompts: no file {path!r}; give a .txt file with one prompt a line, or .jsonl with a 'prompt' field")
-    text = read_text(p, 'prompts')
-    if p.suffix not in ('.jsonl', '.json'): rows = [line.rstrip('\r') for line in text.split('\n') if line.strip()]
-    else:
-        from fdiv_nb.data import _json_rows
-        items = _json_rows(text, f'prompts: {p.name}')
-        for i, r in enumerate(items, 1):
-            if not isinstance(r, dict) or not isinstance(r.get('prompt'), str):
-                raise ValueError(f"prompts: row {i} of {p.name} has no text under 'prompt'")
-        rows = [r['prompt'] for r in items]
+    rows = [line.rstrip('\r') for line in read_text(p, 'prompts').split('\n') if line.strip()]
     if not rows: raise ValueError(f"prompts: {p.name} holds no prompt")
     return rows
 
@@ -256,7 +251,7 @@ def align(model, tokenizer, target, cfg, prompts: list[str] | None = None, diver
                config=dict(target=repr(t.target), seconds=seconds, **own_fields(cfg)))
     first = t.is_world_process_zero()
     with finishing(out, run, record, first) if save else contextlib.nullcontext():
-        judged = judge_policy(t, tokenizer, prompts)
+        judged = judge_policy(t, tokenizer, t.prompts)
         run['before'], run['after'], run['samples'] = judged.pop('before'), judged.pop('after'), judged.pop('samples')
         if keep is not None: keep.update(judged)
         if report and first: report(run)
@@ -322,7 +317,7 @@ def cmd_align(argv: list[str]) -> int:
     if a.ref_name: find_model(a.ref_name, 'ref_name')
     target = make_target(a.reward, a.constraint, cfg.beta, a.moments, a.reward_weights)
     check_compatible(cfg.divergence, target)
-    target.probe(prompts)
+    target.probe([p for p in prompts or [] if isinstance(p, str)])          # conversations are rendered, and probed, by the trainer
     with quiet_logs(), no_empty_folder(out):
         model, tok = load_policy(a, cfg)
         ref = load_model(a.ref_name, field='ref_name', dtype=cfg.dtype)[0] if a.ref_name else None
