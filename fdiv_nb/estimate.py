@@ -100,7 +100,9 @@ def estimate_divergence(d,                     # a name or an `FDivergence`
         if log_z is None: t = t + _over(slope, g)/_over(torch.ones_like(t), g)*((score - ls - z).exp() - 1)
         of_z = _error_of_z(slope, z_stderr, g)
     se = _stderr_of_mean(t, g, s) if n > 1 and math.isfinite(value) else math.inf
-    return Estimate(min(value, top), math.hypot(se, of_z), effective_sample_size(score - z - ls).item(), n)
+    error = math.hypot(se, of_z)
+    if math.isfinite(error): error = min(error, top)                # a value in [0, top] is never further from the truth
+    return Estimate(min(value, top), error, effective_sample_size(score - z - ls).item(), n)
 
 # %% ../nbs/03_estimate.ipynb #fbd8c137
 def _ids(group):
