@@ -4,13 +4,28 @@
 
 # %% ../nbs/25_attack.ipynb #d77cc823
 from __future__ import annotations
+
 import copy, math, random
+
 from dataclasses import dataclass
+
 import torch
+
 from torch import Tensor, nn
+
 from .data import encode_pair, is_chat, pad_token_id
-from .logprobs import bare_model, build_batch, context_length, is_encoder_decoder, logprobs_of, sequence_lengths
+
+from fdiv_nb.logprobs import (
+    bare_model,
+    build_batch,
+    context_length,
+    is_encoder_decoder,
+    logprobs_of,
+    sequence_lengths,
+)
+
 from .metrics_unlearn import answer_nll, asked_row, greedy, reworded, rouge_scores
+
 from .rollout import rollout
 
 # %% auto #0
@@ -24,15 +39,24 @@ def attack_rows(rows: list[dict], name: str = 'forget') -> list[dict]:
     for i, r in enumerate(rows):
         q, whole, bare, _ = asked_row(r)
         if q is None or whole is None:
-            raise ValueError(f"{name}: row {i} has no text under {'answer or completion' if q is not None else 'prompt or question'}; it has {list(r) if isinstance(r, dict) else type(r).__name__}")
+            raise ValueError(
+                f"{name}: row {i} has no text under "
+                f"{'answer or completion' if q is not None else 'prompt or question'}; it has "
+                f"{list(r) if isinstance(r, dict) else type(r).__name__}"
+            )
         text = lambda k: r[k] if isinstance(r.get(k), str) and r[k].strip() else ''
-        other, again = r['paraphrase'] if is_chat(r.get('paraphrase')) else text('paraphrase'), text('paraphrased_question')
-        if not other and again: other = q.replace(text('question'), again) if isinstance(q, str) and text('question') else again
+        other, again = (
+            r['paraphrase'] if is_chat(r.get('paraphrase')) else text('paraphrase'),
+            text('paraphrased_question'),
+        )
+        if not other and again:
+            other = q.replace(text('question'), again) if isinstance(q, str) and text('question') else again
         if isinstance(other, str) and other: other = reworded(q, other)
         out.append(dict(prompt=q, answer=whole, paraphrase=other, truth=bare))
     if not out: raise ValueError(f"{name}: no row; give at least one")
     return out
 
+# %% ../nbs/25_attack.ipynb #33ece793
 def prefixed(prompt, text: str):   # a text or chat messages
     "The prompt with a text before the question: before the last message, if it is a chat."
     return text + prompt if isinstance(prompt, str) else reworded(prompt, text + prompt[-1]['content'])
@@ -40,24 +64,46 @@ def prefixed(prompt, text: str):   # a text or chat messages
 @dataclass
 class Answers:
     "What a model knows and says, per item: p [N] probability of the right answer per token, NaN where an attack does not look at it; rouge [N] recall of the best thing said; texts."
-    p: Tensor; rouge: Tensor; texts: list
-    def pick(self, rows: list[int]) -> Answers: return Answers(self.p[rows], self.rouge[rows], [self.texts[i] for i in rows])
+    p: Tensor
+    rouge: Tensor
+    texts: list
+    def pick(self, rows: list[int]) -> Answers:
+        return Answers(self.p[rows], self.rouge[rows], [self.texts[i] for i in rows])
 
-def ask(model, tokenizer, rows: list[dict],    # from `attack_rows`
-        prompts: list[list[str]] | None = None,   # per row, several ways to ask; None: its own prompt
-        max_new_tokens: int = 64, batch_size: int = 32, rouge: str = 'published') -> Answers:   # tokens of ROUGE
+# %% ../nbs/25_attack.ipynb #a1939245
+def ask(
+    model,
+    tokenizer,
+    rows: list[dict],  # from `attack_rows`
+    prompts: list[list[str]] | None = None,  # per row, several ways to ask; None: its own prompt
+    max_new_tokens: int = 64,
+    batch_size: int = 32,
+    rouge: str = 'published',
+) -> Answers:  # tokens of ROUGE
     "The likelier answers and the best of the greedy texts over the ways to ask. Raises ValueError as `answer_nll` and `rollout` do."
-    ways = prompts or [[r['prompt']] for r in rows]; flat = [(i, q) for i, qs in enumerate(ways) for q in qs]
+    ways = prompts or [[r['prompt']] for r in rows]
+    flat = [(i, q) for i, qs in enumerate(ways) for q in qs]
     nll = answer_nll(model, tokenizer, [(q, rows[i]['answer']) for i, q in flat], batch_size, 'forget')
     texts = greedy(model, tokenizer, [q for _, q in flat], max_new_tokens, batch_size)
     return _best(rows, [i for i, _ in flat], texts, [math.exp(-s/n) for s, n in nll], rouge)
 
-def _best(rows, owner: list[int], texts: list[str], ps: list[float] | None = None, rouge: str = 'published') -> Answers:
+# %% ../nbs/25_attack.ipynb #08afb0c7
+def _best(
+    rows, owner: list[int], texts: list[str], ps: list[float] | None = None, rouge: str = 'published'
+) -> Answers:
     "Per row, the maximum over its attempts."
-    said = [x['rougeL_recall'] for x in rouge_scores([rows[i].get('truth', rows[i]['answer']) for i in owner], texts, tokens=rouge)]
+    said = [
+        x['rougeL_recall']
+        for x in rouge_scores([rows[i].get('truth', rows[i]['answer']) for i in owner], texts, tokens=rouge)
+    ]
     mine = [[k for k, i in enumerate(owner) if i == j] for j in range(len(rows))]
-    top = [max(ks, key=lambda k: said[k]) for ks in mine]; p = [max(ps[k] for k in ks) if ps else math.nan for ks in mine]
-    return Answers(torch.tensor(p, dtype=torch.float64), torch.tensor([said[k] for k in top], dtype=torch.float64), [texts[k] for k in top])
+    top = [max(ks, key=lambda k: said[k]) for ks in mine]
+    p = [max(ps[k] for k in ks) if ps else math.nan for ks in mine]
+    return Answers(
+        torch.tensor(p, dtype=torch.float64),
+        torch.tensor([said[k] for k in top], dtype=torch.float64),
+        [texts[k] for k in top],
+    )
 
 # %% ../nbs/25_attack.ipynb #aac69640
 def round_weights(w: Tensor,      # [out, in], or [in, out] with dim=0
@@ -66,13 +112,17 @@ def round_weights(w: Tensor,      # [out, in], or [in, out] with dim=0
                   ) -> Tensor:    # like w
     "w on its grid of 2^bits - 1 levels per output channel. Raises ValueError for bits outside 2..16."
     if not 2 <= bits <= 16: raise ValueError(f"bits: expected 2 to 16, got {bits}; 8 and 4 are usual")
-    x = w.detach().float(); s = x.abs().amax(dim, keepdim=True)/(2**(bits - 1) - 1)
+    x = w.detach().float()
+    s = x.abs().amax(dim, keepdim=True)/(2**(bits - 1) - 1)
     return torch.where(s > 0, (x/s.where(s > 0, torch.ones_like(s))).round()*s, x).to(w.dtype)
 
+# %% ../nbs/25_attack.ipynb #34abb3b5
 def quantised(model: nn.Module, bits: int) -> nn.Module:
     "A copy with every Linear and Conv1D weight rounded, adapters merged first; the output layer and embeddings stay. Raises ValueError for bits out of range, or a model without such layers."
     from transformers.pytorch_utils import Conv1D
-    m = copy.deepcopy(model); m = m.merge_and_unload() if hasattr(m, 'merge_and_unload') else m; bare = bare_model(m)
+    m = copy.deepcopy(model)
+    m = m.merge_and_unload() if hasattr(m, 'merge_and_unload') else m
+    bare = bare_model(m)
     head = bare.get_output_embeddings() if hasattr(bare, 'get_output_embeddings') else None
     layers = [l for l in m.modules() if isinstance(l, (nn.Linear, Conv1D)) and l is not head]
     if not layers: raise ValueError("model: it has no Linear or Conv1D layer to round")
@@ -81,23 +131,47 @@ def quantised(model: nn.Module, bits: int) -> nn.Module:
     return m
 
 # %% ../nbs/25_attack.ipynb #778daee2
-def relearn(model: nn.Module, tokenizer, pairs: list[tuple[str, str]],   # (prompt, answer); ('', text) for plain text
-            steps: int = 20, learning_rate: float = 3e-4, batch_size: int = 8, seed: int = 0) -> nn.Module:
+def relearn(
+    model: nn.Module,
+    tokenizer,
+    pairs: list[tuple[str, str]],  # (prompt, answer); ('', text) for plain text
+    steps: int = 20,
+    learning_rate: float = 3e-4,
+    batch_size: int = 8,
+    seed: int = 0,
+) -> nn.Module:
     "A copy fine-tuned on the pairs, mean NLL per answer token. Raises ValueError for no pairs, no steps, and pairs beyond the context."
     ed, limit, dev = is_encoder_decoder(model), context_length(model), next(model.parameters()).device
     ids = [encode_pair(tokenizer, p, a, encoder_decoder=ed) for p, a in pairs]
-    if not ids or steps < 1: raise ValueError(f"steps: {steps} on {len(ids)} rows; relearning needs at least one of each")
-    long = next((i for i, (p, a) in enumerate(ids) if limit is not None and (max(len(p), len(a)) if ed else len(p) + len(a)) > limit), None)
+    if not ids or steps < 1:
+        raise ValueError(f"steps: {steps} on {len(ids)} rows; relearning needs at least one of each")
+    long = next(
+        (
+            i
+            for i, (p, a) in enumerate(ids)
+            if limit is not None and (max(len(p), len(a)) if ed else len(p) + len(a)) > limit
+        ),
+        None,
+    )
     if long is not None:
-        raise ValueError(f"pairs: row {long} has {sum(map(len, ids[long]))} tokens, the model's context holds {limit}; shorten it")
-    m = copy.deepcopy(model).eval(); ps = [p for p in m.parameters() if p.requires_grad] or [p.requires_grad_() for p in m.parameters()]
+        raise ValueError(
+            f"pairs: row {long} has {sum(map(len, ids[long]))} tokens, the model's context holds {limit}; "
+            "shorten it"
+        )
+    m = copy.deepcopy(model).eval()
+    ps = [p for p in m.parameters() if p.requires_grad] or [p.requires_grad_() for p in m.parameters()]
     opt = torch.optim.AdamW(ps, lr=learning_rate, weight_decay=0.)
     rng, order = random.Random(seed), []
     for _ in range(steps):
         while len(order) < min(batch_size, len(ids)): order += rng.sample(range(len(ids)), len(ids))
         part, order = order[:batch_size], order[batch_size:]
-        b = build_batch(*zip(*(ids[i] for i in part)), pad_token_id(tokenizer), device=dev, encoder_decoder=ed)
-        loss = -logprobs_of(m, b).sum()/sequence_lengths(b['labels'], not ed).sum(); opt.zero_grad(); loss.backward(); opt.step()
+        b = build_batch(
+            *zip(*(ids[i] for i in part)), pad_token_id(tokenizer), device=dev, encoder_decoder=ed
+        )
+        loss = -logprobs_of(m, b).sum()/sequence_lengths(b['labels'], not ed).sum()
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
     return m
 
 # %% ../nbs/25_attack.ipynb #0023d37b
@@ -105,57 +179,128 @@ ATTACKS = ('paraphrase', 'prefix', 'best_of_k', 'int8', 'int4', 'relearn_forget'
 
 def _plan(rows, attacks, prefixes, unrelated, items: int) -> list[str]:
     "The attacks to run. Raises ValueError for an unknown one, or one whose means are missing."
-    lack = dict(paraphrase='' if all(r['paraphrase'] for r in rows) else 'rows with paraphrase or paraphrased_question',
-                prefix='' if prefixes else 'prefixes, a list of texts',
-                relearn_unrelated='' if unrelated else 'unrelated, a list of texts',
-                relearn_forget='' if 0 < items < len(rows)
-                else f'items between 1 and {len(rows) - 1}, not {items}: the other rows are asked about')
+    lack = dict(
+        paraphrase=''
+        if all(r['paraphrase'] for r in rows)
+        else 'rows with paraphrase or paraphrased_question',
+        prefix='' if prefixes else 'prefixes, a list of texts',
+        relearn_unrelated='' if unrelated else 'unrelated, a list of texts',
+        relearn_forget=''
+        if 0 < items < len(rows)
+        else f'items between 1 and {len(rows) - 1}, not {items}: the other rows are asked about',
+    )
     if attacks is None: return [a for a in ATTACKS if not lack.get(a)]
     for a in attacks:
         if a not in ATTACKS: raise ValueError(f"attacks: unknown {a!r}; there are {', '.join(ATTACKS)}")
         if lack.get(a): raise ValueError(f"attacks: {a} needs {lack[a]}")
     return list(attacks)
 
-def run_attack(name: str, model, tokenizer, rows: list[dict], prefixes=None, unrelated=None, items: int = 8, steps: int = 20,
-               learning_rate: float = 3e-4, samples: int = 8, max_new_tokens: int = 64, batch_size: int = 32,
-               seed: int = 0, rouge: str = 'published') -> tuple[list[int], Answers]:  # as for `attack_table`
+# %% ../nbs/25_attack.ipynb #d9495229
+def run_attack(
+    name: str,
+    model,
+    tokenizer,
+    rows: list[dict],
+    prefixes=None,
+    unrelated=None,
+    items: int = 8,
+    steps: int = 20,
+    learning_rate: float = 3e-4,
+    samples: int = 8,
+    max_new_tokens: int = 64,
+    batch_size: int = 32,
+    seed: int = 0,
+    rouge: str = 'published',
+) -> tuple[list[int], Answers]:  # as for `attack_table`
     "(rows asked about, what came out) of one attack on one model. Raises ValueError for an unknown attack."
-    kw = dict(max_new_tokens=max_new_tokens, batch_size=batch_size, rouge=rouge); every = list(range(len(rows)))
+    kw = dict(max_new_tokens=max_new_tokens, batch_size=batch_size, rouge=rouge)
+    every = list(range(len(rows)))
     learn = lambda ps: relearn(model, tokenizer, ps, steps, learning_rate, seed=seed)
-    if name == 'paraphrase': return every, ask(model, tokenizer, rows, [[r['paraphrase']] for r in rows], **kw)
-    if name == 'prefix': return every, ask(model, tokenizer, rows, [[prefixed(r['prompt'], x) for x in prefixes] for r in rows], **kw)
+    if name == 'paraphrase':
+        return every, ask(model, tokenizer, rows, [[r['paraphrase']] for r in rows], **kw)
+    if name == 'prefix':
+        return every, ask(
+            model, tokenizer, rows, [[prefixed(r['prompt'], x) for x in prefixes] for r in rows], **kw
+        )
     if name in ('int8', 'int4'): return every, ask(quantised(model, int(name[3:])), tokenizer, rows, **kw)
-    if name == 'relearn_unrelated': return every, ask(learn([('', t) for t in unrelated]), tokenizer, rows, **kw)
+    if name == 'relearn_unrelated':
+        return every, ask(learn([('', t) for t in unrelated]), tokenizer, rows, **kw)
     if name == 'relearn_forget':
-        taught = random.Random(seed).sample(every, items); rest = [i for i in every if i not in taught]
-        return rest, ask(learn([(rows[i]['prompt'], rows[i]['answer']) for i in taught]), tokenizer, [rows[i] for i in rest], **kw)
+        taught = random.Random(seed).sample(every, items)
+        rest = [i for i in every if i not in taught]
+        return rest, ask(
+            learn([(rows[i]['prompt'], rows[i]['answer']) for i in taught]),
+            tokenizer,
+            [rows[i] for i in rest],
+            **kw,
+        )
     if name != 'best_of_k': raise ValueError(f"attacks: unknown {name!r}; there are {', '.join(ATTACKS)}")
-    r = rollout(model, tokenizer, [r['prompt'] for r in rows], n=samples, max_new_tokens=max_new_tokens, batch_size=batch_size*4,
-                generator=torch.Generator().manual_seed(seed))
+    r = rollout(
+        model,
+        tokenizer,
+        [r['prompt'] for r in rows],
+        n=samples,
+        max_new_tokens=max_new_tokens,
+        batch_size=batch_size * 4,
+        generator=torch.Generator().manual_seed(seed),
+    )
     return every, _best(rows, r.group.tolist(), r.texts, rouge=rouge)
 
 # %% ../nbs/25_attack.ipynb #2a7c8576
-def attack_table(model, tokenizer, forget: list[dict],     # rows as for `attack_rows`
-                 attacks=None,                             # some of `ATTACKS`; None: those whose means are given
-                 never: nn.Module | None = None,           # a model that never knew: attacked in the same way
-                 prefixes: list[str] | None = None,        # texts to put before a question
-                 unrelated: list[str] | None = None,       # texts to train on that do not mention what was forgotten
-                 items: int = 8, steps: int = 20, learning_rate: float = 3e-4,   # of relearning: forgotten items, AdamW steps, rate
-                 samples: int = 8, max_new_tokens: int = 64, batch_size: int = 32, seed: int = 0, progress=None,   # answers drawn per question; tokens of each; called with (attack, row of the table)
-                 keep: dict | None = None,                        # filled with attack -> Answers
-                 rouge: str = 'published') -> dict[str, dict]:    # tokens of ROUGE, as for `rouge_scores`
+def attack_table(
+    model,
+    tokenizer,
+    forget: list[dict],  # rows as for `attack_rows`
+    attacks=None,  # some of `ATTACKS`; None: those whose means are given
+    never: nn.Module | None = None,  # a model that never knew: attacked in the same way
+    prefixes: list[str] | None = None,  # texts to put before a question
+    unrelated: list[str] | None = None,  # texts to train on that do not mention what was forgotten
+    items: int = 8,
+    steps: int = 20,
+    learning_rate: float = 3e-4,  # of relearning: forgotten items, AdamW steps, rate
+    samples: int = 8,
+    max_new_tokens: int = 64,
+    batch_size: int = 32,
+    seed: int = 0,
+    progress=None,  # answers drawn per question; tokens of each; called with (attack, row of the table)
+    keep: dict | None = None,  # filled with attack -> Answers
+    rouge: str = 'published',
+) -> dict[str, dict]:  # tokens of ROUGE, as for `rouge_scores`
     "attack -> items, p_before, p_after, rouge_before, rouge_after (means; `_after_stderr`), and p_never, rouge_never under the same attack. Raises ValueError, before any work, for malformed rows and attacks without means."
-    rows = attack_rows(forget); names = _plan(rows, attacks, prefixes, unrelated, items)
-    kw = dict(prefixes=prefixes, unrelated=unrelated, items=items, steps=steps, learning_rate=learning_rate, samples=samples,
-              max_new_tokens=max_new_tokens, batch_size=batch_size, seed=seed, rouge=rouge)
-    plain, out = ask(model, tokenizer, rows, None, max_new_tokens, batch_size, rouge), {}; keep = {} if keep is None else keep
-    keep['before'] = plain; se = lambda x: (x.std()/len(x)**.5).item() if len(x) > 1 else math.nan
+    rows = attack_rows(forget)
+    names = _plan(rows, attacks, prefixes, unrelated, items)
+    kw = dict(
+        prefixes=prefixes,
+        unrelated=unrelated,
+        items=items,
+        steps=steps,
+        learning_rate=learning_rate,
+        samples=samples,
+        max_new_tokens=max_new_tokens,
+        batch_size=batch_size,
+        seed=seed,
+        rouge=rouge,
+    )
+    plain, out = ask(model, tokenizer, rows, None, max_new_tokens, batch_size, rouge), {}
+    keep = {} if keep is None else keep
+    keep['before'] = plain
+    se = lambda x: (x.std()/len(x)**.5).item() if len(x) > 1 else math.nan
     for n in names:
-        at, a = run_attack(n, model, tokenizer, rows, **kw); b = plain.pick(at); keep[n] = a
-        out[n] = dict(items=len(at), p_before=b.p.mean().item(), p_after=a.p.mean().item(), p_after_stderr=se(a.p),
-                      rouge_before=b.rouge.mean().item(), rouge_after=a.rouge.mean().item(), rouge_after_stderr=se(a.rouge))
+        at, a = run_attack(n, model, tokenizer, rows, **kw)
+        b = plain.pick(at)
+        keep[n] = a
+        out[n] = dict(
+            items=len(at),
+            p_before=b.p.mean().item(),
+            p_after=a.p.mean().item(),
+            p_after_stderr=se(a.p),
+            rouge_before=b.rouge.mean().item(),
+            rouge_after=a.rouge.mean().item(),
+            rouge_after_stderr=se(a.rouge),
+        )
         if never is not None:
-            _, c = run_attack(n, never, tokenizer, rows, **kw); out[n] |= dict(p_never=c.p.mean().item(), rouge_never=c.rouge.mean().item())
+            _, c = run_attack(n, never, tokenizer, rows, **kw)
+            out[n] |= dict(p_never=c.p.mean().item(), rouge_never=c.rouge.mean().item())
         if progress: progress(n, out[n])
     return out
 
@@ -163,13 +308,22 @@ def attack_table(model, tokenizer, forget: list[dict],     # rows as for `attack
 def attack_figure(table: dict[str, dict]):
     "What was known and said before (open) and after (full) each attack; a cross where a model that never knew ends up."
     from matplotlib.figure import Figure
-    fig = Figure(figsize=(8, .9 + .32*len(table))); axs = fig.subplots(1, 2, sharey=True)
-    for ax, k, title in zip(axs, ('p', 'rouge'), ('P of the right answer, per token', 'ROUGE-L recall of what is said')):
+    fig = Figure(figsize=(8, .9 + .32*len(table)))
+    axs = fig.subplots(1, 2, sharey=True)
+    for ax, k, title in zip(
+        axs, ('p', 'rouge'), ('P of the right answer, per token', 'ROUGE-L recall of what is said')
+    ):
         for i, r in enumerate(table.values()):
             a, b = r[f'{k}_before'], r[f'{k}_after']
             if math.isnan(b): continue
             ax.plot([a, b], [i, i], '-', color='#d6453d' if b > a else '#8b919c', lw=1.6)
-            ax.plot(a, i, 'o', mfc='white', mec='#1f2430', ms=5); ax.plot(b, i, 'o', color='#d6453d' if b > a else '#8b919c', ms=5)
+            ax.plot(a, i, 'o', mfc='white', mec='#1f2430', ms=5)
+            ax.plot(b, i, 'o', color='#d6453d' if b > a else '#8b919c', ms=5)
             if f'{k}_never' in r: ax.plot(r[f'{k}_never'], i, 'x', color='#2f74d0', ms=6)
-        ax.set(xlim=(-.03, 1.03), title=title); ax.title.set_fontsize(9); ax.grid(axis='x', lw=.4)
-    axs[0].set_yticks(range(len(table)), list(table)); axs[0].set_ylim(len(table) - .5, -.5); fig.tight_layout(); return fig
+        ax.set(xlim=(-.03, 1.03), title=title)
+        ax.title.set_fontsize(9)
+        ax.grid(axis='x', lw=.4)
+    axs[0].set_yticks(range(len(table)), list(table))
+    axs[0].set_ylim(len(table) - .5, -.5)
+    fig.tight_layout()
+    return fig

@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from typing import Callable
+from fastcore.basics import patch
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
@@ -27,20 +28,36 @@ class Scored:
     def __post_init__(self):
         for k, x in (('mask', self.mask), ('ref', self.ref)):
             if x is not None and (x.shape != self.logp.shape or x.ndim != 2):
-                raise ValueError(f"{k}: shape {list(x.shape)} does not go with logp's {list(self.logp.shape)}; all are [rows, tokens]")
+                raise ValueError(
+                    f"{k}: shape {list(x.shape)} does not go with logp's {list(self.logp.shape)}; all are "
+                    "[rows, tokens]"
+                )
         if not torch.compiler.is_compiling() and not self.mask.any(-1).all():
-            raise ValueError(f"mask: row {int((~self.mask.any(-1)).nonzero()[0])} has no answer token; drop the row")
-    def _sum(self, x: Tensor) -> Tensor: return _wide(x).masked_fill(~self.mask, 0.).sum(-1)
-    @property
-    def length(self) -> Tensor: return self.mask.sum(-1)
-    @property
-    def total(self) -> Tensor: return self._sum(self.logp)                     # S
-    @property
-    def mean(self) -> Tensor: return self.total/self.length                    # -ℓ
-    @property
-    def gain(self) -> Tensor:                                                  # Δ
-        if self.ref is None: raise ValueError("ref: this method compares with the reference; give its log-probabilities of the same tokens")
-        return self.total - self._sum(self.ref).detach()
+            raise ValueError(
+                f"mask: row {int((~self.mask.any(-1)).nonzero()[0])} has no answer token; drop the row"
+            )
+
+# %% ../nbs/16_unlearn_baselines.ipynb #c879bf65
+@patch
+def _sum(self: Scored, x: Tensor) -> Tensor: return _wide(x).masked_fill(~self.mask, 0.).sum(-1)
+
+@patch(as_prop=True)
+def length(self: Scored) -> Tensor: return self.mask.sum(-1)
+
+@patch(as_prop=True)
+def total(self: Scored) -> Tensor: return self._sum(self.logp)                     # S
+
+@patch(as_prop=True)
+def mean(self: Scored) -> Tensor: return self.total/self.length                    # -ℓ
+
+# %% ../nbs/16_unlearn_baselines.ipynb #e5d620a6
+@patch(as_prop=True)
+def gain(self: Scored) -> Tensor:                                                  # Δ
+    if self.ref is None:
+        raise ValueError(
+            "ref: this method compares with the reference; give its log-probabilities of the same tokens"
+        )
+    return self.total - self._sum(self.ref).detach()
 
 # %% ../nbs/16_unlearn_baselines.ipynb #a55eec5c
 def retain_kl(logits: Tensor, ref_logits: Tensor) -> Tensor:   # [..., V] each
@@ -50,7 +67,8 @@ def retain_kl(logits: Tensor, ref_logits: Tensor) -> Tensor:   # [..., V] each
 def _ga(x, o): return x['forget'].mean
 
 def _wga(x, o):
-    s = x['forget']; l = _wide(s.logp).masked_fill(~s.mask, 0.)
+    s = x['forget']
+    l = _wide(s.logp).masked_fill(~s.mask, 0.)
     return s._sum((o.beta*l.detach()).exp()*l)/s.length
 
 # %% ../nbs/16_unlearn_baselines.ipynb #4062db31
@@ -61,47 +79,77 @@ def _npo(x, o): return -2/o.beta*logsigmoid(-o.beta*x['forget'].gain)
 def _simpo(x, o): return -2/o.beta*logsigmoid(o.beta*(x['template'].mean - x['forget'].mean) - o.gamma)
 def _simnpo(x, o): return -2/o.beta*logsigmoid(-o.beta*x['forget'].mean - o.gamma)
 
+# %% ../nbs/16_unlearn_baselines.ipynb #83c5db2c
 @dataclass(frozen=True)
 class Method:
     "What a baseline needs, and its defaults."
     loss: Callable | None            # (answers, options) -> [B]; None: see `rmu_loss`, `task_vector`
     template: str = ''               # '', 'refusal' or 'random': what stands under 'template'
-    retain: str = ''                 # what is added for a retained pair: '' (only if asked for), 'nll', 'kl' or 'hidden'
+    retain: str = ''  # what is added for a retained pair: '' (only if asked for), 'nll', 'kl' or 'hidden'
     ref: bool = False                # log-probabilities of the reference
     beta: float = 1.
     gamma: float = 0.
 
-METHODS = dict(ga=Method(_ga), grad_diff=Method(_ga, retain='nll'), kl=Method(_ga, retain='kl'), po=Method(_template, 'refusal'),
-               mismatch=Method(_template, 'random'), llmu=Method(_llmu, 'random', 'kl'), dpo=Method(_dpo, 'refusal', ref=True, beta=.1),
-               npo=Method(_npo, ref=True, beta=.1), simpo=Method(_simpo, 'refusal', beta=2.5), simnpo=Method(_simnpo, beta=2.5),
-               wga=Method(_wga), rmu=Method(None, retain='hidden'), task_vector=Method(None))
+# %% ../nbs/16_unlearn_baselines.ipynb #45fbd323
+METHODS = dict(
+    ga=Method(_ga),
+    grad_diff=Method(_ga, retain='nll'),
+    kl=Method(_ga, retain='kl'),
+    po=Method(_template, 'refusal'),
+    mismatch=Method(_template, 'random'),
+    llmu=Method(_llmu, 'random', 'kl'),
+    dpo=Method(_dpo, 'refusal', ref=True, beta=0.1),
+    npo=Method(_npo, ref=True, beta=0.1),
+    simpo=Method(_simpo, 'refusal', beta=2.5),
+    simnpo=Method(_simnpo, beta=2.5),
+    wga=Method(_wga),
+    rmu=Method(None, retain='hidden'),
+    task_vector=Method(None),
+)
 
 # %% ../nbs/16_unlearn_baselines.ipynb #7f30fc5b
 @dataclass(frozen=True)
-class _Options: beta: float; gamma: float
+class _Options:
+    beta: float
+    gamma: float
 
-def unlearn_loss(method: str,                      # a key of METHODS, but rmu and task_vector
-                 forget: Scored,                   # the answers to be forgotten
-                 template: Scored | None = None,   # what to say instead: refusals, or random answers
-                 retain: Scored | None = None,     # pairs that must not suffer, one per row
-                 kl: Tensor | None = None,         # [B, T] from `retain_kl`, for kl and llmu, masked by `retain.mask`
-                 beta: float | None = None, gamma: float | None = None,   # inverse temperature (exponent for wga), margin (outside beta); default: the method's
-                 retain_weight: float = 1.         # λ of the retained pair
-                 ) -> Tensor:                      # [B], one loss per row
+# %% ../nbs/16_unlearn_baselines.ipynb #8d93431c
+def unlearn_loss(
+    method: str,  # a key of METHODS, but rmu and task_vector
+    forget: Scored,  # the answers to be forgotten
+    template: Scored | None = None,  # what to say instead: refusals, or random answers
+    retain: Scored | None = None,  # pairs that must not suffer, one per row
+    kl: Tensor | None = None,  # [B, T] from `retain_kl`, for kl and llmu, masked by `retain.mask`
+    beta: float | None = None,
+    gamma: float
+    | None = None,  # inverse temperature (exponent for wga), margin (outside beta); default: the method's
+    retain_weight: float = 1.0,  # λ of the retained pair
+) -> Tensor:  # [B], one loss per row
     "Raises ValueError for an unknown method, a missing answer, or an option out of range, naming it."
-    m = get_method(method); o = _Options(m.beta if beta is None else beta, m.gamma if gamma is None else gamma)
+    m = get_method(method)
+    o = _Options(m.beta if beta is None else beta, m.gamma if gamma is None else gamma)
     if m.loss is None:
-        raise ValueError(f"method: {method!r} is no loss of log-probabilities; use {'rmu_loss' if method == 'rmu' else 'task_vector'}")
+        raise ValueError(
+            f"method: {method!r} is no loss of log-probabilities; use "
+            f"{'rmu_loss' if method == 'rmu' else 'task_vector'}"
+        )
     if not (o.beta > 0 or method == 'wga' and o.beta == 0) or not math.isfinite(o.beta):
         raise ValueError(f"beta: expected > 0, got {o.beta}")
     if not math.isfinite(o.gamma): raise ValueError(f"gamma: expected a finite number, got {o.gamma}")
-    if not 0 <= retain_weight < math.inf: raise ValueError(f"retain_weight: expected >= 0 and finite, got {retain_weight}")
-    for k, need, x in (('template', m.template, template), ('retain', m.retain, retain), ('kl', m.retain == 'kl', kl)):
-        if need and x is None: raise ValueError(f"{k}: {method} needs it" + (f" ({need} answers)" if k == 'template' else ''))
+    if not 0 <= retain_weight < math.inf:
+        raise ValueError(f"retain_weight: expected >= 0 and finite, got {retain_weight}")
+    for k, need, x in (
+        ('template', m.template, template),
+        ('retain', m.retain, retain),
+        ('kl', m.retain == 'kl', kl),
+    ):
+        if need and x is None:
+            raise ValueError(f"{k}: {method} needs it" + (f" ({need} answers)" if k == 'template' else ''))
     rows = m.loss(dict(forget=forget, template=template), o)
     if m.retain == 'kl': return rows + retain_weight*retain._sum(kl)/retain.length
     return rows if retain is None else rows - retain_weight*retain.mean
 
+# %% ../nbs/16_unlearn_baselines.ipynb #4a5cc4e9
 def get_method(method: str) -> Method:
     "The record of a method. Raises ValueError naming those there are."
     if method not in METHODS: raise ValueError(f"method: unknown {method!r}; there are {', '.join(METHODS)}")
@@ -117,29 +165,48 @@ def unlearn_stats(method: str, forget: Scored, template: Scored | None = None, b
     out = dict(p_forget=p(forget)) | (dict(p_template=p(template)) if template is not None else {})
     if METHODS[method].loss is None: return out
     with torch.enable_grad():
-        x = forget.logp.detach().float().requires_grad_(); d = Scored(x, forget.mask, forget.ref)
-        t = template and Scored(template.logp.detach(), template.mask, template.ref); o = METHODS[method]
-        y = o.loss(dict(forget=d, template=t), _Options(o.beta if beta is None else beta, o.gamma if gamma is None else gamma))
+        x = forget.logp.detach().float().requires_grad_()
+        d = Scored(x, forget.mask, forget.ref)
+        t = template and Scored(template.logp.detach(), template.mask, template.ref)
+        o = METHODS[method]
+        y = o.loss(
+            dict(forget=d, template=t),
+            _Options(o.beta if beta is None else beta, o.gamma if gamma is None else gamma),
+        )
         w = torch.autograd.grad(y.sum(), x)[0].sum(-1) if y.requires_grad else torch.zeros(len(x))
-    return out | dict(weight_forget=w.mean().item()) | (dict(braked=(w == 0).float().mean().item()) if o.loss is not _template else {})
+    return (
+        out
+        | dict(weight_forget=w.mean().item())
+        | (dict(braked=(w == 0).float().mean().item()) if o.loss is not _template else {})
+    )
 
 # %% ../nbs/16_unlearn_baselines.ipynb #fc508201
 def random_direction(width: int, scale: float, generator: torch.Generator, device=None) -> Tensor:
     "c·u [width], float32: a random direction of length `scale`, with non-negative entries as in RMU."
-    u = torch.rand(width, generator=generator); return (scale*u/u.norm()).to(device)
+    u = torch.rand(width, generator=generator)
+    return (scale*u/u.norm()).to(device)
 
-def rmu_loss(hidden: Tensor, mask: Tensor,                # [B, T, H] of forget rows; [B, T] bool, tokens that count
-             direction: Tensor,                           # [H] c·u from `random_direction`
-             retain: Tensor | None = None, retain_ref: Tensor | None = None, retain_mask: Tensor | None = None,   # [B, T', H] twice, [B, T']
-             alpha: float = 1.                            # weight of the retained rows
-             ) -> Tensor:                                 # [B]
+# %% ../nbs/16_unlearn_baselines.ipynb #1b5c3377
+def rmu_loss(
+    hidden: Tensor,
+    mask: Tensor,  # [B, T, H] of forget rows; [B, T] bool, tokens that count
+    direction: Tensor,  # [H] c·u from `random_direction`
+    retain: Tensor | None = None,
+    retain_ref: Tensor | None = None,
+    retain_mask: Tensor | None = None,  # [B, T', H] twice, [B, T']
+    alpha: float = 1.0,  # weight of the retained rows
+) -> Tensor:  # [B]
     "RMU's loss per row. Raises ValueError for shapes, or a row without tokens."
     def dist(h, target, m, name):
         if m.shape != h.shape[:2] or not m.any(-1).all():
-            raise ValueError(f"{name}: shape {list(m.shape)} for hidden states {list(h.shape)}, or a row without a token")
+            raise ValueError(
+                f"{name}: shape {list(m.shape)} for hidden states {list(h.shape)}, or a row without a token"
+            )
         return (h.float() - target.detach().float()).square().mean(-1).masked_fill(~m, 0.).sum(-1)/m.sum(-1)
     if direction.shape != hidden.shape[-1:]:
-        raise ValueError(f"direction: shape {list(direction.shape)} for hidden states of width {hidden.shape[-1]}")
+        raise ValueError(
+            f"direction: shape {list(direction.shape)} for hidden states of width {hidden.shape[-1]}"
+        )
     rows = dist(hidden, direction, mask, 'mask')
     return rows if retain is None else rows + alpha*dist(retain, retain_ref, retain_mask, 'retain_mask')
 
@@ -151,8 +218,20 @@ def task_vector(start: dict,        # name -> tensor, θ
     "θ - α (θ_reinforced - θ), name by name, in the dtype of θ. Raises ValueError for different names or shapes, or alpha <= 0."
     if not (alpha > 0 and math.isfinite(alpha)): raise ValueError(f"alpha: expected > 0, got {alpha}")
     if start.keys() != reinforced.keys():
-        raise ValueError(f"reinforced: names differ from start's, for instance {sorted(start.keys() ^ reinforced.keys())[0]!r}; both must be the same model")
+        raise ValueError(
+            "reinforced: names differ from start's, for instance "
+            f"{sorted(start.keys() ^ reinforced.keys())[0]!r}; both must be the same model"
+        )
     bad = next((k for k in start if start[k].shape != reinforced[k].shape), None)
-    if bad: raise ValueError(f"reinforced: {bad!r} has shape {list(reinforced[bad].shape)}, start {list(start[bad].shape)}")
-    return {k: (v - alpha*(reinforced[k].to(v.device).float() - v.float()).to(v.dtype) if v.is_floating_point() else v)
-            for k, v in start.items()}
+    if bad:
+        raise ValueError(
+            f"reinforced: {bad!r} has shape {list(reinforced[bad].shape)}, start {list(start[bad].shape)}"
+        )
+    return {
+        k: (
+            v - alpha * (reinforced[k].to(v.device).float() - v.float()).to(v.dtype)
+            if v.is_floating_point()
+            else v
+        )
+        for k, v in start.items()
+    }

@@ -40,13 +40,20 @@ MANIFEST = 'fdiv_manifest.json'
 def write_manifest(folder: str | Path, **about) -> None:
     "List all files of a folder with size and checksum, and what else is given."
     folder = Path(folder)
-    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob('*') if p.is_file() and p.name != MANIFEST)
+    names = sorted(
+        p.relative_to(folder).as_posix() for p in folder.rglob('*') if p.is_file() and p.name != MANIFEST
+    )
     files = {n: dict(bytes=(folder/n).stat().st_size, blake2=file_digest(folder/n)) for n in names}
     replace_text(folder/MANIFEST, json.dumps(about | dict(time=time.time(), files=files), indent=1))
 
+# %% ../nbs/22b_checkpoint.ipynb #0c25adc6
 def model_only(folder: str | Path) -> list[str]:
     "Why a whole checkpoint cannot be continued, if it was written with save_only_model; else []."
-    return ['written with save_only_model, so without optimizer, scheduler and random state'] if read_manifest(folder).get('model_only') else []
+    return (
+        ['written with save_only_model, so without optimizer, scheduler and random state']
+        if read_manifest(folder).get('model_only')
+        else []
+    )
 
 def read_manifest(folder: str | Path) -> dict:
     "The manifest of a checkpoint; {} if it has none, or one that cannot be read."
@@ -76,13 +83,16 @@ class Checkpoint(NamedTuple):
     run: str
     time: float
 
+# %% ../nbs/22b_checkpoint.ipynb #46fbe10b
 def checkpoints(folder: str | Path) -> list[Checkpoint]:
     "The folders checkpoint-N of a folder, whole or not, the oldest first."
     out = []
     for p in Path(folder).glob('checkpoint-*'):
         if not p.is_dir() or not re.fullmatch(r'checkpoint-\d+', p.name): continue
         m = read_manifest(p)
-        out.append(Checkpoint(p, int(p.name.split('-')[1]), m.get('run', ''), m.get('time', p.stat().st_mtime)))
+        out.append(
+            Checkpoint(p, int(p.name.split('-')[1]), m.get('run', ''), m.get('time', p.stat().st_mtime))
+        )
     return sorted(out, key=lambda c: (c.time, c.step))
 
 # %% ../nbs/22b_checkpoint.ipynb #b9701fe2
@@ -111,15 +121,23 @@ def _last(folder: Path) -> Path:
         why = f"none of its checkpoints is whole: {', '.join(passed)}" if passed else 'it holds no checkpoint'
         raise ValueError(f"resume_from_checkpoint: {str(folder)!r}: {why}; "
                          + ("name one that can be trusted" if passed else "train with save_strategy='steps'"))
-    log.log(logging.WARNING if passed else logging.INFO, 'resume_from_checkpoint: continuing from %s%s', found.name,
-            f", the newest that is whole; passed over: {', '.join(passed)}" if passed else '')
+    log.log(
+        logging.WARNING if passed else logging.INFO,
+        'resume_from_checkpoint: continuing from %s%s',
+        found.name,
+        f", the newest that is whole; passed over: {', '.join(passed)}" if passed else '',
+    )
     return found
 
+# %% ../nbs/22b_checkpoint.ipynb #435e9352
 def _named(folder: Path, which: str | Path) -> Path:
     path = next((p for p in (Path(which), folder/which) if p.is_dir()), None)
     if path is None:
         names = ', '.join(c.path.name for c in checkpoints(folder)) or 'no checkpoint'
-        raise ValueError(f"resume_from_checkpoint: no folder {str(which)!r}; {str(folder)!r} holds {names}, and 'last' is the newest")
+        raise ValueError(
+            f"resume_from_checkpoint: no folder {str(which)!r}; {str(folder)!r} holds {names}, and 'last' "
+            "is the newest"
+        )
     return path
 
 # %% ../nbs/22b_checkpoint.ipynb #b7d5cb3f
@@ -136,6 +154,7 @@ def _readable(path: Path) -> bool:
         except SafetensorError: return False
     return path.suffix not in ('.pt', '.pth') or zipfile.is_zipfile(path)
 
+# %% ../nbs/22b_checkpoint.ipynb #85cb106b
 def unverified_faults(folder: str | Path) -> list[str]:
     "What a checkpoint without a manifest visibly lacks; [] if nothing."
     folder = Path(folder)
@@ -152,19 +171,30 @@ def check_whole(path: str | Path, folder: str | Path | None = None) -> None:
     path, manifest = Path(path), read_manifest(path)
     faults = missing_from(path) if manifest else unverified_faults(path)
     if not faults and not model_only(path):
-        if not manifest: log.warning('resume_from_checkpoint: %s has no %s, so its files cannot be verified', path.name, MANIFEST)
+        if not manifest:
+            log.warning(
+                'resume_from_checkpoint: %s has no %s, so its files cannot be verified', path.name, MANIFEST
+            )
         return
     other, _ = newest_whole(path.parent if folder is None else folder)
-    remedy = f'{other.name} is whole' if other is not None and other.name != path.name else 'begin again, or name another checkpoint'
+    remedy = (
+        f'{other.name} is whole'
+        if other is not None and other.name != path.name
+        else 'begin again, or name another checkpoint'
+    )
     faults = faults or model_only(path)
-    raise ValueError(f"resume_from_checkpoint: {path.name} cannot be continued: {'; '.join(faults)}; {remedy}")
+    raise ValueError(
+        f"resume_from_checkpoint: {path.name} cannot be continued: {'; '.join(faults)}; {remedy}"
+    )
 
+# %% ../nbs/22b_checkpoint.ipynb #eadca8e1
 def resolve_checkpoint(folder: str | Path,          # the output folder of a run
                        which: bool | str | Path | None   # what the user asked for
                       ) -> Path | None:             # None: begin from the start
     "The checkpoint to continue from, known to be whole. Raises ValueError where there is none."
     if which is None or which is False: return None
-    if not str(which).strip(): raise ValueError("resume_from_checkpoint: is empty; write 'last', or the folder of a checkpoint")
+    if not str(which).strip():
+        raise ValueError("resume_from_checkpoint: is empty; write 'last', or the folder of a checkpoint")
     if which is True or str(which).lower() in ('last', 'true'): return _last(Path(folder))
     path = _named(Path(folder), which)
     check_whole(path, folder)
@@ -184,6 +214,7 @@ def _alive(name: str) -> bool:
     except PermissionError: return True
     return True
 
+# %% ../nbs/22b_checkpoint.ipynb #5276420b
 def new_stage(final: str | Path) -> Path:
     "A new folder beside `final` (checkpoint-N), in which a folder of that name may grow."
     final = Path(final)
@@ -200,6 +231,7 @@ def _remove(path: Path) -> None:
         path = aside
     shutil.rmtree(path, ignore_errors=True)
 
+# %% ../nbs/22b_checkpoint.ipynb #29b4d8a3
 def publish(grown: str | Path, final: str | Path) -> None:
     "Give a grown checkpoint its name, and remove the stage it grew in."
     grown, final = Path(grown), Path(final)
@@ -215,8 +247,10 @@ def tidy(folder: str | Path) -> None:
     for stage in Path(folder).glob('tmp-checkpoint-*'):
         if not stage.is_dir() or _alive(stage.name): continue
         grown = next((p for p in stage.glob('checkpoint-*') if not missing_from(p)), None)
-        if grown is not None and not (Path(folder)/grown.name).exists(): publish(grown, Path(folder)/grown.name)
-        else: shutil.rmtree(stage, ignore_errors=True)
+        if grown is not None and not (Path(folder) / grown.name).exists():
+            publish(grown, Path(folder) / grown.name)
+        else:
+            shutil.rmtree(stage, ignore_errors=True)
 
 # %% ../nbs/22b_checkpoint.ipynb #fe17a049
 def rotate(folder: str | Path, limit: int | None, keep: set[str] = frozenset()) -> None:
@@ -232,21 +266,29 @@ def check_fresh(folder: str | Path, overwrite: bool = False) -> None:
     "Raises ValueError if a folder holds checkpoints of a run, and a new run should not replace them."
     found = checkpoints(folder)
     if found and not overwrite:
-        raise ValueError(f"output_dir: {str(folder)!r} holds {len(found)} checkpoints of an earlier run, the newest {found[-1].path.name}; "
-                         "continue it with resume_from_checkpoint='last' (--resume_from_checkpoint last), choose another folder, or set overwrite (--overwrite)")
+        raise ValueError(f"output_dir: {str(folder)!r} holds {len(found)} checkpoints of an earlier run, "
+                         f"the newest {found[-1].path.name}; "
+                         "continue it with resume_from_checkpoint='last' (--resume_from_checkpoint last), "
+                         "choose another folder, or set overwrite (--overwrite)")
 
+# %% ../nbs/22b_checkpoint.ipynb #870fb2bf
 def _busy(folder: Path) -> None:
     "Raises ValueError if a process that still runs is training into a folder."
     who = run_of(folder)
     if not who.get('pid') or who['pid'] == os.getpid(): return
     if _alive(f"tmp-checkpoint-0-{who.get('host')}-{who['pid']}-0"):
-        raise ValueError(f"output_dir: process {who['pid']} is training into {str(folder)!r}; choose another folder, or, if that is not so, delete {RUN}")
+        raise ValueError(
+            f"output_dir: process {who['pid']} is training into {str(folder)!r}; choose another folder, "
+            f"or, if that is not so, delete {RUN}"
+        )
 
 # %% ../nbs/22b_checkpoint.ipynb #043f46b5
 def begin_run(folder: str | Path, which=None, overwrite: bool = False) -> tuple[Path | None, str]:
     "(Checkpoint to continue from or None, name of the run.) Raises ValueError where a run can neither begin nor continue."
     folder = Path(folder)
-    if folder.is_dir(): _busy(folder); tidy(folder)
+    if folder.is_dir():
+        _busy(folder)
+        tidy(folder)
     where = resolve_checkpoint(folder, which)
     run = read_manifest(where).get('run') if where else None
     others = [c for c in checkpoints(folder) if where is None or run and c.run and c.run != run]
@@ -254,10 +296,13 @@ def begin_run(folder: str | Path, which=None, overwrite: bool = False) -> tuple[
     for c in others: _remove(c.path)
     return where, run or uuid.uuid4().hex[:12]
 
+# %% ../nbs/22b_checkpoint.ipynb #6cbf0b66
 def claim(folder: str | Path, run: str, busy: bool = True) -> None:
     "Write a run's name into its folder; `busy`: this process is training into it."
     Path(folder).mkdir(parents=True, exist_ok=True)
-    replace_text(Path(folder)/RUN, json.dumps(dict(run=run) | (dict(pid=os.getpid(), host=_host()) if busy else {})))
+    replace_text(
+        Path(folder) / RUN, json.dumps(dict(run=run) | (dict(pid=os.getpid(), host=_host()) if busy else {}))
+    )
 
 # %% ../nbs/22b_checkpoint.ipynb #71098f57
 class CheckpointMixin:
@@ -296,7 +341,8 @@ def _own_folder(self, which=None):
     where, self.run_name = self.on_first(begin)
     try: yield where
     finally:
-        if saves and a.process_index == 0 and run_of(a.output_dir).get('run') == self.run_name: claim(a.output_dir, self.run_name, False)
+        if saves and a.process_index == 0 and run_of(a.output_dir).get('run') == self.run_name:
+            claim(a.output_dir, self.run_name, False)
 
 def _get_output_dir(self, trial=None) -> str:
     "As in the Trainer; while a checkpoint is written, the folder it grows in."
@@ -313,7 +359,10 @@ def _open_stage(self, final: Path) -> Path:
     "A stage for a checkpoint. Raises ValueError if another run has taken the folder."
     folder, run = final.parent, run_of(self.args.output_dir).get('run')
     if run and self.run_name and run != self.run_name:
-        raise ValueError(f"output_dir: another run ({run}) has begun in {str(folder)!r} since; two runs cannot share a folder")
+        raise ValueError(
+            f"output_dir: another run ({run}) has begun in {str(folder)!r} since; two runs cannot share a "
+            "folder"
+        )
     if not self.run_name: self.run_name = run or uuid.uuid4().hex[:12]
     if not run: claim(self.args.output_dir, self.run_name)
     return new_stage(final)
@@ -330,7 +379,13 @@ def _name_best(self, final: Path) -> None:
 def _finish(self, final: Path) -> None:
     "Manifest, name, rotation: the last steps, in this order."
     a, grown = self.args, self._stage/final.name
-    write_manifest(grown, run=self.run_name, step=self.state.global_step, processes=a.world_size, model_only=bool(a.save_only_model))
+    write_manifest(
+        grown,
+        run=self.run_name,
+        step=self.state.global_step,
+        processes=a.world_size,
+        model_only=bool(a.save_only_model),
+    )
     publish(grown, final)
     best = self.state.best_model_checkpoint
     rotate(final.parent, a.save_total_limit, {final.name} | ({Path(best).name} if best else set()))

@@ -26,42 +26,98 @@ def need(package: str, field: str) -> None:
     "ValueError naming the extra to install, where an optional package is missing."
     from importlib.util import find_spec
     if find_spec(package) is None:
-        raise ValueError(f"{field}: needs the package {package}; pip install 'fdiv_nb[{EXTRAS.get(package, 'dev')}]'")
+        raise ValueError(
+            f"{field}: needs the package {package}; pip install 'fdiv_nb[{EXTRAS.get(package, 'dev')}]'"
+        )
 
+# %% ../nbs/27_cli.ipynb #1a8e8d64
 def read_text(path: Path | str, field: str) -> str:
     "A text file in UTF-8. Raises ValueError naming `field`."
     try: return Path(path).read_text(encoding='utf-8')
-    except UnicodeDecodeError as e: raise ValueError(f"{field}: {Path(path).name} is not UTF-8 text: {e.reason} at byte {e.start}") from None
+    except UnicodeDecodeError as e: raise ValueError(f"{field}: {Path(path).name} is not UTF-8 text: "
+                                                     f"{e.reason} at byte {e.start}") from None
     except OSError as e: raise ValueError(f"{field}: {str(path)!r} cannot be read: {e.strerror}") from None
 
+# %% ../nbs/27_cli.ipynb #96006de5
 @dataclass
 class ModelArguments:
     "Which model, and how much of it is trained. Raises ValueError for a negative rank."
-    model: str = field(default='tiny', metadata={'help': "a transformers folder, a PEFT adapter's folder, or a hub name; 'tiny' is the bundled model"})
-    lora_rank: int = field(default=0,
-                           metadata={'help': "train a LoRA adapter of this rank instead of the whole model (needs peft); 0 = whole model"})
-    merge: bool = field(default=False, metadata={'help': "write the adapter merged into its base as well, as an ordinary model, to OUTPUT_DIR/merged"})
+    model: str = field(
+        default='tiny',
+        metadata={
+            'help': "a transformers folder, a PEFT adapter's folder, or a hub name; 'tiny' is the bundled "
+                    "model"
+        },
+    )
+    lora_rank: int = field(
+        default=0,
+        metadata={
+            'help': "train a LoRA adapter of this rank instead of the whole model (needs peft); 0 = whole "
+                    "model"
+        },
+    )
+    merge: bool = field(
+        default=False,
+        metadata={
+            'help': "write the adapter merged into its base as well, as an ordinary model, to "
+                    "OUTPUT_DIR/merged"
+        },
+    )
     def __post_init__(self):
-        if self.lora_rank < 0: raise ValueError(f"lora_rank: expected >= 0, got {self.lora_rank}; 0 trains the whole model")
+        if self.lora_rank < 0:
+            raise ValueError(f"lora_rank: expected >= 0, got {self.lora_rank}; 0 trains the whole model")
         if self.lora_rank: need('peft', 'lora_rank')
         if self.merge and not self.lora_rank and not (Path(self.model)/'adapter_config.json').is_file():
-            raise ValueError(f"merge: no adapter is trained, so there is nothing to merge into {self.model!r}; set lora_rank, or leave merge out")
+            raise ValueError(
+                f"merge: no adapter is trained, so there is nothing to merge into {self.model!r}; set "
+                "lora_rank, or leave merge out"
+            )
 
+# %% ../nbs/27_cli.ipynb #c7dea104
 @dataclass
 class AlignArguments(ModelArguments):
     "What `fdiv align` aligns, and to what."
-    reward: list[str] = field(default_factory=list,
-                        metadata={'help': "P = π₀ exp(r/β): module:function, FILE.py:function, lexicon:FILE, contains:WORD, regex:PATTERN, classifier:DIR[:LABEL] (a reward model's logit or a label's log-probability; conversations go through its chat template, with classifier_chat:DIR plain prompts too), python; several are added, see reward_weights"})
-    reward_weights: list[float] = field(default_factory=list,
-                                        metadata={'help': "a number for each of several rewards: P = π₀ exp((w₁r₁ + w₂r₂ + ...)/β); default: 1 each"})
-    constraint: str = field(default='',
-                            metadata={'help': "P = π₀ b with b in {0, 1}: contains:WORD, regex:PATTERN, module:function, ...; with --reward, the product of both"})
-    moments: list[str] = field(default_factory=list,
-                               metadata={'help': "P = π₀ exp(λ·φ) with E φ as wanted: SPEC=VALUE ..., e.g. contains:princess=0.5 'regex:^She=0.8'; with the others, their product"})
-    prompts: str = field(default='',
-                         metadata={'help': "a .txt file with one prompt a line, or rows with a prompt or messages (.jsonl, .json, .csv, .parquet, a folder, owner/name[:split]); default: unconditional"})
-    ref_name: str = field(default='', metadata={'help': "reference model, where it is not the starting model"})
+    reward: list[str] = field(
+        default_factory=list,
+        metadata={
+            'help': "P = π₀ exp(r/β): module:function, FILE.py:function, lexicon:FILE, contains:WORD, "
+                    "regex:PATTERN, classifier:DIR[:LABEL] (a reward model's logit or a label's "
+                    "log-probability; conversations go through its chat template, with "
+                    "classifier_chat:DIR plain prompts too), python; several are added, see reward_weights"
+        },
+    )
+    reward_weights: list[float] = field(
+        default_factory=list,
+        metadata={
+            'help': "a number for each of several rewards: P = π₀ exp((w₁r₁ + w₂r₂ + ...)/β); default: 1 each"
+        },
+    )
+    constraint: str = field(
+        default='',
+        metadata={
+            'help': "P = π₀ b with b in {0, 1}: contains:WORD, regex:PATTERN, module:function, ...; with "
+                    "--reward, the product of both"
+        },
+    )
+    moments: list[str] = field(
+        default_factory=list,
+        metadata={
+            'help': "P = π₀ exp(λ·φ) with E φ as wanted: SPEC=VALUE ..., e.g. contains:princess=0.5 "
+                    "'regex:^She=0.8'; with the others, their product"
+        },
+    )
+    prompts: str = field(
+        default='',
+        metadata={
+            'help': "a .txt file with one prompt a line, or rows with a prompt or messages (.jsonl, "
+                    ".json, .csv, .parquet, a folder, owner/name[:split]); default: unconditional"
+        },
+    )
+    ref_name: str = field(
+        default='', metadata={'help': "reference model, where it is not the starting model"}
+    )
 
+# %% ../nbs/27_cli.ipynb #533c4783
 def read_prompts(path: str) -> list | None:
     "Prompts of a .txt file, one a line, or of rows in any form that `read_rows` takes, texts or conversations; None for ''. Raises ValueError naming the file, the row and the remedy."
     if not path: return None
@@ -70,7 +126,10 @@ def read_prompts(path: str) -> list | None:
         from fdiv_nb.data import read_prompt_rows
         return read_prompt_rows(path, f'prompts: {p.name}' if p.is_file() else 'prompts')
     if not p.is_file():
-        raise ValueError(f"prompts: no file {path!r}; give a .txt file with one prompt a line, or .jsonl with a 'prompt' field")
+        raise ValueError(
+            f"prompts: no file {path!r}; give a .txt file with one prompt a line, or .jsonl with a "
+            "'prompt' field"
+        )
     rows = [line.rstrip('\r') for line in read_text(p, 'prompts').split('\n') if line.strip()]
     if not rows: raise ValueError(f"prompts: {p.name} holds no prompt")
     return rows
@@ -79,19 +138,26 @@ def read_prompts(path: str) -> list | None:
 def stored_words(path: str) -> list[str]:
     "The words of a YAML or JSON file of flags. Raises ValueError for a file that is missing or not a mapping of flag to value."
     import yaml
-    if not Path(path).is_file(): raise ValueError(f"config: no file {path!r}; give a YAML or JSON file of flags")
+    if not Path(path).is_file():
+        raise ValueError(f"config: no file {path!r}; give a YAML or JSON file of flags")
     text, name = read_text(path, 'config'), Path(path).name
     try:
         if any(isinstance(e, yaml.AliasEvent) for e in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise ValueError(f"config: {name} has an alias (*name), which is not read here; write the value out")
+            raise ValueError(
+                f"config: {name} has an alias (*name), which is not read here; write the value out"
+            )
         stored = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError) as e:
         mark = getattr(e, 'problem_mark', None)
         where = f' line {mark.line + 1}' if mark else ''
-        raise ValueError(f"config: {name}{where} is not YAML: {getattr(e, 'problem', None) or type(e).__name__}") from None
-    if stored is not None and not isinstance(stored, dict): raise ValueError(f"config: {name} must be a mapping of flag to value")
+        raise ValueError(
+            f"config: {name}{where} is not YAML: {getattr(e, 'problem', None) or type(e).__name__}"
+        ) from None
+    if stored is not None and not isinstance(stored, dict):
+        raise ValueError(f"config: {name} must be a mapping of flag to value")
     return [w for k, v in (stored or {}).items() for w in (f'--{k}', *_as_words(k, v, name))]
 
+# %% ../nbs/27_cli.ipynb #dd9e4fd8
 def _as_words(k, v, name: str) -> list[str]:
     "The words of one value."
     if k == 'config': raise ValueError(f"config: {name} names another config; write its flags out")
@@ -100,6 +166,7 @@ def _as_words(k, v, name: str) -> list[str]:
         raise ValueError(f"config: {k} in {name} is a list of lists; give a list of plain values")
     return list(map(str, v)) if isinstance(v, list) else [json.dumps(v)] if isinstance(v, dict) else [str(v)]
 
+# %% ../nbs/27_cli.ipynb #4d950672
 def with_config(argv: list[str]) -> list[str]:
     "The words with those of `--config FILE` in front. Raises ValueError where it is given twice, or without a file."
     argv = [x for w in argv for x in (w.split('=', 1) if w.startswith('--config=') else [w])]
@@ -114,18 +181,27 @@ def parse(argv: list[str], *classes, idle: dict | None = None):   # idle: flag -
     from transformers import HfArgumentParser
     argv = with_config(list(argv))
     parser = HfArgumentParser(classes, allow_abbrev=False)
-    def error(message): raise ValueError(f"{message}; `--help` lists the flags")                        # one line, without the usage
+    def error(message):
+        raise ValueError(f"{message}; `--help` lists the flags")  # one line, without the usage
     parser.error = error
     known = {o for a in parser._actions for o in a.option_strings}
     for w in argv:
         name = w.split('=')[0]
-        if name.startswith('--') and name not in known and name.replace('-', '_').replace('__', '--', 1) not in known:
+        if (
+            name.startswith('--')
+            and name not in known
+            and name.replace('-', '_').replace('__', '--', 1) not in known
+        ):
             near = difflib.get_close_matches(name, known, 3, .6)
-            raise ValueError(f"flag: unknown {name!r}" + (f"; did you mean {' or '.join(near)}?" if near else "; `--help` lists the flags"))
+            raise ValueError(
+                f"flag: unknown {name!r}"
+                + (f"; did you mean {' or '.join(near)}?" if near else "; `--help` lists the flags")
+            )
         if why := (idle or {}).get(name.removeprefix('--').replace('-', '_')):
             raise ValueError(f"{name.removeprefix('--')}: has no effect here; {why}")
     return parser.parse_args_into_dataclasses(argv)
 
+# %% ../nbs/27_cli.ipynb #f3a256bb
 def checkpoint_of(cfg) -> str | None:
     "The checkpoint that `--resume_from_checkpoint` means: a folder, a name in output_dir, or 'last'. Raises ValueError where there is none."
     if cfg.resume_from_checkpoint is None: return None
@@ -140,20 +216,32 @@ def find_model(name: str, field: str = 'model', base_model: str = '') -> str:
     path = find_checkpoint(name, field)
     home = adapter_base(path, field, base_model) if is_adapter_folder(path) else path
     if Path(home).is_dir() and not has_tokenizer(path) and not has_tokenizer(home):
-        raise ValueError(f"{field}: the folder {name!r} has no tokenizer; run tokenizer.save_pretrained({name!r}) with the tokenizer it was trained with")
+        raise ValueError(
+            f"{field}: the folder {name!r} has no tokenizer; run tokenizer.save_pretrained({name!r}) with "
+            "the tokenizer it was trained with"
+        )
     return path
 
-def load_model(name: str, lora_rank: int = 0, field: str = 'model', dtype: str = 'float32', base_model: str = '',
-               trainable: bool = False):
+# %% ../nbs/27_cli.ipynb #1651b17f
+def load_model(
+    name: str,
+    lora_rank: int = 0,
+    field: str = 'model',
+    dtype: str = 'float32',
+    base_model: str = '',
+    trainable: bool = False,
+):
     "(model, tokenizer) of a folder, hub name or 'tiny', in float32; with a fresh LoRA adapter if lora_rank > 0."
     from fdiv_nb.loading import is_adapter_folder, load_lm, load_tokenizer
     path = find_model(name, field, base_model)
     if lora_rank and is_adapter_folder(path):
-        raise ValueError(f"lora_rank: {lora_rank}, but {name!r} is an adapter, which is trained further as it is; leave lora_rank out, or merge it first")
+        raise ValueError(
+            f"lora_rank: {lora_rank}, but {name!r} is an adapter, which is trained further as it is; "
+            "leave lora_rank out, or merge it first"
+        )
     tok = load_tokenizer(path, field, base_model or None)
     model = load_lm(path, field, dtype, trainable=trainable, base_model=base_model or None)
     return (with_lora(model, lora_rank) if lora_rank else model), tok
-
 
 # %% ../nbs/27_cli.ipynb #c3a9e017
 def with_lora(model, rank: int):
@@ -162,12 +250,15 @@ def with_lora(model, rank: int):
     need_peft('lora_rank')
     from peft import LoraConfig, get_peft_model
     kind = 'SEQ_2_SEQ_LM' if model.config.is_encoder_decoder else 'CAUSAL_LM'
-    return get_peft_model(model, LoraConfig(r=rank, lora_alpha=2*rank, target_modules='all-linear', task_type=kind))
+    return get_peft_model(
+        model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules='all-linear', task_type=kind)
+    )
 
 def load_policy(a: ModelArguments, cfg):
     "(model, tokenizer) to train, as the arguments and the configuration of a command ask."
     return load_model(a.model, a.lora_rank, dtype=cfg.dtype, base_model=cfg.base_model, trainable=True)
 
+# %% ../nbs/27_cli.ipynb #caf80b9e
 def merge_saved(a: ModelArguments, cfg, folder) -> None:
     "With --merge: the adapter saved in a folder, merged into its base, as an ordinary model in `folder`/merged."
     from fdiv_nb.loading import write_merged
@@ -176,12 +267,23 @@ def merge_saved(a: ModelArguments, cfg, folder) -> None:
         print('merged model:', path)
 
 # %% ../nbs/27_cli.ipynb #b02f269e
-def make_target(reward, constraint: str, beta: float, moments=(), weights=()):   # reward: a name, a function, or a list of them
+def make_target(
+    reward, constraint: str, beta: float, moments=(), weights=()
+):  # reward: a name, a function, or a list of them
     "The target of `--reward`, `--constraint` and `--moments`, multiplied. Raises ValueError if none is given."
-    from fdiv_nb.target import BinaryTarget, MomentTarget, ProductTarget, RewardTarget, WeightedReward, load_reward
+    from fdiv_nb.target import (
+        BinaryTarget,
+        MomentTarget,
+        ProductTarget,
+        RewardTarget,
+        WeightedReward,
+        load_reward,
+    )
     rewards = [r for r in (reward if isinstance(reward, (list, tuple)) else [reward]) if r]
     if twice := next((r for r in rewards if rewards.count(r) > 1), None):
-        raise ValueError(f"reward: {twice!r} is given more than once; give it a larger weight with reward_weights")
+        raise ValueError(
+            f"reward: {twice!r} is given more than once; give it a larger weight with reward_weights"
+        )
     if weights and len(weights) != len(rewards):
         raise ValueError(f"reward_weights: {len(weights)} for {len(rewards)} rewards; give one for each")
     made, parts = [load_reward(r) for r in rewards], []
@@ -193,11 +295,18 @@ def make_target(reward, constraint: str, beta: float, moments=(), weights=()):  
         for m, (spec, _, v) in zip(moments, cut):
             try: float(v)
             except ValueError: spec = ''
-            if not spec: raise ValueError(f"moments: {m!r} is not SPEC=VALUE; write for instance contains:princess=0.5")
-            if [s for s, _, _ in cut].count(spec) > 1: raise ValueError(f"moments: {spec!r} is given more than once; one value for each")
+            if not spec:
+                raise ValueError(
+                    f"moments: {m!r} is not SPEC=VALUE; write for instance contains:princess=0.5"
+                )
+            if [s for s, _, _ in cut].count(spec) > 1:
+                raise ValueError(f"moments: {spec!r} is given more than once; one value for each")
         parts.append(MomentTarget({s: load_reward(s) for s, _, _ in cut}, {s: float(v) for s, _, v in cut}))
     if not parts:
-        raise ValueError("reward: nothing to align to; give --reward (P = π₀ exp(r/β)), --constraint (P = π₀ b), --moments (E_p φ = m) or several, e.g. --reward contains:great")
+        raise ValueError(
+            "reward: nothing to align to; give --reward (P = π₀ exp(r/β)), --constraint (P = π₀ b), "
+            "--moments (E_p φ = m) or several, e.g. --reward contains:great"
+        )
     return parts[0] if len(parts) == 1 else ProductTarget(*parts)
 
 # %% ../nbs/27_cli.ipynb #273bd7dd
@@ -209,11 +318,13 @@ def no_empty_folder(out: Path):
     except ValueError:
         if new and out.is_dir():
             import shutil
-            if {p.name for p in out.iterdir()} <= {'reference'}: shutil.rmtree(out/'reference', ignore_errors=True)
+            if {p.name for p in out.iterdir()} <= {'reference'}:
+                shutil.rmtree(out / 'reference', ignore_errors=True)
             for d in sorted(out.rglob('*'), reverse=True) + [out]:
                 with contextlib.suppress(OSError): d.rmdir()
         raise
 
+# %% ../nbs/27_cli.ipynb #1b2436e2
 def train_and_save(trainer, tokenizer, out: Path, resume: str | None = None) -> None:
     "Train, then save model and tokenizer in `out`, before anything is measured. Raises Failed for what goes wrong after the first step."
     from fdiv_nb.saving import NotSaved, check_saves, save_trained
@@ -234,11 +345,21 @@ def train_and_save(trainer, tokenizer, out: Path, resume: str | None = None) -> 
         raise error from e
 
 # %% ../nbs/27_cli.ipynb #abc73f75
-def align(model, tokenizer, target, cfg, prompts: list[str] | None = None, divergence=None, ref_model=None, resume=None, save: bool = True,
-          keep: dict | None = None,                # filled with the evaluated samples, 'base' and 'last'
-          record: dict | None = None,              # of `record_run`, for run.json
-          report: Callable | None = None,          # called with the run before run.json is written
-          lines: bool = False) -> dict:            # log lines on the error stream
+def align(
+    model,
+    tokenizer,
+    target,
+    cfg,
+    prompts: list[str] | None = None,
+    divergence=None,
+    ref_model=None,
+    resume=None,
+    save: bool = True,
+    keep: dict | None = None,  # filled with the evaluated samples, 'base' and 'last'
+    record: dict | None = None,  # of `record_run`, for run.json
+    report: Callable | None = None,  # called with the run before run.json is written
+    lines: bool = False,
+) -> dict:  # log lines on the error stream
     "Train one policy; dict(history, before, after, samples, config) for a report. Saves model and tokenizer in cfg.output_dir as soon as they are trained, and run.json at the end. Raises ValueError before any work where something cannot work, Failed for what fails after training."
     from fdiv_nb.trainer import FDPGTrainer
     t = FDPGTrainer(model, target, cfg, prompts, tokenizer, ref_model, divergence)
@@ -252,92 +373,180 @@ def align(model, tokenizer, target, cfg, prompts: list[str] | None = None, diver
     first = t.is_world_process_zero()
     with finishing(out, run, record, first) if save else contextlib.nullcontext():
         judged = judge_policy(t, tokenizer, t.prompts)
-        run['before'], run['after'], run['samples'] = judged.pop('before'), judged.pop('after'), judged.pop('samples')
+        run['before'], run['after'], run['samples'] = (
+            judged.pop('before'),
+            judged.pop('after'),
+            judged.pop('samples'),
+        )
         if keep is not None: keep.update(judged)
         if report and first: report(run)
     return run
 
+# %% ../nbs/27_cli.ipynb #58a964a9
 def judge_policy(trainer, tokenizer, prompts) -> dict:
     "Start and end judged on the same pool of samples: before, after, samples (prompt, completion, score), and the samples in full as base and last."
     from fdiv_nb.metrics import FOUR, before_and_after, draw_alignment
     cfg, n = trainer.args, trainer.args.eval_samples
     policy = trainer.accelerator.unwrap_model(trainer.model)
-    base, last = (draw_alignment(policy, trainer.reference, tokenizer, trainer.target, prompts, n, cfg.max_new_tokens, min(64, n),
-                                 cfg.seed + i, source=who) for i, who in ((1, 'reference'), (2, 'policy')))
+    base, last = (
+        draw_alignment(
+            policy,
+            trainer.reference,
+            tokenizer,
+            trainer.target,
+            prompts,
+            n,
+            cfg.max_new_tokens,
+            min(64, n),
+            cfg.seed + i,
+            source=who,
+        )
+        for i, who in ((1, 'reference'), (2, 'policy'))
+    )
     before, after = before_and_after(last, base, [*FOUR, trainer.divergence])
     k, score = min(24, n), next(iter(last.scores.values()))
     samples = [(p, c, float(x)) for p, c, x in zip(last.prompts[:k], last.texts[:k], score)]
     return dict(before=before, after=after, samples=samples, base=base, last=last)
 
+# %% ../nbs/27_cli.ipynb #8d28ad9b
 def own_fields(cfg) -> dict:
     "The fields of a configuration that differ from their defaults, or are this package's own; output_dir left out."
     from transformers import TrainingArguments
     theirs, mine = TrainingArguments.__dataclass_fields__, cfg.__dataclass_fields__
-    keep = [k for k, f in mine.items() if k not in theirs
-            or k in ('learning_rate', 'max_steps', 'seed', 'per_device_train_batch_size', 'gradient_accumulation_steps', 'bf16')]
+    keep = [
+        k
+        for k, f in mine.items()
+        if k not in theirs
+        or k
+        in (
+            'learning_rate',
+            'max_steps',
+            'seed',
+            'per_device_train_batch_size',
+            'gradient_accumulation_steps',
+            'bf16',
+        )
+    ]
     return {k: getattr(cfg, k) for k in keep if k not in ('output_dir', 'overwrite')}
 
 # %% ../nbs/27_cli.ipynb #05b52ee9
-SHOWN = ['reward', 'forward_kl', 'reverse_kl', 'tv', 'js', 'kl_base', 'entropy', 'distinct_2', 'self_bleu', 'length']
+SHOWN = [
+    'reward',
+    'forward_kl',
+    'reverse_kl',
+    'tv',
+    'js',
+    'kl_base',
+    'entropy',
+    'distinct_2',
+    'self_bleu',
+    'length',
+]
 
 def table(runs: dict) -> str:
     "Before and after, one row per run, as text."
     from fdiv_nb.report import text_table
-    own = [k for k, r in runs.items() if k in r['after'] and k not in SHOWN]         # what was minimised, where it is none of the four
+    own = [
+        k for k, r in runs.items() if k in r['after'] and k not in SHOWN
+    ]  # what was minimised, where it is none of the four
     pick = lambda m: {k: m.get(k, float('nan')) for k in [*SHOWN[:5], *own, *SHOWN[5:]]}
     few = [k for k, r in runs.items() if not r['after'].get('reliable', 1)]
-    note = (f"\nfewer than ten effective samples speak for the target in {', '.join(few)}: their divergences are rough; raise eval_samples"
-            if few else '')
-    return text_table({'before': pick(next(iter(runs.values()))['before'])} | {k: pick(r['after']) for k, r in runs.items()}) + note
+    note = (
+        f"\nfewer than ten effective samples speak for the target in {', '.join(few)}: their divergences "
+        "are rough; raise eval_samples"
+        if few
+        else ''
+    )
+    return (
+        text_table(
+            {'before': pick(next(iter(runs.values()))['before'])}
+            | {k: pick(r['after']) for k, r in runs.items()}
+        )
+        + note
+    )
 
+# %% ../nbs/27_cli.ipynb #2d671cc2
 def rejection(last) -> list[dict]:
     "`qrs_curve` of evaluated samples of the policy; [] where none has a positive score."
     from fdiv_nb.metrics import qrs_curve
     ok = bool((last.log_score > -float('inf')).any())
-    return [{k: round(v, 6) for k, v in r.items()} for r in qrs_curve(last.log_score, last.log_q)] if ok else []
+    return (
+        [{k: round(v, 6) for k, v in r.items()} for r in qrs_curve(last.log_score, last.log_q)] if ok else []
+    )
 
+# %% ../nbs/27_cli.ipynb #5e2ec39e
 def rejection_figure(curve: list[dict]):
     "Total variation of the accepted samples to the target, against the rate of acceptance."
     from matplotlib.figure import Figure
-    fig = Figure(figsize=(5, 2.8)); ax = fig.subplots()
+    fig = Figure(figsize=(5, 2.8))
+    ax = fig.subplots()
     ax.plot([r['acceptance'] for r in curve], [r['tv'] for r in curve], '.-', color='#4477aa')
-    ax.set(xscale='log', xlabel='share of samples accepted', ylabel='TV to the target'); fig.tight_layout(); return fig
+    ax.set(xscale='log', xlabel='share of samples accepted', ylabel='TV to the target')
+    fig.tight_layout()
+    return fig
 
 # %% ../nbs/27_cli.ipynb #ab9b414e
-_IDLE = dict(gradient_accumulation_steps='samples_per_step and per_device_train_batch_size decide how often gradients are accumulated',
-             num_train_epochs='there are no epochs of samples; max_steps counts the steps')
+_IDLE = dict(
+    gradient_accumulation_steps='samples_per_step and per_device_train_batch_size decide how often '
+                                'gradients are accumulated',
+    num_train_epochs='there are no epochs of samples; max_steps counts the steps',
+)
 
 def cmd_align(argv: list[str]) -> int:
     "fdiv align --model DIR --reward SPEC [SPEC ...] --divergence js --output_dir DIR ..."
     from fdiv_nb.target import check_compatible
     from fdiv_nb.trainer import FDPGConfig, check_output
     a, cfg = parse(argv, AlignArguments, FDPGConfig, idle=_IDLE)
-    out, resume, prompts = check_output(cfg.output_dir, cfg.overwrite), checkpoint_of(cfg), read_prompts(a.prompts)
+    out, resume, prompts = (
+        check_output(cfg.output_dir, cfg.overwrite),
+        checkpoint_of(cfg),
+        read_prompts(a.prompts),
+    )
     find_model(a.model, base_model=cfg.base_model)
     if a.ref_name: find_model(a.ref_name, 'ref_name')
     target = make_target(a.reward, a.constraint, cfg.beta, a.moments, a.reward_weights)
     check_compatible(cfg.divergence, target)
-    target.probe([p for p in prompts or [] if isinstance(p, str)])          # conversations are rendered, and probed, by the trainer
+    target.probe(
+        [p for p in prompts or [] if isinstance(p, str)]
+    )  # conversations are rendered, and probed, by the trainer
     with quiet_logs(), no_empty_folder(out):
         model, tok = load_policy(a, cfg)
         ref = load_model(a.ref_name, field='ref_name', dtype=cfg.dtype)[0] if a.ref_name else None
-        record = record_run(['align', *argv], a, cfg, models=dict(model=(a.model, model), ref_name=(a.ref_name, ref)),
-                            files=dict(prompts=a.prompts, rewards=[x for s in (*a.reward, a.constraint) for x in s.split(':') if Path(x).exists()]))
+        record = record_run(
+            ['align', *argv],
+            a,
+            cfg,
+            models=dict(model=(a.model, model), ref_name=(a.ref_name, ref)),
+            files=dict(
+                prompts=a.prompts,
+                rewards=[x for s in (*a.reward, a.constraint) for x in s.split(':') if Path(x).exists()],
+            ),
+        )
         kept = {}
         align(model, tok, target, cfg, prompts, ref_model=ref, resume=resume, keep=kept, record=record,
               report=lambda run: align_report(out, cfg, run, kept['last']), lines=True)
     merge_saved(a, cfg, out)
     return 0
 
+# %% ../nbs/27_cli.ipynb #ad5e6cd6
 def align_report(out: Path, cfg, run: dict, last) -> None:
     "qrs.json, report.html and its pictures; the table on the screen."
     from fdiv_nb.divergence import get_divergence
     from fdiv_nb.report import run_report
     name, curve = get_divergence(cfg.divergence).name, rejection(last)
     if curve: write_json(out/'qrs.json', curve)
-    more = ([('Rejection after training', rejection_figure(curve),
-              'Keeping a sample with probability min(1, P/(β π)) brings what is kept closer to the target; a larger β keeps fewer.')]
-            if curve else [])
+    more = (
+        [
+            (
+                'Rejection after training',
+                rejection_figure(curve),
+                'Keeping a sample with probability min(1, P/(β π)) brings what is kept closer to the '
+                'target; a larger β keeps fewer.',
+            )
+        ]
+        if curve
+        else []
+    )
     print(table({name: run}))
     print('report:', run_report(out, {name: run}, f'Aligned by {name}', figures=more))
 
@@ -349,16 +558,23 @@ class DemoArguments:
     overwrite: bool = field(default=False, metadata={'help': "replace a finished demo"})
     steps: int = field(default=64, metadata={'help': "optimiser steps per divergence"})
     samples_per_step: int = field(default=96, metadata={'help': "completions per step"})
-    eval_samples: int = field(default=768, metadata={'help': "completions of the base, and of the policy, for the table"})
-    divergences: str = field(default='forward_kl,reverse_kl,js,tv', metadata={'help': "comma-separated names"})
+    eval_samples: int = field(
+        default=768, metadata={'help': "completions of the base, and of the policy, for the table"}
+    )
+    divergences: str = field(
+        default='forward_kl,reverse_kl,js,tv', metadata={'help': "comma-separated names"}
+    )
     beta: float = field(default=.2, metadata={'help': "strength of the reward, in judgements"})
     learning_rate: float = field(default=5e-4, metadata={'help': "of the adapted model"})
     seed: int = field(default=0, metadata={'help': "seed of everything"})
     def __post_init__(self):
         for k in ('steps', 'samples_per_step', 'eval_samples', 'beta', 'learning_rate'):
-            if not 0 < getattr(self, k) < math.inf: raise ValueError(f"{k}: expected > 0, got {getattr(self, k)}")
-        if self.eval_samples < 2: raise ValueError(f"eval_samples: expected at least 2, got {self.eval_samples}")
+            if not 0 < getattr(self, k) < math.inf:
+                raise ValueError(f"{k}: expected > 0, got {getattr(self, k)}")
+        if self.eval_samples < 2:
+            raise ValueError(f"eval_samples: expected at least 2, got {self.eval_samples}")
 
+# %% ../nbs/27_cli.ipynb #a818277d
 def opinion(prompts, completions) -> list[float]:
     "The demo's reward: how one-sided a review is, |positive − negative judgements|."
     from fdiv_nb.tiny import sentiment_score
@@ -369,7 +585,9 @@ def tones(texts: list[str], weights=None) -> dict[str, float]:
     from fdiv_nb.tiny import sentiment_score
     s, w = [sentiment_score(t) for t in texts], [1/len(texts)]*len(texts) if weights is None else weights
     share = lambda keep: sum(float(v) for x, v in zip(s, w) if keep(x))
-    return dict(slating=share(lambda x: x <= -2), lukewarm=share(lambda x: -2 < x < 2), rave=share(lambda x: x >= 2))
+    return dict(
+        slating=share(lambda x: x <= -2), lukewarm=share(lambda x: -2 < x < 2), rave=share(lambda x: x >= 2)
+    )
 
 # %% ../nbs/27_cli.ipynb #693fa036
 _TONES = dict(slating='#c0504d', lukewarm='#d9d9d9', rave='#4f81bd')
@@ -380,17 +598,26 @@ def share_table(rows: dict) -> str:
     return (f"{'':12} " + ' '.join(f"{k:26}" for k in _TONES).rstrip() + '\n'
             + '\n'.join(line(n, r).rstrip() for n, r in rows.items()))
 
+# %% ../nbs/27_cli.ipynb #e17a93cb
 def share_figure(rows: dict):
     "The same as a picture, one stacked bar for each row."
     from matplotlib.figure import Figure
-    fig = Figure(figsize=(6, .8 + .32*len(rows)), layout='constrained'); ax = fig.subplots(); left = [0.]*len(rows)
+    fig = Figure(figsize=(6, .8 + .32*len(rows)), layout='constrained')
+    ax = fig.subplots()
+    left = [0.]*len(rows)
     for k, c in _TONES.items():
-        v = [r[k] for r in rows.values()]; ax.barh(list(rows), v, left=left, color=c, label=k, height=.75)
+        v = [r[k] for r in rows.values()]
+        ax.barh(list(rows), v, left=left, color=c, label=k, height=.75)
         for i, (x, a) in enumerate(zip(v, left)):
             if x > .04: ax.text(a + x/2, i, f'{x:.2f}', ha='center', va='center', fontsize=8)
         left = [a + b for a, b in zip(left, v)]
-    ax.invert_yaxis(); ax.set_xlim(0, 1); ax.set_xticks([]); ax.spines[:].set_visible(False); ax.tick_params(length=0)
-    fig.legend(loc='outside upper center', ncol=3, fontsize=8, frameon=False); return fig
+    ax.invert_yaxis()
+    ax.set_xlim(0, 1)
+    ax.set_xticks([])
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0)
+    fig.legend(loc='outside upper center', ncol=3, fontsize=8, frameon=False)
+    return fig
 
 # %% ../nbs/27_cli.ipynb #b3a0f2a2
 def cmd_demo(argv: list[str]) -> int:
@@ -401,82 +628,153 @@ def cmd_demo(argv: list[str]) -> int:
     from fdiv_nb.target import RewardTarget
     from fdiv_nb.tiny import load_tiny
     from fdiv_nb.trainer import FDPGConfig, check_output
-    a, = parse(argv, DemoArguments); out = check_output(a.output_dir, a.overwrite)
+    a, = parse(argv, DemoArguments)
+    out = check_output(a.output_dir, a.overwrite)
     names, runs, rows = [get_divergence(n.strip()).name for n in a.divergences.split(',')], {}, {}
     if twice := next((n for n in names if names.count(n) > 1), None):
-        raise ValueError(f"divergences: {twice} is named twice; each run has a folder of its own, once is enough")
+        raise ValueError(
+            f"divergences: {twice} is named twice; each run has a folder of its own, once is enough"
+        )
     record = record_run(['demo', *argv], a)
     for i, name in enumerate(names, 1):
         print(f'[{i}/{len(names)}] {name}', file=sys.stderr, flush=True)
         with quiet_logs():
-            model, tok = load_tiny(); kept = {}
-            cfg = FDPGConfig(output_dir=str(out/name.replace(':', '_')), divergence=name, beta=a.beta, max_steps=a.steps,
-                             samples_per_step=a.samples_per_step, max_new_tokens=28, z_samples=2048, sample_batch_size=1024,
-                             eval_samples=a.eval_samples, learning_rate=a.learning_rate, lr_scheduler_type='cosine', seed=a.seed,
-                             report_to='none', overwrite=True, disable_tqdm=False)
-            runs[name] = r = align(model, tok, RewardTarget(opinion, a.beta, 'opinion'), cfg, ['Review:'], keep=kept)
-        base, last = kept['base'], kept['last']; r['before'] |= tones(base.texts); r['after'] |= tones(last.texts)
-        rows = rows or {'start': r['before'], 'target': tones(base.texts, base.log_weight.double().softmax(0))}
+            model, tok = load_tiny()
+            kept = {}
+            cfg = FDPGConfig(
+                output_dir=str(out / name.replace(':', '_')),
+                divergence=name,
+                beta=a.beta,
+                max_steps=a.steps,
+                samples_per_step=a.samples_per_step,
+                max_new_tokens=28,
+                z_samples=2048,
+                sample_batch_size=1024,
+                eval_samples=a.eval_samples,
+                learning_rate=a.learning_rate,
+                lr_scheduler_type='cosine',
+                seed=a.seed,
+                report_to='none',
+                overwrite=True,
+                disable_tqdm=False,
+            )
+            runs[name] = r = align(
+                model, tok, RewardTarget(opinion, a.beta, 'opinion'), cfg, ['Review:'], keep=kept
+            )
+        base, last = kept['base'], kept['last']
+        r['before'] |= tones(base.texts)
+        r['after'] |= tones(last.texts)
+        rows = rows or {
+            'start': r['before'],
+            'target': tones(base.texts, base.log_weight.double().softmax(0)),
+        }
     rows |= {k: r['after'] for k, r in runs.items()}
     with finishing(out, {k: r['after'] for k, r in runs.items()}, record):
-        fig = share_figure(rows); save_png(fig, out/'shares.png')
-        path = run_report(out, runs, 'One model, one reward, several divergences', figures=[('What they write', fig, 'Shares of all reviews.')])
-    print(table(runs)); print('\nWhat they write, as shares of all reviews:\n'); print(share_table(rows))
-    print('\nforward_kl counts what the policy misses, reverse_kl what it invents; each run is judged by all.'); print('report:', path)
+        fig = share_figure(rows)
+        save_png(fig, out/'shares.png')
+        path = run_report(
+            out,
+            runs,
+            'One model, one reward, several divergences',
+            figures=[('What they write', fig, 'Shares of all reviews.')],
+        )
+    print(table(runs))
+    print('\nWhat they write, as shares of all reviews:\n')
+    print(share_table(rows))
+    print(
+        '\nforward_kl counts what the policy misses, reverse_kl what it invents; each run is judged by all.'
+    )
+    print('report:', path)
     return 0
 
 # %% ../nbs/27_cli.ipynb #e90e638c
-_FIRST = ('loss', 'reward', 'rewards/accuracy', 'rewards/margin', 'p_forget', 'p_template', 'p_retain', 'kl_base', 'forward_kl', 'reverse_kl',
-          'js', 'tv', 'divergence', 'entropy', 'length', 'grad_norm', 'learning_rate')
+_FIRST = (
+    'loss',
+    'reward',
+    'rewards/accuracy',
+    'rewards/margin',
+    'p_forget',
+    'p_template',
+    'p_retain',
+    'kl_base',
+    'forward_kl',
+    'reverse_kl',
+    'js',
+    'tv',
+    'divergence',
+    'entropy',
+    'length',
+    'grad_norm',
+    'learning_rate',
+)
 
 def log_line(step: int, steps: int, logs: dict, most: int = 9) -> str:
     "One line of a log: the step, then the numbers that are looked at first; '' where there is none."
-    keys = [k for k in (*_FIRST[:2], *sorted(k for k in logs if k.startswith(('score/', 'eval_'))), *_FIRST[2:])
-            if isinstance(logs.get(k), (int, float)) and not k.endswith(('_runtime', '_per_second'))][:most]
+    keys = [
+        k
+        for k in (*_FIRST[:2], *sorted(k for k in logs if k.startswith(('score/', 'eval_'))), *_FIRST[2:])
+        if isinstance(logs.get(k), (int, float)) and not k.endswith(('_runtime', '_per_second'))
+    ][:most]
     return f'step {step}/{steps}  ' + '  '.join(f'{k} {logs[k]:.4g}' for k in keys) if keys else ''
 
+# %% ../nbs/27_cli.ipynb #2aad537a
 def log_lines():
     "A callback that writes each line of the log, short, on the error stream, above the progress bar."
     from transformers import TrainerCallback
     class LogLines(TrainerCallback):
         def on_log(self, args, state, control, logs=None, **kw):
-            line = log_line(state.global_step, state.max_steps, logs or {}) if state.is_world_process_zero else ''
+            line = (
+                log_line(state.global_step, state.max_steps, logs or {})
+                if state.is_world_process_zero
+                else ''
+            )
             if line: tqdm.write(line, file=sys.stderr)
     return LogLines()
 
+# %% ../nbs/27_cli.ipynb #4c8e727d
 class quiet_logs:
     "The Trainer's own print of its log lines, the loading bars of transformers and what it plans to rename are kept off the screen; the training bar stays, and what a user's code prints."
     def __enter__(self):
         from transformers.trainer_callback import PrinterCallback, ProgressCallback
         from transformers.utils import logging as hf
-        self.heard = warnings.catch_warnings(); self.heard.__enter__()
+        self.heard = warnings.catch_warnings()
+        self.heard.__enter__()
         warnings.filterwarnings('ignore', category=FutureWarning, module='transformers')
         self.bars, self.level = hf.is_progress_bar_enabled(), hf.get_verbosity()
         self.prints = [(c, c.on_log) for c in (PrinterCallback, ProgressCallback)]
         for c, _ in self.prints: c.on_log = lambda *a, **kw: None
-        hf.disable_progress_bar(); hf.set_verbosity_error()
+        hf.disable_progress_bar()
+        hf.set_verbosity_error()
     def __exit__(self, *a):
         from transformers.utils import logging as hf
         for c, f in self.prints: c.on_log = f
-        hf.set_verbosity(self.level); self.heard.__exit__(*a)
+        hf.set_verbosity(self.level)
+        self.heard.__exit__(*a)
         if self.bars: hf.enable_progress_bar()
 
 # %% ../nbs/27_cli.ipynb #6c3b2250
 def cmd_tiny(argv: list[str]) -> int:
     "fdiv tiny build [--out DIR] [--seed N] [--steps N] [--overwrite]: rebuild the bundled model."
     from fdiv_nb.tiny import build_tiny
-    if argv[:1] != ['build']: raise ValueError(f"tiny: expected 'build', got {argv[:1]}; write fdiv tiny build --seed 0 --out DIR")
+    if argv[:1] != ['build']:
+        raise ValueError(f"tiny: expected 'build', got {argv[:1]}; write fdiv tiny build --seed 0 --out DIR")
     @dataclass
     class Build:
-        out: str = 'tiny'; seed: int = 0; docs: int = 40000; steps: int = 1000; overwrite: bool = False
+        out: str = 'tiny'
+        seed: int = 0
+        docs: int = 40000
+        steps: int = 1000
+        overwrite: bool = False
     b, = parse(argv[1:], Build)
     for k in ('docs', 'steps'):
         if getattr(b, k) < 1: raise ValueError(f"{k}: expected >= 1, got {getattr(b, k)}")
     from fdiv_nb.saving import check_writable
     check_writable(b.out, 'out')
     facts = build_tiny(b.out, b.seed, b.docs, b.steps, overwrite=b.overwrite)
-    print({k: v for k, v in facts.items() if k != 'loss'}); return 0
+    print({k: v for k, v in facts.items() if k != 'loss'})
+    return 0
 
+# %% ../nbs/27_cli.ipynb #0d9e2553
 def cmd_divergences(argv: list[str]) -> int:
     "fdiv divergences: the catalogue with f(0), f'(∞) and whether a constraint can be its target."
     from fdiv_nb.divergence import divergence_names, get_divergence
@@ -484,27 +782,55 @@ def cmd_divergences(argv: list[str]) -> int:
     if argv: raise ValueError(f"divergences: takes no arguments, got {argv}")
     given = {'alpha': 'alpha:0.5', 'skew_js': 'skew_js:0.3', 'skew_kl': 'skew_kl:0.1'}
     ds = [get_divergence(given.get(k, k)) for k in divergence_names()]
-    print(text_table({d.name: {"f(0)": d.f0, "f'(∞)": d.fprime_inf, "constraints": 'no' if d.fprime_inf == float('inf') else 'yes'}
-                      for d in ds}))
+    print(
+        text_table(
+            {
+                d.name: {
+                    "f(0)": d.f0,
+                    "f'(∞)": d.fprime_inf,
+                    "constraints": 'no' if d.fprime_inf == float('inf') else 'yes',
+                }
+                for d in ds
+            }
+        )
+    )
     return 0
 
 # %% ../nbs/27_cli.ipynb #6ff6f84f
 COMMANDS = {'align': cmd_align, 'demo': cmd_demo, 'tiny': cmd_tiny, 'divergences': cmd_divergences}
-_MODULES = dict(unlearn='cli_unlearn', evaluate='cli_evaluate', attack='cli_evaluate', sft='cli_train', dpo='cli_train',
-                distill='cli_train', bridge='cli_bridge')
+
+_MODULES = dict(
+    unlearn='cli_unlearn',
+    evaluate='cli_evaluate',
+    attack='cli_evaluate',
+    sft='cli_train',
+    dpo='cli_train',
+    distill='cli_train',
+    bridge='cli_bridge',
+)
 
 def commands() -> dict:
     "Every command: those of this module, and those whose own module is found."
     from importlib import import_module, util
-    return COMMANDS | {k: getattr(import_module(f'fdiv_nb.{m}'), f'cmd_{k}') for k, m in _MODULES.items() if util.find_spec(f'fdiv_nb.{m}')}
+    return COMMANDS | {
+        k: getattr(import_module(f'fdiv_nb.{m}'), f'cmd_{k}')
+        for k, m in _MODULES.items()
+        if util.find_spec(f'fdiv_nb.{m}')
+    }
 
+# %% ../nbs/27_cli.ipynb #fdf49bb3
 def usage() -> str:
     "What `fdiv` prints without a command."
-    return ('usage: fdiv <command> [flags]\n\n' + '\n'.join(f'  {k:12} {f.__doc__}' for k, f in commands().items())
-            + '\n\n  fdiv align --help lists every flag; --config FILE.yaml holds the same names')
+    return (
+        'usage: fdiv <command> [flags]\n\n'
+        + '\n'.join(f'  {k:12} {f.__doc__}' for k, f in commands().items())
+        + '\n\n  fdiv align --help lists every flag; --config FILE.yaml holds the same names'
+    )
 
-def _one_line(message, category, filename, lineno, line=None) -> str: return f'fdiv: warning: {" ".join(str(message).split())}\n'
+def _one_line(message, category, filename, lineno, line=None) -> str:
+    return f'fdiv: warning: {" ".join(str(message).split())}\n'
 
+# %% ../nbs/27_cli.ipynb #027fb918
 def _answer(e: BaseException) -> tuple[int, str]:
     "(exit status, line) for an exception; no line for a fault of ours, which keeps its traceback."
     if isinstance(e, Failed): return e.code, str(e)
@@ -514,27 +840,41 @@ def _answer(e: BaseException) -> tuple[int, str]:
         return 2, f"needs the package {name}; pip install 'fdiv_nb[{EXTRAS[name]}]'"
     return 1, ''
 
+# %% ../nbs/27_cli.ipynb #cbc239f7
 def main(argv: list[str] | None = None) -> int:
     "The `fdiv` command. Exit status: 0 when all went well; 2 for what was refused before training; 1 for what failed after it began, the model being where the line says; 130 when interrupted. One line on the error stream each."
     argv = sys.argv[1:] if argv is None else list(argv)
-    if not argv or argv[0] in ('-h', '--help', 'help'): print(usage()); return 0
+    if not argv or argv[0] in ('-h', '--help', 'help'):
+        print(usage())
+        return 0
     known = COMMANDS if argv[0] in COMMANDS else commands()
     if argv[0] not in known:
         near = difflib.get_close_matches(argv[0], known, 2, .4)
-        print(f"fdiv: unknown command {argv[0]!r}" + (f"; did you mean {' or '.join(near)}?" if near
-                                                      else f"; the commands are {', '.join(known)}"), file=sys.stderr)
+        print(
+            f"fdiv: unknown command {argv[0]!r}"
+            + (f"; did you mean {' or '.join(near)}?" if near else f"; the commands are {', '.join(known)}"),
+            file=sys.stderr,
+        )
         return 2
     form, warnings.formatwarning, words = warnings.formatwarning, _one_line, COMMAND.set(argv)
     try: code = known[argv[0]](argv[1:])
     except BaseException as e:
         code, line = _answer(e)
         if not line or os.environ.get('FDIV_DEBUG'): raise
-        for bar in list(getattr(tqdm, '_instances', ())): bar.close()          # the message has a line of its own
+        for bar in list(getattr(tqdm, '_instances', ())):
+            bar.close()  # the message has a line of its own
         print(f'fdiv {argv[0]}: error: {line}', file=sys.stderr)
     finally:
         warnings.formatwarning = form
         COMMAND.reset(words)
-    if not code and (group := sys.modules.get('torch.distributed')) and group.is_available() and group.is_initialized(): group.destroy_process_group()
+    if (
+        not code
+        and (group := sys.modules.get('torch.distributed'))
+        and group.is_available()
+        and group.is_initialized()
+    ):
+        group.destroy_process_group()
     return code
 
+# %% ../nbs/27_cli.ipynb #e0466024
 if __name__ == '__main__' and '__file__' in globals(): sys.exit(main())      # python -m fdiv_nb.cli

@@ -8,6 +8,7 @@ import copy, hashlib, json, math, random, re, sys, tempfile, time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Callable
+from fastcore.basics import patch
 import torch
 from .cli import find_model, load_model, parse, quiet_logs, write_json
 
@@ -27,71 +28,128 @@ class BridgeTask:
     reward: Callable       # (prompts, completions) -> list of floats
     max_new_tokens: int = 24
 
+# %% ../nbs/27e_cli_bridge.ipynb #a21cf165
 def _ask(rng: random.Random, quality: float, not_in=()) -> tuple[str, str]:
     "(prompt, answer) of an instruction whose prompt is not among those."
     from fdiv_nb.tiny import instruction
     while True:
-        s = instruction(rng, quality); i = s.index(' A:') + 3
+        s = instruction(rng, quality)
+        i = s.index(' A:') + 3
         if s[:i] not in not_in: return s[:i], s[i:]
 
+# %% ../nbs/27e_cli_bridge.ipynb #5d08c4e8
 def _task_pair(rng: random.Random, not_in=()) -> dict:
     "An instruction, its right and polite answer, and a curt or wrong one."
     from fdiv_nb.tiny import COLOURS, POLITE, TASKS
-    prompt, chosen = _ask(rng, 1., not_in); task, *w = prompt[4:-4].split(); right = TASKS[task](w); worse = right
+    prompt, chosen = _ask(rng, 1., not_in)
+    task, *w = prompt[4:-4].split()
+    right = TASKS[task](w)
+    worse = right
     wrong = rng.random() < .5
-    while wrong and worse == right: worse = rng.sample(w, len(right)) if len(right) > 1 else [rng.choice(COLOURS)]
-    return dict(prompt=prompt, chosen=chosen, rejected=' ' + ' '.join(worse) + '.' + (POLITE if wrong and rng.random() < .5 else ''))
+    while wrong and worse == right:
+        worse = rng.sample(w, len(right)) if len(right) > 1 else [rng.choice(COLOURS)]
+    return dict(
+        prompt=prompt,
+        chosen=chosen,
+        rejected=' ' + ' '.join(worse) + '.' + (POLITE if wrong and rng.random() < 0.5 else ''),
+    )
 
-def instruction_task(demos: int = 192, pairs: int = 128, held: int = 200, quality: float = .8, seed: int = 0) -> BridgeTask:
+# %% ../nbs/27e_cli_bridge.ipynb #4a00da46
+def instruction_task(
+    demos: int = 192, pairs: int = 128, held: int = 200, quality: float = 0.8, seed: int = 0
+) -> BridgeTask:
     "Instructions for the bundled model; `quality` is the share of right and polite demonstrations. The held-out ones are all so, and the same for every seed."
     from fdiv_nb.tiny import instruction_score
-    rng, row, test = random.Random(seed), lambda pc: dict(prompt=pc[0], completion=pc[1]), random.Random(10**6)
-    judged = [row(_ask(test, 1.)) for _ in range(held)]; out = {r['prompt'] for r in judged}
-    return BridgeTask('instructions', [row(_ask(rng, quality, out)) for _ in range(demos)], [_task_pair(rng, out) for _ in range(pairs)],
-                      judged, lambda ps, cs: [instruction_score(p, c) for p, c in zip(ps, cs)])
+    rng, row, test = (
+        random.Random(seed),
+        lambda pc: dict(prompt=pc[0], completion=pc[1]),
+        random.Random(10**6),
+    )
+    judged = [row(_ask(test, 1.)) for _ in range(held)]
+    out = {r['prompt'] for r in judged}
+    return BridgeTask(
+        'instructions',
+        [row(_ask(rng, quality, out)) for _ in range(demos)],
+        [_task_pair(rng, out) for _ in range(pairs)],
+        judged,
+        lambda ps, cs: [instruction_score(p, c) for p, c in zip(ps, cs)],
+    )
 
 # %% ../nbs/27e_cli_bridge.ipynb #ea0e4f05
 _SENTENCE = re.compile(r'[^.!?]*[.!?]+["”’\')]*\s*')
 
 def _sentences(doc: str) -> list[str]: return [x.strip() for x in _SENTENCE.findall(' '.join(doc.split()))]
+
 def _two_and_two(doc: str) -> dict | None:
     "The first two sentences and the next two; None for a shorter document."
-    s = _sentences(doc); return dict(prompt=' '.join(s[:2]), completion=' ' + ' '.join(s[2:4])) if len(s) >= 4 else None
+    s = _sentences(doc)
+    return dict(prompt=' '.join(s[:2]), completion=' ' + ' '.join(s[2:4])) if len(s) >= 4 else None
 
 def first_two(text: str) -> str:
     "The first two sentences of a text, or all of it where it has none."
     return ' '.join(_sentences(text)[:2]) or ' '.join(text.split()) or '.'
+
 def _words(text: str) -> list[str]: return re.findall(r"[a-z']+", text.lower())
 
+# %% ../nbs/27e_cli_bridge.ipynb #f9fef039
 def story_reward(docs: list[str], common: int = 60) -> Callable:
     "Of the first two sentences of an answer: (share of neighbouring words that are neighbours in `docs` + share of its less common words that are in the prompt)/2; 0 for fewer than two words."
     from collections import Counter
-    ws = [_words(d) for d in docs]; known = {p for w in ws for p in zip(w, w[1:])}
+    ws = [_words(d) for d in docs]
+    known = {p for w in ws for p in zip(w, w[1:])}
     stop = {w for w, _ in Counter(x for w in ws for x in w).most_common(common)}
     def one(prompt, answer):
-        w = _words(first_two(answer)); own, asked = set(w) - stop, set(_words(prompt))
-        return (sum(p in known for p in zip(w, w[1:]))/(len(w) - 1) + len(own & asked)/max(1, len(own)))/2 if len(w) > 1 else 0.
+        w = _words(first_two(answer))
+        own, asked = set(w) - stop, set(_words(prompt))
+        return (
+            (sum(p in known for p in zip(w, w[1:])) / (len(w) - 1) + len(own & asked) / max(1, len(own))) / 2
+            if len(w) > 1
+            else 0.0
+        )
     return lambda prompts, completions: [one(p, c) for p, c in zip(prompts, completions)]
 
+# %% ../nbs/27e_cli_bridge.ipynb #65d31caf
 def read_documents(path: str, need: int = 1) -> list[str]:
     "The documents of a text file, separated by <|endoftext|> or blank lines. Raises ValueError for a missing file, or fewer than `need` of four sentences beyond the first half."
     p = Path(path)
-    if not p.is_file(): raise ValueError(f"text: no file {path!r}; give a text file of documents separated by <|endoftext|> or blank lines")
-    text = p.read_text(encoding='utf-8'); docs = text.split('<|endoftext|>') if '<|endoftext|>' in text else re.split(r'\n\s*\n', text)
+    if not p.is_file():
+        raise ValueError(
+            f"text: no file {path!r}; give a text file of documents separated by <|endoftext|> or blank lines"
+        )
+    text = p.read_text(encoding='utf-8')
+    docs = text.split('<|endoftext|>') if '<|endoftext|>' in text else re.split(r'\n\s*\n', text)
     n = sum(len(_sentences(d)) >= 4 for d in docs[len(docs)//2:])
     if n < need:
-        raise ValueError(f"text: the second half of {p.name} has {n} documents of four sentences or more, {need} are needed; ask for fewer --demos, --pairs or --held")
+        raise ValueError(
+            f"text: the second half of {p.name} has {n} documents of four sentences or more, {need} are "
+            "needed; ask for fewer --demos, --pairs or --held"
+        )
     return docs
 
-def continuation_task(model, tokenizer, path: str, demos: int = 384, pairs: int = 256, held: int = 200, seed: int = 0,
-                      max_new_tokens: int = 64) -> BridgeTask:
+# %% ../nbs/27e_cli_bridge.ipynb #34190815
+def continuation_task(
+    model,
+    tokenizer,
+    path: str,
+    demos: int = 384,
+    pairs: int = 256,
+    held: int = 200,
+    seed: int = 0,
+    max_new_tokens: int = 64,
+) -> BridgeTask:
     "Continuations of a file's documents. The held-out ones, the last, and the reward's corpus, the first half, are the same for every seed. Raises ValueError as `read_documents` does."
     from fdiv_nb.rollout import rollout
-    docs = read_documents(path, demos + pairs + held); rows = [r for r in map(_two_and_two, docs[len(docs)//2:]) if r]
-    test, rest = rows[-held:], rows[:-held]; random.Random(seed).shuffle(rest); good = rest[demos:demos + pairs]
+    docs = read_documents(path, demos + pairs + held)
+    rows = [r for r in map(_two_and_two, docs[len(docs)//2:]) if r]
+    test, rest = rows[-held:], rows[:-held]
+    random.Random(seed).shuffle(rest)
+    good = rest[demos:demos + pairs]
     own = rollout(model, tokenizer, [r['prompt'] for r in good], max_new_tokens=max_new_tokens,
                   generator=torch.Generator().manual_seed(seed), batch_size=64).texts
-    two = [dict(prompt=r['prompt'], chosen=r['completion'], rejected=' ' + first_two(o)) for r, o in zip(good, own)]
+    two = [
+        dict(prompt=r['prompt'], chosen=r['completion'], rejected=' ' + first_two(o))
+        for r, o in zip(good, own)
+    ]
     return BridgeTask('continuation', rest[:demos], [r for r in two if r['chosen'] != r['rejected']], test,
                       story_reward(docs[:len(docs)//2]), max_new_tokens)
 
@@ -100,26 +158,45 @@ def held_nll(model, tokenizer, rows: list[dict], batch_size: int = 32) -> float:
     "Mean negative log-likelihood of the completions, nats per token, their end token included. Raises ValueError as `encode_rows` does."
     from fdiv_nb.data import encode_rows, pad_token_id, scored_ids
     from fdiv_nb.logprobs import build_batch, is_encoder_decoder, logprobs_of, sequence_lengths
-    ed = is_encoder_decoder(model); rows, _ = encode_rows(tokenizer, rows, encoder_decoder=ed); s = n = 0; was = model.training
+    ed = is_encoder_decoder(model)
+    rows, _ = encode_rows(tokenizer, rows, encoder_decoder=ed)
+    s = n = 0
+    was = model.training
     model.eval()
     for i in range(0, len(rows), batch_size):
-        b = build_batch([r['prompt_ids'] for r in rows[i:i + batch_size]], [scored_ids(r, 'completion') for r in rows[i:i + batch_size]],
-                        pad_token_id(tokenizer), device=next(model.parameters()).device, encoder_decoder=ed)
-        with torch.no_grad(): s += logprobs_of(model, b).sum().item(); n += sequence_lengths(b['labels'], not ed).sum().item()
-    model.train(was); return -s/n
+        b = build_batch(
+            [r['prompt_ids'] for r in rows[i : i + batch_size]],
+            [scored_ids(r, 'completion') for r in rows[i : i + batch_size]],
+            pad_token_id(tokenizer),
+            device=next(model.parameters()).device,
+            encoder_decoder=ed,
+        )
+        with torch.no_grad():
+            s += logprobs_of(model, b).sum().item()
+            n += sequence_lengths(b['labels'], not ed).sum().item()
+    model.train(was)
+    return -s/n
 
-def judge(model, tokenizer, task: BridgeTask, seed: int = 0, base: list[float] | None = None, start=None) -> tuple[dict, list[float],
-        list[str]]:
+# %% ../nbs/27e_cli_bridge.ipynb #1f395b4d
+def judge(
+    model, tokenizer, task: BridgeTask, seed: int = 0, base: list[float] | None = None, start=None
+) -> tuple[dict, list[float], list[str]]:
     "(dict(reward, win, kl with _stderr; nll), rewards, answers) on the held-out prompts; `base`: rewards of the starting model `start`, in the same order."
     from fdiv_nb.logprobs import logprobs_of
     from fdiv_nb.rollout import rollout
     r = rollout(model, tokenizer, [h['prompt'] for h in task.held], max_new_tokens=task.max_new_tokens,
                 generator=torch.Generator().manual_seed(seed), batch_size=256)
     x = [float(v) for v in task.reward(r.prompts, r.texts)]
-    win = [.5 if base is None or a == b else float(a > b) for a, b in zip(x, base or x)]; kl = [0.]*len(x)
+    win = [.5 if base is None or a == b else float(a > b) for a, b in zip(x, base or x)]
+    kl = [0.]*len(x)
     if start is not None:
-        with torch.no_grad(): kl = (r.log_q - logprobs_of(start, r.batch(device=next(start.parameters()).device)).cpu()).tolist()
-    mean = lambda v: sum(v)/len(v); se = lambda v: (sum((a - mean(v))**2 for a in v)/max(1, len(v) - 1)/len(v))**.5; out = {}
+        with torch.no_grad():
+            kl = (
+                r.log_q - logprobs_of(start, r.batch(device=next(start.parameters()).device)).cpu()
+            ).tolist()
+    mean = lambda v: sum(v)/len(v)
+    se = lambda v: (sum((a - mean(v))**2 for a in v)/max(1, len(v) - 1)/len(v))**.5
+    out = {}
     for k, v in dict(reward=x, win=win, kl=kl).items(): out |= {k: mean(v), f'{k}_stderr': se(v)}
     return out | dict(nll=held_nll(model, tokenizer, task.held)), x, r.texts
 
@@ -127,22 +204,41 @@ def judge(model, tokenizer, task: BridgeTask, seed: int = 0, base: list[float] |
 @dataclass
 class BridgeArguments:
     "What `fdiv bridge` walks."
-    model: str = field(default='tiny',
-                       metadata={'help': "a transformers folder or hub name; 'tiny' is the bundled model, on its instructions"})
-    text: str = field(default='',
-                      metadata={'help': "a text file of documents to continue, <|endoftext|> or blank lines between them; needed for any model but 'tiny'"})
+    model: str = field(
+        default='tiny',
+        metadata={
+            'help': "a transformers folder or hub name; 'tiny' is the bundled model, on its instructions"
+        },
+    )
+    text: str = field(
+        default='',
+        metadata={
+            'help': "a text file of documents to continue, <|endoftext|> or blank lines between them; "
+                    "needed for any model but 'tiny'"
+        },
+    )
     output_dir: str = field(default='bridge', metadata={'help': "folder of cells/, run.json and report.html"})
-    losses: list[str] = field(default_factory=lambda: ['none', 'nll', 'reverse_kl', 'hellinger', 'pearson'],
-                              metadata={'help': "nll, dft, psft, iw-sft, asft, a divergence (f-SFT), or none"})
-    rates: list[float] = field(default_factory=lambda: [1e-4, 5e-4, 2e-3], metadata={'help': "learning rates of the SFT stage"})
-    dpo_rates: list[float] = field(default_factory=lambda: [1e-4, 3e-4],
-                                   metadata={'help': "learning rates of the preference stage; each starts from the same fine-tuned model"})
+    losses: list[str] = field(
+        default_factory=lambda: ['none', 'nll', 'reverse_kl', 'hellinger', 'pearson'],
+        metadata={'help': "nll, dft, psft, iw-sft, asft, a divergence (f-SFT), or none"},
+    )
+    rates: list[float] = field(
+        default_factory=lambda: [1e-4, 5e-4, 2e-3], metadata={'help': "learning rates of the SFT stage"}
+    )
+    dpo_rates: list[float] = field(
+        default_factory=lambda: [1e-4, 3e-4],
+        metadata={
+            'help': "learning rates of the preference stage; each starts from the same fine-tuned model"
+        },
+    )
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2],
                              metadata={'help': "each draws demonstrations, pairs and answers of its own"})
     demos: int = field(default=192, metadata={'help': "demonstrations"})
     pairs: int = field(default=128, metadata={'help': "preference pairs"})
     held: int = field(default=200, metadata={'help': "held-out prompts"})
-    quality: float = field(default=.8, metadata={'help': "tiny only: share of right and polite demonstrations"})
+    quality: float = field(
+        default=0.8, metadata={'help': "tiny only: share of right and polite demonstrations"}
+    )
     epochs: float = field(default=3., metadata={'help': "passes over the demonstrations"})
     sft_beta: float = field(default=.5, metadata={'help': "β of f-SFT"})
     v: str = field(default='zero', metadata={'help': "how f-SFT ties V: zero, lse or head"})
@@ -154,54 +250,146 @@ class BridgeArguments:
         from fdiv_nb.trainer_sft import LOSSES
         from fdiv_nb.divergence import get_divergence
         from fdiv_nb.fdpo import preference_divergence
-        for k in ('demos', 'pairs', 'held', 'epochs', 'sft_beta', 'dpo_beta', 'dpo_epochs', 'batch_size', 'quality'):
+        for k in (
+            'demos',
+            'pairs',
+            'held',
+            'epochs',
+            'sft_beta',
+            'dpo_beta',
+            'dpo_epochs',
+            'batch_size',
+            'quality',
+        ):
             if not getattr(self, k) > 0: raise ValueError(f"{k}: expected > 0, got {getattr(self, k)}")
         for k in ('losses', 'rates', 'seeds', 'dpo_rates'):
             if not (x := getattr(self, k)) or len(set(x)) < len(x):
                 raise ValueError(f"{k}: expected at least one entry, none twice, got {x}")
         for k in ('rates', 'dpo_rates'):
-            if bad := [r for r in getattr(self, k) if not r > 0]: raise ValueError(f"{k}: expected > 0, got {bad[0]}")
-        if self.v not in ('zero', 'lse', 'head'): raise ValueError(f"v: expected zero, lse or head, got {self.v!r}")
+            if bad := [r for r in getattr(self, k) if not r > 0]:
+                raise ValueError(f"{k}: expected > 0, got {bad[0]}")
+        if self.v not in ('zero', 'lse', 'head'):
+            raise ValueError(f"v: expected zero, lse or head, got {self.v!r}")
         for s in self.losses:
             if s not in ('none', *LOSSES) or s == 'f-sft': get_divergence(s)
         preference_divergence(self.dpo_divergence)
         if self.model != 'tiny' and not self.text:
-            raise ValueError(f"text: {self.model!r} has no built-in task; give --text FILE, documents for it to continue")
+            raise ValueError(
+                f"text: {self.model!r} has no built-in task; give --text FILE, documents for it to continue"
+            )
         if self.text: read_documents(self.text, self.demos + self.pairs + self.held)
 
-    def cells(self) -> list[tuple[str, float, int]]:
-        "(loss, rate, seed) of the whole grid; 'none' has no rate."
-        return [(k, r, s) for s in self.seeds for k in self.losses for r in ([0.] if k == 'none' else self.rates)]
+# %% ../nbs/27e_cli_bridge.ipynb #44ac61a4
+@patch
+def cells(self: BridgeArguments) -> list[tuple[str, float, int]]:
+    "(loss, rate, seed) of the whole grid; 'none' has no rate."
+    return [
+        (k, r, s) for s in self.seeds for k in self.losses for r in ([0.0] if k == 'none' else self.rates)
+    ]
 
 # %% ../nbs/27e_cli_bridge.ipynb #c2e59590
-def _stage(trainer_class, config_class, model, tokenizer, rows, folder: str, args: BridgeArguments, seed: int, **kw) -> list[dict]:
+def _stage(
+    trainer_class, config_class, model, tokenizer, rows, folder: str, args: BridgeArguments, seed: int, **kw
+) -> list[dict]:
     "One training stage, in place; what it logged."
-    cfg = config_class(output_dir=folder, per_device_train_batch_size=args.batch_size, per_device_eval_batch_size=32, seed=seed,
-                       report_to='none', disable_tqdm=True, lr_scheduler_type='linear', warmup_steps=.1, logging_steps=4,
-                       ref_cache='memory', use_cpu=next(model.parameters()).device.type == 'cpu', **kw)
-    t = trainer_class(model, args=cfg, train_dataset=rows, processing_class=tokenizer); t.train()
+    cfg = config_class(
+        output_dir=folder,
+        per_device_train_batch_size=args.batch_size,
+        per_device_eval_batch_size=32,
+        seed=seed,
+        report_to='none',
+        disable_tqdm=True,
+        lr_scheduler_type='linear',
+        warmup_steps=0.1,
+        logging_steps=4,
+        ref_cache='memory',
+        use_cpu=next(model.parameters()).device.type == 'cpu',
+        **kw,
+    )
+    t = trainer_class(model, args=cfg, train_dataset=rows, processing_class=tokenizer)
+    t.train()
     return [h for h in t.state.log_history if 'loss' in h]
 
-def walk(start, tokenizer, task: BridgeTask, loss: str, rate: float, seed: int, args: BridgeArguments, base: list[float]) -> dict:
+# %% ../nbs/27e_cli_bridge.ipynb #9d529230
+def walk(
+    start,
+    tokenizer,
+    task: BridgeTask,
+    loss: str,
+    rate: float,
+    seed: int,
+    args: BridgeArguments,
+    base: list[float],
+) -> dict:
     "One cell: SFT, judged; preference learning from it at each rate, judged. dict(sft, dpo: {rate: metrics}, rewards, history, samples, seconds)."
     from fdiv_nb.trainer_sft import LOSSES, FSFTConfig, FSFTTrainer
     from fdiv_nb.trainer_dpo import FDPOConfig, FDPOTrainer
-    t0, model, out = time.time(), copy.deepcopy(start), dict(loss=loss, rate=rate, seed=seed, history=[], dpo={}, rewards={})
-    keep = lambda h: {k: h[k] for k in ('step', 'loss', 'nll', 'rewards/accuracy', 'rewards/margin', 'logratio/chosen',
-                                        'logratio/rejected') if k in h}
+    t0, model, out = (
+        time.time(),
+        copy.deepcopy(start),
+        dict(loss=loss, rate=rate, seed=seed, history=[], dpo={}, rewards={}),
+    )
+    keep = lambda h: {
+        k: h[k]
+        for k in (
+            'step',
+            'loss',
+            'nll',
+            'rewards/accuracy',
+            'rewards/margin',
+            'logratio/chosen',
+            'logratio/rejected',
+        )
+        if k in h
+    }
     with tempfile.TemporaryDirectory() as d:
         if loss != 'none':
-            kind = dict(loss=loss) if loss in LOSSES else dict(loss='f-sft', divergence=loss, beta=args.sft_beta, v=args.v)
-            out['history'] = list(map(keep, _stage(FSFTTrainer, FSFTConfig, model, tokenizer, task.demos, d, args, seed,
-                                                   learning_rate=rate, num_train_epochs=args.epochs, **kind)))
+            kind = (
+                dict(loss=loss)
+                if loss in LOSSES
+                else dict(loss='f-sft', divergence=loss, beta=args.sft_beta, v=args.v)
+            )
+            out['history'] = list(
+                map(
+                    keep,
+                    _stage(
+                        FSFTTrainer,
+                        FSFTConfig,
+                        model,
+                        tokenizer,
+                        task.demos,
+                        d,
+                        args,
+                        seed,
+                        learning_rate=rate,
+                        num_train_epochs=args.epochs,
+                        **kind,
+                    ),
+                )
+            )
         out['sft'], out['rewards']['sft'], _ = judge(model, tokenizer, task, seed, base, start)
         for lr in args.dpo_rates:
             m = copy.deepcopy(model)
-            h = _stage(FDPOTrainer, FDPOConfig, m, tokenizer, task.pairs, d, args, seed, learning_rate=lr,
-                       num_train_epochs=args.dpo_epochs, beta=args.dpo_beta, divergence=args.dpo_divergence, drift_samples=0)
-            got, x, said = judge(m, tokenizer, task, seed, base, start); out['dpo'][f'{lr:g}'] = got | dict(keep(h[-1]) if h else {})
+            h = _stage(
+                FDPOTrainer,
+                FDPOConfig,
+                m,
+                tokenizer,
+                task.pairs,
+                d,
+                args,
+                seed,
+                learning_rate=lr,
+                num_train_epochs=args.dpo_epochs,
+                beta=args.dpo_beta,
+                divergence=args.dpo_divergence,
+                drift_samples=0,
+            )
+            got, x, said = judge(m, tokenizer, task, seed, base, start)
+            out['dpo'][f'{lr:g}'] = got | dict(keep(h[-1]) if h else {})
             out['rewards'][f'{lr:g}'] = x
-    out['samples'] = [(p['prompt'], s, r) for p, s, r in zip(task.held[:4], said, x)]; out['seconds'] = round(time.time() - t0, 1)
+    out['samples'] = [(p['prompt'], s, r) for p, s, r in zip(task.held[:4], said, x)]
+    out['seconds'] = round(time.time() - t0, 1)
     return out
 
 # %% ../nbs/27e_cli_bridge.ipynb #5ab4b16c
@@ -214,39 +402,74 @@ def _finished(args: BridgeArguments) -> tuple[str, Callable, dict]:
     done = {c: json.loads(path(c).read_text(encoding='utf-8')) for c in args.cells() if path(c).is_file()}
     for c, r in done.items():
         if r['settings'] != tag:
-            raise ValueError(f"output_dir: {path(c).name} in {args.output_dir!r} was made with other settings; choose another folder, or delete its cells")
+            raise ValueError(
+                f"output_dir: {path(c).name} in {args.output_dir!r} was made with other settings; choose "
+                "another folder, or delete its cells"
+            )
     return tag, path, done
 
+# %% ../nbs/27e_cli_bridge.ipynb #edab6008
 def bridge(args: BridgeArguments, progress: Callable = lambda s: None) -> list[dict]:
     "Every cell of the grid, from its file where it is finished. Raises ValueError for cells made with other settings, before any work."
-    tag, path, done = _finished(args); todo = [c for c in args.cells() if c not in done]; world = None
+    tag, path, done = _finished(args)
+    todo = [c for c in args.cells() if c not in done]
+    world = None
     if todo:
         (Path(args.output_dir)/'cells').mkdir(parents=True, exist_ok=True)
         from fdiv_nb.loading import merged
-        with quiet_logs(): start, tok = load_model(args.model); start = merged(start).eval()
+        with quiet_logs():
+            start, tok = load_model(args.model)
+            start = merged(start).eval()
     for i, (loss, rate, seed) in enumerate(todo, 1):
         with quiet_logs():
             if world is None or world[0] != seed:
                 n = dict(demos=args.demos, pairs=args.pairs, held=args.held, seed=seed)
-                task = continuation_task(start, tok, args.text, **n) if args.text else instruction_task(quality=args.quality, **n)
+                task = (
+                    continuation_task(start, tok, args.text, **n)
+                    if args.text
+                    else instruction_task(quality=args.quality, **n)
+                )
                 world = (seed, task, *judge(start, tok, task, seed)[:2])
-            _, task, before, base = world; r = walk(start, tok, task, loss, rate, seed, args, base)
-        done[loss, rate, seed] = {**r, 'before': before, 'settings': tag}; write_json(path((loss, rate, seed)), done[loss, rate, seed])
-        progress(f"{i}/{len(todo)} {loss} {rate:g} seed {seed}: win {r['sft']['win']:.3f} after SFT, "
-                 + ', '.join(f"{m['win']:.3f}" for m in r['dpo'].values()) + f" after preferences ({r['seconds']} s)")
+            _, task, before, base = world
+            r = walk(start, tok, task, loss, rate, seed, args, base)
+        done[loss, rate, seed] = {**r, 'before': before, 'settings': tag}
+        write_json(path((loss, rate, seed)), done[loss, rate, seed])
+        progress(
+            f"{i}/{len(todo)} {loss} {rate:g} seed {seed}: win {r['sft']['win']:.3f} after SFT, "
+            + ', '.join(f"{m['win']:.3f}" for m in r['dpo'].values())
+            + f" after preferences ({r['seconds']} s)"
+        )
     return [done[c] for c in args.cells()]
 
 # %% ../nbs/27e_cli_bridge.ipynb #f1c5c2e1
-_T = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}      # 97.5 % points of Student's t
+_T = {
+    1: 12.706,
+    2: 4.303,
+    3: 3.182,
+    4: 2.776,
+    5: 2.571,
+    6: 2.447,
+    7: 2.365,
+    8: 2.306,
+    9: 2.262,
+}  # 97.5 % points of Student's t
 
 def paired(differences: list[float]) -> dict:
     "dict(mean, low, high, verdict) of differences, one per seed; no interval from one seed."
-    n = len(differences); m = sum(differences)/n
+    n = len(differences)
+    m = sum(differences)/n
     half = _T.get(n - 1, 2.)*(sum((d - m)**2 for d in differences)/(n - 1)/n)**.5 if n > 1 else math.nan
-    return dict(mean=m, low=m - half, high=m + half, verdict='helps' if m - half > 0 else 'hurts' if m + half < 0 else 'undecided')
+    return dict(
+        mean=m,
+        low=m - half,
+        high=m + half,
+        verdict='helps' if m - half > 0 else 'hurts' if m + half < 0 else 'undecided',
+    )
 
+# %% ../nbs/27e_cli_bridge.ipynb #23c75a45
 def _stages(c: dict) -> dict: return {'sft': c['sft'], **{f'dpo {k}': m for k, m in c['dpo'].items()}}
 
+# %% ../nbs/27e_cli_bridge.ipynb #e5725684
 def bridge_table(cells: list[dict]) -> dict[str, dict]:
     "'loss rate' -> means over seeds of win, reward, nll and kl of each stage ('sft win', 'dpo 0.0001 win', ...); `_stderr` over seeds (over prompts, where there is one seed)."
     rows, groups = {}, {}
@@ -255,18 +478,30 @@ def bridge_table(cells: list[dict]) -> dict[str, dict]:
         row = rows[f'{loss} {rate:g}' if rate else loss] = {}
         for stage in _stages(g[0]):
             for k in ('win', 'reward', 'nll', 'kl'):
-                x = [_stages(c)[stage][k] for c in g]; m = sum(x)/len(x); row[f'{stage} {k}'] = m
-                row[f'{stage} {k}_stderr'] = ((sum((a - m)**2 for a in x)/(len(x) - 1)/len(x))**.5 if len(x) > 1
-                                              else _stages(g[0])[stage].get(f'{k}_stderr', math.nan))
+                x = [_stages(c)[stage][k] for c in g]
+                m = sum(x)/len(x)
+                row[f'{stage} {k}'] = m
+                row[f'{stage} {k}_stderr'] = (
+                    (sum((a - m) ** 2 for a in x) / (len(x) - 1) / len(x)) ** 0.5
+                    if len(x) > 1
+                    else _stages(g[0])[stage].get(f'{k}_stderr', math.nan)
+                )
     return rows
 
+# %% ../nbs/27e_cli_bridge.ipynb #616ffeac
 def contrasts(cells: list[dict], measure: str = 'reward') -> list[dict]:
     "Paired gains of `measure` ('reward', 'win'; less of 'nll', 'kl') after SFT and after preference learning: a lower rate of nll against nll's best one, a loss against nll at the same rate, each loss's best rate against nll's. [] without nll."
     at = {(c['loss'], c['rate'], c['seed']): _stages(c) for c in cells}
-    seeds, stages = sorted({s for *_, s in at}), list(_stages(cells[0])); out = []
-    rates = lambda l: sorted({r for k, r, _ in at if k == l}); mean = lambda l, r, st, k: sum(at[l, r, s][st][k] for s in seeds)/len(seeds)
+    seeds, stages = sorted({s for *_, s in at}), list(_stages(cells[0]))
+    out = []
+    rates = lambda l: sorted({r for k, r, _ in at if k == l})
+    mean = lambda l, r, st, k: sum(at[l, r, s][st][k] for s in seeds)/len(seeds)
     def add(question, stage, a, b):
-        d = [(at[(*a, s)][stage][measure] - at[(*b, s)][stage][measure])*(-1 if measure in ('nll', 'kl') else 1) for s in seeds]
+        d = [
+            (at[(*a, s)][stage][measure] - at[(*b, s)][stage][measure])
+            * (-1 if measure in ('nll', 'kl') else 1)
+            for s in seeds
+        ]
         name = lambda x: f'{x[0]} {x[1]:g}'
         out.append(dict(question=question, stage=stage, of=name(a), versus=name(b), per_seed=d, **paired(d)))
     if not rates('nll'): return []
@@ -287,8 +522,14 @@ def bridge_figure(cells: list[dict]):
     "Win rate and held-out NLL over the SFT learning rate, a panel per stage, one colour per loss, whiskers of one standard error."
     from matplotlib.figure import Figure
     from fdiv_nb.figures import divergence_color
-    rows, losses, stages = bridge_table(cells), list(dict.fromkeys(c['loss'] for c in cells)), list(_stages(cells[0])); n = len(stages)
-    fig = Figure(figsize=(2.6*n + .2, 4.2)); axs = fig.subplots(2, n, sharey='row', sharex=True, squeeze=False)
+    rows, losses, stages = (
+        bridge_table(cells),
+        list(dict.fromkeys(c['loss'] for c in cells)),
+        list(_stages(cells[0])),
+    )
+    n = len(stages)
+    fig = Figure(figsize=(2.6*n + .2, 4.2))
+    axs = fig.subplots(2, n, sharey='row', sharex=True, squeeze=False)
     for loss in losses:
         rates = sorted({c['rate'] for c in cells if c['loss'] == loss})
         color = {'nll': 'black', 'none': 'gray'}.get(loss, divergence_color(loss))
@@ -296,16 +537,39 @@ def bridge_figure(cells: list[dict]):
             for ax, stage in zip(axs[i], stages):
                 got = [rows[f'{loss} {r:g}' if r else loss] for r in rates]
                 y, e = ([g[f'{stage} {k}{x}'] for g in got] for x in ('', '_stderr'))
-                if loss == 'none': ax.axhline(y[0], color=color, ls='--', lw=.9, label='no SFT')
-                else: ax.errorbar(rates, y, [0. if v != v else v for v in e], color=color, marker='o', ms=3, lw=1.2, capsize=2, label=loss)
-                ax.set(xscale='log', title=('after SFT' if stage == 'sft' else f'after preferences, {stage[4:]}') if not i else '',
-                       xlabel='learning rate of SFT' if i else '')
+                if loss == 'none':
+                    ax.axhline(y[0], color=color, ls='--', lw=0.9, label='no SFT')
+                else:
+                    ax.errorbar(
+                        rates,
+                        y,
+                        [0.0 if v != v else v for v in e],
+                        color=color,
+                        marker='o',
+                        ms=3,
+                        lw=1.2,
+                        capsize=2,
+                        label=loss,
+                    )
+                ax.set(
+                    xscale='log',
+                    title=('after SFT' if stage == 'sft' else f'after preferences, {stage[4:]}')
+                    if not i
+                    else '',
+                    xlabel='learning rate of SFT' if i else '',
+                )
                 ax.title.set_size(8)
-    axs[0][0].set_ylabel('win rate'); axs[1][0].set_ylabel('held-out NLL'); axs[0][0].legend(fontsize=6); fig.tight_layout(); return fig
+    axs[0][0].set_ylabel('win rate')
+    axs[1][0].set_ylabel('held-out NLL')
+    axs[0][0].legend(fontsize=6)
+    fig.tight_layout()
+    return fig
 
+# %% ../nbs/27e_cli_bridge.ipynb #c556ee50
 def verdict(cells: list[dict]) -> str:
     "The answers in words: how many of the paired comparisons after preference learning help, hurt, or decide nothing."
-    found = [c for c in contrasts(cells) if c['stage'] != 'sft']; said = []
+    found = [c for c in contrasts(cells) if c['stage'] != 'sft']
+    said = []
     for q, text in (('lower rate', 'A **smaller SFT learning rate** than the best for NLL, plain SFT'),
                     ('another loss', '**Another loss** than NLL at the same rate'),
                     ('each at its best rate', '**Another loss** than NLL, each at its best rate')):
@@ -313,7 +577,11 @@ def verdict(cells: list[dict]) -> str:
         if not mine: continue
         n = {v: sum(c['verdict'] == v for c in mine) for v in ('helps', 'hurts', 'undecided')}
         lo, hi = min(mine, key=lambda c: c['mean']), max(mine, key=lambda c: c['mean'])
-        said.append(f"{text}: of {len(mine)} comparisons {n['helps']} help, {n['hurts']} hurt, {n['undecided']} decide nothing; mean differences of reward from {lo['mean']:+.3f} ({lo['of']}, {lo['stage']}) to {hi['mean']:+.3f} ({hi['of']}, {hi['stage']}).")
+        said.append(
+            f"{text}: of {len(mine)} comparisons {n['helps']} help, {n['hurts']} hurt, {n['undecided']} "
+            f"decide nothing; mean differences of reward from {lo['mean']:+.3f} ({lo['of']}, "
+            f"{lo['stage']}) to {hi['mean']:+.3f} ({hi['of']}, {hi['stage']})."
+        )
     return '\n\n'.join(said) or 'No comparison with NLL: it is not among the losses, or has only one rate.'
 
 # %% ../nbs/27e_cli_bridge.ipynb #794d7733
@@ -321,29 +589,80 @@ def bridge_report(cells: list[dict], args: BridgeArguments) -> Path:
     "report.html, bridge.png and run.json in the output folder."
     from fdiv_nb.figures import save_png
     from fdiv_nb.report import Report, text_table
-    out, rows, diffs = Path(args.output_dir), bridge_table(cells), contrasts(cells); fig = bridge_figure(cells)
+    out, rows, diffs = Path(args.output_dir), bridge_table(cells), contrasts(cells)
+    fig = bridge_figure(cells)
     save_png(fig, out/'bridge.png')
-    show = lambda c: {'question': c['question'], 'stage': c['stage'], 'of': c['of'], 'versus': c['versus'], 'difference': c['mean'],
-                      'low': c['low'], 'high': c['high'], 'verdict': c['verdict']}
-    r = Report('From imitation to preference', f"{args.model}, {len(cells)} cells, seeds {', '.join(map(str, args.seeds))}")
-    r.text('## Verdict\n\n' + verdict(cells)
-           + '\n\nA comparison helps or hurts where the 95 % interval of the paired difference over seeds leaves zero out; nothing was corrected for the number of comparisons.')
-    r.text("## Every way\n\nJudged after SFT (`sft`) and after preference learning at each rate (`dpo`). **win** is the share of held-out prompts on which the known reward prefers the model's answer to the start's, ties counting half; **nll** is of held-out demonstrations, nats per token; **kl** is KL(π‖π₀) of an answer.")
-    r.table(rows, 'Means over seeds; the best of each column is marked.',
-            {k: 'min' if k.endswith('nll') else 'max' for x in rows.values() for k in x if k.split()[-1] in ('win', 'reward', 'nll')})
+    show = lambda c: {
+        'question': c['question'],
+        'stage': c['stage'],
+        'of': c['of'],
+        'versus': c['versus'],
+        'difference': c['mean'],
+        'low': c['low'],
+        'high': c['high'],
+        'verdict': c['verdict'],
+    }
+    r = Report(
+        'From imitation to preference',
+        f"{args.model}, {len(cells)} cells, seeds {', '.join(map(str, args.seeds))}",
+    )
+    r.text(
+        '## Verdict\n\n'
+        + verdict(cells)
+        + '\n\nA comparison helps or hurts where the 95 % interval of the paired difference over seeds '
+          'leaves zero out; nothing was corrected for the number of comparisons.'
+    )
+    r.text(
+        "## Every way\n\nJudged after SFT (`sft`) and after preference learning at each rate (`dpo`). "
+        "**win** is the share of held-out prompts on which the known reward prefers the model's answer to "
+        "the start's, ties counting half; **nll** is of held-out demonstrations, nats per token; **kl** "
+        "is KL(π‖π₀) of an answer."
+    )
+    r.table(
+        rows,
+        'Means over seeds; the best of each column is marked.',
+        {
+            k: 'min' if k.endswith('nll') else 'max'
+            for x in rows.values()
+            for k in x
+            if k.split()[-1] in ('win', 'reward', 'nll')
+        },
+    )
     r.figure(fig, 'A whisker is one standard error over seeds.')
-    if diffs: r.text('## Paired differences of the reward').table([show(c) for c in diffs], 'Within a seed; 95 % intervals over seeds.')
-    r.samples({f"{c['loss']} {c['rate']:g}": [tuple(s) for s in c['samples'][:3]] for c in cells if c['seed'] == args.seeds[0]
-               and c['rate'] in (0., args.rates[0])}, 'Answers after both stages, first seed, first rate.')
-    r.details('Settings', asdict(args)).details('All numbers', text_table(rows, digits=4)); page = r.save(out/'report.html')
+    if diffs:
+        r.text('## Paired differences of the reward').table(
+            [show(c) for c in diffs], 'Within a seed; 95 % intervals over seeds.'
+        )
+    r.samples(
+        {
+            f"{c['loss']} {c['rate']:g}": [tuple(s) for s in c['samples'][:3]]
+            for c in cells
+            if c['seed'] == args.seeds[0] and c['rate'] in (0.0, args.rates[0])
+        },
+        'Answers after both stages, first seed, first rate.',
+    )
+    r.details('Settings', asdict(args)).details('All numbers', text_table(rows, digits=4))
+    page = r.save(out/'report.html')
     write_json(out/'run.json', dict(rows=rows, contrasts=diffs, before=cells[0]['before'],
                                     config={k: v for k, v in asdict(args).items() if k != 'output_dir'}))
     return page
 
+# %% ../nbs/27e_cli_bridge.ipynb #5afee637
 def cmd_bridge(argv: list[str]) -> int:
     "fdiv bridge [--model DIR --text FILE] --losses nll reverse_kl --rates 1e-4 1e-3 --seeds 0 1 2: SFT, then DPO from each."
     from fdiv_nb.report import text_table
-    a, = parse(argv, BridgeArguments); find_model(a.model)
-    cells = bridge(a, lambda s: print(s, file=sys.stderr, flush=True)); page = bridge_report(cells, a)
-    print(text_table({k: {n: x for n, x in r.items() if not n.endswith('_stderr')} for k, r in bridge_table(cells).items()}))
-    print('\n' + re.sub(r'[*`]', '', verdict(cells))); print('report:', page); return 0
+    a, = parse(argv, BridgeArguments)
+    find_model(a.model)
+    cells = bridge(a, lambda s: print(s, file=sys.stderr, flush=True))
+    page = bridge_report(cells, a)
+    print(
+        text_table(
+            {
+                k: {n: x for n, x in r.items() if not n.endswith('_stderr')}
+                for k, r in bridge_table(cells).items()
+            }
+        )
+    )
+    print('\n' + re.sub(r'[*`]', '', verdict(cells)))
+    print('report:', page)
+    return 0

@@ -16,36 +16,62 @@ __all__ = ['EvaluateArguments', 'TofuArguments', 'warn_same', 'collect', 'even',
 
 # %% ../nbs/27d_cli_evaluate.ipynb #f96625b8
 def _f(default, text: str):
-    return field(default_factory=list, metadata={'help': text}) if default is list else field(default=default, metadata={'help': text})
+    return (
+        field(default_factory=list, metadata={'help': text})
+        if default is list
+        else field(default=default, metadata={'help': text})
+    )
 
+# %% ../nbs/27d_cli_evaluate.ipynb #c228959f
 @dataclass
 class EvaluateArguments:
     "What `fdiv evaluate` asks, and of whom."
     model: str = _f('', "a transformers folder or hub name, or 'tiny'; empty: judge the logs of --log")
-    log: list[str] = _f(list, "logs to judge; with --model, the one log to write and to continue (default: log.json in output_dir)")
+    log: list[str] = _f(
+        list,
+        "logs to judge; with --model, the one log to write and to continue (default: log.json in output_dir)",
+    )
     output_dir: str = _f('runs/evaluate', "folder of run.json, evaluation.png and report.html")
     overwrite: bool = _f(False, "replace a finished evaluation")
     batch_size: int = _f(32, "rows per forward pass")
     base_model: str = _f('', "where the base of an adapter is, if not where the adapter says")
     device: str = _f('', "of the model: cpu, cuda, cuda:1 ...; empty: cuda where there is one")
     bf16: bool = _f(False, "run the model in bfloat16")
-    rouge: str = _f('published', "words of ROUGE: published (as rouge_score on Latin text, words of other scripts too), unicode (and accents count), ascii (rouge_score to the letter: nothing but a-z and digits)")
+    rouge: str = _f(
+        'published',
+        "words of ROUGE: published (as rouge_score on Latin text, words of other scripts too), unicode "
+        "(and accents count), ascii (rouge_score to the letter: nothing but a-z and digits)",
+    )
     def __post_init__(self):
-        if not self.model and not self.log: raise ValueError("model: nothing to evaluate; give --model DIR, or --log FILE with a saved log")
-        if self.model and len(self.log) > 1: raise ValueError(f"log: {len(self.log)} files; with --model there is one log to write")
-        if self.rouge not in ROUGE: raise ValueError(f"rouge: expected {', '.join(ROUGE)}, got {self.rouge!r}")
+        if not self.model and not self.log:
+            raise ValueError("model: nothing to evaluate; give --model DIR, or --log FILE with a saved log")
+        if self.model and len(self.log) > 1:
+            raise ValueError(f"log: {len(self.log)} files; with --model there is one log to write")
+        if self.rouge not in ROUGE:
+            raise ValueError(f"rouge: expected {', '.join(ROUGE)}, got {self.rouge!r}")
         if self.batch_size < 1: raise ValueError(f"batch_size: expected >= 1, got {self.batch_size}")
-        if getattr(self, 'limit', 0) < 0: raise ValueError(f"limit: expected >= 0, got {self.limit}; 0 takes all")
+        if getattr(self, 'limit', 0) < 0:
+            raise ValueError(f"limit: expected >= 0, got {self.limit}; 0 takes all")
 
+# %% ../nbs/27d_cli_evaluate.ipynb #2eefabd7
 @dataclass
 class TofuArguments(EvaluateArguments):
     "`fdiv evaluate tofu`: forget quality and model utility."
-    data: str = _f('',
-                   "folder with forget10_perturbed.json, retain_perturbed.json, real_authors_perturbed.json, world_facts_perturbed.json; 'tiny': the bundled model's people")
-    retain_log: str = _f('', "log of a model that never saw the forget set; forget quality is measured against it")
+    data: str = _f(
+        '',
+        "folder with forget10_perturbed.json, retain_perturbed.json, real_authors_perturbed.json, "
+        "world_facts_perturbed.json; 'tiny': the bundled model's people",
+    )
+    retain_log: str = _f(
+        '', "log of a model that never saw the forget set; forget quality is measured against it"
+    )
     forget: str = _f('forget10', "which forget set: forget01, forget05 or forget10")
     limit: int = _f(300, "items per task, as in the published logs; 0 = all")
-    prompt: str = _f('Question: {}\\nAnswer:', "how a question is asked, \\n is a line break; for Llama-2 chat models '[INST] {} [/INST]' with --answer '{}', as in the published logs")
+    prompt: str = _f(
+        'Question: {}\\nAnswer:',
+        "how a question is asked, \\n is a line break; for Llama-2 chat models '[INST] {} [/INST]' with "
+        "--answer '{}', as in the published logs",
+    )
     answer: str = _f(' {}', "how an answer follows it; its other words are no part of what ROUGE compares")
     max_new_tokens: int = _f(200, "of a generated answer")
 
@@ -55,34 +81,51 @@ def _ready(name: str, device: str, bf16: bool, field: str = 'model', base_model:
     import torch
     from fdiv_nb.data import check_tokenizer
     from fdiv_nb.loading import merged
-    with quiet_logs(): model, tok = load_model(name, field=field, base_model=base_model); model = merged(model)
-    check_tokenizer(model, tok); where = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    with quiet_logs():
+        model, tok = load_model(name, field=field, base_model=base_model)
+        model = merged(model)
+    check_tokenizer(model, tok)
+    where = device or ('cuda' if torch.cuda.is_available() else 'cpu')
     try: model = model.to(where)
-    except (RuntimeError, AssertionError) as e: raise ValueError(f"device: {where!r} is not to be had ({str(e).splitlines()[0]})") from None
+    except (RuntimeError, AssertionError) as e: raise ValueError(f"device: {where!r} is not to be had "
+                                                                 f"({str(e).splitlines()[0]})") from None
     return (model.bfloat16() if bf16 else model).eval(), tok
 
+# %% ../nbs/27d_cli_evaluate.ipynb #999c6d69
 def _names(paths: list[str]) -> list[str]:
     "A short name for each log: its file's, with as many folders as make them different."
-    parts = [Path(p).with_suffix('').parts for p in paths]; k = 1
+    parts = [Path(p).with_suffix('').parts for p in paths]
+    k = 1
     while k < 9 and len({p[-k:] for p in parts}) < len(parts): k += 1
     return ['/'.join(p[-k:]) for p in parts]
 
 def _progress(task: str, done: int, n: int) -> None: print(f'{task}: {done}/{n}', file=sys.stderr, flush=True)
 
+# %% ../nbs/27d_cli_evaluate.ipynb #84c2dcd2
 def warn_same(logs: dict, other, name: str) -> None:   # name -> EvalLog; EvalLog or None; the other's option
     "A line on the screen for each log that is compared with itself, or with another log of the same weights."
     from fdiv_nb.metrics_unlearn import same_measurement
     for n, l in logs.items() if other is not None else ():
         if same_measurement(l, other):
-            print(f'{name}: it holds the same measurements, or the same weights, as {n!r}; compared with itself no model can be told apart', file=sys.stderr, flush=True)
+            print(
+                f'{name}: it holds the same measurements, or the same weights, as {n!r}; compared with '
+                'itself no model can be told apart',
+                file=sys.stderr,
+                flush=True,
+            )
 
+# %% ../nbs/27d_cli_evaluate.ipynb #a00cad99
 def collect(a: EvaluateArguments, ask) -> dict:
     "name -> EvalLog: the saved ones, or what `ask(model, tokenizer, path)` finds out. Raises ValueError before any work where something cannot work; what a second log must agree with is checked by the commands before."
     from fdiv_nb.metrics_unlearn import read_log
     if not a.model: return {n: read_log(p) for n, p in zip(_names(a.log), a.log)}
     find_model(a.model, base_model=a.base_model)
     model, tok = _ready(a.model, a.device, a.bf16, base_model=a.base_model)
-    return {Path(a.model).name or a.model: ask(model, tok, Path(a.log[0] if a.log else Path(a.output_dir)/'log.json'))}
+    return {
+        Path(a.model).name or a.model: ask(
+            model, tok, Path(a.log[0] if a.log else Path(a.output_dir) / 'log.json')
+        )
+    }
 
 # %% ../nbs/27d_cli_evaluate.ipynb #6c2a09a2
 def even(rows: dict[str, dict]) -> dict[str, dict]:
@@ -90,32 +133,81 @@ def even(rows: dict[str, dict]) -> dict[str, dict]:
     keys = list(dict.fromkeys(k for r in rows.values() for k in r))
     return {n: {k: r.get(k, math.nan) for k in keys} for n, r in rows.items()}
 
+# %% ../nbs/27d_cli_evaluate.ipynb #0ad4050e
 def said(logs: dict, task: str, n: int = 4) -> dict[str, list]:
     "name -> the first (prompt, generated text, ROUGE-L) of a task, for the logs that hold texts."
     out = {}
     for name, l in logs.items():
         rows = [l.tasks[task][i] for i in sorted(l.tasks.get(task) or {})[:n]]
-        out[name] = [(r['generated_text'][0], r['generated_text'][1], r.get('rougeL_recall')) for r in rows if r.get('generated_text')]
+        out[name] = [
+            (r['generated_text'][0], r['generated_text'][1], r.get('rougeL_recall'))
+            for r in rows
+            if r.get('generated_text')
+        ]
     return {k: v for k, v in out.items() if v}
 
-_READ = ('log', 'data', 'retain_log', 'retrain_log', 'shots', 'book', 'other', 'forget', 'unrelated')      # what may be a file
+# %% ../nbs/27d_cli_evaluate.ipynb #47077769
+_READ = (
+    'log',
+    'data',
+    'retain_log',
+    'retrain_log',
+    'shots',
+    'book',
+    'other',
+    'forget',
+    'unrelated',
+)  # what may be a file
 
-def leave(a, title: str, intro: str, rows: dict, fig, caption: str, columns: list[str], samples=None, better: dict | None = None,
-          config: dict | None = None) -> Path:
+def leave(
+    a,
+    title: str,
+    intro: str,
+    rows: dict,
+    fig,
+    caption: str,
+    columns: list[str],
+    samples=None,
+    better: dict | None = None,
+    config: dict | None = None,
+) -> Path:
     "run.json, evaluation.png and report.html in the output folder, and the table on the screen."
     from fdiv_nb.figures import save_png
     from fdiv_nb.record import record_run
     from fdiv_nb.report import Report, text_table
-    out, rows = Path(a.output_dir), even(rows); cols = [c for c in columns if any(c in r for r in rows.values())]
+    out, rows = Path(a.output_dir), even(rows)
+    cols = [c for c in columns if any(c in r for r in rows.values())]
     short = {n: {k: r[k] for c in cols for k in (c, f'{c}_stderr') if k in r} for n, r in rows.items()}
-    page = Report(title, ', '.join(rows)).text(intro).table(short, 'The best of each column is marked.' if len(rows) > 1 else '',
-                                                            {k: v for k, v in (better or {}).items() if k in cols} or None, 4)
-    if fig is not None: save_png(fig, out/'evaluation.png'); page.figure(fig, caption)
-    if samples: page.text('## Answers').samples(samples, 'The likeliest answer, token by token, with its ROUGE-L recall.')
-    page.details('All numbers', text_table(rows, digits=6)).details('Settings', config or asdict(a)); path = page.save(out/'report.html')
-    write_json(out/'run.json', dict(rows={n: {k: v for k, v in r.items() if v == v} for n, r in rows.items()}, config=config or asdict(a),
-                                    record=record_run(None, a, files={k: getattr(a, k, '') for k in _READ})))
-    print(text_table({n: {c: r[c] for c in cols} for n, r in rows.items()}, digits=4)); print('report:', path); return path
+    page = (
+        Report(title, ', '.join(rows))
+        .text(intro)
+        .table(
+            short,
+            'The best of each column is marked.' if len(rows) > 1 else '',
+            {k: v for k, v in (better or {}).items() if k in cols} or None,
+            4,
+        )
+    )
+    if fig is not None:
+        save_png(fig, out/'evaluation.png')
+        page.figure(fig, caption)
+    if samples:
+        page.text('## Answers').samples(
+            samples, 'The likeliest answer, token by token, with its ROUGE-L recall.'
+        )
+    page.details('All numbers', text_table(rows, digits=6)).details('Settings', config or asdict(a))
+    path = page.save(out/'report.html')
+    write_json(
+        out / 'run.json',
+        dict(
+            rows={n: {k: v for k, v in r.items() if v == v} for n, r in rows.items()},
+            config=config or asdict(a),
+            record=record_run(None, a, files={k: getattr(a, k, '') for k in _READ}),
+        ),
+    )
+    print(text_table({n: {c: r[c] for c in cols} for n, r in rows.items()}, digits=4))
+    print('report:', path)
+    return path
 
 # %% ../nbs/27d_cli_evaluate.ipynb #fa9be71d
 def ratio_figure(logs: dict, never=None):   # name -> EvalLog; the log of a model that never knew
@@ -126,44 +218,101 @@ def ratio_figure(logs: dict, never=None):   # name -> EvalLog; the log of a mode
     logs = ({n: l for n, l in logs.items() if l.tasks.get('forget')}
             | ({'never knew': never} if never is not None and never.tasks.get('forget') else {}))
     if not logs: return None
-    fig = Figure(figsize=(7, 3)); ax = fig.subplots()
+    fig = Figure(figsize=(7, 3))
+    ax = fig.subplots()
     for n, l in logs.items():
         x = logged_ratios(l).clamp(-1e3, 1e3).sort().values.tolist()
         ax.step(x, [(i + 1)/len(x) for i in range(len(x))], where='post', label=n,
                 color='black' if n == 'never knew' else divergence_color(n), lw=1.4)
     ax.axvline(0, color='gray', lw=.7, ls=':')
-    ax.set(xlabel='log R: wrong answers against the right one', ylabel='share of forget items below'); ax.legend(fontsize=7)
-    fig.tight_layout(); return fig
+    ax.set(xlabel='log R: wrong answers against the right one', ylabel='share of forget items below')
+    ax.legend(fontsize=7)
+    fig.tight_layout()
+    return fig
 
+# %% ../nbs/27d_cli_evaluate.ipynb #f596ee38
 def bundled_tofu() -> dict[str, list]:
     "The bundled model's people as TOFU's tasks forget and retain."
     from fdiv_nb.tiny import qa_facts
     return {s: [r for r in qa_facts() if r['split'] == s] for s in ('forget', 'retain')}
 
-_TOFU = ['forget_quality', 'model_utility', 'model_utility_geometric', 'forget_probability', 'forget_rouge', 'forget_truth',
-         'retain_probability', 'retain_rouge', 'retain_truth', 'authors_rouge', 'facts_rouge']
+# %% ../nbs/27d_cli_evaluate.ipynb #a1359e03
+_TOFU = [
+    'forget_quality',
+    'model_utility',
+    'model_utility_geometric',
+    'forget_probability',
+    'forget_rouge',
+    'forget_truth',
+    'retain_probability',
+    'retain_rouge',
+    'retain_truth',
+    'authors_rouge',
+    'facts_rouge',
+]
 
 # %% ../nbs/27d_cli_evaluate.ipynb #06fd395f
 def _tofu(argv: list[str]) -> int:
-    from fdiv_nb.metrics_unlearn import check_same_items, evaluate_tofu, planned_log, read_log, template_of, tofu_data, tofu_rows, tofu_scores
+    from fdiv_nb.metrics_unlearn import (
+        check_same_items,
+        evaluate_tofu,
+        planned_log,
+        read_log,
+        template_of,
+        tofu_data,
+        tofu_rows,
+        tofu_scores,
+    )
     from fdiv_nb.trainer import check_output
-    a, = parse(argv, TofuArguments); check_output(a.output_dir, a.overwrite); never = read_log(a.retain_log) if a.retain_log else None
+    a, = parse(argv, TofuArguments)
+    check_output(a.output_dir, a.overwrite)
+    never = read_log(a.retain_log) if a.retain_log else None
     data = {}
     if a.model and not a.data:
-        raise ValueError("data: nothing to ask; give --data with the folder of TOFU's *_perturbed.json, or --data tiny")
+        raise ValueError(
+            "data: nothing to ask; give --data with the folder of TOFU's *_perturbed.json, or --data tiny"
+        )
     if a.model:
-        data = bundled_tofu() if a.data == 'tiny' else tofu_data(a.data, a.forget, a.limit, prompt=template_of(a.prompt), answer=template_of(a.answer, 'answer'))
+        data = (
+            bundled_tofu()
+            if a.data == 'tiny'
+            else tofu_data(
+                a.data,
+                a.forget,
+                a.limit,
+                prompt=template_of(a.prompt),
+                answer=template_of(a.answer, 'answer'),
+            )
+        )
     if a.model and a.data == 'tiny' and a.limit: data = {k: v[:a.limit] for k, v in data.items()}
-    if never is not None and data: check_same_items(planned_log({'forget': tofu_rows(data['forget'], 'forget')}), never)
-    logs = collect(a, lambda m, tok, path: evaluate_tofu(m, tok, data, path, a.batch_size, a.max_new_tokens, _progress, never, a.rouge))
+    if never is not None and data:
+        check_same_items(planned_log({'forget': tofu_rows(data['forget'], 'forget')}), never)
+    logs = collect(
+        a,
+        lambda m, tok, path: evaluate_tofu(
+            m, tok, data, path, a.batch_size, a.max_new_tokens, _progress, never, a.rouge
+        ),
+    )
     warn_same(logs, never, 'retain_log')
-    rows = {n: tofu_scores(l, never) for n, l in logs.items()} | ({'never knew': tofu_scores(never)} if never is not None else {})
+    rows = {n: tofu_scores(l, never) for n, l in logs.items()} | (
+        {'never knew': tofu_scores(never)} if never is not None else {}
+    )
     few = [n for n, r in rows.items() if 0 < r.get('utility_parts', 9) < 9]
-    note = f" Of the nine parts of the utility, {', '.join(few)} has fewer: it is no number to compare with published ones." if few else ''
+    note = (
+        f" Of the nine parts of the utility, {', '.join(few)} has fewer: it is no number to compare with "
+        "published ones."
+        if few
+        else ''
+    )
     leave(a, 'TOFU',
-          "**forget_quality** is the p-value of a two-sample Kolmogorov–Smirnov test between the truth ratios of this model and of one that never saw the forget set (geometric mean of the wrong answers): large when they cannot be told apart. **model_utility** is the harmonic mean of probability, ROUGE-L recall and truth score over what must be kept, "
-          "with the arithmetic mean of the wrong answers as in the original code; **model_utility_geometric** has the geometric mean, as open-unlearning has it."
-          + note, rows, ratio_figure(logs, never), 'Truth ratios of the forget set. A model that still knows lies to the left.', _TOFU,
+          "**forget_quality** is the p-value of a two-sample Kolmogorov–Smirnov test between the truth "
+          "ratios of this model and of one that never saw the forget set (geometric mean of the wrong "
+          "answers): large when they cannot be told apart. **model_utility** is the harmonic mean of "
+          "probability, ROUGE-L recall and truth score over what must be kept, "
+          "with the arithmetic mean of the wrong answers as in the original code; "
+          "**model_utility_geometric** has the geometric mean, as open-unlearning has it."
+          + note, rows, ratio_figure(logs, never), 'Truth ratios of the forget set. A model that still '
+                                                   'knows lies to the left.', _TOFU,
           said(logs, 'forget'), dict(forget_quality='max', model_utility='max', model_utility_geometric='max', retain_probability='max',
                                      retain_rouge='max', retain_truth='max', authors_rouge='max', facts_rouge='max'))
     return 0
@@ -172,42 +321,70 @@ def _tofu(argv: list[str]) -> int:
 @dataclass
 class MuseArguments(EvaluateArguments):
     "`fdiv evaluate muse`: verbatim and knowledge memorisation, privacy leakage."
-    data: str = _f('', "folder with some of verbmem, knowmem_forget, knowmem_retain, privleak_forget, privleak_holdout as .json or .jsonl, or a folder as MUSE publishes it")
-    retrain_log: str = _f('', "log of a model trained without the forget set; PrivLeak is measured against it")
-    shots: list[str] = _f(list, "questions and answers to put before every question: one file for both knowledge tasks, or two, for forget and retain; default: those in MUSE's folder, if it is one")
+    data: str = _f(
+        '',
+        "folder with some of verbmem, knowmem_forget, knowmem_retain, privleak_forget, privleak_holdout "
+        "as .json or .jsonl, or a folder as MUSE publishes it",
+    )
+    retrain_log: str = _f(
+        '', "log of a model trained without the forget set; PrivLeak is measured against it"
+    )
+    shots: list[str] = _f(
+        list,
+        "questions and answers to put before every question: one file for both knowledge tasks, or two, "
+        "for forget and retain; default: those in MUSE's folder, if it is one",
+    )
     verbatim_tokens: int = _f(128, "of a continuation")
     answer_tokens: int = _f(32, "of an answer")
     max_tokens: int = _f(0, "of a text for Min-K%; 0: refuse what the context does not hold")
 
+# %% ../nbs/27d_cli_evaluate.ipynb #a1b09304
 @dataclass
 class BookArguments(EvaluateArguments):
     "`fdiv evaluate book`: does it still recite?"
     book: str = _f('', "the book, a .txt file; Project Gutenberg's frame is taken off")
     other: str = _f('', "text whose perplexity must not suffer, a .txt file")
-    retain_log: str = _f('', "log of a model that never saw the book; the forget quality gap is measured against it")
+    retain_log: str = _f(
+        '', "log of a model that never saw the book; the forget quality gap is measured against it"
+    )
     chunk_tokens: int = _f(128, "tokens of a passage")
     chunk_prompt_tokens: int = _f(64, "of them given to the model")
     limit: int = _f(100, "passages, spread evenly over the book; 0 = all")
 
+# %% ../nbs/27d_cli_evaluate.ipynb #b83e08fa
 def _file(path: str, name: str) -> str:
     if not Path(path).is_file(): raise ValueError(f"{name}: no file {path!r}")
     return Path(path).read_text(encoding='utf-8-sig')
 
-def _spread(rows: list, n: int) -> list: return rows if not n or n >= len(rows) else [rows[i*len(rows)//n] for i in range(n)]
+def _spread(rows: list, n: int) -> list:
+    return rows if not n or n >= len(rows) else [rows[i * len(rows) // n] for i in range(n)]
 
+# %% ../nbs/27d_cli_evaluate.ipynb #88c0cd4c
 def _item_figure(logs: dict, tasks: list[tuple[str, str, str]]):
     "Histograms of (task, column, label), a panel each, a line per log."
     from matplotlib.figure import Figure
     from fdiv_nb.figures import divergence_color
     tasks = [t for t in tasks if any(l.tasks.get(t[0]) for l in logs.values())]
     if not tasks: return None
-    fig = Figure(figsize=(2.7*len(tasks) + .6, 2.6)); axs = fig.subplots(1, len(tasks), squeeze=False)[0]
+    fig = Figure(figsize=(2.7*len(tasks) + .6, 2.6))
+    axs = fig.subplots(1, len(tasks), squeeze=False)[0]
     for ax, (t, c, label) in zip(axs, tasks):
         for n, l in logs.items():
             if l.tasks.get(t):
-                ax.hist(l.numbers(t, c), 20, histtype='step', label=n, color='black' if n == 'never knew' else divergence_color(n), lw=1.4)
-        ax.set(xlabel=label, title=t); ax.title.set_fontsize(9)
-    axs[0].set_ylabel('items'); axs[0].legend(fontsize=7); fig.tight_layout(); return fig
+                ax.hist(
+                    l.numbers(t, c),
+                    20,
+                    histtype='step',
+                    label=n,
+                    color='black' if n == 'never knew' else divergence_color(n),
+                    lw=1.4,
+                )
+        ax.set(xlabel=label, title=t)
+        ax.title.set_fontsize(9)
+    axs[0].set_ylabel('items')
+    axs[0].legend(fontsize=7)
+    fig.tight_layout()
+    return fig
 
 # %% ../nbs/27d_cli_evaluate.ipynb #9d29d3dc
 def _muse(argv: list[str]) -> int:
@@ -215,23 +392,58 @@ def _muse(argv: list[str]) -> int:
     from fdiv_nb.metrics_muse import MUSE, check_leak, evaluate_muse, muse_data, muse_rows, muse_scores
     from fdiv_nb.metrics_unlearn import planned_log, read_log
     from fdiv_nb.trainer import check_output
-    a, = parse(argv, MuseArguments); check_output(a.output_dir, a.overwrite); never = read_log(a.retrain_log) if a.retrain_log else None
-    if len(a.shots) > 2: raise ValueError(f"shots: {len(a.shots)} files; give one for both knowledge tasks, or two, for forget and retain")
+    a, = parse(argv, MuseArguments)
+    check_output(a.output_dir, a.overwrite)
+    never = read_log(a.retrain_log) if a.retrain_log else None
+    if len(a.shots) > 2:
+        raise ValueError(
+            f"shots: {len(a.shots)} files; give one for both knowledge tasks, or two, for forget and retain"
+        )
     data, shots = muse_data(a.data) if a.model else ({}, {})
     if a.shots: shots = dict(zip(MUSE[1:3], [read_rows(f, (), 'shots') for f in (a.shots*2)[:2]]))
     rows = {t: muse_rows(r, t, shots) for t, r in data.items()}
     if never is not None and data: check_leak(planned_log(rows, max_tokens=a.max_tokens or None), never)
-    logs = collect(a, lambda m, tok, path: evaluate_muse(m, tok, data, path, a.batch_size, a.verbatim_tokens, a.answer_tokens,
-                                                         a.max_tokens or None, shots, _progress, never, a.rouge))
+    logs = collect(
+        a,
+        lambda m, tok, path: evaluate_muse(
+            m,
+            tok,
+            data,
+            path,
+            a.batch_size,
+            a.verbatim_tokens,
+            a.answer_tokens,
+            a.max_tokens or None,
+            shots,
+            _progress,
+            never,
+            a.rouge,
+        ),
+    )
     warn_same(logs, never, 'retrain_log')
     every = logs | ({'never knew': never} if never is not None else {})
     rows = {n: muse_scores(l, never if n != 'never knew' else None) for n, l in every.items()}
-    leave(a, 'MUSE',
-          "**verbmem** and **knowmem** are ROUGE-L F1 of continuations and answers. **auc** is the probability that a forget text is stranger to the model (Min-40%) than a holdout text; **privleak** compares it with the retrained model's, in percent: −100 is no unlearning, 0 perfect, positive over-unlearning.",
-          rows, _item_figure(every, [('verbmem', 'rougeL_f1', 'ROUGE-L F1'), ('privleak_forget', 'min_40', 'Min-40%, nats'),
-                                     ('privleak_holdout', 'min_40', 'Min-40%, nats')]), 'Item by item.',
-          ['verbmem', 'knowmem_forget', 'knowmem_retain', 'auc', 'privleak'], said(logs, 'verbmem'),
-          dict(verbmem='min', knowmem_forget='min', knowmem_retain='max'))
+    leave(
+        a,
+        'MUSE',
+        "**verbmem** and **knowmem** are ROUGE-L F1 of continuations and answers. **auc** is the "
+        "probability that a forget text is stranger to the model (Min-40%) than a holdout text; "
+        "**privleak** compares it with the retrained model's, in percent: −100 is no unlearning, 0 "
+        "perfect, positive over-unlearning.",
+        rows,
+        _item_figure(
+            every,
+            [
+                ('verbmem', 'rougeL_f1', 'ROUGE-L F1'),
+                ('privleak_forget', 'min_40', 'Min-40%, nats'),
+                ('privleak_holdout', 'min_40', 'Min-40%, nats'),
+            ],
+        ),
+        'Item by item.',
+        ['verbmem', 'knowmem_forget', 'knowmem_retain', 'auc', 'privleak'],
+        said(logs, 'verbmem'),
+        dict(verbmem='min', knowmem_forget='min', knowmem_retain='max'),
+    )
     return 0
 
 # %% ../nbs/27d_cli_evaluate.ipynb #717cd550
@@ -241,28 +453,67 @@ def _book(argv: list[str]) -> int:
     from fdiv_nb.metrics_unlearn import check_same_items, planned_log, read_log
     from fdiv_nb.loading import load_tokenizer
     from fdiv_nb.trainer import check_output
-    a, = parse(argv, BookArguments); check_output(a.output_dir, a.overwrite); never = read_log(a.retain_log) if a.retain_log else None
+    a, = parse(argv, BookArguments)
+    check_output(a.output_dir, a.overwrite)
+    never = read_log(a.retain_log) if a.retain_log else None
     if a.model and not a.book: raise ValueError("book: no text; give --book FILE.txt")
-    book, other = (strip_gutenberg(_file(p, k)) if a.model and p else '' for k, p in (('book', a.book), ('other', a.other)))
+    book, other = (
+        strip_gutenberg(_file(p, k)) if a.model and p else ''
+        for k, p in (('book', a.book), ('other', a.other))
+    )
     def cut(text, tok): return _spread(text_chunks(text, tok, a.chunk_tokens, a.chunk_prompt_tokens), a.limit)
     def ask(m, tok, path):
-        return evaluate_book(m, tok, cut(book, tok), [r['prompt'] + r['completion'] for r in cut(other, tok)] if other else None, path,
-                             a.batch_size, _progress, never, a.rouge)
-    if a.model and never is not None: check_same_items(planned_log(dict(book=cut(book, load_tokenizer(a.model)))), never, ['book'])
-    logs = collect(a, ask); warn_same(logs, never, 'retain_log'); every = logs | ({'never knew': never} if never is not None else {})
+        return evaluate_book(
+            m,
+            tok,
+            cut(book, tok),
+            [r['prompt'] + r['completion'] for r in cut(other, tok)] if other else None,
+            path,
+            a.batch_size,
+            _progress,
+            never,
+            a.rouge,
+        )
+    if a.model and never is not None:
+        check_same_items(planned_log(dict(book=cut(book, load_tokenizer(a.model)))), never, ['book'])
+    logs = collect(a, ask)
+    warn_same(logs, never, 'retain_log')
+    every = logs | ({'never knew': never} if never is not None else {})
     rows = {n: book_scores(l, never if n != 'never knew' else None) for n, l in every.items()}
-    leave(a, 'Does it still recite the book?',
-          "The model continues passages of the book; **bleu** and **rougeL** (F1) compare what it writes with what stands there. **forget_quality_gap** is how far both are from those of a model that never saw the book, 0 being perfect; **perplexity_other** is the price, on other text. Columns that end in _released are computed as FLAT's released code does: BLEU from 0 to 100 by sacrebleu's definition, ROUGE-L recall with stemmed words, the first token of the answer left out.",
-          rows, _item_figure(every, [('book', 'bleu', 'BLEU'), ('book', 'rougeL_f1', 'ROUGE-L F1')]), 'Passage by passage.',
-          ['bleu', 'rougeL', 'forget_quality_gap', 'bleu_released', 'rougeL_released', 'forget_quality_gap_released', 'perplexity_other'], said(logs, 'book'),
-          dict(bleu='min', rougeL='min', forget_quality_gap='min', perplexity_other='min'))
+    leave(
+        a,
+        'Does it still recite the book?',
+        "The model continues passages of the book; **bleu** and **rougeL** (F1) compare what it writes "
+        "with what stands there. **forget_quality_gap** is how far both are from those of a model that "
+        "never saw the book, 0 being perfect; **perplexity_other** is the price, on other text. Columns "
+        "that end in _released are computed as FLAT's released code does: BLEU from 0 to 100 by "
+        "sacrebleu's definition, ROUGE-L recall with stemmed words, the first token of the answer left out.",
+        rows,
+        _item_figure(every, [('book', 'bleu', 'BLEU'), ('book', 'rougeL_f1', 'ROUGE-L F1')]),
+        'Passage by passage.',
+        [
+            'bleu',
+            'rougeL',
+            'forget_quality_gap',
+            'bleu_released',
+            'rougeL_released',
+            'forget_quality_gap_released',
+            'perplexity_other',
+        ],
+        said(logs, 'book'),
+        dict(bleu='min', rougeL='min', forget_quality_gap='min', perplexity_other='min'),
+    )
     return 0
 
+# %% ../nbs/27d_cli_evaluate.ipynb #5b534b66
 def cmd_evaluate(argv: list[str]) -> int:
     "fdiv evaluate tofu | muse | book --model DIR --data DIR ..., or --log FILE ... for saved logs alone"
     kinds = dict(tofu=_tofu, muse=_muse, book=_book)
     if not argv or argv[0] not in kinds:
-        raise ValueError(f"evaluate: expected tofu, muse or book, got {argv[0] if argv else 'nothing'!r}; e.g. fdiv evaluate tofu --model DIR --data DIR --retain_log LOG")
+        raise ValueError(
+            f"evaluate: expected tofu, muse or book, got {argv[0] if argv else 'nothing'!r}; e.g. fdiv "
+            "evaluate tofu --model DIR --data DIR --retain_log LOG"
+        )
     return kinds[argv[0]](argv[1:])
 
 # %% ../nbs/27d_cli_evaluate.ipynb #bfd8c8e5
@@ -270,15 +521,24 @@ def cmd_evaluate(argv: list[str]) -> int:
 class AttackArguments:
     "What `fdiv attack` attacks, and how."
     model: str = _f('', "the unlearned model: a transformers folder or hub name, or 'tiny'")
-    forget: str = _f('',
-                     "what it should have forgotten: .jsonl, .json, .csv, .parquet with prompt (question) and completion (answer), and paraphrase or paraphrased_question; 'tiny': the bundled model's people")
+    forget: str = _f(
+        '',
+        "what it should have forgotten: .jsonl, .json, .csv, .parquet with prompt (question) and "
+        "completion (answer), and paraphrase or paraphrased_question; 'tiny': the bundled model's people",
+    )
     base_model: str = _f('', "where the base of an adapter is, if not where the adapter says")
     never: str = _f('', "a model that never knew, attacked in the same way")
-    attacks: list[str] = _f(list,
-                            "some of paraphrase, prefix, best_of_k, int8, int4, relearn_forget, relearn_unrelated; default: all whose means are given")
+    attacks: list[str] = _f(
+        list,
+        "some of paraphrase, prefix, best_of_k, int8, int4, relearn_forget, relearn_unrelated; default: "
+        "all whose means are given",
+    )
     prefix: list[str] = _f(list, "texts to put before a question, \\n is a line break")
-    unrelated: str = _f('',
-                        "text to relearn on that does not mention what was forgotten: .txt, documents separated by <|endoftext|> or blank lines, or .jsonl with 'text'")
+    unrelated: str = _f(
+        '',
+        "text to relearn on that does not mention what was forgotten: .txt, documents separated by "
+        "<|endoftext|> or blank lines, or .jsonl with 'text'",
+    )
     prompt: str = _f('{}', "how a question is asked, \\n is a line break")
     answer: str = _f('{}', "how an answer follows it; ' {}' after a prompt without a space at its end")
     items: int = _f(8, "forgotten items to relearn on; the others are asked about")
@@ -296,7 +556,8 @@ class AttackArguments:
     def __post_init__(self):
         for k in ('model', 'forget'):
             if not getattr(self, k): raise ValueError(f"{k}: missing; fdiv attack --model DIR --forget FILE")
-        if self.rouge not in ROUGE: raise ValueError(f"rouge: expected {', '.join(ROUGE)}, got {self.rouge!r}")
+        if self.rouge not in ROUGE:
+            raise ValueError(f"rouge: expected {', '.join(ROUGE)}, got {self.rouge!r}")
         for k in ('items', 'steps', 'learning_rate', 'samples', 'max_new_tokens', 'batch_size'):
             if not getattr(self, k) > 0: raise ValueError(f"{k}: expected > 0, got {getattr(self, k)}")
         if self.limit < 0: raise ValueError(f"limit: expected >= 0, got {self.limit}; 0 takes all")
@@ -308,16 +569,26 @@ def _forgotten(a: AttackArguments) -> list[dict]:
     from fdiv_nb.data import read_rows
     from fdiv_nb.metrics_unlearn import dressed_rows, template_of
     if a.forget == 'tiny': return bundled_tofu()['forget'][:a.limit or None]
-    rows = dressed_rows(read_rows(a.forget, ('prompt', 'completion'), 'forget'), template_of(a.prompt), template_of(a.answer, 'answer'), 'forget')
+    rows = dressed_rows(
+        read_rows(a.forget, ('prompt', 'completion'), 'forget'),
+        template_of(a.prompt),
+        template_of(a.answer, 'answer'),
+        'forget',
+    )
     rows = attack_rows(rows)
     return _spread(rows, a.limit)
 
+# %% ../nbs/27d_cli_evaluate.ipynb #0c5b8b8e
 def documents(path: str) -> list[str]:
     "Texts of a .txt (separated by <|endoftext|> or blank lines) or of a file with 'text'. Raises ValueError for a missing or empty one."
     from fdiv_nb.data import read_rows
     if not path.endswith('.txt'): return [r['text'] for r in read_rows(path, ('text',), 'unrelated')]
     text = _file(path, 'unrelated')
-    docs = [x.strip() for x in (text.split('<|endoftext|>') if '<|endoftext|>' in text else re.split(r'\n\s*\n', text)) if x.strip()]
+    docs = [
+        x.strip()
+        for x in (text.split('<|endoftext|>') if '<|endoftext|>' in text else re.split(r'\n\s*\n', text))
+        if x.strip()
+    ]
     if not docs: raise ValueError(f"unrelated: {path!r} holds no text")
     return docs
 
@@ -327,21 +598,58 @@ def cmd_attack(argv: list[str]) -> int:
     from fdiv_nb.attack import ATTACKS, attack_figure, attack_table
     from fdiv_nb.metrics_unlearn import plain_text
     from fdiv_nb.trainer import check_output
-    a, = parse(argv, AttackArguments); check_output(a.output_dir, a.overwrite); rows = _forgotten(a)
-    other = documents(a.unrelated) if a.unrelated else None; find_model(a.model, base_model=a.base_model)
+    a, = parse(argv, AttackArguments)
+    check_output(a.output_dir, a.overwrite)
+    rows = _forgotten(a)
+    other = documents(a.unrelated) if a.unrelated else None
+    find_model(a.model, base_model=a.base_model)
     if a.never: find_model(a.never, 'never')
-    if bad := [x for x in a.attacks if x not in ATTACKS]: raise ValueError(f"attacks: unknown {bad[0]!r}; there are {', '.join(ATTACKS)}")
-    model, tok = _ready(a.model, a.device, False, base_model=a.base_model); never = _ready(a.never, a.device, False, 'never')[0] if a.never else None; kept = {}
-    table = attack_table(model, tok, rows, a.attacks or None, never, [p.replace('\\n', '\n') for p in a.prefix] or None, other, a.items,
-                         a.steps, a.learning_rate, a.samples, a.max_new_tokens, a.batch_size, a.seed,
-                         lambda n, r: print(f"{n}: ROUGE-L {r['rouge_before']:.3f} → {r['rouge_after']:.3f}", file=sys.stderr, flush=True),
-                         kept, a.rouge)
+    if bad := [x for x in a.attacks if x not in ATTACKS]:
+        raise ValueError(f"attacks: unknown {bad[0]!r}; there are {', '.join(ATTACKS)}")
+    model, tok = _ready(a.model, a.device, False, base_model=a.base_model)
+    never = _ready(a.never, a.device, False, 'never')[0] if a.never else None
+    kept = {}
+    table = attack_table(
+        model,
+        tok,
+        rows,
+        a.attacks or None,
+        never,
+        [p.replace('\\n', '\n') for p in a.prefix] or None,
+        other,
+        a.items,
+        a.steps,
+        a.learning_rate,
+        a.samples,
+        a.max_new_tokens,
+        a.batch_size,
+        a.seed,
+        lambda n, r: print(
+            f"{n}: ROUGE-L {r['rouge_before']:.3f} → {r['rouge_after']:.3f}", file=sys.stderr, flush=True
+        ),
+        kept,
+        a.rouge,
+    )
     ask = [plain_text(r['prompt']) for r in rows[:4]]
-    samples = {n: list(zip(ask, x.texts, x.rouge.tolist())) for n, x in kept.items() if len(x.texts) == len(rows)}
-    leave(a, 'Does the forgetting hold?',
-          "What was known (**p**, probability of the right answer per token) and said (**rouge**, ROUGE-L recall) before and after each attack"
-          + (", and what a model that never knew says after the same attack: only what lies beyond it was remembered." if never is not None
-             else ". Without a model that never knew (--never) part of what relearning brings is new learning, and part of what many samples bring is luck."),
-          table, attack_figure(table), 'Open: before; full: after the attack; cross: a model that never knew, after the attack.',
-          ['items', 'p_before', 'p_after', 'p_never', 'rouge_before', 'rouge_after', 'rouge_never'], samples)
+    samples = {
+        n: list(zip(ask, x.texts, x.rouge.tolist())) for n, x in kept.items() if len(x.texts) == len(rows)
+    }
+    leave(
+        a,
+        'Does the forgetting hold?',
+        "What was known (**p**, probability of the right answer per token) and said (**rouge**, ROUGE-L "
+        "recall) before and after each attack"
+        + (
+            ", and what a model that never knew says after the same attack: only what lies beyond it was "
+            "remembered."
+            if never is not None
+            else ". Without a model that never knew (--never) part of what relearning brings is new "
+                 "learning, and part of what many samples bring is luck."
+        ),
+        table,
+        attack_figure(table),
+        'Open: before; full: after the attack; cross: a model that never knew, after the attack.',
+        ['items', 'p_before', 'p_after', 'p_never', 'rouge_before', 'rouge_after', 'rouge_never'],
+        samples,
+    )
     return 0

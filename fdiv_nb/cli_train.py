@@ -4,12 +4,30 @@
 
 # %% ../nbs/27b_cli_train.ipynb #82454ca4
 from __future__ import annotations
+
 import warnings
+
 from dataclasses import dataclass, field
+
 from pathlib import Path
+
 import torch
-from .cli import (ModelArguments, checkpoint_of, find_model, load_model, load_policy, log_lines, merge_saved, no_empty_folder, own_fields, parse,
-                         quiet_logs, train_and_save)
+
+from fdiv_nb.cli import (
+    ModelArguments,
+    checkpoint_of,
+    find_model,
+    load_model,
+    load_policy,
+    log_lines,
+    merge_saved,
+    no_empty_folder,
+    own_fields,
+    parse,
+    quiet_logs,
+    train_and_save,
+)
+
 from .record import finishing, reason, record_run, write_json
 
 # %% auto #0
@@ -20,44 +38,71 @@ __all__ = ['ALPHA', 'TrainArguments', 'SFTArguments', 'DistillArguments', 'prepa
 @dataclass
 class TrainArguments(ModelArguments):
     "What is trained, and on what."
-    data: str = field(default='',
-                      metadata={'help': "rows to train on: .jsonl, .json, .csv, .parquet, a folder written by save_to_disk, or owner/name[:split] on the hub"})
-    eval_data: str = field(default='', metadata={'help': "rows to judge by, before and after; never trained on"})
-    ref_name: str = field(default='', metadata={'help': "reference model, where it is not the starting model"})
+    data: str = field(
+        default='',
+        metadata={
+            'help': "rows to train on: .jsonl, .json, .csv, .parquet, a folder written by save_to_disk, "
+                    "or owner/name[:split] on the hub"
+        },
+    )
+    eval_data: str = field(
+        default='', metadata={'help': "rows to judge by, before and after; never trained on"}
+    )
+    ref_name: str = field(
+        default='', metadata={'help': "reference model, where it is not the starting model"}
+    )
     show: int = field(default=8, metadata={'help': "answers sampled for the report"})
 
+# %% ../nbs/27b_cli_train.ipynb #d320459c
 @dataclass
 class SFTArguments(TrainArguments):
     "As `TrainArguments`."
-    sweep: list[float] = field(default_factory=list,
-                               metadata={'help': "compare these learning rates instead: a table and a report, no model is saved"})
+    sweep: list[float] = field(
+        default_factory=list,
+        metadata={'help': "compare these learning rates instead: a table and a report, no model is saved"},
+    )
 
+# %% ../nbs/27b_cli_train.ipynb #0c40a604
 @dataclass
 class DistillArguments(TrainArguments):
     "As `TrainArguments`, with a teacher instead of a reference."
-    teacher: str = field(default='', metadata={'help': "the model to learn from: a folder or hub name with the same tokenizer"})
+    teacher: str = field(
+        default='', metadata={'help': "the model to learn from: a folder or hub name with the same tokenizer"}
+    )
 
 # %% ../nbs/27b_cli_train.ipynb #44c87c33
 def prepared(a: TrainArguments, cfg, need: tuple) -> tuple[Path, list[dict], list[dict] | None]:
     "(output folder, rows, rows to judge by or None). Raises ValueError for what is missing or cannot be used."
     from fdiv_nb.data import read_rows
     from fdiv_nb.trainer import check_output
-    out = check_output(cfg.output_dir, cfg.overwrite); find_model(a.model, base_model=cfg.base_model)
+    out = check_output(cfg.output_dir, cfg.overwrite)
+    find_model(a.model, base_model=cfg.base_model)
     if a.ref_name: find_model(a.ref_name, 'ref_name')
     if a.show < 0: raise ValueError(f"show: expected >= 0, got {a.show}; 0 samples no answers")
-    if not a.data: raise ValueError(f"data: no file given; pass --data rows.jsonl with {', '.join(need)} in every row")
+    if not a.data:
+        raise ValueError(f"data: no file given; pass --data rows.jsonl with {', '.join(need)} in every row")
     lenient = 'drop' in (cfg.on_bad, cfg.on_long)                # then the trainer counts what cannot be read
-    read = lambda source, name: read_rows(source, () if lenient else need, name, cfg.turns, 'drop' if lenient else 'refuse')
+    read = lambda source, name: read_rows(
+        source, () if lenient else need, name, cfg.turns, 'drop' if lenient else 'refuse'
+    )
     return out, read(a.data, 'data'), read(a.eval_data, 'eval_data') if a.eval_data else None
 
-def answers_of(trainer, tokenizer, n: int, seed: int = 0, max_new_tokens: int = 64) -> list[tuple[str, str, float]]:
+# %% ../nbs/27b_cli_train.ipynb #a4bfc041
+def answers_of(
+    trainer, tokenizer, n: int, seed: int = 0, max_new_tokens: int = 64
+) -> list[tuple[str, str, float]]:
     "(prompt, the model's answer, its mean log-probability per token) for the first n different prompts of the rows to judge by, else of the training rows."
     from fdiv_nb.rollout import rollout
     rows = trainer.eval_dataset if trainer.eval_dataset is not None else trainer.train_dataset
     ids = [list(p) for p in dict.fromkeys(tuple(r['prompt_ids']) for r in rows)][:n]
     if not ids: return []
-    room = (max_new_tokens if trainer.limit is None
-            else max(1, min(max_new_tokens, trainer.limit - (0 if trainer.encoder_decoder else max(map(len, ids))))))
+    room = (
+        max_new_tokens
+        if trainer.limit is None
+        else max(
+            1, min(max_new_tokens, trainer.limit - (0 if trainer.encoder_decoder else max(map(len, ids))))
+        )
+    )
     r = rollout(trainer.accelerator.unwrap_model(trainer.model), tokenizer, ids, max_new_tokens=room,
                 generator=torch.Generator().manual_seed(seed))
     return list(zip(r.prompts, r.texts, (r.log_q/r.lengths).tolist()))
@@ -70,6 +115,7 @@ def record_of(command: str, argv: list[str], a: TrainArguments, cfg, **models) -
     return record_run([command, *argv], a, cfg, models={k: (getattr(a, k), m) for k, m in models.items()},
                       files={k: getattr(a, k) for k in ('data', 'eval_data')})
 
+# %% ../nbs/27b_cli_train.ipynb #762dc74a
 def can_show(trainer, a: TrainArguments) -> bool:
     "Whether answers can be sampled for the report; where they cannot, a warning, and the report has none."
     if not a.show: return False
@@ -81,8 +127,17 @@ def can_show(trainer, a: TrainArguments) -> bool:
     return True
 
 # %% ../nbs/27b_cli_train.ipynb #cf5ee2c5
-def train_and_report(trainer, tokenizer, out: Path, a: TrainArguments, cfg, name: str, title: str, record: dict | None = None,
-                     resume: str | None = None) -> dict:
+def train_and_report(
+    trainer,
+    tokenizer,
+    out: Path,
+    a: TrainArguments,
+    cfg,
+    name: str,
+    title: str,
+    record: dict | None = None,
+    resume: str | None = None,
+) -> dict:
     "Judge, train, save the model, judge again; then table.txt, report.html and run.json in `out`. dict(history, before, after, samples, config)."
     judged, problem = trainer.eval_dataset is not None, None
     trainer.add_callback(log_lines())
@@ -100,6 +155,7 @@ def train_and_report(trainer, tokenizer, out: Path, a: TrainArguments, cfg, name
             if problem: raise problem
     return run
 
+# %% ../nbs/27b_cli_train.ipynb #0bb37f51
 def _numbers(d: dict) -> dict:
     "The numbers of an evaluation, without its times."
     return {k[5:]: v for k, v in d.items() if k.startswith('eval_') and isinstance(v, (int, float))
@@ -108,22 +164,31 @@ def _numbers(d: dict) -> dict:
 def _history(trainer) -> list[dict]:
     "The logged steps; where none was logged on the way, the mean of all."
     log = trainer.state.log_history
-    return [h for h in log if 'loss' in h] or [dict(h, loss=h['train_loss']) for h in log if 'train_loss' in h]
+    return [h for h in log if 'loss' in h] or [
+        dict(h, loss=h['train_loss']) for h in log if 'train_loss' in h
+    ]
 
+# %% ../nbs/27b_cli_train.ipynb #280bb723
 def _config(a: TrainArguments, cfg) -> dict:
     "What is shown of the configuration: names of files without their folders, and what differs from the defaults."
     told = {k: v for k, v in vars(a).items() if v not in ('', 0, []) and k not in _NAMED}
     return {k: Path(v).name or v for k, v in vars(a).items() if k in _NAMED and v} | told | own_fields(cfg)
 
+# %% ../nbs/27b_cli_train.ipynb #c4be42af
 def training_report(out: Path, run: dict, name: str, title: str, judged: bool) -> None:
     "table.txt, report.html and its pictures; the table on the screen."
     from fdiv_nb.report import run_report, text_table
     last = run['history'][-1]
-    rows = {'before': run['before'], name: run['after']} if judged else {name: {k: last[k] for k in last if k not in ('epoch', 'step')}}
+    rows = (
+        {'before': run['before'], name: run['after']}
+        if judged
+        else {name: {k: last[k] for k in last if k not in ('epoch', 'step')}}
+    )
     text = text_table(rows)
     (out/'table.txt').write_text(text + '\n', encoding='utf-8')
     print(text)
-    if not judged: print('(the last training step; give --eval_data to judge by rows that were not trained on)')
+    if not judged:
+        print('(the last training step; give --eval_data to judge by rows that were not trained on)')
     print('report:', run_report(out, {name: run}, title))
 
 # %% ../nbs/27b_cli_train.ipynb #70707995
@@ -145,14 +210,20 @@ def cmd_sft(argv: list[str]) -> int:
     merge_saved(a, cfg, out)
     return 0
 
+# %% ../nbs/27b_cli_train.ipynb #fc7b4d0d
 def sweep(a: SFTArguments, cfg, out: Path, model, tok, rows, held, ref, name: str, record: dict) -> int:
     "The same training at several learning rates: a table, a report, no model."
     from fdiv_nb.trainer_sft import sweep_learning_rates
     from fdiv_nb.report import Report, text_table
     with quiet_logs(): table = sweep_learning_rates(model, a.sweep, cfg, rows, held, tok, ref_model=ref)
     if cfg.process_index: return 0
-    r = Report(f'Learning rates of {name}').text('The same training from the same start at each rate. The lowest NLL is marked; the best start for preference learning may be another.')
-    r.table(table, highlight={'eval_loss': 'min'} if held else {'nll': 'min'}).details('Configuration', own_fields(cfg))
+    r = Report(f'Learning rates of {name}').text(
+        'The same training from the same start at each rate. The lowest NLL is marked; the best start for '
+        'preference learning may be another.'
+    )
+    r.table(table, highlight={'eval_loss': 'min'} if held else {'nll': 'min'}).details(
+        'Configuration', own_fields(cfg)
+    )
     out.mkdir(parents=True, exist_ok=True)
     text = text_table(table)
     (out/'table.txt').write_text(text + '\n', encoding='utf-8')
@@ -167,7 +238,8 @@ def cmd_dpo(argv: list[str]) -> int:
     "fdiv dpo --model DIR --data pairs.jsonl --divergence reverse_kl|js|alpha:0.3|chi_po --output_dir DIR ...; says which α it means."
     from fdiv_nb.trainer_dpo import FDPOConfig, FDPOTrainer
     a, cfg = parse(argv, TrainArguments, FDPOConfig)
-    need = ('prompt', 'chosen', 'rejected'); out, rows, held = prepared(a, cfg, need if cfg.on_long == 'refuse' else ())
+    need = ('prompt', 'chosen', 'rejected')
+    out, rows, held = prepared(a, cfg, need if cfg.on_long == 'refuse' else ())
     if not cfg.process_index: print(cfg.describe() + ALPHA[cfg.alpha_convention])
     resume = checkpoint_of(cfg)
     with quiet_logs(), no_empty_folder(out):
@@ -176,28 +248,52 @@ def cmd_dpo(argv: list[str]) -> int:
         record = record_of('dpo', argv, a, cfg, model=model, ref_name=ref)
         t = FDPOTrainer(model, cfg, rows, held, tok, ref_model=ref)
         if not cfg.process_index and (lost := t.dropped.get('train_dataset')):
-            print(f"left out: {len(lost)} of {len(rows)} pairs, rows {', '.join(map(str, lost[:10]))}{' ...' if len(lost) > 10 else ''}")
-        train_and_report(t, tok, out, a, cfg, cfg.divergence, f'Preferences with {cfg.divergence}', record, resume)
+            print(
+                f"left out: {len(lost)} of {len(rows)} pairs, rows "
+                f"{', '.join(map(str, lost[:10]))}{' ...' if len(lost) > 10 else ''}"
+            )
+        train_and_report(
+            t, tok, out, a, cfg, cfg.divergence, f'Preferences with {cfg.divergence}', record, resume
+        )
     merge_saved(a, cfg, out)
     return 0
 
-ALPHA = {'slope': "\nα convention: slope, alpha:A means f'(u) = (u^(A-1) - 1)/(A-1), as TRL since 0.29; --alpha_convention paper for the other",
-         'paper': "\nα convention: paper, alpha:A means f'(u) = (1 - u^-A)/A, as the f-DPO paper and older TRL; it is our alpha:(1-A)"}
+# %% ../nbs/27b_cli_train.ipynb #3dee3655
+ALPHA = {
+    'slope': "\nα convention: slope, alpha:A means f'(u) = (u^(A-1) - 1)/(A-1), as TRL since 0.29; "
+             "--alpha_convention paper for the other",
+    'paper': "\nα convention: paper, alpha:A means f'(u) = (1 - u^-A)/A, as the f-DPO paper and older "
+             "TRL; it is our alpha:(1-A)",
+}
 
 def cmd_distill(argv: list[str]) -> int:
     "fdiv distill --model DIR --teacher DIR --data rows.jsonl --divergence forward_kl|js|generalized_jsd:0.3 --lmbda 0.5 --output_dir DIR ..."
     from fdiv_nb.trainer_distill import DistillConfig, DistillTrainer, shared_vocabulary
     a, cfg = parse(argv, DistillArguments, DistillConfig)
-    if not a.teacher: raise ValueError("teacher: none given; pass --teacher DIR, a model with the same tokenizer")
-    if a.ref_name: raise ValueError(f"ref_name: distillation has no reference beside its teacher, got {a.ref_name!r}; leave it out")
-    find_model(a.teacher, 'teacher'); out, rows, held = prepared(a, cfg, ('prompt', 'completion'))
+    if not a.teacher:
+        raise ValueError("teacher: none given; pass --teacher DIR, a model with the same tokenizer")
+    if a.ref_name:
+        raise ValueError(
+            f"ref_name: distillation has no reference beside its teacher, got {a.ref_name!r}; leave it out"
+        )
+    find_model(a.teacher, 'teacher')
+    out, rows, held = prepared(a, cfg, ('prompt', 'completion'))
     resume = checkpoint_of(cfg)
     with quiet_logs(), no_empty_folder(out):
         model, tok = load_policy(a, cfg)
         teacher, theirs = load_model(a.teacher, field='teacher', dtype=cfg.dtype)
         record = record_of('distill', argv, a, cfg, model=model, teacher=teacher)
         shared_vocabulary(model, teacher, tok, theirs)
-        train_and_report(DistillTrainer(model, cfg, rows, held, tok, teacher=teacher), tok, out, a, cfg, cfg.divergence,
-                         f'Distilled with {cfg.divergence}', record, resume)
+        train_and_report(
+            DistillTrainer(model, cfg, rows, held, tok, teacher=teacher),
+            tok,
+            out,
+            a,
+            cfg,
+            cfg.divergence,
+            f'Distilled with {cfg.divergence}',
+            record,
+            resume,
+        )
     merge_saved(a, cfg, out)
     return 0

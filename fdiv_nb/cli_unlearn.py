@@ -4,16 +4,36 @@
 
 # %% ../nbs/27c_cli_unlearn.ipynb #bef89fb8
 from __future__ import annotations
+
 import contextlib, copy, math, sys, time
+
 from dataclasses import dataclass, field
+
 from pathlib import Path
+
 from typing import Callable
+
 import torch
+
 from torch import Tensor
+
 from .baselines import METHODS
-from .cli import (ModelArguments, checkpoint_of, find_model, load_model, load_policy, log_lines, merge_saved, no_empty_folder, own_fields, parse,
-                         quiet_logs,
-                         train_and_save)
+
+from fdiv_nb.cli import (
+    ModelArguments,
+    checkpoint_of,
+    find_model,
+    load_model,
+    load_policy,
+    log_lines,
+    merge_saved,
+    no_empty_folder,
+    own_fields,
+    parse,
+    quiet_logs,
+    train_and_save,
+)
+
 from .record import finishing, record_run, write_json
 
 # %% auto #0
@@ -32,17 +52,35 @@ def answer_probs(model, tokenizer, pairs: list[tuple[str, str]], batch_size: int
     from fdiv_nb.logprobs import build_batch, is_encoder_decoder, label_mask, score, token_logprobs
     memo, keys = {} if memo is None else memo, [repr(p) for p in pairs]
     new = {k: dict(prompt=p[0], completion=p[1]) for k, p in zip(keys, pairs) if k not in memo}
-    if new: memo.update(zip(new, encode_rows(tokenizer, list(new.values()), encoder_decoder=is_encoder_decoder(model), **limits)[0]))
-    rows = [memo[k] for k in keys]; order = sorted(range(len(rows)), key=lambda i: len(rows[i]['prompt_ids']) + len(rows[i]['completion']))
-    was, out, shift = model.training, torch.zeros(2, len(rows)), not is_encoder_decoder(model); model.eval()
+    if new:
+        memo.update(
+            zip(
+                new,
+                encode_rows(
+                    tokenizer, list(new.values()), encoder_decoder=is_encoder_decoder(model), **limits
+                )[0],
+            )
+        )
+    rows = [memo[k] for k in keys]
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]['prompt_ids']) + len(rows[i]['completion']))
+    was, out, shift = model.training, torch.zeros(2, len(rows)), not is_encoder_decoder(model)
+    model.eval()
     for i in range(0, len(order), batch_size):
         part = order[i:i + batch_size]
-        b = build_batch([rows[j]['prompt_ids'] for j in part], [scored_ids(rows[j], 'completion') for j in part], pad_token_id(tokenizer),
-                        device=next(model.parameters()).device, encoder_decoder=not shift)
-        lp = token_logprobs(score(model, b), b['labels'], shift).float(); m = label_mask(b['labels'], shift)
+        b = build_batch(
+            [rows[j]['prompt_ids'] for j in part],
+            [scored_ids(rows[j], 'completion') for j in part],
+            pad_token_id(tokenizer),
+            device=next(model.parameters()).device,
+            encoder_decoder=not shift,
+        )
+        lp = token_logprobs(score(model, b), b['labels'], shift).float()
+        m = label_mask(b['labels'], shift)
         out[:, part] = torch.stack([mean_prob(lp, m), lp.sum(-1)/m.sum(-1)]).cpu()
-    model.train(was); return out[0], out[1]
+    model.train(was)
+    return out[0], out[1]
 
+# %% ../nbs/27c_cli_unlearn.ipynb #f9538e24
 def log_ratios(model, tokenizer, rows: list[dict], mean: str = 'geometric', **kw) -> Tensor:
     "log R of each row [n], float64: wrong answers against the right one in other words, as `evaluate_tofu` takes it; rows as for `tofu_rows`, `kw` as for `answer_probs`. Raises ValueError as `tofu_rows` and `log_truth_ratio` do."
     from fdiv_nb.metrics_unlearn import log_truth_ratio, tofu_rows
@@ -54,44 +92,88 @@ def log_ratios(model, tokenizer, rows: list[dict], mean: str = 'geometric', **kw
 # %% ../nbs/27c_cli_unlearn.ipynb #021bdfe9
 class Judge:
     "Asks a model about forget, template and retained answers; `clean`, a model that never knew, sets the standard."
-    def __init__(self, tokenizer, forget: list[dict], templates: list[str] | None = None, retain: list[dict] | None = None, clean=None,
-                 other: list[str] | None = None, limit: int = 256, **limits):  # limits: of `encode_rows`, for answers beyond the context
-        pick = lambda rows: [rows[i*len(rows)//min(len(rows), limit)] for i in range(min(len(rows), limit))] if rows else []
-        self.tokenizer, self.forget, self.retain, self.other, self.kw = (tokenizer, pick(forget), pick(retain), other,
-                                                                         dict(memo={}, **limits))
+    def __init__(
+        self,
+        tokenizer,
+        forget: list[dict],
+        templates: list[str] | None = None,
+        retain: list[dict] | None = None,
+        clean=None,
+        other: list[str] | None = None,
+        limit: int = 256,
+        **limits,
+    ):  # limits: of `encode_rows`, for answers beyond the context
+        pick = lambda rows: (
+            [rows[i * len(rows) // min(len(rows), limit)] for i in range(min(len(rows), limit))]
+            if rows
+            else []
+        )
+        self.tokenizer, self.forget, self.retain, self.other, self.kw = (
+            tokenizer,
+            pick(forget),
+            pick(retain),
+            other,
+            dict(memo={}, **limits),
+        )
         self.templates = [(r['prompt'], r.get('template') or (templates or [''])[i % len(templates or [''])])
                           for i, r in enumerate(self.forget)]
         lead = lambda c: c[:len(c) - len(c.lstrip())] if isinstance(c, str) else ''
-        self.templates = [(p, lead(r['completion']) + t.lstrip()) for (p, t), r in zip(self.templates, self.forget) if t]
+        self.templates = [
+            (p, lead(r['completion']) + t.lstrip()) for (p, t), r in zip(self.templates, self.forget) if t
+        ]
         lack = self._lacking(self.forget)
         self.ratios, self.utility = lack is None, self._lacking(self.retain) is None
         from importlib.util import find_spec
-        self.no_quality = ('' if clean is None else 'scipy is not installed; pip install \'fdiv_nb[eval]\'' if not find_spec('scipy')
-                           else f"forget row {lack} has no wrong_answers (or perturbed_answer)" if lack is not None else '')
-        self.clean_ratios = log_ratios(clean, tokenizer, self.forget, **self.kw) if clean is not None and not self.no_quality else None
+        self.no_quality = (
+            ''
+            if clean is None
+            else 'scipy is not installed; pip install \'fdiv_nb[eval]\''
+            if not find_spec('scipy')
+            else f"forget row {lack} has no wrong_answers (or perturbed_answer)"
+            if lack is not None
+            else ''
+        )
+        self.clean_ratios = (
+            log_ratios(clean, tokenizer, self.forget, **self.kw)
+            if clean is not None and not self.no_quality
+            else None
+        )
 
     @staticmethod
     def _lacking(rows) -> int | None:
         "The first row without wrong answers; None if all have some."
-        return next((i for i, r in enumerate(rows) if not (r.get('wrong_answers') or r.get('perturbed_answer'))), None if rows else 0)
+        return next(
+            (i for i, r in enumerate(rows) if not (r.get('wrong_answers') or r.get('perturbed_answer'))),
+            None if rows else 0,
+        )
 
     def __call__(self, model) -> dict[str, float]:
         "p_forget, p_template, p_retain (e^-ℓ, as in TOFU), token_p_forget (FLAT's P_f); with wrong answers truth_ratio, utility; with a clean model forget_quality (and its log10); nll_other."
         from fdiv_nb.metrics_unlearn import forget_quality, truth_score
         probs = lambda pairs: answer_probs(model, self.tokenizer, pairs, **self.kw)
         ask = lambda rows: probs([(r['prompt'], r['completion']) for r in rows])
-        p = lambda got: got[1].double().exp().mean().item(); got = ask(self.forget)
+        p = lambda got: got[1].double().exp().mean().item()
+        got = ask(self.forget)
         out = dict(p_forget=p(got), token_p_forget=got[0].mean().item())
         if self.templates: out['p_template'] = p(probs(self.templates))
         if self.retain: out['p_retain'] = p(ask(self.retain))
         if self.utility:
-            t = truth_score(log_ratios(model, self.tokenizer, self.retain, 'arithmetic', **self.kw)).mean().item()
+            t = (
+                truth_score(log_ratios(model, self.tokenizer, self.retain, 'arithmetic', **self.kw))
+                .mean()
+                .item()
+            )
             out['utility'] = 2/(1/max(out['p_retain'], 1e-9) + 1/max(t, 1e-9))
         if self.ratios:
-            r = log_ratios(model, self.tokenizer, self.forget, **self.kw); out['truth_ratio'] = math.exp(min(r.median().item(), 80.))
+            r = log_ratios(model, self.tokenizer, self.forget, **self.kw)
+            out['truth_ratio'] = math.exp(min(r.median().item(), 80.))
             if self.clean_ratios is not None:
-                q = forget_quality(r, self.clean_ratios); out |= dict(forget_quality=q, log10_quality=math.log10(max(q, 1e-30)))
-        if self.other: out['nll_other'] = -probs([(t[:t.index(' ')], t[t.index(' '):]) for t in self.other])[1].mean().item()
+                q = forget_quality(r, self.clean_ratios)
+                out |= dict(forget_quality=q, log10_quality=math.log10(max(q, 1e-30)))
+        if self.other:
+            out['nll_other'] = (
+                -probs([(t[: t.index(' ')], t[t.index(' ') :]) for t in self.other])[1].mean().item()
+            )
         return out
 
 # %% ../nbs/27c_cli_unlearn.ipynb #50565a2d
@@ -99,9 +181,12 @@ def run_of(spec: str) -> dict:
     "Fields of the configuration for 'npo', 'flat', 'flat:js' or 'flat:js:released'. Raises ValueError naming what is unknown."
     from fdiv_nb.baselines import get_method
     from fdiv_nb.flat import flat_map
-    method, _, name = spec.partition(':'); form = dict(compose='batch', average='row') if name.endswith(':released') else {}
+    method, _, name = spec.partition(':')
+    form = dict(compose='batch', average='row') if name.endswith(':released') else {}
     name = name.removesuffix(':released')
-    if method == 'flat': flat_map(name or 'js'); return dict(method='flat', divergence=name or 'js', **form)
+    if method == 'flat':
+        flat_map(name or 'js')
+        return dict(method='flat', divergence=name or 'js', **form)
     get_method(method)
     if name: raise ValueError(f"compare: {spec!r}; only flat takes a divergence")
     return dict(method=method)
@@ -123,7 +208,8 @@ class JudgedPath(TrainerCallback, ExportableState):
         name = type(self).__name__
         kept = (state.stateful_callbacks.get(name) or {}).get('attributes', {}).get('path')
         if state.global_step and kept: self.path[:] = [p for p in kept if p['step'] <= state.global_step]
-        elif state.global_step: print(f'the checkpoint at step {state.global_step} keeps no judged path; it begins anew', file=sys.stderr)
+        elif state.global_step: print(f'the checkpoint at step {state.global_step} keeps no judged path; '
+                                      'it begins anew', file=sys.stderr)
         state.stateful_callbacks.setdefault(name, self.state())
     def on_step_end(self, args, state, control, **kw):
         if self.problem or not self.every or state.global_step % self.every: return
@@ -131,31 +217,66 @@ class JudgedPath(TrainerCallback, ExportableState):
         except Exception as e: self.problem = e
 
 # %% ../nbs/27c_cli_unlearn.ipynb #aa27c004
-TOKEN_P = dict(p_forget='token_p_forget', p_template='token_p_template')    # what the trainer logs, beside the judge's P
+TOKEN_P = dict(
+    p_forget='token_p_forget', p_template='token_p_template'
+)  # what the trainer logs, beside the judge's P
 
-def unlearn(model, tokenizer, cfg, forget, judge: Judge, templates=None, retain=None, floor: float = 0., judge_every: int = 0, resume=None,
-            save: bool = False,
-            record: dict | None = None,      # of `record_run`, for run.json
-            done: bool = True,               # whether run.json is written also where nothing failed: it marks the folder as finished
-            lines: bool = False) -> dict:    # log lines on the error stream
+def unlearn(
+    model,
+    tokenizer,
+    cfg,
+    forget,
+    judge: Judge,
+    templates=None,
+    retain=None,
+    floor: float = 0.0,
+    judge_every: int = 0,
+    resume=None,
+    save: bool = False,
+    record: dict | None = None,  # of `record_run`, for run.json
+    done: bool = True,  # whether run.json is written also where nothing failed: it marks the folder as finished
+    lines: bool = False,
+) -> dict:  # log lines on the error stream
     "Train once; dict(history, before, after, path, samples, config, stopped). Raises ValueError before any work where something cannot work, Failed for what fails after training; the model is saved before that."
     from fdiv_nb.metrics_unlearn import greedy, plain_text
     from fdiv_nb.trainer_flat import FLATTrainer
     if floor: cfg.floor_pf = floor
     t = FLATTrainer(model, cfg, forget, processing_class=tokenizer, templates=templates, retain=retain)
-    m = t.accelerator.unwrap_model(t.model); start = time.time(); ask = [r['prompt'] for r in judge.forget[:4]]
-    judged = JudgedPath(judge, m, judge_every); t.add_callback(judged); path = judged.path
+    m = t.accelerator.unwrap_model(t.model)
+    start = time.time()
+    ask = [r['prompt'] for r in judge.forget[:4]]
+    judged = JudgedPath(judge, m, judge_every)
+    t.add_callback(judged)
+    path = judged.path
     if lines: t.add_callback(log_lines())
     judged.add(0)
     if save: train_and_save(t, tokenizer, Path(cfg.output_dir), resume)
     else: t.train(resume_from_checkpoint=resume or None)
     before = {k: v for k, v in path[0].items() if k != 'step'}
     keep = {k: v for k, v in own_fields(cfg).items() if v not in ('', 0, 0., False)}
-    run = dict(history=[{TOKEN_P.get(k, k): v for k, v in h.items()} for h in t.state.log_history if 'p_forget' in h], before=before, after={}, path=path,
-               samples=[], stopped=t.stopped,
-               config=dict(steps=t.state.global_step, judged_rows=len(judge.forget), seconds=round(time.time() - start, 1), stopped=t.stopped, **keep,
-                           **{f'{n}/{k}': v for n, c in (('data', 'train_dataset'), ('retain', 'retain'))
-                              for k, v in t.counts.get(c, {}).items() if v}))
+    run = dict(
+        history=[
+            {TOKEN_P.get(k, k): v for k, v in h.items()} for h in t.state.log_history if 'p_forget' in h
+        ],
+        before=before,
+        after={},
+        path=path,
+        samples=[],
+        stopped=t.stopped,
+        config=dict(
+            steps=t.state.global_step,
+            judged_rows=len(judge.forget),
+            seconds=round(time.time() - start, 1),
+            stopped=t.stopped,
+            **keep,
+            **{
+                f'{n}/{k}': v
+                for n, c in (('data', 'train_dataset'), ('retain', 'retain'))
+                for k, v in t.counts.get(c, {}).items()
+                if v
+            },
+        ),
+    )
     out, failing = Path(cfg.output_dir), save and t.is_world_process_zero()
     with finishing(out, run, record, failing, done) if save else contextlib.nullcontext():
         if judged.problem: raise judged.problem
@@ -170,89 +291,203 @@ def tradeoff_figure(runs: dict[str, dict], clean: dict | None = None):
     "Paths of the judged runs (and the clean model as a star): utility against forget quality, or P of the retained answers against 1 - P_f. None without retained rows."
     from matplotlib.figure import Figure
     from fdiv_nb.figures import divergence_color
-    first = next(iter(runs.values()))['path'][0]; ux = 'utility' if 'utility' in first else 'p_retain'; full = 'log10_quality' in first
+    first = next(iter(runs.values()))['path'][0]
+    ux = 'utility' if 'utility' in first else 'p_retain'
+    full = 'log10_quality' in first
     if ux not in first: return None
-    y = (lambda p: max(p['log10_quality'], -20.)) if full else (lambda p: 1 - p['p_forget']); fig = Figure(figsize=(7, 3.4))
-    ax = fig.subplots(); dashes = ['-', '--', ':', '-.']
+    y = (lambda p: max(p['log10_quality'], -20.)) if full else (lambda p: 1 - p['p_forget'])
+    fig = Figure(figsize=(7, 3.4))
+    ax = fig.subplots()
+    dashes = ['-', '--', ':', '-.']
     for i, (n, r) in enumerate(runs.items()):
-        xs, ys = [p[ux] for p in r['path']], [y(p) for p in r['path']]; color, ours = divergence_color(n), n.startswith('flat')
-        ax.plot(xs, ys, '.' if ours else 'osv^Dxp*hP<>d'[i % 13], ls=dashes[n.endswith(':released') if ours else 2 + i % 2], color=color,
-                lw=1.3 if ours else 1, ms=4 if ours else 3, label=n)
+        xs, ys = [p[ux] for p in r['path']], [y(p) for p in r['path']]
+        color, ours = divergence_color(n), n.startswith('flat')
+        ax.plot(
+            xs,
+            ys,
+            '.' if ours else 'osv^Dxp*hP<>d'[i % 13],
+            ls=dashes[n.endswith(':released') if ours else 2 + i % 2],
+            color=color,
+            lw=1.3 if ours else 1,
+            ms=4 if ours else 3,
+            label=n,
+        )
         ax.plot(xs[-1:], ys[-1:], 'o', color=color, ms=6)
     ax.plot(first[ux], y(first), 's', color='black', ms=6, label='start')
     if clean and ux in clean: ax.plot(clean[ux], y(clean), '*', color='black', ms=13, label='never knew')
     ax.set(xlabel='utility on what is retained' if ux == 'utility' else 'P of retained answers',
            ylabel='log10 forget quality' if full else '1 − P of forget answers')
-    ax.legend(fontsize=7 if len(runs) < 14 else 5.5, loc='center left', bbox_to_anchor=(1.01, .5), frameon=False); fig.tight_layout()
+    ax.legend(
+        fontsize=7 if len(runs) < 14 else 5.5, loc='center left', bbox_to_anchor=(1.01, 0.5), frameon=False
+    )
+    fig.tight_layout()
     return fig
 
+# %% ../nbs/27c_cli_unlearn.ipynb #0bd8d5f6
 def best_point(path: list[dict]) -> dict:
     "The judged point of highest forget quality, the higher utility deciding between equals; {} where quality was not judged."
     ok = [p for p in path if 'forget_quality' in p]
     return max(ok, key=lambda p: (p['forget_quality'], p.get('utility', 0.))) if ok else {}
 
-SHOWN = ('p_forget', 'p_template', 'p_retain', 'truth_ratio', 'forget_quality', 'utility', 'nll_other', 'p_int4', 'p_untaught', 'p_relearnt')
+# %% ../nbs/27c_cli_unlearn.ipynb #f1eac956
+SHOWN = (
+    'p_forget',
+    'p_template',
+    'p_retain',
+    'truth_ratio',
+    'forget_quality',
+    'utility',
+    'nll_other',
+    'p_int4',
+    'p_untaught',
+    'p_relearnt',
+)
 
 # %% ../nbs/27c_cli_unlearn.ipynb #4c2c2c36
 def outcome(runs: dict[str, dict], clean: dict | None = None) -> dict[str, dict]:
     "Rows of the table: start, never knew (where judged), each run at its end, with the steps it took and its `best_point`."
-    first = next(iter(runs.values()))['before']; pick = lambda m, s: {k: m.get(k, math.nan) for k in SHOWN if k in first} | dict(steps=s)
+    first = next(iter(runs.values()))['before']
+    pick = lambda m, s: {k: m.get(k, math.nan) for k in SHOWN if k in first} | dict(steps=s)
     def row(m, steps, path=()):
         b = best_point(path)
-        return (pick(m, steps) | (dict(best_quality=b.get('forget_quality', math.nan), utility_then=b.get('utility', math.nan),
-                                       at_step=b.get('step', math.nan)) if 'forget_quality' in first else {}))
+        return pick(m, steps) | (
+            dict(
+                best_quality=b.get('forget_quality', math.nan),
+                utility_then=b.get('utility', math.nan),
+                at_step=b.get('step', math.nan),
+            )
+            if 'forget_quality' in first
+            else {}
+        )
     return ({'start': row(first, 0)} | ({'never knew': row(clean, math.nan)} if clean else {})
             | {n: row(r['after'], r['config']['steps'], r['path']) for n, r in runs.items()})
 
-def write_report(out: Path, runs: dict[str, dict], title: str, clean: dict | None = None, samples: dict | None = None) -> Path:
+# %% ../nbs/27c_cli_unlearn.ipynb #f837d66b
+def write_report(
+    out: Path, runs: dict[str, dict], title: str, clean: dict | None = None, samples: dict | None = None
+) -> Path:
     "report.html, tradeoff.png and run.json; the path of the page."
     from fdiv_nb.figures import curves, save_png
     from fdiv_nb.report import Report, text_table
-    rows = outcome(runs, clean); page = Report(title, ', '.join(runs)); fig = tradeoff_figure(runs, clean)
-    page.text("**P** is TOFU's probability of an answer, the geometric mean of its tokens' probabilities: of those to be forgotten, of the template answers, of those retained. "
-              + ("**p_int4** is p_forget with weights of four bits; **p_untaught** and **p_relearnt** are P of those forgotten answers that relearning does not teach, before and after it. " if 'p_int4' in rows['start'] else '')
-              + ("**forget_quality** is the p-value of a Kolmogorov–Smirnov test between the truth ratios of this model and of one that never knew: high when they cannot be told apart. "
-                 if 'forget_quality' in rows['start'] else '') + "A p_forget below that of the model that never knew is damage, not forgetting.")
-    page.table(rows, 'Before, and after each run.', {k: 'max' for k in ('p_retain', 'forget_quality', 'utility') if k in rows['start']})
+    rows = outcome(runs, clean)
+    page = Report(title, ', '.join(runs))
+    fig = tradeoff_figure(runs, clean)
+    page.text(
+        "**P** is TOFU's probability of an answer, the geometric mean of its tokens' probabilities: of "
+        "those to be forgotten, of the template answers, of those retained. "
+        + (
+            "**p_int4** is p_forget with weights of four bits; **p_untaught** and **p_relearnt** are P of "
+            "those forgotten answers that relearning does not teach, before and after it. "
+            if 'p_int4' in rows['start']
+            else ''
+        )
+        + (
+            "**forget_quality** is the p-value of a Kolmogorov–Smirnov test between the truth ratios of "
+            "this model and of one that never knew: high when they cannot be told apart. "
+            if 'forget_quality' in rows['start']
+            else ''
+        )
+        + "A p_forget below that of the model that never knew is damage, not forgetting."
+    )
+    page.table(
+        rows,
+        'Before, and after each run.',
+        {k: 'max' for k in ('p_retain', 'forget_quality', 'utility') if k in rows['start']},
+    )
     if fig:
         save_png(fig, out/'tradeoff.png')
-        page.text('## Trade-off').figure(fig,
-                                         'Each path begins at the square and ends at the large dot; small dots are equal numbers of steps apart.')
+        page.text('## Trade-off').figure(
+            fig,
+            'Each path begins at the square and ends at the large dot; small dots are equal numbers of '
+            'steps apart.',
+        )
     logs = {n: r['history'] for n, r in runs.items() if r['history']}
-    keys = [k for k in ('token_p_forget', 'token_p_template', 'weight_forget', 'loss') if any(k in h for r in logs.values() for h in r)]
-    if logs: page.text('## During training').figure(curves(logs, keys, ncols=2), 'Per step, on the rows of the step; token_p is the arithmetic mean of token probabilities, which FLAT moves.')
+    keys = [
+        k
+        for k in ('token_p_forget', 'token_p_template', 'weight_forget', 'loss')
+        if any(k in h for r in logs.values() for h in r)
+    ]
+    if logs:
+        page.text('## During training').figure(
+            curves(logs, keys, ncols=2),
+            'Per step, on the rows of the step; token_p is the arithmetic mean of token probabilities, '
+            'which FLAT moves.',
+        )
     said = samples or {n: r['samples'] for n, r in runs.items()}
-    if any(said.values()): page.text('## Answers').samples(said, 'The likeliest answer to forgotten questions.')
+    if any(said.values()):
+        page.text('## Answers').samples(said, 'The likeliest answer to forgotten questions.')
     for n, r in runs.items(): page.details(f'Configuration of {n}', r['config'])
     page.details('All numbers', text_table(rows, digits=5))
     path = page.save(out/'report.html')
     write_json(out/'run.json', told(runs, clean))
     return path
 
+# %% ../nbs/27c_cli_unlearn.ipynb #a9e1c507
 def told(runs: dict[str, dict], clean: dict | None = None) -> dict:
     "What run.json holds of some runs: all but the history."
-    return {n: {k: v for k, v in r.items() if k != 'history'} for n, r in runs.items()} | ({'never knew': clean} if clean else {})
+    return {n: {k: v for k, v in r.items() if k != 'history'} for n, r in runs.items()} | (
+        {'never knew': clean} if clean else {}
+    )
 
 # %% ../nbs/27c_cli_unlearn.ipynb #631b5a32
 @dataclass
 class UnlearnArguments(ModelArguments):
     "What `fdiv unlearn` makes whom forget."
-    forget: str = field(default='',
-                        metadata={'help': "forget pairs: .jsonl, .json, .csv, .parquet, a datasets folder or hub name; or a .txt, cut into chunks"})
-    retain: str = field(default='',
-                        metadata={'help': "pairs that must not suffer: judged always, trained on by the methods that need them"})
-    floor_model: str = field(default='',
-                             metadata={'help': "a model that never saw the forget set: training stops below its P_f (mean token probability), and forget quality is judged against it"})
-    compare: list[str] = field(default_factory=list,
-                               metadata={'help': "several runs from one start: flat:js flat:tv:released npo ..., or all; default: the one of --method and --divergence"})
-    prompt: str = field(default='{}', metadata={'help': "how a question is asked, \\n is a line break; as `fdiv evaluate tofu` asks: 'Question: {}\\nAnswer:'"})
-    answer: str = field(default='{}', metadata={'help': "how every answer (refusals too) follows it; ' {}' after a prompt without a space at its end"})
-    judge_rows: int = field(default=400, metadata={'help': "forget and retained rows that are judged, spread evenly over the file; 0 = all"})
-    judge_every: int = field(default=0, metadata={'help': "steps between two judgements for the trade-off plot; 0 = an eighth of the run"})
+    forget: str = field(
+        default='',
+        metadata={
+            'help': "forget pairs: .jsonl, .json, .csv, .parquet, a datasets folder or hub name; or a "
+                    ".txt, cut into chunks"
+        },
+    )
+    retain: str = field(
+        default='',
+        metadata={
+            'help': "pairs that must not suffer: judged always, trained on by the methods that need them"
+        },
+    )
+    floor_model: str = field(
+        default='',
+        metadata={
+            'help': "a model that never saw the forget set: training stops below its P_f (mean token "
+                    "probability), and forget quality is judged against it"
+        },
+    )
+    compare: list[str] = field(
+        default_factory=list,
+        metadata={
+            'help': "several runs from one start: flat:js flat:tv:released npo ..., or all; default: the "
+                    "one of --method and --divergence"
+        },
+    )
+    prompt: str = field(
+        default='{}',
+        metadata={
+            'help': "how a question is asked, \\n is a line break; as `fdiv evaluate tofu` asks: "
+                    "'Question: {}\\nAnswer:'"
+        },
+    )
+    answer: str = field(
+        default='{}',
+        metadata={
+            'help': "how every answer (refusals too) follows it; ' {}' after a prompt without a space at "
+                    "its end"
+        },
+    )
+    judge_rows: int = field(
+        default=400,
+        metadata={'help': "forget and retained rows that are judged, spread evenly over the file; 0 = all"},
+    )
+    judge_every: int = field(
+        default=0,
+        metadata={'help': "steps between two judgements for the trade-off plot; 0 = an eighth of the run"},
+    )
     def __post_init__(self):
         super().__post_init__()
-        if self.judge_every < 0: raise ValueError(f"judge_every: expected >= 0, got {self.judge_every}; 0 judges eight times")
+        if self.judge_every < 0:
+            raise ValueError(f"judge_every: expected >= 0, got {self.judge_every}; 0 judges eight times")
 
+# %% ../nbs/27c_cli_unlearn.ipynb #2c307fed
 def _rows_of(path: str, name: str) -> list[dict] | None:
     from fdiv_nb.data import read_rows
     return read_rows(path, ('prompt', 'completion'), name) if path else None
@@ -263,21 +498,37 @@ def kept_rows(tokenizer, rows: list[dict] | None, name: str, **limits) -> list[d
     from fdiv_nb.data import encode_rows
     return rows and [rows[r['index']] for r in encode_rows(tokenizer, rows, name=name, **limits)[0]]
 
-EVERY = [f'flat:{d}{c}' for d in ('js', 'reverse_kl', 'pearson', 'tv') for c in ('', ':released')] + list(METHODS)
+EVERY = [f'flat:{d}{c}' for d in ('js', 'reverse_kl', 'pearson', 'tv') for c in ('', ':released')] + list(
+    METHODS
+)
 
+# %% ../nbs/27c_cli_unlearn.ipynb #1f376962
 def check_means(specs: list[str], made: list[dict], retain, templates, rows) -> None:
     "ValueError, before the first of several runs, if one lacks retained rows or templates."
     for s, k in zip(specs, made):
         m = METHODS.get(k['method'])
         if m and m.retain and not retain:
-            raise ValueError(f"retain: {s} needs rows that must not suffer; give --retain FILE, or leave it out of --compare")
-        bad = next((i for i, r in enumerate(rows) if not r.get('template')), None) if isinstance(rows, list) else 0
+            raise ValueError(
+                f"retain: {s} needs rows that must not suffer; give --retain FILE, or leave it out of "
+                "--compare"
+            )
+        bad = (
+            next((i for i, r in enumerate(rows) if not r.get('template')), None)
+            if isinstance(rows, list)
+            else 0
+        )
         if (m is None or m.template == 'refusal') and not templates and bad is not None:
-            raise ValueError(f"train_dataset: row {bad} has no template answer, which {s} needs; give --template, a sentence or a file of them, or a column 'template'")
+            raise ValueError(
+                f"train_dataset: row {bad} has no template answer, which {s} needs; give --template, a "
+                "sentence or a file of them, or a column 'template'"
+            )
 
+# %% ../nbs/27c_cli_unlearn.ipynb #9cfce76b
 def was_cut(config: dict) -> str:
     "What a run cut or dropped, for people; '' if nothing."
-    return ', '.join(f"{k.replace('/', ': ')} {v}" for k, v in config.items() if k.endswith('_cut') or '/dropped_' in k)
+    return ', '.join(
+        f"{k.replace('/', ': ')} {v}" for k, v in config.items() if k.endswith('_cut') or '/dropped_' in k
+    )
 
 # %% ../nbs/27c_cli_unlearn.ipynb #03ced492
 def cmd_unlearn(argv: list[str]) -> int:
@@ -289,52 +540,123 @@ def cmd_unlearn(argv: list[str]) -> int:
     from fdiv_nb.trainer_flat import FLATConfig
     from fdiv_nb.trainer_offline import limits_of
     if '--demo' in argv: return demo([w for w in argv if w != '--demo'])
-    a, cfg = parse(argv, UnlearnArguments, FLATConfig); out = check_output(cfg.output_dir, cfg.overwrite)
+    a, cfg = parse(argv, UnlearnArguments, FLATConfig)
+    out = check_output(cfg.output_dir, cfg.overwrite)
     if a.judge_rows < 0: raise ValueError(f"judge_rows: expected >= 0, got {a.judge_rows}; 0 judges all rows")
-    if not a.forget: raise ValueError("forget: nothing to forget; give --forget FILE with prompts and answers, or --demo")
-    specs = EVERY if a.compare == ['all'] else a.compare or [f'flat:{cfg.divergence}' if cfg.method == 'flat' else cfg.method]
-    if twice := next((s for s in specs if specs.count(s) > 1), None): raise ValueError(f"compare: {twice} is named twice; once is enough")
+    if not a.forget:
+        raise ValueError("forget: nothing to forget; give --forget FILE with prompts and answers, or --demo")
+    specs = (
+        EVERY
+        if a.compare == ['all']
+        else a.compare or [f'flat:{cfg.divergence}' if cfg.method == 'flat' else cfg.method]
+    )
+    if twice := next((s for s in specs if specs.count(s) > 1), None):
+        raise ValueError(f"compare: {twice} is named twice; once is enough")
     if len(specs) > 1 and cfg.resume_from_checkpoint:
-        raise ValueError("resume_from_checkpoint: one checkpoint cannot continue several runs; resume each by itself, with --method")
-    made = [run_of(s) for s in specs]; find_model(a.model, base_model=cfg.base_model); templates = read_templates(cfg.template) if cfg.template else None
+        raise ValueError(
+            "resume_from_checkpoint: one checkpoint cannot continue several runs; resume each by itself, "
+            "with --method"
+        )
+    made = [run_of(s) for s in specs]
+    find_model(a.model, base_model=cfg.base_model)
+    templates = read_templates(cfg.template) if cfg.template else None
     forms = template_of(a.prompt), template_of(a.answer, 'answer')
-    if a.forget.endswith('.txt') and forms != ('{}', '{}'): raise ValueError("prompt: a text has no questions to put into a template; leave --prompt and --answer out")
-    retain, forget = (r if isinstance(r, str) or r is None else dressed_rows(r, *forms, k) for k, r in
-                      (('retain', _rows_of(a.retain, 'retain')),
-                       ('train_dataset', a.forget if a.forget.endswith('.txt') else _rows_of(a.forget, 'train_dataset'))))
+    if a.forget.endswith('.txt') and forms != ('{}', '{}'):
+        raise ValueError(
+            "prompt: a text has no questions to put into a template; leave --prompt and --answer out"
+        )
+    retain, forget = (
+        r if isinstance(r, str) or r is None else dressed_rows(r, *forms, k)
+        for k, r in (
+            ('retain', _rows_of(a.retain, 'retain')),
+            ('train_dataset', a.forget if a.forget.endswith('.txt') else _rows_of(a.forget, 'train_dataset')),
+        )
+    )
     templates = templates and [forms[1].replace('{}', t) for t in templates]
-    check_means(specs, made, retain, templates, forget); runs, floor, clean, judged = {}, cfg.floor_pf, None, None
+    check_means(specs, made, retain, templates, forget)
+    runs, floor, clean, judged = {}, cfg.floor_pf, None, None
     resume, record = checkpoint_of(cfg), None
     for s, kind in zip(specs, made):
         with quiet_logs(), no_empty_folder(out):
             model, tok = load_policy(a, cfg)
             if judged is None:
-                rows = (forget if isinstance(forget, list) else text_chunks(strip_gutenberg(Path(forget).read_text(encoding='utf-8')), tok,
-                                                                            cfg.chunk_tokens, cfg.chunk_prompt_tokens))
+                rows = (
+                    forget
+                    if isinstance(forget, list)
+                    else text_chunks(
+                        strip_gutenberg(Path(forget).read_text(encoding='utf-8')),
+                        tok,
+                        cfg.chunk_tokens,
+                        cfg.chunk_prompt_tokens,
+                    )
+                )
                 fit = limits_of(cfg, model)
-                asked, keep = kept_rows(tok, rows, 'train_dataset', **fit), kept_rows(tok, retain, 'retain', **fit)
-                del fit['encoder_decoder']; fit['on_long'] = fit['on_long'].replace('drop', 'truncate')
-                ref = load_model(a.floor_model, field='floor_model')[0].to(cfg.device) if a.floor_model else None
+                asked, keep = (
+                    kept_rows(tok, rows, 'train_dataset', **fit),
+                    kept_rows(tok, retain, 'retain', **fit),
+                )
+                del fit['encoder_decoder']
+                fit['on_long'] = fit['on_long'].replace('drop', 'truncate')
+                ref = (
+                    load_model(a.floor_model, field='floor_model')[0].to(cfg.device)
+                    if a.floor_model
+                    else None
+                )
                 judged = Judge(tok, asked, templates, keep, ref, limit=a.judge_rows or sys.maxsize, **fit)
-                if ref is not None: clean = judged(ref); floor = clean['token_p_forget']
-                if judged.no_quality and not cfg.process_index: print(f'forget_quality is not judged: {judged.no_quality}', file=sys.stderr, flush=True)
+                if ref is not None:
+                    clean = judged(ref)
+                    floor = clean['token_p_forget']
+                if judged.no_quality and not cfg.process_index:
+                    print(f'forget_quality is not judged: {judged.no_quality}', file=sys.stderr, flush=True)
             if record is None:
-                record = record_run(None, a, cfg, models=dict(model=(a.model, model), floor_model=(a.floor_model, ref)),
-                                    files=dict(forget=a.forget, retain=a.retain, template=cfg.template))
-            c = copy.copy(cfg); c.output_dir = str(out if len(specs) == 1 else out/s.replace(':', '_'))
+                record = record_run(
+                    None,
+                    a,
+                    cfg,
+                    models=dict(model=(a.model, model), floor_model=(a.floor_model, ref)),
+                    files=dict(forget=a.forget, retain=a.retain, template=cfg.template),
+                )
+            c = copy.copy(cfg)
+            c.output_dir = str(out if len(specs) == 1 else out/s.replace(':', '_'))
             [setattr(c, k, v) for k, v in kind.items()]
-            steps = (cfg.max_steps if cfg.max_steps > 0
-                     else math.ceil(cfg.num_train_epochs*math.ceil(len(rows)/(cfg.per_device_train_batch_size*cfg.gradient_accumulation_steps*cfg.world_size))))
-            runs[s] = unlearn(model, tok, c, forget, judged, templates, retain, floor, a.judge_every or max(1, steps//8),
-                              resume, save=True, record=record, done=len(specs) > 1, lines=len(specs) == 1)
+            steps = (
+                cfg.max_steps
+                if cfg.max_steps > 0
+                else math.ceil(
+                    cfg.num_train_epochs
+                    * math.ceil(
+                        len(rows)
+                        / (cfg.per_device_train_batch_size * cfg.gradient_accumulation_steps * cfg.world_size)
+                    )
+                )
+            )
+            runs[s] = unlearn(
+                model,
+                tok,
+                c,
+                forget,
+                judged,
+                templates,
+                retain,
+                floor,
+                a.judge_every or max(1, steps // 8),
+                resume,
+                save=True,
+                record=record,
+                done=len(specs) > 1,
+                lines=len(specs) == 1,
+            )
         merge_saved(a, cfg, c.output_dir)
-        if s == specs[0] and not cfg.process_index and (cut := was_cut(runs[s]['config'])): print(cut, file=sys.stderr, flush=True)
+        if s == specs[0] and not cfg.process_index and (cut := was_cut(runs[s]['config'])):
+            print(cut, file=sys.stderr, flush=True)
         if len(specs) > 1 and not cfg.process_index:
             print(f"{s}: p_forget {runs[s]['before']['p_forget']:.3f} → {runs[s]['after']['p_forget']:.3f}"
                   + (f" ({runs[s]['stopped']})" if runs[s]['stopped'] else ''), file=sys.stderr, flush=True)
     if cfg.process_index: return 0
     with finishing(out, told(runs, clean), record): page = write_report(out, runs, 'Unlearning', clean)
-    print(text_table(outcome(runs, clean))); print('report:', page); return 0
+    print(text_table(outcome(runs, clean)))
+    print('report:', page)
+    return 0
 
 # %% ../nbs/27c_cli_unlearn.ipynb #920fdca0
 @dataclass
@@ -344,27 +666,51 @@ class UnlearnDemo:
     overwrite: bool = field(default=False, metadata={'help': "replace a finished demo"})
     compare: list[str] = field(default_factory=lambda: list(EVERY), metadata={'help': "the runs"})
     steps: int = field(default=24, metadata={'help': "optimiser steps of a run, at most"})
-    stop: bool = field(default=False,
-                       metadata={'help': "stop a run when its token_p_forget falls below that of the model that never knew; otherwise the paths show what lies beyond"})
+    stop: bool = field(
+        default=False,
+        metadata={
+            'help': "stop a run when its token_p_forget falls below that of the model that never knew; "
+                    "otherwise the paths show what lies beyond"
+        },
+    )
     learning_rate: float = field(default=3e-4, metadata={'help': "of every run"})
     clean_steps: int = field(default=300, metadata={'help': "training steps of the model that never knew"})
     task_alpha: float = field(default=4., metadata={'help': "of task_vector: how far to walk the other way"})
-    attack: bool = field(default=True, metadata={'help': "teach every run eight of the forgotten answers again, and ask about the others"})
+    attack: bool = field(
+        default=True,
+        metadata={'help': "teach every run eight of the forgotten answers again, and ask about the others"},
+    )
     seed: int = field(default=0, metadata={'help': "seed of everything"})
 
+# %% ../nbs/27c_cli_unlearn.ipynb #4e2ff672
 def demo_rows() -> tuple[list[dict], list[dict]]:
     "(forget, retain) questions of the bundled corpus, with completion, paraphrase and wrong answers."
     from fdiv_nb.tiny import qa_facts
-    rows = [dict(prompt=q['prompt'], completion=q['answer'], paraphrase=q['paraphrase'], wrong_answers=q['wrong_answers'],
-                 split=q['split']) for q in qa_facts()]
+    rows = [
+        dict(
+            prompt=q['prompt'],
+            completion=q['answer'],
+            paraphrase=q['paraphrase'],
+            wrong_answers=q['wrong_answers'],
+            split=q['split'],
+        )
+        for q in qa_facts()
+    ]
     return [r for r in rows if r['split'] == 'forget'], [r for r in rows if r['split'] == 'retain']
 
+# %% ../nbs/27c_cli_unlearn.ipynb #1c5f3498
 def never_knew(tokenizer, retain: list[dict], steps: int, seed: int = 0, progress: bool = False):
     "A fresh model trained on the retained questions alone, both wordings."
     from fdiv_nb.tiny import encode, fit, new_model
     m = new_model(len(tokenizer), seed + 1)
-    fit(m, encode(tokenizer, [q + r['completion'] for r in retain for q in (r['prompt'], r['paraphrase'])]), steps, batch=64, seed=seed,
-        progress=progress)
+    fit(
+        m,
+        encode(tokenizer, [q + r['completion'] for r in retain for q in (r['prompt'], r['paraphrase'])]),
+        steps,
+        batch=64,
+        seed=seed,
+        progress=progress,
+    )
     return m
 
 # %% ../nbs/27c_cli_unlearn.ipynb #c93b1310
@@ -376,32 +722,85 @@ def demo(argv: list[str], progress: Callable = lambda s: print(s, file=sys.stder
     from fdiv_nb.tiny import REFUSALS, corpus, load_tiny
     from fdiv_nb.trainer import check_output
     from fdiv_nb.trainer_flat import FLATConfig
-    a, = parse(argv, UnlearnDemo); out = check_output(a.output_dir, a.overwrite); made = [run_of(s) for s in a.compare]
-    forget, retain = demo_rows(); other = [t for t in corpus(80, 10**6) if not t.startswith('Q:')]
+    a, = parse(argv, UnlearnDemo)
+    out = check_output(a.output_dir, a.overwrite)
+    made = [run_of(s) for s in a.compare]
+    forget, retain = demo_rows()
+    other = [t for t in corpus(80, 10**6) if not t.startswith('Q:')]
     progress(f'a model that never knew, {a.clean_steps} steps')
-    with quiet_logs(): start, tok = load_tiny(); ref = never_knew(tok, retain, a.clean_steps, a.seed)
-    judged = Judge(tok, forget, REFUSALS, retain, ref, other, limit=48); clean = judged(ref); clean.pop('nll_other'); runs = {}
+    with quiet_logs():
+        start, tok = load_tiny()
+        ref = never_knew(tok, retain, a.clean_steps, a.seed)
+    judged = Judge(tok, forget, REFUSALS, retain, ref, other, limit=48)
+    clean = judged(ref)
+    clean.pop('nll_other')
+    runs = {}
     def attacked(m) -> dict:
         "P under four bits, and, of what relearning does not teach, before and after it."
         if not a.attack: return {}
-        got = attack_table(m, tok, forget, ['int4', 'relearn_forget'], steps=10, max_new_tokens=1, seed=a.seed)
-        return dict(p_int4=got['int4']['p_after'], p_untaught=got['relearn_forget']['p_before'], p_relearnt=got['relearn_forget']['p_after'])
-    held = attacked(start); clean |= attacked(ref)
+        got = attack_table(
+            m, tok, forget, ['int4', 'relearn_forget'], steps=10, max_new_tokens=1, seed=a.seed
+        )
+        return dict(
+            p_int4=got['int4']['p_after'],
+            p_untaught=got['relearn_forget']['p_before'],
+            p_relearnt=got['relearn_forget']['p_after'],
+        )
+    held = attacked(start)
+    clean |= attacked(ref)
     for i, (s, kind) in enumerate(zip(a.compare, made), 1):
         with quiet_logs():
-            cfg = FLATConfig(output_dir=str(out/s.replace(':', '_')), overwrite=True, max_steps=a.steps, per_device_train_batch_size=16,
-                             per_device_eval_batch_size=64, learning_rate=a.learning_rate, lr_scheduler_type='constant_with_warmup',
-                             warmup_steps=2, seed=a.seed, measure_every=1 if a.stop else 0, task_alpha=a.task_alpha, ref_cache='memory',
-                             disable_tqdm=True, report_to='none', **kind)
+            cfg = FLATConfig(
+                output_dir=str(out / s.replace(':', '_')),
+                overwrite=True,
+                max_steps=a.steps,
+                per_device_train_batch_size=16,
+                per_device_eval_batch_size=64,
+                learning_rate=a.learning_rate,
+                lr_scheduler_type='constant_with_warmup',
+                warmup_steps=2,
+                seed=a.seed,
+                measure_every=1 if a.stop else 0,
+                task_alpha=a.task_alpha,
+                ref_cache='memory',
+                disable_tqdm=True,
+                report_to='none',
+                **kind,
+            )
             m = copy.deepcopy(start)
-            runs[s] = unlearn(m, tok, cfg, forget, judged, REFUSALS, retain, clean['token_p_forget'] if a.stop else 0., max(1, a.steps//6))
-            runs[s]['before'] |= held; runs[s]['after'] |= attacked(m)
-        progress(f"[{i}/{len(made)}] {s}: p_forget {runs[s]['before']['p_forget']:.3f} → {runs[s]['after']['p_forget']:.3f} in {runs[s]['config']['steps']} steps, log10 forget quality {runs[s]['after'].get('log10_quality', math.nan):.1f}, utility {runs[s]['after']['utility']:.3f}")
+            runs[s] = unlearn(
+                m,
+                tok,
+                cfg,
+                forget,
+                judged,
+                REFUSALS,
+                retain,
+                clean['token_p_forget'] if a.stop else 0.0,
+                max(1, a.steps // 6),
+            )
+            runs[s]['before'] |= held
+            runs[s]['after'] |= attacked(m)
+        progress(
+            f"[{i}/{len(made)}] {s}: p_forget {runs[s]['before']['p_forget']:.3f} → "
+            f"{runs[s]['after']['p_forget']:.3f} in {runs[s]['config']['steps']} steps, log10 forget "
+            f"quality {runs[s]['after'].get('log10_quality', math.nan):.1f}, utility "
+            f"{runs[s]['after']['utility']:.3f}"
+        )
     ask = [r['prompt'] for r in judged.forget[:4]]
     said = ({'never knew': [(p, x, None) for p, x in zip(ask, greedy(ref, tok, ask, 24))]}
             | {s: r['samples'] for s, r in list(runs.items())[:4]})
-    page = write_report(out, runs, 'Forgetting eight people, several ways', clean, said); print(text_table(outcome(runs, clean)))
-    print('\nnever knew: trained without the eight people; a p_forget below its is damage. best_quality: the highest forget quality on the way, and the utility then.'
-          + (' p_int4: p_forget with weights of four bits. p_untaught, p_relearnt: P of the forgotten answers that were not among the eight taught again, before and after.'
-             if a.attack else ''))
-    print('report:', page); return 0
+    page = write_report(out, runs, 'Forgetting eight people, several ways', clean, said)
+    print(text_table(outcome(runs, clean)))
+    print(
+        '\nnever knew: trained without the eight people; a p_forget below its is damage. best_quality: '
+        'the highest forget quality on the way, and the utility then.'
+        + (
+            ' p_int4: p_forget with weights of four bits. p_untaught, p_relearnt: P of the forgotten '
+            'answers that were not among the eight taught again, before and after.'
+            if a.attack
+            else ''
+        )
+    )
+    print('report:', page)
+    return 0

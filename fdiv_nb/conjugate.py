@@ -69,6 +69,7 @@ def _gap_direct(d: FDivergence, l: Tensor, t: Tensor, lv: Tensor) -> tuple[Tenso
 
 # %% ../nbs/01_conjugate.ipynb #03c23e93
 _x, _w = (torch.tensor(z) for z in np.polynomial.legendre.leggauss(8))
+
 _NODES, _LOGW = (_x + 1)/2, (_w/2).log()
 
 def _log_bregman(d: FDivergence, l: Tensor, lv: Tensor) -> Tensor:
@@ -123,7 +124,9 @@ def fenchel_young_gap(d,              # a name or an `FDivergence`
     out = torch.promote_types(kinds[0], kinds[-1]) if kinds else torch.float64
     l, t = torch.broadcast_tensors(*(_log_u(x).double() for x in (log_u, t)))
     if l.isnan().any() or t.isnan().any():
-        raise ValueError("log_u, t: NaN among the inputs; check the log-probabilities they were computed from")
+        raise ValueError(
+            "log_u, t: NaN among the inputs; check the log-probabilities they were computed from"
+        )
     with torch.no_grad():
         lv = d.inv_fprime(t)
         y, (dl, dt) = _gap_value(d, l, t, lv), _gap_slopes(d, l, t, lv)
@@ -143,12 +146,13 @@ def _expect(x: Tensor, log_w: Tensor | None, field: str) -> Tensor:
     return (w*x.masked_fill(w == 0, 0.)).sum(-1)
 
 # %% ../nbs/01_conjugate.ipynb #73ef8623
-def variational_bound(d,                               # a name or an `FDivergence`
-                      t_p: Tensor,                     # [..., n] witness t(x) at outcomes or samples of P
-                      t_q: Tensor,                     # [..., m] the same of Q
-                      log_w_p: Tensor | None = None,   # [..., n] log-weights, normalised here; None: plain samples
-                      log_w_q: Tensor | None = None    # [..., m]
-                      ) -> Tensor:                     # [...], nats
+def variational_bound(
+    d,  # a name or an `FDivergence`
+    t_p: Tensor,  # [..., n] witness t(x) at outcomes or samples of P
+    t_q: Tensor,  # [..., m] the same of Q
+    log_w_p: Tensor | None = None,  # [..., n] log-weights, normalised here; None: plain samples
+    log_w_q: Tensor | None = None,  # [..., m]
+) -> Tensor:  # [...], nats
     "E_P t - E_Q f*(t): at most D_f(P‖Q) in expectation; -inf where t_q > f'(∞). Raises ValueError on NaN, shapes."
     for field, x in (('t_p', t_p), ('t_q', t_q)):
         if x.isnan().any():
@@ -167,7 +171,9 @@ class OutputMap:
     def log_ratio(self, v: Tensor) -> Tensor:  # [...]
         "The log-ratio log u that v stands for, shape of `v`: f'(u) = g(v)."
         return v if self.kind == 'ratio' else self.divergence.inv_fprime(self.g(v))
-    def bound(self, v_p: Tensor, v_q: Tensor, log_w_p: Tensor | None = None, log_w_q: Tensor | None = None) -> Tensor:
+    def bound(
+        self, v_p: Tensor, v_q: Tensor, log_w_p: Tensor | None = None, log_w_q: Tensor | None = None
+    ) -> Tensor:
         "E_P g(v) - E_Q f*(g(v)), shape [...]: `variational_bound`, never outside the domain, never saturated."
         return _expect(self.g(v_p), log_w_p, 'log_w_p') - _expect(self.conj_g(v_q), log_w_q, 'log_w_q')
 
@@ -187,9 +193,10 @@ def _flat_map(d: FDivergence) -> OutputMap:
     return OutputMap(d, 'tanh', g, g if one_corner else _widely(lambda v: d.conjugate(mid + half*v.tanh())))
 
 # %% ../nbs/01_conjugate.ipynb #6cd51bc7
-def output_map(d,                   # a name or an `FDivergence`
-               kind: str = 'paper'  # FLAT's map where it has one; 'ratio': g(v) = f'(e^v) wherever f is curved
-               ) -> OutputMap:
+def output_map(
+    d,  # a name or an `FDivergence`
+    kind: str = 'paper',  # FLAT's map where it has one; 'ratio': g(v) = f'(e^v) wherever f is curved
+) -> OutputMap:
     "g and f*∘g for any divergence; both increase in v (FLAT, table 1). Raises ValueError on an unknown kind."
     if kind not in ('paper', 'ratio'): raise ValueError(f"kind: expected 'paper' or 'ratio', got {kind!r}")
     d = get_divergence(d)

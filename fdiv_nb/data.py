@@ -4,14 +4,28 @@
 
 # %% ../nbs/20_data.ipynb #99563fb6
 from __future__ import annotations
-import csv, io, json, logging, operator, re, weakref
-from dataclasses import dataclass
-from pathlib import Path
-import torch
-from torch import Tensor, nn
-from .logprobs import IGNORE, bare_model, build_batch, context_length, forward_accepts, right_pad, token_logprobs
-log = logging.getLogger('fdiv_nb')
 
+import csv, io, json, logging, operator, re, weakref
+
+from dataclasses import dataclass
+
+from pathlib import Path
+
+import torch
+
+from torch import Tensor, nn
+
+from fdiv_nb.logprobs import (
+    IGNORE,
+    bare_model,
+    build_batch,
+    context_length,
+    forward_accepts,
+    right_pad,
+    token_logprobs,
+)
+
+log = logging.getLogger('fdiv_nb')
 
 # %% auto #0
 __all__ = ['log', 'ALIASES', 'SYSTEM', 'CONTEXT', 'CONVERSATION', 'is_chat', 'read_rows', 'read_prompt_rows', 'encode_prompt',
@@ -20,19 +34,29 @@ __all__ = ['log', 'ALIASES', 'SYSTEM', 'CONTEXT', 'CONVERSATION', 'is_chat', 're
            'load_tofu', 'read_templates']
 
 # %% ../nbs/20_data.ipynb #0387e198
-ALIASES = dict(prompt=('prompt', 'question', 'instruction', 'input', 'query', 'problem'),
-               completion=('completion', 'answer', 'response', 'output', 'solution'), chosen=('chosen', 'preferred'),
-               rejected=('rejected', 'dispreferred'), text=('text',))
+ALIASES = dict(
+    prompt=('prompt', 'question', 'instruction', 'input', 'query', 'problem'),
+    completion=('completion', 'answer', 'response', 'output', 'solution'),
+    chosen=('chosen', 'preferred'),
+    rejected=('rejected', 'dispreferred'),
+    text=('text',),
+)
+
 SYSTEM, CONTEXT = ('system', 'system_prompt'), ('context',)      # columns that belong to the prompt
+
 CONVERSATION = ('messages', 'conversations', 'conversation')     # columns of whole conversations
-_ROLES = dict(human='user', gpt='assistant', chatgpt='assistant', function_call='assistant', observation='tool')
+
+_ROLES = dict(
+    human='user', gpt='assistant', chatgpt='assistant', function_call='assistant', observation='tool'
+)
 
 def is_chat(x) -> bool:   # any object
     "Whether x is a non-empty list of chat messages: dicts with 'role' and 'content', or a tool call instead of the content."
     return isinstance(x, (list, tuple)) and len(x) > 0 and all(map(_is_message, x))
 
-def _is_message(m) -> bool: return isinstance(m, dict) and 'role' in m and ('content' in m or bool(m.get('tool_calls')))
-
+# %% ../nbs/20_data.ipynb #17234dce
+def _is_message(m) -> bool:
+    return isinstance(m, dict) and 'role' in m and ('content' in m or bool(m.get('tool_calls')))
 
 # %% ../nbs/20_data.ipynb #5d1e0c06
 def _plain(v):
@@ -44,20 +68,23 @@ def _plain(v):
 
 def _there(v) -> bool: return v is not None and v == v           # not None, not NaN
 
+# %% ../nbs/20_data.ipynb #12592fa7
 def _columns(row) -> dict:
     "The columns of a row that hold something. Raises ValueError for what is no row."
     if not isinstance(row, dict): raise ValueError(f"expected a dict of columns, got {type(row).__name__}")
-    if None in row: raise ValueError(f"it has {len(row[None])} cells more than the header has columns; quote the cells")
+    if None in row:
+        raise ValueError(f"it has {len(row[None])} cells more than the header has columns; quote the cells")
     row = {k: _plain(v) if hasattr(v, 'tolist') else v for k, v in row.items()}
     return {k: v for k, v in row.items() if _there(v)}
-
 
 # %% ../nbs/20_data.ipynb #5d1e0c08
 def _message(m: dict) -> dict:
     "A message in the form of the templates: role and content, without fields that are None. Raises ValueError for what is no text."
     if 'role' not in m and 'from' in m:
         if 'value' not in m: raise ValueError(f"messages: one of {m['from']!r} has no 'value'")
-        m = dict(role=_ROLES.get(m['from'], m['from']), content=m['value']) | {k: v for k, v in m.items() if k not in ('from', 'value')}
+        m = dict(role=_ROLES.get(m['from'], m['from']), content=m['value']) | {
+            k: v for k, v in m.items() if k not in ('from', 'value')
+        }
     m = {k: v for k, v in m.items() if v is not None or k == 'content'}
     if isinstance(m.get('content'), (list, tuple)):              # parts, as models that see take them
         kinds = [p.get('type', 'text') if isinstance(p, dict) else 'text' for p in m['content']]
@@ -66,6 +93,7 @@ def _message(m: dict) -> dict:
         m['content'] = ''.join(p['text'] if isinstance(p, dict) else p for p in m['content'])
     return m
 
+# %% ../nbs/20_data.ipynb #cee242b6
 def _messages(v):
     "Chat messages however they were stored (a list, one message, a table, JSON text, ShareGPT's names); anything else as it is."
     if isinstance(v, str) and v[:2] in ('[{', '[ ', '[\n'):
@@ -75,18 +103,25 @@ def _messages(v):
         names = [k for k in ('role', 'content', 'from', 'value') if k in v]
         if len(names) < 2: return v
         v = [dict(zip(v, x)) for x in zip(*v.values())] if all(isinstance(v[k], list) for k in names) else [v]
-    if not isinstance(v, (list, tuple)) or not v or not all(isinstance(m, dict) and ('role' in m or 'from' in m) for m in v): return v
+    if (
+        not isinstance(v, (list, tuple))
+        or not v
+        or not all(isinstance(m, dict) and ('role' in m or 'from' in m) for m in v)
+    ):
+        return v
     return [_message(m) for m in v]
-
 
 # %% ../nbs/20_data.ipynb #5d1e0c0a
 def _first_answer(m: list) -> int:
     "Where the assistant first answers somebody: the number of messages before. An assistant's greeting is read, not scored."
     asked = next((i for i, x in enumerate(m) if x['role'] != 'assistant'), None)
-    at = next((i for i, x in enumerate(m) if asked is not None and i > asked and x['role'] == 'assistant'), None)
+    at = next(
+        (i for i, x in enumerate(m) if asked is not None and i > asked and x['role'] == 'assistant'), None
+    )
     if at is None: raise ValueError("messages: the assistant answers nobody")
     return at
 
+# %% ../nbs/20_data.ipynb #dfc766f2
 def _split_messages(row: dict, need: tuple, turns: str) -> dict:
     "A row of a whole conversation as prompt and completion, or as the prompt of what `need` asks for."
     name = next((k for k in CONVERSATION if k in row), None)
@@ -99,11 +134,14 @@ def _split_messages(row: dict, need: tuple, turns: str) -> dict:
         at = _first_answer(m) if turns == 'all' else len(m) - 1
         return rest | dict(prompt=m[:at], completion=m[at:])
     if prompted or 'prompt' not in need or not is_chat(m): return row
-    if 'chosen' in need and _opens(_messages(row.get('chosen'))): return row          # the conversation is in the answers, too
+    if 'chosen' in need and _opens(_messages(row.get('chosen'))):
+        return row  # the conversation is in the answers, too
     return rest | dict(prompt=m[:-1] if m[-1]['role'] == 'assistant' else m)
 
+# %% ../nbs/20_data.ipynb #821c24ae
 def _opens(x) -> bool: return is_chat(x) and x[0]['role'] != 'assistant'
 
+# %% ../nbs/20_data.ipynb #31d04228
 def _split_pair(row: dict) -> dict:
     "A row whose answers repeat the conversation, as prompt and answers; a text under 'prompt' then is a copy of the question, as TRL reads it."
     c, r, own = (_messages(row.get(k)) for k in ('chosen', 'rejected', 'prompt'))
@@ -116,10 +154,12 @@ def _split_pair(row: dict) -> dict:
     elif prompted or type(c) is not type(r): return row
     else:
         k = next((i for i, (x, y) in enumerate(zip(c, r)) if x != y), min(len(c), len(r)))
-        if isinstance(c, str): k = max((i for i in range(k) if c[i].isspace()), default=0)    # not inside a word
+        if isinstance(c, str):
+            k = max((i for i in range(k) if c[i].isspace()), default=0)  # not inside a word
     if not k: return row
     return row | dict(prompt=c[:k], chosen=c[k:], rejected=r[k:])
 
+# %% ../nbs/20_data.ipynb #ba93a9d6
 def _split_completion(row: dict) -> dict:
     "A completion that repeats the conversation, without it."
     c, own = (_messages(row.get(k)) for k in ('completion', 'prompt'))
@@ -128,18 +168,28 @@ def _split_completion(row: dict) -> dict:
     else: at = _first_answer(c) if _opens(c) else 0
     return row | dict(prompt=c[:at], completion=c[at:]) if at else row
 
-
 # %% ../nbs/20_data.ipynb #5d1e0c0c
 def _with_history(prompt, history):
     "A prompt behind earlier turns: pairs of question and answer, or messages. Raises ValueError for what is neither."
-    if isinstance(history, str): return f"{history}\n\n{prompt}" if isinstance(prompt, str) else [dict(role='user', content=history), *prompt]
+    if isinstance(history, str):
+        return (
+            f"{history}\n\n{prompt}"
+            if isinstance(prompt, str)
+            else [dict(role='user', content=history), *prompt]
+        )
     turns = _messages(history)
     if not is_chat(turns):
-        if not all(isinstance(x, (list, tuple)) and len(x) == 2 and all(isinstance(y, str) for y in x) for x in turns):
-            raise ValueError("history: expected pairs of question and answer, or messages; put it into the prompt, or drop the column")
+        if not all(
+            isinstance(x, (list, tuple)) and len(x) == 2 and all(isinstance(y, str) for y in x) for x in turns
+        ):
+            raise ValueError(
+                "history: expected pairs of question and answer, or messages; put it into the prompt, or "
+                "drop the column"
+            )
         turns = [dict(role=w, content=t) for pair in turns for w, t in zip(('user', 'assistant'), pair)]
     return [*turns, *([dict(role='user', content=prompt)] if isinstance(prompt, str) else prompt)]
 
+# %% ../nbs/20_data.ipynb #442aaa1c
 def _with_system(prompt, text: str):
     "A prompt behind a system text."
     if isinstance(prompt, str): return f"{text}\n\n{prompt}"
@@ -149,20 +199,28 @@ def _with_context(prompt, text: str):
     "A prompt before the passage that it is about."
     if isinstance(prompt, str): return prompt if text in prompt else f"{prompt}\n\n{text}"
     last = prompt[-1]
-    if last['role'] != 'user' or not isinstance(last.get('content'), str) or text in last['content']: return prompt
+    if last['role'] != 'user' or not isinstance(last.get('content'), str) or text in last['content']:
+        return prompt
     return [*prompt[:-1], last | dict(content=f"{last['content']}\n\n{text}")]
 
+# %% ../nbs/20_data.ipynb #32537d8e
 def _whole_prompt(prompt, row: dict) -> tuple:
     "(a prompt with the columns that belong to it, their names)."
     used = set()
     for names, join in ((CONTEXT, _with_context), (('history',), _with_history), (SYSTEM, _with_system)):
         k = next((k for k in names if k in row), None)
         v = row.get(k)
-        if k is None or k == 'history' and not isinstance(v, (str, list, tuple)) or k != 'history' and not isinstance(v, str): continue
+        if (
+            k is None
+            or k == 'history'
+            and not isinstance(v, (str, list, tuple))
+            or k != 'history'
+            and not isinstance(v, str)
+        ):
+            continue
         used.add(k)
         if len(v) and (not isinstance(v, str) or v.strip()): prompt = join(prompt, v)
     return prompt, used
-
 
 # %% ../nbs/20_data.ipynb #4e1c7ff0
 def _named(row: dict, need: tuple, turns: str = 'all') -> dict:
@@ -189,8 +247,19 @@ def _named(row: dict, need: tuple, turns: str = 'all') -> dict:
 
 
 # %% ../nbs/20_data.ipynb #5d1e0c0d
-_READ = {'tools', 'chat_template_kwargs', 'template', 'paraphrase', 'paraphrased_question', 'paraphrased_answer', 'wrong_answers',
-         'perturbed_answer', 'prompt_ids', 'index'}              # what trainers and evaluations read beside the fields
+_READ = {
+    'tools',
+    'chat_template_kwargs',
+    'template',
+    'paraphrase',
+    'paraphrased_question',
+    'paraphrased_answer',
+    'wrong_answers',
+    'perturbed_answer',
+    'prompt_ids',
+    'index',
+}  # what trainers and evaluations read beside the fields
+
 _SEEN = ('images', 'image', 'videos', 'video', 'audio', 'audios')
 
 def _texts(v) -> list[str]:
@@ -200,18 +269,27 @@ def _texts(v) -> list[str]:
     if is_chat(v): return [m['content'] for m in v if isinstance(m.get('content'), str)]
     return [x for x in v if isinstance(x, str)] if isinstance(v, (list, tuple)) else []
 
+# %% ../nbs/20_data.ipynb #817c4062
 def _unread(row: dict, out: dict, need: tuple) -> list[str]:
     "Columns of a row whose text is in none of its fields `need`: other candidates for a field, sentences, pictures, a label."
-    rest = [k for k, v in row.items() if k not in _READ and not isinstance(v, (int, float)) and not (k in need and v is out[k])]
+    rest = [
+        k
+        for k, v in row.items()
+        if k not in _READ and not isinstance(v, (int, float)) and not (k in need and v is out[k])
+    ]
     found = [k for k in row if k == 'label' and isinstance(row[k], bool) or k in _SEEN and row[k]]
     if not rest: return found
     fields = '\n'.join(x for k in need for x in _texts(out[k]))
-    if isinstance(out[need[0]], str): fields += ''.join(f'\n{out[need[0]]}{out[k]}' for k in need[1:] if isinstance(out[k], str))
+    if isinstance(out[need[0]], str):
+        fields += ''.join(f'\n{out[need[0]]}{out[k]}' for k in need[1:] if isinstance(out[k], str))
     asked = {a for k in need for a in ALIASES.get(k, (k,))} | {*SYSTEM, *CONTEXT, 'history'}
     for k in rest:
-        if any(x.strip() and x.strip() not in fields and (k in asked or x.count(' ') >= 2) for x in _texts(row[k])): found.append(k)
+        if any(
+            x.strip() and x.strip() not in fields and (k in asked or x.count(' ') >= 2)
+            for x in _texts(row[k])
+        ):
+            found.append(k)
     return found
-
 
 # %% ../nbs/20_data.ipynb #05e9cf0a
 def _json_rows(text: str, where: str) -> list:
@@ -223,9 +301,12 @@ def _json_rows(text: str, where: str) -> list:
             if line.strip(): rows.append(json.loads(line))
         return rows
     except json.JSONDecodeError as e:
-        raise ValueError(f"{where}: line {at or e.lineno} is not JSON ({e.msg}); give a list, or one object a line") from None
+        raise ValueError(
+            f"{where}: line {at or e.lineno} is not JSON ({e.msg}); give a list, or one object a line"
+        ) from None
     except RecursionError: raise ValueError(f"{where}: line {at or 1} is nested too deeply to be a row") from None
 
+# %% ../nbs/20_data.ipynb #6275b599
 def _csv_rows(text: str, where: str) -> list[dict]:
     "The rows of a table of comma-separated values, cells of any length."
     limit = csv.field_size_limit(len(text) + 1)
@@ -233,30 +314,45 @@ def _csv_rows(text: str, where: str) -> list[dict]:
     except csv.Error as e: raise ValueError(f"{where}: {e}; write it with the csv module, or give .jsonl") from None
     finally: csv.field_size_limit(limit)
 
+# %% ../nbs/20_data.ipynb #85589768
 def _file_rows(p: Path, need: tuple, name: str) -> list:
     "The rows of a file, by its ending."
     if p.suffix == '.parquet':
         import pyarrow.parquet as pq
         return pq.read_table(p).to_pylist()
     try: text = p.read_text(encoding='utf-8-sig')
-    except UnicodeDecodeError as e: raise ValueError(f"{name}: {p.name} is not UTF-8 text (byte {e.start}); convert it") from None
+    except UnicodeDecodeError as e: raise ValueError(f"{name}: {p.name} is not UTF-8 text (byte "
+                                                     f"{e.start}); convert it") from None
     if p.suffix in ('.json', '.jsonl', '.ndjson'): return _json_rows(text, f"{name}: {p.name}")
     if p.suffix == '.csv': return _csv_rows(text, f"{name}: {p.name}")
     if p.suffix != '.txt':
-        raise ValueError(f"{name}: {p.name} ends in {p.suffix!r}; known are .jsonl, .json, .csv, .parquet, .txt and folders written by save_to_disk")
+        raise ValueError(
+            f"{name}: {p.name} ends in {p.suffix!r}; known are .jsonl, .json, .csv, .parquet, .txt and "
+            "folders written by save_to_disk"
+        )
     if need == ('text',): return [dict(text=text)]
     if need == ('prompt',): return [dict(prompt=l) for l in text.splitlines() if l.strip()]
-    raise ValueError(f"{name}: {p.name} is plain text and has no {' and '.join(need)}; cut it with text_chunks, or give .jsonl")
+    raise ValueError(
+        f"{name}: {p.name} is plain text and has no {' and '.join(need)}; cut it with text_chunks, or "
+        "give .jsonl"
+    )
 
 # %% ../nbs/20_data.ipynb #80f3743c
 def _table(columns: dict, name: str) -> list[dict]:
     "A dict of columns as rows. Raises ValueError for columns that are no lists, or of different length."
-    bad = next((k for k, v in columns.items() if isinstance(v, (str, dict)) or not hasattr(v, '__len__')), None)
-    if bad is not None: raise ValueError(f"{name}: column {bad!r} is of type {type(columns[bad]).__name__}; expected a list; a single row goes into a list")
+    bad = next(
+        (k for k, v in columns.items() if isinstance(v, (str, dict)) or not hasattr(v, '__len__')), None
+    )
+    if bad is not None:
+        raise ValueError(
+            f"{name}: column {bad!r} is of type {type(columns[bad]).__name__}; expected a list; a single "
+            "row goes into a list"
+        )
     sizes = {k: len(v) for k, v in columns.items()}
     if len(set(sizes.values())) > 1: raise ValueError(f"{name}: its columns have different lengths: {sizes}")
     return [dict(zip(columns, v)) for v in zip(*columns.values())]
 
+# %% ../nbs/20_data.ipynb #0621966e
 def _load(source, need: tuple, name: str) -> list:
     "Whatever `read_rows` takes, as a list of rows in their own names."
     if isinstance(source, (str, Path)):
@@ -265,29 +361,41 @@ def _load(source, need: tuple, name: str) -> list:
         from datasets import load_dataset, load_from_disk
         if p.is_dir():
             if not any((p/f).is_file() for f in ('dataset_info.json', 'dataset_dict.json')):
-                raise ValueError(f"{name}: the folder {p.name!r} holds no data set; give a file in it, or a folder written by save_to_disk")
+                raise ValueError(
+                    f"{name}: the folder {p.name!r} holds no data set; give a file in it, or a folder "
+                    "written by save_to_disk"
+                )
             source = load_from_disk(str(p))
         elif hub and not p.suffix in ('.json', '.jsonl', '.csv', '.txt', '.parquet'):
             try: source = load_dataset(hub[1], split=hub[2] or 'train')
             except Exception as e:
-                raise ValueError(f"{name}: {str(source)!r} is no file or folder, and not to be had from the hub: {str(e).splitlines()[0]}") from None
+                raise ValueError(
+                    f"{name}: {str(source)!r} is no file or folder, and not to be had from the hub: "
+                    f"{str(e).splitlines()[0]}"
+                ) from None
         else: raise ValueError(f"{name}: no file {str(source)!r}")
-    if hasattr(source, 'column_names') and isinstance(source, dict):                                     # a DatasetDict
+    if hasattr(source, 'column_names') and isinstance(source, dict):  # a DatasetDict
         if 'train' not in source and len(source) > 1:
             raise ValueError(f"{name}: the data set has the splits {list(source)}; pass one of them")
         source = source['train'] if 'train' in source else next(iter(source.values()))
-    if hasattr(source, 'to_dict') and hasattr(source, 'columns'): source = source.to_dict('records')     # pandas
+    if hasattr(source, 'to_dict') and hasattr(source, 'columns'):
+        source = source.to_dict('records')  # pandas
     if isinstance(source, dict): source = _table(source, name)
     if not hasattr(source, '__len__'):
-        raise ValueError(f"{name}: {type(source).__name__} has no length; a stream must be cut first, e.g. list(stream.take(1000))")
+        raise ValueError(
+            f"{name}: {type(source).__name__} has no length; a stream must be cut first, e.g. "
+            "list(stream.take(1000))"
+        )
     return list(source)
 
-def read_rows(source,                             # path, hub name ('owner/name' or 'owner/name:split'), Dataset, dict of columns, or list of dicts
-              need=('prompt', 'completion'),      # fields that every row must have, each a text or a list of chat messages
-              name: str = 'train_dataset',        # of the argument, for error messages
-              turns: str = 'all',                 # of a conversation: its completion is all from the first answer on, or the 'last' answer
-              on_bad: str = 'refuse'              # a row that lacks a field: 'refuse' it, or 'drop' it: None stands in its place
-             ) -> list[dict]:                     # rows with the fields of `need`, and their other columns as they were
+# %% ../nbs/20_data.ipynb #f5f4a117
+def read_rows(
+    source,  # path, hub name ('owner/name' or 'owner/name:split'), Dataset, dict of columns, or list of dicts
+    need=('prompt', 'completion'),  # fields that every row must have, each a text or a list of chat messages
+    name: str = 'train_dataset',  # of the argument, for error messages
+    turns: str = 'all',  # of a conversation: its completion is all from the first answer on, or the 'last' answer
+    on_bad: str = 'refuse',  # a row that lacks a field: 'refuse' it, or 'drop' it: None stands in its place
+) -> list[dict]:  # rows with the fields of `need`, and their other columns as they were
     """Rows under the names of `need`; known aliases are translated, and one warning names the columns of text that went into no field.
 
     With need=('prompt',) conversations are prompts; one that the assistant has answered loses the answer. Raises ValueError naming the row
@@ -311,20 +419,23 @@ def read_rows(source,                             # path, hub name ('owner/name'
         except (ValueError, TypeError, KeyError, AttributeError) as e:
             raise ValueError(f"{name}: none of {len(out)} rows can be read; row 0: {_said(e)}") from None
     if unread:
-        log.warning(f"{name}: nothing reads {', '.join(f'{k!r} (row {i})' for k, i in unread.items())}; put what the model should see into "
-                    f"{' and '.join(need)} (system, context, history and tools are read), or drop the columns")
+        log.warning(f"{name}: nothing reads {', '.join(f'{k!r} (row {i})' for k, i in unread.items())}; "
+                    "put what the model should see into "
+                    f"{' and '.join(need)} (system, context, history and tools are read), or drop the "
+                    "columns")
     return out
 
+# %% ../nbs/20_data.ipynb #b065cf4e
 def _said(e: Exception) -> str:
     "What an exception says, in one line; ours as they are."
     text = ' '.join(str(e).split())
     return text if isinstance(e, ValueError) else f"{type(e).__name__}: {text[:160]}"
 
-
 # %% ../nbs/20_data.ipynb #5d1e0c13
-def read_prompt_rows(source,                      # texts or conversations in a list, or whatever `read_rows` reads
-                     name: str = 'train_dataset'  # of the argument, for error messages
-                    ) -> list:                    # texts and lists of chat messages
+def read_prompt_rows(
+    source,  # texts or conversations in a list, or whatever `read_rows` reads
+    name: str = 'train_dataset',  # of the argument, for error messages
+) -> list:  # texts and lists of chat messages
     """Prompts to sample from: of rows with a prompt, or of whole conversations up to the assistant's last answer.
 
     Raises ValueError naming the row that has none, or that brings tools or template arguments, which a prompt alone cannot carry."""
@@ -333,7 +444,11 @@ def read_prompt_rows(source,                      # texts or conversations in a 
     rows = read_rows([dict(prompt=p) for p in source] if bare else source, ('prompt',), name)
     for i, r in enumerate(rows):
         more = next((k for k in ('tools', 'chat_template_kwargs') if r.get(k)), None)
-        if more: raise ValueError(f"{name}: row {i}: {more}: not read for prompts; render them with the tokenizer's apply_chat_template(..., {more}=...), and give the texts")
+        if more:
+            raise ValueError(
+                f"{name}: row {i}: {more}: not read for prompts; render them with the tokenizer's "
+                f"apply_chat_template(..., {more}=...), and give the texts"
+            )
     return [r['prompt'] for r in rows]
 
 
@@ -344,17 +459,23 @@ def _tokens(tokenizer, text: str, special: bool) -> list[int]:
     except (TypeError, UnicodeError):
         bad = next((i for i, c in enumerate(text) if '\ud800' <= c <= '\udfff'), None)
         if bad is None: raise
-    raise ValueError(f"text: character {bad} is half of a surrogate pair ({text[bad]!r}), which no encoding knows; repair the text")
+    raise ValueError(
+        f"text: character {bad} is half of a surrogate pair ({text[bad]!r}), which no encoding knows; "
+        "repair the text"
+    )
 
 def _ids(tokenizer, text: str) -> list[int]: return _tokens(tokenizer, text, False)
 
+# %% ../nbs/20_data.ipynb #1cf49e0c
 def _token_ids(ids, field: str) -> list[int]:
     "A sequence of token ids as ints. Raises ValueError for what is no token id."
     try: out = list(map(operator.index, ids))
-    except TypeError: raise ValueError(f"{field}: token ids are whole numbers in a list, got {str(ids)[:60]}") from None
+    except TypeError: raise ValueError(f"{field}: token ids are whole numbers in a list, got "
+                                       f"{str(ids)[:60]}") from None
     if out and min(out) < 0: raise ValueError(f"{field}: token ids are >= 0, got {min(out)}")
     return out
 
+# %% ../nbs/20_data.ipynb #390d5023
 def _one_start(tokenizer, ids: list[int], text: str) -> list[int]:
     "The ids of a text, without the beginning that the tokenizer put before a text that has one."
     if len(ids) < 2 or ids[0] not in ids[1:4]: return ids
@@ -369,18 +490,28 @@ def _no_end(tokenizer, ids: list[int], text: str) -> list[int]:
     plain = _ids(tokenizer, text)
     return ids[:-1] if ids[-len(plain) - 1:] == [*plain, eos] else ids
 
-
 # %% ../nbs/20_data.ipynb #5d1e0c02
 def _render(tokenizer, messages: list, generate: bool, **template) -> list[int]:
     "Token ids of chat messages, by the tokenizer's template. Raises ValueError where there is none, or it cannot render them."
     if not getattr(tokenizer, 'chat_template', None):
-        raise ValueError("chat_template: the row holds chat messages and the tokenizer has no template; use the tokenizer of a chat model, or render the messages to text")
+        raise ValueError(
+            "chat_template: the row holds chat messages and the tokenizer has no template; use the "
+            "tokenizer of a chat model, or render the messages to text"
+        )
     try:
-        return [int(t) for t in tokenizer.apply_chat_template(messages, add_generation_prompt=generate, tokenize=True,
-                                                              return_dict=False, **template)]
-    except Exception as e:                       # whatever a template, a tool or an argument of theirs may raise
-        raise ValueError(f"chat_template: {type(e).__name__}: {' '.join(str(e).split())[:160]}; change the messages, or the template") from e
+        return [
+            int(t)
+            for t in tokenizer.apply_chat_template(
+                messages, add_generation_prompt=generate, tokenize=True, return_dict=False, **template
+            )
+        ]
+    except Exception as e:  # whatever a template, a tool or an argument of theirs may raise
+        raise ValueError(
+            f"chat_template: {type(e).__name__}: {' '.join(str(e).split())[:160]}; change the messages, "
+            "or the template"
+        ) from e
 
+# %% ../nbs/20_data.ipynb #ce967975
 def encode_prompt(tokenizer,                     # transformers interface
                   prompt,                        # a text, chat messages, or token ids (taken as they are)
                   encoder_decoder: bool = False, # then a closing end token stays
@@ -392,7 +523,10 @@ def encode_prompt(tokenizer,                     # transformers interface
     the answer to come. Raises ValueError if there is nothing to begin with, and for messages that cannot be rendered."""
     if is_chat(prompt):
         if prompt[-1]['role'] == 'assistant':
-            raise ValueError("prompt: its last message is the assistant's; end it with the user's, and put the assistant's into the completion")
+            raise ValueError(
+                "prompt: its last message is the assistant's; end it with the user's, and put the "
+                "assistant's into the completion"
+            )
         return _render(tokenizer, list(prompt), True, **template)
     if isinstance(prompt, str):
         ids = _one_start(tokenizer, _tokens(tokenizer, prompt, True), prompt)
@@ -401,15 +535,18 @@ def encode_prompt(tokenizer,                     # transformers interface
     if ids: return ids
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     if start is None:
-        raise ValueError("prompt: empty, and the tokenizer has no BOS or EOS to begin with; give it at least one token")
+        raise ValueError(
+            "prompt: empty, and the tokenizer has no BOS or EOS to begin with; give it at least one token"
+        )
     return [start]
 
+# %% ../nbs/20_data.ipynb #ad118bdd
 def prompt_text(tokenizer, prompt) -> str:
     "The text of a prompt, as rewards read it: a text itself, messages as the template renders them, ids decoded without special tokens."
     if isinstance(prompt, str): return prompt
-    if is_chat(prompt): return tokenizer.apply_chat_template(list(prompt), add_generation_prompt=True, tokenize=False)
+    if is_chat(prompt):
+        return tokenizer.apply_chat_template(list(prompt), add_generation_prompt=True, tokenize=False)
     return tokenizer.decode(prompt, skip_special_tokens=True)
-
 
 # %% ../nbs/20_data.ipynb #5d1e0c03
 _ENDS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()   # tokenizer -> (what it depends on, ids)
@@ -424,12 +561,12 @@ def _end_ids(tokenizer) -> frozenset:
         _ENDS[tokenizer] = key, frozenset(special - {*no} | {tokenizer.eos_token_id} - {None})
     return _ENDS[tokenizer][1]
 
+# %% ../nbs/20_data.ipynb #b1caac83
 def _upto_end(tokenizer, ids: list[int]) -> tuple[list[int], bool]:
     "(ids up to the token that ends the turn, whether there is one): white space behind it is no part of the answer."
     ends, n = _end_ids(tokenizer), len(ids)
     while n and ids[n - 1] not in ends and not tokenizer.decode(ids[n - 1:n]).strip(): n -= 1
     return (ids[:n], True) if n and ids[n - 1] in ends else (ids, False)
-
 
 # %% ../nbs/20_data.ipynb #5d1e0c0f
 def _is_scored(m: dict) -> bool:
@@ -440,27 +577,40 @@ def _check_prefix(tokenizer, part: list[int], whole: list[int], what: str, remed
     "ValueError if some rendered messages do not begin as the whole conversation does."
     if whole[:len(part)] == part: return
     k = next((i for i, (x, y) in enumerate(zip(part, whole)) if x != y), min(len(part), len(whole)))
-    raise ValueError(f"chat_template: {what} is no prefix of the conversation; from token {k} on it reads {tokenizer.decode(part[k:k + 8])!r} alone and {tokenizer.decode(whole[k:k + 8])!r} with the answer. "
+    raise ValueError(f"chat_template: {what} is no prefix of the conversation; from token {k} on it reads "
+                     f"{tokenizer.decode(part[k:k + 8])!r} alone and {tokenizer.decode(whole[k:k + 8])!r} "
+                     "with the answer. "
                      f"Training would condition on a prompt that is never used; {remedy}")
 
-def _turns(tokenizer, prompt: list, completion: list, p: list[int], whole: list[int], **template) -> list[tuple[int, int]]:
+# %% ../nbs/20_data.ipynb #9e8dfe18
+def _turns(
+    tokenizer, prompt: list, completion: list, p: list[int], whole: list[int], **template
+) -> list[tuple[int, int]]:
     "(start, end) in `whole` of every scored turn. Raises ValueError where the template does not let them be told apart."
     tail, found = _upto_end(tokenizer, whole)[0][-1], []
     for i, m in enumerate(completion):
         if not _is_scored(m): continue
-        before, remedy = [*prompt, *completion[:i]], "use turns='last', or a template that renders a turn the same whatever follows"
+        before, remedy = (
+            [*prompt, *completion[:i]],
+            "use turns='last', or a template that renders a turn the same whatever follows",
+        )
         head = p if i == 0 else _render(tokenizer, before, True, **template)
         _check_prefix(tokenizer, head, whole, f"message {len(before)}'s beginning", remedy)
         with_it = whole if i == len(completion) - 1 else _render(tokenizer, [*before, m], False, **template)
         start, end = len(head), len(with_it)
         if whole[:end] != with_it:
-            end = next((k + 1 for k in range(start, len(whole)) if whole[k] == tail and tail in _end_ids(tokenizer)), 0)
+            end = next(
+                (k + 1 for k in range(start, len(whole)) if whole[k] == tail and tail in _end_ids(tokenizer)),
+                0,
+            )
         end = start + len(_upto_end(tokenizer, whole[start:end])[0])
         if end <= start or found and start < found[-1][1]:
-            raise ValueError(f"chat_template: the end of message {len(before)} cannot be found in the conversation; {remedy}")
+            raise ValueError(
+                f"chat_template: the end of message {len(before)} cannot be found in the conversation; "
+                f"{remedy}"
+            )
         found.append((start, end))
     return found
-
 
 # %% ../nbs/20_data.ipynb #5d1e0c10
 def _check_calls(tokenizer, completion: list, ids: list[int]) -> None:
@@ -469,13 +619,25 @@ def _check_calls(tokenizer, completion: list, ids: list[int]) -> None:
     text = tokenizer.decode(ids) if calls else ''
     lost = next((str(c.get('name')) for c in calls if str(c.get('name')) not in text), None)
     if lost is not None:
-        raise ValueError(f"chat_template: it leaves out the call of {lost!r}; use a template that renders tool_calls, or put the call into the content")
+        raise ValueError(
+            f"chat_template: it leaves out the call of {lost!r}; use a template that renders tool_calls, "
+            "or put the call into the content"
+        )
 
-def _encode_chat(tokenizer, prompt: list, completion: list, **template) -> tuple[list[int], list[int], list[int] | None, bool]:
+# %% ../nbs/20_data.ipynb #2f0358a3
+def _encode_chat(
+    tokenizer, prompt: list, completion: list, **template
+) -> tuple[list[int], list[int], list[int] | None, bool]:
     "(prompt ids, completion ids, 1 for each that is scored or None for all, whether a token ends the last turn) of chat messages."
     if not any(map(_is_scored, completion)):
-        raise ValueError("completion: no message of the assistant is scored; the roles are " + ', '.join(m['role'] for m in completion))
-    p, whole = encode_prompt(tokenizer, prompt, **template), _render(tokenizer, [*prompt, *completion], False, **template)
+        raise ValueError(
+            "completion: no message of the assistant is scored; the roles are "
+            + ', '.join(m['role'] for m in completion)
+        )
+    p, whole = (
+        encode_prompt(tokenizer, prompt, **template),
+        _render(tokenizer, [*prompt, *completion], False, **template),
+    )
     _check_prefix(tokenizer, p, whole, 'the prompt', 'change the template, or render the messages to text')
     _check_calls(tokenizer, completion, whole[len(p):])
     if len(completion) == 1:
@@ -486,18 +648,18 @@ def _encode_chat(tokenizer, prompt: list, completion: list, **template) -> tuple
     for a, b in spans: mask[a - len(p):b - len(p)] = [1]*(b - a)
     return p, c, mask, c[-1] in _end_ids(tokenizer)
 
-
 # %% ../nbs/20_data.ipynb #5d1e0c11
 def _behind(tokenizer, prompt_ids: list[int], completion: str, text: str) -> list[int]:
     "Ids of a completion such that prompt and completion decode to `text`; where none do, those of the completion alone."
     plain = _ids(tokenizer, completion)
     read = lambda ids: tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     if read([*prompt_ids, *plain]) == text: return plain
-    for anchor in '\n', '.', 'a':                                # a tokenizer that begins every text with a space does so once
+    for anchor in '\n', '.', 'a':  # a tokenizer that begins every text with a space does so once
         a, both = _ids(tokenizer, anchor), _ids(tokenizer, anchor + completion)
         if both[:len(a)] == a and read([*prompt_ids, *both[len(a):]]) == text: return both[len(a):]
     return plain
 
+# %% ../nbs/20_data.ipynb #49646f41
 def _encode_text(tokenizer, prompt, completion: str, encoder_decoder: bool) -> tuple[list[int], list[int]]:
     "(prompt ids, completion ids) of a text behind a text or token ids."
     p = encode_prompt(tokenizer, prompt, encoder_decoder)
@@ -505,10 +667,14 @@ def _encode_text(tokenizer, prompt, completion: str, encoder_decoder: bool) -> t
     if isinstance(prompt, str):
         whole = encode_prompt(tokenizer, prompt + completion)
         if whole[:len(p)] == p: return p, whole[len(p):]
-        return p, _behind(tokenizer, p, completion, tokenizer.decode(whole, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        return p, _behind(
+            tokenizer,
+            p,
+            completion,
+            tokenizer.decode(whole, skip_special_tokens=True, clean_up_tokenization_spaces=False),
+        )
     text = tokenizer.decode(p, skip_special_tokens=True, clean_up_tokenization_spaces=False) + completion
     return p, _behind(tokenizer, p, completion, text)
-
 
 # %% ../nbs/20_data.ipynb #43487088
 def _encode_answer(tokenizer, prompt, completion, add_eos: bool, encoder_decoder: bool, **template):
@@ -517,41 +683,61 @@ def _encode_answer(tokenizer, prompt, completion, add_eos: bool, encoder_decoder
         if not isinstance(completion, str) and not is_chat(completion):
             return encode_prompt(tokenizer, prompt, **template), _token_ids(completion, 'completion'), None
         if not isinstance(prompt, str) and not is_chat(prompt):
-            raise ValueError("completion: chat messages behind a prompt of token ids; give the prompt as messages or text")
+            raise ValueError(
+                "completion: chat messages behind a prompt of token ids; give the prompt as messages or text"
+            )
         as_chat = lambda x, role: list(x) if is_chat(x) else [dict(role=role, content=x)]
-        p, c, mask, ended = _encode_chat(tokenizer, as_chat(prompt, 'user'), as_chat(completion, 'assistant'), **template)
+        p, c, mask, ended = _encode_chat(
+            tokenizer, as_chat(prompt, 'user'), as_chat(completion, 'assistant'), **template
+        )
         if mask and encoder_decoder:
-            raise ValueError("completion: several messages, and an encoder-decoder cannot read words that are not scored; use turns='last'")
+            raise ValueError(
+                "completion: several messages, and an encoder-decoder cannot read words that are not "
+                "scored; use turns='last'"
+            )
     else:
         if isinstance(prompt, str) and template.get('tools'):
-            raise ValueError("tools: the prompt is a text, which no template renders; give messages, or drop the column")
+            raise ValueError(
+                "tools: the prompt is a text, which no template renders; give messages, or drop the column"
+            )
         if not isinstance(completion, str):
-            return encode_prompt(tokenizer, prompt, encoder_decoder), _token_ids(completion, 'completion'), None
+            return (
+                encode_prompt(tokenizer, prompt, encoder_decoder),
+                _token_ids(completion, 'completion'),
+                None,
+            )
         (p, c), mask, ended = _encode_text(tokenizer, prompt, completion, encoder_decoder), None, False
     if not add_eos: return p, c, mask
     eos = tokenizer.eos_token_id
     if eos is None and not ended:
-        raise ValueError("eos_token: the tokenizer has none, so answers would never end; set tokenizer.eos_token, or pass add_eos=False")
+        raise ValueError(
+            "eos_token: the tokenizer has none, so answers would never end; set tokenizer.eos_token, or "
+            "pass add_eos=False"
+        )
     if not ended and eos in c: c, ended = _upto_end(tokenizer, c)
     if ended or c[-1:] == [eos]: return p, c, mask
     return p, [*c, eos], mask and [*mask, 1]
 
-def encode_pair(tokenizer,                      # transformers interface
-                prompt,                         # text, chat messages, or token ids
-                completion,                     # text, chat messages (of the assistant), or token ids, taken as they are
-                add_eos: bool = True,           # end a text with the end token
-                encoder_decoder: bool = False,  # the prompt keeps its end, the completion stands alone
-                **template                      # for the chat template, e.g. tools=[...]
-               ) -> tuple[list[int], list[int]]:  # prompt ids, completion ids
+# %% ../nbs/20_data.ipynb #78e03449
+def encode_pair(
+    tokenizer,  # transformers interface
+    prompt,  # text, chat messages, or token ids
+    completion,  # text, chat messages (of the assistant), or token ids, taken as they are
+    add_eos: bool = True,  # end a text with the end token
+    encoder_decoder: bool = False,  # the prompt keeps its end, the completion stands alone
+    **template,  # for the chat template, e.g. tools=[...]
+) -> tuple[list[int], list[int]]:  # prompt ids, completion ids
     """Token ids of a prompt and its completion, the end token once; a chat answer ends with its turn.
 
     Raises ValueError without an end token, without a chat template, if the template's prompt is no prefix, and for a completion with words
     of others between the assistant's (`encode_rows` keeps them apart)."""
     p, c, mask = _encode_answer(tokenizer, prompt, completion, add_eos, encoder_decoder, **template)
     if mask and not all(mask):
-        raise ValueError("completion: several messages, not all of them scored; encode them with encode_rows, which keeps a mask, or take the last")
+        raise ValueError(
+            "completion: several messages, not all of them scored; encode them with encode_rows, which "
+            "keeps a mask, or take the last"
+        )
     return p, c
-
 
 # %% ../nbs/20_data.ipynb #5d1e0c12
 def scored_ids(row: dict, answer: str) -> list[int]:   # an encoded row, the name of an answer
@@ -569,17 +755,25 @@ def _fit(p, cs, bos, max_length, on_long, max_prompt, encoder_decoder) -> tuple[
     if not (long_p or long_a): return p, cs, ''
     if on_long != 'truncate' or room < 1: return p, cs, 'long'
     if long_p: p = p[:1] + p[len(p) - keep + 1:] if p[0] == bos else p[-keep:]
-    return p, [c if len(c) <= room else c[:int(room)] for c in cs], 'both' if long_p and long_a else 'prompt' if long_p else 'answer'
+    return (
+        p,
+        [c if len(c) <= room else c[: int(room)] for c in cs],
+        'both' if long_p and long_a else 'prompt' if long_p else 'answer',
+    )
 
+# %% ../nbs/20_data.ipynb #b17e32d0
 def _json_column(r: dict, k: str, kind: type):
     "A column that may be JSON text. Raises ValueError for what is not of its kind."
     v = r.get(k)
     if isinstance(v, str) and v.strip():
         try: v = json.loads(v)
-        except json.JSONDecodeError as e: raise ValueError(f"{k}: a text that is no JSON ({e.msg}); give a {kind.__name__}") from None
-    if v and not isinstance(v, kind): raise ValueError(f"{k}: expected a {kind.__name__}, got {type(v).__name__}")
+        except json.JSONDecodeError as e: raise ValueError(f"{k}: a text that is no JSON ({e.msg}); give "
+                                                           f"a {kind.__name__}") from None
+    if v and not isinstance(v, kind):
+        raise ValueError(f"{k}: expected a {kind.__name__}, got {type(v).__name__}")
     return _without_none(v) if v else None
 
+# %% ../nbs/20_data.ipynb #62b399de
 def _without_none(v):
     "Tools as they were before a table filled what they lack with None."
     if isinstance(v, dict): return {k: _without_none(x) for k, x in v.items() if x is not None}
@@ -590,17 +784,24 @@ def _given_ids(tokenizer, r: dict, k: str) -> list[int] | None:
     v = r.get(k)
     if v is None or isinstance(v, str): return None
     ids = _token_ids(v, k)
-    if ids and max(ids) >= len(tokenizer): raise ValueError(f"{k}: token id {max(ids)}, but the tokenizer has {len(tokenizer)} tokens")
+    if ids and max(ids) >= len(tokenizer):
+        raise ValueError(f"{k}: token id {max(ids)}, but the tokenizer has {len(tokenizer)} tokens")
     return ids
 
+# %% ../nbs/20_data.ipynb #71926b72
 def _is_empty(x) -> bool:
     "Whether an answer says nothing: a text of white space, messages of the assistant without text or tool call, no ids."
     if isinstance(x, str): return not x.strip()
     if not is_chat(x): return not len(x)
     said = [m for m in x if _is_scored(m)]
-    return bool(said) and not any(m.get('tool_calls') or str(m.get('content') or m.get('reasoning_content') or '').strip() for m in said)
+    return bool(said) and not any(
+        m.get('tool_calls') or str(m.get('content') or m.get('reasoning_content') or '').strip() for m in said
+    )
 
-def _encode_row(tokenizer, r: dict, answers, add_eos, encoder_decoder) -> tuple[list[int], list[list[int]], list, bool]:
+# %% ../nbs/20_data.ipynb #3abb69ec
+def _encode_row(
+    tokenizer, r: dict, answers, add_eos, encoder_decoder
+) -> tuple[list[int], list[list[int]], list, bool]:
     "(prompt ids, ids of each answer, their masks or None, whether one is empty); a row's own '<field>_ids' come before its text."
     kw = dict(tools=_json_column(r, 'tools', list)) if r.get('tools') else {}
     kw |= _json_column(r, 'chat_template_kwargs', dict) or {}
@@ -619,24 +820,40 @@ def _encode_row(tokenizer, r: dict, answers, add_eos, encoder_decoder) -> tuple[
         masks.append(mask)
     return p, cs, masks, empty
 
-
 # %% ../nbs/20_data.ipynb #af60abc7
-def encode_rows(tokenizer,                          # transformers interface
-                rows: list,                         # from `read_rows`: dicts with 'prompt' and the answers; token ids under 'prompt_ids', '<answer>_ids' are taken as they are
-                answers=('completion',),            # the fields that are scored
-                max_length: int | None = None,      # tokens of prompt + answer (of the answer alone for an encoder-decoder)
-                on_long: str = 'refuse',            # 'refuse', 'drop' or 'truncate'
-                max_prompt_length: int | None = None,  # tokens of the prompt
-                add_eos: bool = True, encoder_decoder: bool = False, name: str = 'train_dataset',  # as in `encode_pair`; for messages
-                on_bad: str = 'refuse'              # a row that cannot be encoded (a template's or tokenizer's error): 'refuse' or 'drop'
-               ) -> tuple[list[dict], dict]:        # rows of prompt_ids, <answer> ids, <answer>_mask where not all are scored, numeric columns and 'index' (row number of the source); counts
+def encode_rows(
+    tokenizer,  # transformers interface
+    rows: list,  # from `read_rows`: dicts with 'prompt' and the answers; token ids under 'prompt_ids', '<answer>_ids' are taken as they are
+    answers=('completion',),  # the fields that are scored
+    max_length: int | None = None,  # tokens of prompt + answer (of the answer alone for an encoder-decoder)
+    on_long: str = 'refuse',  # 'refuse', 'drop' or 'truncate'
+    max_prompt_length: int | None = None,  # tokens of the prompt
+    add_eos: bool = True,
+    encoder_decoder: bool = False,
+    name: str = 'train_dataset',  # as in `encode_pair`; for messages
+    on_bad: str = 'refuse',  # a row that cannot be encoded (a template's or tokenizer's error): 'refuse' or 'drop'
+) -> tuple[
+    list[dict], dict
+]:  # rows of prompt_ids, <answer> ids, <answer>_mask where not all are scored, numeric columns and 'index' (row number of the source); counts
     "Rows of token ids, and how many were kept, cut, dropped. Raises ValueError naming the first row that is malformed or, under 'refuse', too long, empty or without difference between its answers."
-    if on_long not in ('refuse', 'drop', 'truncate'): raise ValueError(f"on_long: expected refuse, drop or truncate, got {on_long!r}")
+    if on_long not in ('refuse', 'drop', 'truncate'):
+        raise ValueError(f"on_long: expected refuse, drop or truncate, got {on_long!r}")
     if on_bad not in ('refuse', 'drop'): raise ValueError(f"on_bad: expected refuse or drop, got {on_bad!r}")
     for k, v in (('max_length', max_length), ('max_prompt_length', max_prompt_length)):
         if v is not None and v < 1: raise ValueError(f"{k}: expected >= 1, got {v}; None sets no limit")
-    n = dict(rows=len(rows), kept=0, prompts_cut=0, answers_cut=0, dropped_long=0, dropped_empty=0, dropped_same=0, dropped_bad=0, dropped_missing=0,
-             prompt_tokens=0, answer_tokens=0)
+    n = dict(
+        rows=len(rows),
+        kept=0,
+        prompts_cut=0,
+        answers_cut=0,
+        dropped_long=0,
+        dropped_empty=0,
+        dropped_same=0,
+        dropped_bad=0,
+        dropped_missing=0,
+        prompt_tokens=0,
+        answer_tokens=0,
+    )
     out = []
     for i, r in enumerate(rows):
         if r is None:                                # `read_rows` could not read it
@@ -644,18 +861,25 @@ def encode_rows(tokenizer,                          # transformers interface
             continue
         try:
             p, cs, masks, empty = _encode_row(tokenizer, r, answers, add_eos, encoder_decoder)
-        except Exception as e:                       # whatever a template or a tokenizer may raise; nothing else runs here
-            if on_bad == 'refuse': raise ValueError(f"{name}: row {i}: {_said(e)}") from (None if isinstance(e, ValueError) else e)
+        except Exception as e:  # whatever a template or a tokenizer may raise; nothing else runs here
+            if on_bad == 'refuse':
+                raise ValueError(f"{name}: row {i}: {_said(e)}") from (
+                    None if isinstance(e, ValueError) else e
+                )
             n['dropped_bad'] += 1
             continue
-        q, ds, what = _fit(p, cs, tokenizer.bos_token_id, max_length, on_long, max_prompt_length, encoder_decoder)
+        q, ds, what = _fit(
+            p, cs, tokenizer.bos_token_id, max_length, on_long, max_prompt_length, encoder_decoder
+        )
         masks = [m and m[:len(d)] for m, d in zip(masks, ds)]
         empty |= any(m is not None and not any(m) for m in masks)
         row = dict(zip(answers, ds)) | {f'{a}_mask': m for a, m in zip(answers, masks) if m and not all(m)}
         same = len({tuple(scored_ids(row, a)) for a in answers}) < len(ds)
         reason = 'empty' if empty else 'long' if what == 'long' else 'same' if same else ''
         if reason and on_long == 'refuse':
-            raise ValueError(f"{name}: row {i} " + _why(reason, p, cs, answers, max_length, max_prompt_length))
+            raise ValueError(
+                f"{name}: row {i} " + _why(reason, p, cs, answers, max_length, max_prompt_length)
+            )
         if reason:
             n[f'dropped_{reason}'] += 1
             continue
@@ -667,21 +891,32 @@ def encode_rows(tokenizer,                          # transformers interface
         numbers = {k: v for k, v in r.items() if isinstance(v, (bool, int, float)) and k not in answers}
         out.append(numbers | dict(index=i, prompt_ids=q) | row)
     if not out:
-        raise ValueError(f"{name}: none of {len(rows)} rows is left ({', '.join(f'{k} {v}' for k, v in n.items() if v and k[:4] == 'drop')}); raise max_length or look at the rows")
+        raise ValueError(
+            f"{name}: none of {len(rows)} rows is left "
+            f"({', '.join(f'{k} {v}' for k, v in n.items() if v and k[:4] == 'drop')}); raise max_length "
+            "or look at the rows"
+        )
     return out, n
 
+# %% ../nbs/20_data.ipynb #d1082f6e
 def _why(reason, p, cs, answers, max_length, max_prompt) -> str:
     "The end of an error message."
-    if reason == 'empty': return f"has an empty answer among {', '.join(answers)}; remove it, or pass on_long='drop'"
-    if reason == 'same': return f"has the same tokens under {' and '.join(answers)}, which says nothing; remove it, or pass on_long='drop'"
-    limit = ', '.join(f'{k} {v}' for k, v in (('max_length', max_length), ('max_prompt_length', max_prompt)) if v is not None)
+    if reason == 'empty':
+        return f"has an empty answer among {', '.join(answers)}; remove it, or pass on_long='drop'"
+    if reason == 'same':
+        return f"has the same tokens under {' and '.join(answers)}, which says nothing; remove it, or pass on_long='drop'"
+    limit = ', '.join(
+        f'{k} {v}'
+        for k, v in (('max_length', max_length), ('max_prompt_length', max_prompt))
+        if v is not None
+    )
     return f"has a prompt of {len(p)} and an answer of {max(map(len, cs))} tokens, beyond {limit}; raise it, or choose on_long: drop or truncate"
 
 # %% ../nbs/20_data.ipynb #f7078b02
 _OURS = ('packed', 'ref_logps', 'sampled')      # keys of a batch that no column may take
-
 def _fits(x) -> bool: return isinstance(x, (bool, float)) or isinstance(x, int) and -2**63 <= x < 2**63
 
+# %% ../nbs/20_data.ipynb #300fa2a2
 @dataclass
 class PairCollator:
     "Encoded rows -> a batch of `build_batch` with B·len(answers) rows, answer-major, and a tensor [B] for each numeric column that all rows have."
@@ -689,10 +924,12 @@ class PairCollator:
     answers: tuple = ('completion',)
     side: str = 'right'              # of the padding
     encoder_decoder: bool = False
-    pack: int = 0                    # tokens of a packed row; 0 = no packing. The packed form is added under 'packed'
+    pack: int = 0  # tokens of a packed row; 0 = no packing. The packed form is added under 'packed'
     def sequences(self, rows: list[dict]) -> tuple[list, list]:
         "(prompts, answers) of the batch's rows, lists of ids (answers as `scored_ids`); an answer's own '<answer>_prompt_ids' come before the row's 'prompt_ids'."
-        return [r.get(f'{a}_prompt_ids', r['prompt_ids']) for a in self.answers for r in rows], [scored_ids(r, a) for a in self.answers for r in rows]
+        return [r.get(f'{a}_prompt_ids', r['prompt_ids']) for a in self.answers for r in rows], [
+            scored_ids(r, a) for a in self.answers for r in rows
+        ]
     def __call__(self, rows: list[dict]) -> dict:
         ps, cs = self.sequences(rows)
         b = build_batch(ps, cs, self.pad_id, self.side, encoder_decoder=self.encoder_decoder)
@@ -702,6 +939,7 @@ class PairCollator:
         if self.pack: b['packed'] = pack_batch(ps, cs, self.pad_id, self.pack)
         return b
 
+# %% ../nbs/20_data.ipynb #a3ff3638
 def pad_token_id(tokenizer) -> int:
     "What to fill with: the pad token, else the end token, else 0. Masks never depend on it."
     return next((int(t) for t in (tokenizer.pad_token_id, tokenizer.eos_token_id) if t is not None), 0)
@@ -710,7 +948,10 @@ def check_tokenizer(model: nn.Module, tokenizer) -> None:
     "ValueError if the tokenizer can produce ids that the model has no embedding for."
     n, v = len(tokenizer), model.get_input_embeddings().weight.shape[0]
     if n > v:
-        raise ValueError(f"tokenizer: it has {n} tokens, the model {v} embeddings; they do not belong together, or call model.resize_token_embeddings({n})")
+        raise ValueError(
+            f"tokenizer: it has {n} tokens, the model {v} embeddings; they do not belong together, or "
+            f"call model.resize_token_embeddings({n})"
+        )
 
 # %% ../nbs/20_data.ipynb #18db404c
 def pack(lengths: list[int],   # tokens of each example
@@ -720,19 +961,32 @@ def pack(lengths: list[int],   # tokens of each example
     bins, left = [], []
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
         if lengths[i] > max_tokens:
-            raise ValueError(f"max_tokens: {max_tokens}, but example {i} has {lengths[i]} tokens; raise it, or shorten the example")
+            raise ValueError(
+                f"max_tokens: {max_tokens}, but example {i} has {lengths[i]} tokens; raise it, or shorten "
+                "the example"
+            )
         k = next((k for k, l in enumerate(left) if l >= lengths[i]), None)
-        if k is None: bins.append([]); left.append(max_tokens); k = len(bins) - 1
-        bins[k].append(i); left[k] -= lengths[i]
+        if k is None:
+            bins.append([])
+            left.append(max_tokens)
+            k = len(bins) - 1
+        bins[k].append(i)
+        left[k] -= lengths[i]
     return bins
 
-def pack_batch(prompt_ids: list, completion_ids: list, pad_id: int,  # as for `build_batch`
-               max_tokens: int = 0        # of a packed row; 0 = as wide as the longest example
-              ) -> dict:                  # input_ids, labels, position_ids, segments [P,T] (0 = padding, then 1, 2, ...); where [B,T'] (flat place of every token of `build_batch`'s rows, 0 for padding)
+# %% ../nbs/20_data.ipynb #f76caf39
+def pack_batch(
+    prompt_ids: list,
+    completion_ids: list,
+    pad_id: int,  # as for `build_batch`
+    max_tokens: int = 0,  # of a packed row; 0 = as wide as the longest example
+) -> dict:  # input_ids, labels, position_ids, segments [P,T] (0 = padding, then 1, 2, ...); where [B,T'] (flat place of every token of `build_batch`'s rows, 0 for padding)
     "B examples in P packed rows; `packed_logprobs` undoes it. Raises ValueError as `build_batch` and `pack` do."
-    whole = build_batch(prompt_ids, completion_ids, pad_id); n = whole['attention_mask'].sum(1).tolist()
+    whole = build_batch(prompt_ids, completion_ids, pad_id)
+    n = whole['attention_mask'].sum(1).tolist()
     bins = pack(n, max_tokens or max(n))
-    T = max(sum(n[i] for i in b) for b in bins); where = torch.zeros_like(whole['input_ids'])
+    T = max(sum(n[i] for i in b) for b in bins)
+    where = torch.zeros_like(whole['input_ids'])
     out = {k: whole['input_ids'].new_full((len(bins), T), v)
            for k, v in dict(input_ids=pad_id, labels=IGNORE, position_ids=0, segments=0).items()}
     for r, b in enumerate(bins):
@@ -740,44 +994,79 @@ def pack_batch(prompt_ids: list, completion_ids: list, pad_id: int,  # as for `b
         for s, i in enumerate(b, 1):
             to = slice(at, at + n[i])
             for k in ('input_ids', 'labels'): out[k][r, to] = whole[k][i, :n[i]]
-            out['position_ids'][r, to] = torch.arange(n[i]); out['segments'][r, to] = s
-            where[i, :n[i]] = torch.arange(r*T + at, r*T + at + n[i]); at += n[i]
+            out['position_ids'][r, to] = torch.arange(n[i])
+            out['segments'][r, to] = s
+            where[i, :n[i]] = torch.arange(r*T + at, r*T + at + n[i])
+            at += n[i]
     return dict(out, where=where)
 
-def block_mask(segments: Tensor,       # [P,T] of `pack_batch`
-               dtype=torch.float32     # the model's
-              ) -> Tensor:             # [P,1,T,T] additive: 0 where position i may look at position j, else the most negative number
+# %% ../nbs/20_data.ipynb #39bdff49
+def block_mask(
+    segments: Tensor,  # [P,T] of `pack_batch`
+    dtype=torch.float32,  # the model's
+) -> Tensor:  # [P,1,T,T] additive: 0 where position i may look at position j, else the most negative number
     "Causal within a segment, blind beyond; sdpa and eager attention add it to their scores."
-    same = segments[:, :, None] == segments[:, None, :]; see = same & torch.ones_like(same[0]).tril()
-    return torch.zeros(see.shape, dtype=dtype, device=see.device).masked_fill_(~see, torch.finfo(dtype).min)[:, None]
+    same = segments[:, :, None] == segments[:, None, :]
+    see = same & torch.ones_like(same[0]).tril()
+    return torch.zeros(see.shape, dtype=dtype, device=see.device).masked_fill_(~see, torch.finfo(dtype).min)[
+        :, None
+    ]
 
 # %% ../nbs/20_data.ipynb #ef20a93e
 def check_packing(model: nn.Module, longest: int) -> None:
     "ValueError if examples of so many tokens cannot share a row: attention must be told where each begins, in every layer."
-    m = bare_model(model); c = m.config.get_text_config(); kinds = set(getattr(c, 'layer_types', None) or ())
-    if not forward_accepts(m, 'position_ids') or getattr(getattr(model, 'active_peft_config', None), 'is_prompt_learning',
-                                                         False) or kinds - {'full_attention', 'sliding_attention'}:
-        raise ValueError(f"packing: {type(m).__name__} has layers that would carry over from one example to the next; leave packing at 0")
+    m = bare_model(model)
+    c = m.config.get_text_config()
+    kinds = set(getattr(c, 'layer_types', None) or ())
+    if (
+        not forward_accepts(m, 'position_ids')
+        or getattr(getattr(model, 'active_peft_config', None), 'is_prompt_learning', False)
+        or kinds - {'full_attention', 'sliding_attention'}
+    ):
+        raise ValueError(
+            f"packing: {type(m).__name__} has layers that would carry over from one example to the next; "
+            "leave packing at 0"
+        )
     if getattr(c, 'output_router_logits', False):
-        raise ValueError(f"packing: the router loss of {type(m).__name__} is computed row by row; leave packing at 0, or set config.output_router_logits=False")
+        raise ValueError(
+            f"packing: the router loss of {type(m).__name__} is computed row by row; leave packing at 0, "
+            "or set config.output_router_logits=False"
+        )
     window = (getattr(c, 'sliding_window', None) if kinds & {'sliding_attention'} or not kinds
               and getattr(c, 'use_sliding_window', True) else None)
     if window and longest > window:
-        raise ValueError(f"packing: an example has {longest} tokens and {type(m).__name__} looks back over {window}, which a packed row cannot say; leave packing at 0, or shorten the examples")
+        raise ValueError(
+            f"packing: an example has {longest} tokens and {type(m).__name__} looks back over {window}, "
+            "which a packed row cannot say; leave packing at 0, or shorten the examples"
+        )
 
-def packed_logprobs(model: nn.Module,   # causal; attention only (state-space layers would carry over from one example to the next)
-                    packed: dict        # from `pack_batch`
-                   ) -> Tensor:         # [B,T'-1] float32 nats, as token_logprobs(score(model, batch), labels) of the same rows unpacked
+# %% ../nbs/20_data.ipynb #6e1ed862
+def packed_logprobs(
+    model: nn.Module,  # causal; attention only (state-space layers would carry over from one example to the next)
+    packed: dict,  # from `pack_batch`
+) -> (
+    Tensor
+):  # [B,T'-1] float32 nats, as token_logprobs(score(model, batch), labels) of the same rows unpacked
     "log π of every answer token from packed rows, 0 elsewhere; differentiable. Raises ValueError for an example longer than the context."
     limit, longest = context_length(model), packed['position_ids'].max().item() + 1
     if limit is not None and longest > limit:
-        raise ValueError(f"packed: an example has {longest} tokens, the model's context holds {limit}; shorten it")
-    check_packing(model, longest); m = bare_model(model); P, T = packed['input_ids'].shape
+        raise ValueError(
+            f"packed: an example has {longest} tokens, the model's context holds {limit}; shorten it"
+        )
+    check_packing(model, longest)
+    m = bare_model(model)
+    P, T = packed['input_ids'].shape
     kw = {k: packed[k] for k in ('input_ids', 'position_ids')}
-    if 'flash' in str(getattr(m.config, '_attn_implementation', '')): kw = {k: v.view(1, P*T) for k, v in kw.items()}
-    else: kw['attention_mask'] = block_mask(packed['segments'], m.dtype)
-    lp = token_logprobs(model(**kw, use_cache=False).logits.view(P, T, -1), packed['labels'])                       # [P,T-1]: entry t is about token t+1
-    return nn.functional.pad(lp, (1, 0)).flatten()[packed['where']][:, 1:]                                           # padding looks at place 0, which is never scored
+    if 'flash' in str(getattr(m.config, '_attn_implementation', '')):
+        kw = {k: v.view(1, P * T) for k, v in kw.items()}
+    else:
+        kw['attention_mask'] = block_mask(packed['segments'], m.dtype)
+    lp = token_logprobs(
+        model(**kw, use_cache=False).logits.view(P, T, -1), packed['labels']
+    )  # [P,T-1]: entry t is about token t+1
+    return nn.functional.pad(lp, (1, 0)).flatten()[packed['where']][
+        :, 1:
+    ]  # padding looks at place 0, which is never scored
 
 # %% ../nbs/20_data.ipynb #ce3c32d1
 def strip_gutenberg(text: str) -> str:   # of a Project Gutenberg file
@@ -785,40 +1074,71 @@ def strip_gutenberg(text: str) -> str:   # of a Project Gutenberg file
     a, b = re.search(r'\*\*\* ?START OF.*?\*\*\*', text, re.S), re.search(r'\*\*\* ?END OF', text)
     return text[a.end() if a else 0:b.start() if b else len(text)].strip()
 
-def text_chunks(text: str,               # the whole book
-                tokenizer,               # transformers interface
-                tokens: int,             # of a chunk, prompt included
-                prompt_tokens: int,      # of its beginning, which is the prompt
-                stride: int | None = None  # tokens from one chunk to the next; default: no overlap
-               ) -> list[dict]:          # prompt, completion (texts), prompt_ids, completion_ids, chunk, start (token)
+# %% ../nbs/20_data.ipynb #2eac3d2d
+def text_chunks(
+    text: str,  # the whole book
+    tokenizer,  # transformers interface
+    tokens: int,  # of a chunk, prompt included
+    prompt_tokens: int,  # of its beginning, which is the prompt
+    stride: int | None = None,  # tokens from one chunk to the next; default: no overlap
+) -> list[dict]:  # prompt, completion (texts), prompt_ids, completion_ids, chunk, start (token)
     "A text in chunks of equal size as rows for `encode_rows`; each begins with BOS if the tokenizer has one, and the rest at the end is left out. Raises ValueError for sizes that make no row."
-    if not 0 < prompt_tokens < tokens: raise ValueError(f"prompt_tokens: {prompt_tokens}; expected between 1 and tokens - 1 = {tokens - 1}")
+    if not 0 < prompt_tokens < tokens:
+        raise ValueError(f"prompt_tokens: {prompt_tokens}; expected between 1 and tokens - 1 = {tokens - 1}")
     if stride is not None and stride < 1: raise ValueError(f"stride: expected >= 1, got {stride}")
     ids = _ids(tokenizer, text)
     bos = ([tokenizer.bos_token_id] if tokenizer.bos_token_id is not None
            and tokenizer('a')['input_ids'][:1] == [tokenizer.bos_token_id] else [])
-    if len(ids) < tokens: raise ValueError(f"text: it has {len(ids)} tokens, a chunk {tokens}; give a longer text, or make tokens smaller")
+    if len(ids) < tokens:
+        raise ValueError(
+            f"text: it has {len(ids)} tokens, a chunk {tokens}; give a longer text, or make tokens smaller"
+        )
     cut = lambda s: (ids[s:s + prompt_tokens], ids[s + prompt_tokens:s + tokens])
-    return [dict(prompt=tokenizer.decode(p), completion=tokenizer.decode(c), prompt_ids=bos + p, completion_ids=c, chunk=i, start=s)
-            for i, s in enumerate(range(0, len(ids) - tokens + 1, stride or tokens)) for p, c in [cut(s)]]
+    return [
+        dict(
+            prompt=tokenizer.decode(p),
+            completion=tokenizer.decode(c),
+            prompt_ids=bos + p,
+            completion_ids=c,
+            chunk=i,
+            start=s,
+        )
+        for i, s in enumerate(range(0, len(ids) - tokens + 1, stride or tokens))
+        for p, c in [cut(s)]
+    ]
 
 # %% ../nbs/20_data.ipynb #1f8a9413
-def load_tofu(folder,                                   # with forget10.json, retain90.json, ...
-              name: str = 'forget10',                   # of the file, without .json
-              prompt: str = 'Question: {}\nAnswer:', answer: str = ' {}'  # templates; Llama-2 chat: '[INST] {} [/INST]'
-             ) -> list[dict]:                           # prompt, completion, question, answer and what else the file has
+def load_tofu(
+    folder,  # with forget10.json, retain90.json, ...
+    name: str = 'forget10',  # of the file, without .json
+    prompt: str = 'Question: {}\nAnswer:',
+    answer: str = ' {}',  # templates; Llama-2 chat: '[INST] {} [/INST]'
+) -> list[dict]:  # prompt, completion, question, answer and what else the file has
     "Rows of one TOFU file. Raises ValueError naming the files there are, or the row without a question."
-    d = Path(folder); have = sorted(p.stem for p in d.glob('*.json')) if d.is_dir() else []
+    d = Path(folder)
+    have = sorted(p.stem for p in d.glob('*.json')) if d.is_dir() else []
     if name not in have:
-        raise ValueError(f"name: no {name}.json in {d.name!r}; "
-                         + (f"there are {', '.join(have)}" if have else 'there is no .json at all; give the folder of the benchmark'))
+        raise ValueError(
+            f"name: no {name}.json in {d.name!r}; "
+            + (
+                f"there are {', '.join(have)}"
+                if have
+                else 'there is no .json at all; give the folder of the benchmark'
+            )
+        )
     rows = _file_rows(d/f'{name}.json', (), 'tofu')
     for i, r in enumerate(rows):
         if not isinstance(r, dict) or not all(isinstance(r.get(k), str) for k in ('question', 'answer')):
             raise ValueError(f"tofu: {name}.json: row {i} has no text under 'question' and 'answer'")
-    return [dict(r, prompt=prompt.replace('{}', r['question']), completion=answer.replace('{}', r['answer'])) for r in rows]
+    return [
+        dict(r, prompt=prompt.replace('{}', r['question']), completion=answer.replace('{}', r['answer']))
+        for r in rows
+    ]
 
-def read_templates(source) -> list[str]:   # one sentence, a list of them, or a .txt (one a line) or .csv file (first row = header)
+# %% ../nbs/20_data.ipynb #193f46c7
+def read_templates(
+    source,
+) -> list[str]:  # one sentence, a list of them, or a .txt (one a line) or .csv file (first row = header)
     "Template answers. Raises ValueError if there is none, or one is empty."
     if isinstance(source, Path) or isinstance(source, str) and re.search(r'\.(txt|csv)$', source.strip()):
         p = Path(source)

@@ -31,7 +31,8 @@ def distill_loss(
     y = y*temperature**2 if rescale else y
     if reduction == 'none': return y
     n = y.numel() if mask is None else int(mask.bool().sum())
-    if not n: raise ValueError("mask: no position counts; drop the batch, or look for prompts without answers")
+    if not n:
+        raise ValueError("mask: no position counts; drop the batch, or look for prompts without answers")
     return y.sum()/n
 
 # %% ../nbs/15_distill.ipynb #be6f1cb8
@@ -84,7 +85,8 @@ def generalized_jsd(beta: float           # GKD's β in [0, 1]: the teacher's sh
 def gkd_scale(beta: float) -> float:
     "β(1-β): GKD's loss (TRL's inside (0, 1)) over `generalized_jsd(beta)`. Raises ValueError at the ends (J_β = 0)."
     if not 0 < beta < 1:
-        raise ValueError(f"beta: expected 0 < beta < 1, got {beta}; GKD's J_β is 0 there, and TRL has another loss: "
+        raise ValueError(f"beta: expected 0 < beta < 1, got {beta}; GKD's J_β is 0 there, and TRL has "
+                         "another loss: "
                          "use generalized_jsd(beta) itself")
     return beta*(1 - beta)
 
@@ -117,7 +119,9 @@ def _skl_dual(c: float) -> Side:
     def f(l): return torch.where(l < 80, _phi(c*torch.expm1(l.clamp(max=80)))/c**2, torch.expm1(l)/c)
     def fprime(l):
         low, high = l.clamp(max=0), l.clamp(min=0)
-        return torch.where(l > 0, -torch.expm1(-high)/(a*(-high).exp() + c), torch.expm1(low)/(a + c*low.exp()))
+        return torch.where(
+            l > 0, -torch.expm1(-high) / (a * (-high).exp() + c), torch.expm1(low) / (a + c * low.exp())
+        )
     return Side(f, fprime, lambda l: l.exp()*fprime(l))
 
 # %% ../nbs/15_distill.ipynb #fa0d7114
@@ -125,12 +129,16 @@ def skewed_kl(alpha: float            # DistiLLM's α in [0, 1]: the student's s
               ) -> FDivergence:
     "KL(P‖αP + (1-α)Q)/(1-α)²: reverse KL at 0, half of Neyman's χ² at 1. Raises ValueError outside [0, 1]."
     if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha: expected 0 <= alpha <= 1, got {alpha}; it is the student's share of the mixture")
+        raise ValueError(
+            f"alpha: expected 0 <= alpha <= 1, got {alpha}; it is the student's share of the mixture"
+        )
     a = float(alpha)
     c = 1 - a
     if a < 1e-12 or c < 1e-12: return get_divergence('reverse_kl' if a < .5 else 'neyman').normalized()
     log_slope = lambda l: -2*_log_mix(a, c, l)
-    return FDivergence(f'skewed_kl:{a:g}', _skl_side(c), _skl_dual(c), log_slope, 1/c, (-c - math.log(a))/c**2)
+    return FDivergence(
+        f'skewed_kl:{a:g}', _skl_side(c), _skl_dual(c), log_slope, 1 / c, (-c - math.log(a)) / c**2
+    )
 
 # %% ../nbs/15_distill.ipynb #a0e750e6
 def _others_mean(x: Tensor, m: Tensor) -> Tensor:
@@ -146,7 +154,8 @@ def score_term(divergences: Tensor,        # [B, T] D_t of each position, 0 wher
                ) -> Tensor:                # [B]; add it to the rows' Σ_t D_t
     "Σ_t log π(y_t)·(Σ_{s>t} D_s - b_t): its gradient is that of the sampled prefixes. Raises ValueError for shapes."
     if not divergences.shape == logp.shape == mask.shape or mask.ndim != 2:
-        raise ValueError(f"logp: shapes differ: divergences {list(divergences.shape)}, logp {list(logp.shape)}, mask "
+        raise ValueError(f"logp: shapes differ: divergences {list(divergences.shape)}, logp "
+                         f"{list(logp.shape)}, mask "
                          f"{list(mask.shape)}; all [B, T]")
     m = mask.to(logp.dtype)
     D = divergences.detach().to(logp.dtype)*m
@@ -172,7 +181,8 @@ def from_top_logprobs(logps: Tensor  # [..., K] log-probabilities of a teacher's
     "A stored top-k teacher in the form of `coarsen`. Raises ValueError if its probabilities sum to more than one."
     total = logps.double().logsumexp(-1, keepdim=True)
     if not (total < 1e-3).all():
-        raise ValueError(f"logps: the kept probabilities sum to {total.max().exp().item():.4g}; pass log-probabilities "
+        raise ValueError(f"logps: the kept probabilities sum to {total.max().exp().item():.4g}; pass "
+                         "log-probabilities "
                          "of the full softmax, not logits")
     rest = torch.log(-torch.expm1(total.clamp(max=-1e-9)))
     return torch.cat([logps, rest.to(logps.dtype)], -1)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import difflib, functools, math
 from dataclasses import dataclass, replace
 from typing import Callable, NamedTuple
+from fastcore.basics import patch
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
@@ -31,13 +32,15 @@ class _Chain(torch.autograd.Function):
     "value(l), with dvalue/dl given in closed form."
     @staticmethod
     def forward(ctx, l, value, slope):
-        ctx.save_for_backward(l); ctx.slope = slope
+        ctx.save_for_backward(l)
+        ctx.slope = slope
         return value(l)
     @staticmethod
     def backward(ctx, g):
         s = ctx.slope(ctx.saved_tensors[0])
         return torch.where(g == 0, torch.zeros_like(g), g*s), None, None
 
+# %% ../nbs/00_divergence.ipynb #67384641
 def chain(value: Callable,  # l -> value, elementwise
           slope: Callable,  # l -> its derivative, elementwise and itself differentiable
           l: Tensor) -> Tensor:  # any shape
@@ -53,13 +56,17 @@ def _log_u(l) -> Tensor:
     "Log-ratios, at least float32; Python numbers become float64."
     if not torch.is_tensor(l): return torch.as_tensor(l, dtype=torch.float64)
     if not l.is_floating_point():
-        raise ValueError(f"log_u: expected a floating tensor of log-ratios, got {l.dtype}; pass log P - log Q as floats")
+        raise ValueError(
+            f"log_u: expected a floating tensor of log-ratios, got {l.dtype}; pass log P - log Q as floats"
+        )
     return _wide(l)
 
+# %% ../nbs/00_divergence.ipynb #8e7cc8fe
 def _fill(y: Tensor, where: Tensor, value: float) -> Tensor:
     "y with `value` written where the mask holds, and no gradient there."
     return y.masked_fill(where, value) if where.any() else y
 
+# %% ../nbs/00_divergence.ipynb #2fe346c5
 @dataclass(frozen=True)
 class FDivergence:
     "A convex f with f(1) = 0, everything from l = log u; see `get_divergence` and `custom_divergence`."
@@ -72,10 +79,13 @@ class FDivergence:
     inverse: Callable | None = None  # t -> log u with f'(u) = t, for t strictly inside the range of f'
     partner: str | None = None       # catalogue key of the dual, where it has one
     def __str__(self): return self.name
-    def __repr__(self): return f"FDivergence({self.name!r}, f0={self.f0:.4g}, fprime_inf={self.fprime_inf:.4g})"
+    def __repr__(self):
+        return f"FDivergence({self.name!r}, f0={self.f0:.4g}, fprime_inf={self.fprime_inf:.4g})"
 
 # %% ../nbs/00_divergence.ipynb #f0ad26fd
-def _evaluate(l, value: Callable, slope: Callable, at_zero: float | None = None, at_inf: float | None = None) -> Tensor:
+def _evaluate(
+    l, value: Callable, slope: Callable, at_zero: float | None = None, at_inf: float | None = None
+) -> Tensor:
     "value(l) with gradient slope(l), in the dtype of l; the limits where l is -inf or +inf."
     x = _log_u(l)
     zero, top = x == -torch.inf, x == torch.inf
@@ -84,6 +94,7 @@ def _evaluate(l, value: Callable, slope: Callable, at_zero: float | None = None,
     if at_inf is not None: y = _fill(y, top, at_inf)
     return y.to(l.dtype) if torch.is_tensor(l) else y
 
+# %% ../nbs/00_divergence.ipynb #e95207d3
 def _curve(d: FDivergence, x: Tensor) -> Tensor:
     "u f''(u), with the gradient slope·dlog(slope)/dl taken in log space, so that inf·0 cannot arise."
     def power(l):
@@ -92,15 +103,26 @@ def _curve(d: FDivergence, x: Tensor) -> Tensor:
             return torch.autograd.grad(d.log_curv(z).sum(), z, create_graph=l.requires_grad)[0]
     return chain(lambda l: d.log_curv(l).exp(), lambda l: d.log_curv(l).exp()*power(l), x)
 
-def _f(self, l) -> Tensor:
+@patch
+def f(self: FDivergence, l) -> Tensor:
     "f(u), shape of `l` = log u. At l = -inf it is f(0). Raises ValueError if `l` is not floating."
     return _evaluate(l, self.side.f, self.side.df, self.f0, torch.inf if self.fprime_inf > 0 else -torch.inf)
 
-def _over_u(self, l) -> Tensor:
+# %% ../nbs/00_divergence.ipynb #34517ecd
+@patch
+def over_u(self: FDivergence, l) -> Tensor:
     "f(u)/u, shape of `l` = log u: the price seen from P. At l = +inf it is f'(∞)."
-    return _evaluate(l, lambda x: self.other.f(-x), lambda x: -self.other.df(-x), torch.inf if self.f0 > 0 else -torch.inf, self.fprime_inf)
+    return _evaluate(
+        l,
+        lambda x: self.other.f(-x),
+        lambda x: -self.other.df(-x),
+        torch.inf if self.f0 > 0 else -torch.inf,
+        self.fprime_inf,
+    )
 
-def _fprime(self, l) -> Tensor:
+# %% ../nbs/00_divergence.ipynb #a55a77da
+@patch
+def fprime(self: FDivergence, l) -> Tensor:
     "f'(u), shape of `l` = log u; its gradient in l is `slope`. The limits f'(0) and f'(∞) at l = -inf and +inf."
     low = _fprime_at_zero(self.side) if torch.as_tensor(l == -torch.inf).any() else 0.
     return _evaluate(l, self.side.fprime, lambda x: _curve(self, x), low, self.fprime_inf)
@@ -110,40 +132,105 @@ def _fprime_at_zero(s: Side) -> float:
     y = float(s.fprime(torch.tensor(-1e30, dtype=torch.float64)))
     return y if y > -1e20 else -math.inf
 
-def _log_slope(self, l) -> Tensor:
+# %% ../nbs/00_divergence.ipynb #a619a82b
+@patch
+def log_slope(self: FDivergence, l) -> Tensor:
     "log(u f''(u)), shape of `l` = log u: finite where the slope itself would overflow or vanish."
     y = self.log_curv(_log_u(l))
     return y.to(l.dtype) if torch.is_tensor(l) else y
 
-def _slope(self, l) -> Tensor:
+@patch
+def slope(self: FDivergence, l) -> Tensor:
     "u f''(u) = df'/dlog u, shape of `l` = log u."
     y = _curve(self, _log_u(l))
     return y.to(l.dtype) if torch.is_tensor(l) else y
 
-FDivergence.f, FDivergence.over_u, FDivergence.fprime, FDivergence.log_slope, FDivergence.slope = _f, _over_u, _fprime, _log_slope, _slope
-
 # %% ../nbs/00_divergence.ipynb #7c1e6615
 LOG2 = math.log(2)
-_none = lambda l: 0*l.clamp(-1e30, 1e30)                     # 0, in the graph with a gradient of 0, at ±inf too
+
+_none = lambda l: 0 * l.clamp(-1e30, 1e30)  # 0, in the graph with a gradient of 0, at ±inf too
+
 _flat = lambda l: _none(l) - torch.inf
-_softplus = functools.partial(torch.nn.functional.softplus, threshold=40.)     # beyond torch's own threshold of 20 it returns l, 2e-9 off in float64
-_js = side(lambda l: torch.where(l > 0, l.clamp(min=0).exp(), l.exp())*(LOG2 - _softplus(-l)) + LOG2 - _softplus(l),
-           lambda l: LOG2 - _softplus(-l))
+
+_softplus = functools.partial(
+    torch.nn.functional.softplus, threshold=40.0
+)  # beyond torch's own threshold of 20 it returns l, 2e-9 off in float64
+
+_js = side(
+    lambda l: (
+        torch.where(l > 0, l.clamp(min=0).exp(), l.exp()) * (LOG2 - _softplus(-l)) + LOG2 - _softplus(l)
+    ),
+    lambda l: LOG2 - _softplus(-l),
+)
+
 _tv = side(lambda l: torch.expm1(l).abs()/2, lambda l: l.sign()/2)
-_hellinger = side(lambda l: torch.expm1(l/2)**2, lambda l: -torch.expm1(-l/2), lambda l: (l/2).exp()*torch.expm1(l/2))
+
+_hellinger = side(
+    lambda l: torch.expm1(l / 2) ** 2,
+    lambda l: -torch.expm1(-l / 2),
+    lambda l: (l / 2).exp() * torch.expm1(l / 2),
+)
+
 _reverse_kl = side(lambda l: l.exp()*l, lambda l: 1 + l)
+
 _forward_kl = side(lambda l: -l, lambda l: -(-l).exp(), lambda l: -torch.ones_like(l))
+
 _pearson = side(lambda l: torch.expm1(l)**2, lambda l: 2*torch.expm1(l))
+
 _neyman = side(lambda l: 4*torch.sinh(l/2)**2, lambda l: -torch.expm1(-2*l), lambda l: 2*torch.sinh(l))
 
-_CLASSICAL = {d.name: d for d in (
-    FDivergence('reverse_kl', _reverse_kl, _forward_kl, _none, 0., math.inf, lambda t: t - 1, 'forward_kl'),
-    FDivergence('forward_kl', _forward_kl, _reverse_kl, lambda l: -l, math.inf, 0., lambda t: -(-t).log(), 'reverse_kl'),
-    FDivergence('js', _js, _js, lambda l: -_softplus(l), LOG2, LOG2, lambda t: t - (2 - t.exp()).log(), 'js'),
-    FDivergence('tv', _tv, _tv, _flat, .5, .5, torch.zeros_like, 'tv'),
-    FDivergence('pearson', _pearson, _neyman, lambda l: l + LOG2, 1., math.inf, lambda t: torch.log1p(t/2), 'neyman'),
-    FDivergence('neyman', _neyman, _pearson, lambda l: LOG2 - 2*l, math.inf, 1., lambda t: -torch.log1p(-t)/2, 'pearson'),
-    FDivergence('hellinger', _hellinger, _hellinger, lambda l: -l/2 - LOG2, 1., 1., lambda t: -2*torch.log1p(-t), 'hellinger'))}
+_CLASSICAL = {
+    d.name: d
+    for d in (
+        FDivergence(
+            'reverse_kl', _reverse_kl, _forward_kl, _none, 0.0, math.inf, lambda t: t - 1, 'forward_kl'
+        ),
+        FDivergence(
+            'forward_kl',
+            _forward_kl,
+            _reverse_kl,
+            lambda l: -l,
+            math.inf,
+            0.0,
+            lambda t: -(-t).log(),
+            'reverse_kl',
+        ),
+        FDivergence(
+            'js', _js, _js, lambda l: -_softplus(l), LOG2, LOG2, lambda t: t - (2 - t.exp()).log(), 'js'
+        ),
+        FDivergence('tv', _tv, _tv, _flat, 0.5, 0.5, torch.zeros_like, 'tv'),
+        FDivergence(
+            'pearson',
+            _pearson,
+            _neyman,
+            lambda l: l + LOG2,
+            1.0,
+            math.inf,
+            lambda t: torch.log1p(t / 2),
+            'neyman',
+        ),
+        FDivergence(
+            'neyman',
+            _neyman,
+            _pearson,
+            lambda l: LOG2 - 2 * l,
+            math.inf,
+            1.0,
+            lambda t: -torch.log1p(-t) / 2,
+            'pearson',
+        ),
+        FDivergence(
+            'hellinger',
+            _hellinger,
+            _hellinger,
+            lambda l: -l / 2 - LOG2,
+            1.0,
+            1.0,
+            lambda t: -2 * torch.log1p(-t),
+            'hellinger',
+        ),
+    )
+}
 
 # %% ../nbs/00_divergence.ipynb #ec17b435
 def tsallis_log(a: float, l: Tensor) -> Tensor:
@@ -152,11 +239,20 @@ def tsallis_log(a: float, l: Tensor) -> Tensor:
 
 def _u_tsallis(a: float, l: Tensor) -> Tensor:
     "u (u^(a-1) - 1)/(a - 1) for l <= 0, never 0·∞."
-    return l.exp()*tsallis_log(a - 1, l.clamp(min=-1000)) if abs(a - 1) < .05 else (torch.expm1(a*l) - torch.expm1(l))/(a - 1)
+    return (
+        l.exp() * tsallis_log(a - 1, l.clamp(min=-1000))
+        if abs(a - 1) < 0.05
+        else (torch.expm1(a * l) - torch.expm1(l)) / (a - 1)
+    )
 
+# %% ../nbs/00_divergence.ipynb #64dc1987
 def _alpha_side(a: float) -> Side:
     def low(a, l):   # f_α(u) for u <= 1
-        return (tsallis_log(a, l) - torch.expm1(l))/(a - 1) if a <= .5 else (_u_tsallis(a, l) - torch.expm1(l))/a
+        return (
+            (tsallis_log(a, l) - torch.expm1(l)) / (a - 1)
+            if a <= 0.5
+            else (_u_tsallis(a, l) - torch.expm1(l)) / a
+        )
     def f(l):
         n, p = l.clamp(max=0), l.clamp(min=0)
         return torch.where(l <= 0, low(a, n), p.exp()*low(1 - a, -p))
@@ -165,12 +261,21 @@ def _alpha_side(a: float) -> Side:
         return torch.where(l <= 0, _u_tsallis(a, n), p.exp()*tsallis_log(a - 1, p))
     return Side(f, lambda l: tsallis_log(a - 1, l), df)
 
+# %% ../nbs/00_divergence.ipynb #920a4b25
 def _alpha(alpha: float) -> FDivergence:
     "Amari's α-divergence in canonical form, for any real α."
     a = float(alpha)
     inverse = lambda t: torch.log1p((a - 1)*t)/(a - 1) if abs(a - 1) > 1e-30 else t
-    return FDivergence(f'alpha:{a:.15g}', _alpha_side(a), _alpha_side(1 - a), lambda l: (a - 1)*l,
-                       1/a if a > 0 else math.inf, 1/(1 - a) if a < 1 else math.inf, inverse, f'alpha:{1 - a:.15g}')
+    return FDivergence(
+        f'alpha:{a:.15g}',
+        _alpha_side(a),
+        _alpha_side(1 - a),
+        lambda l: (a - 1) * l,
+        1 / a if a > 0 else math.inf,
+        1 / (1 - a) if a < 1 else math.inf,
+        inverse,
+        f'alpha:{1 - a:.15g}',
+    )
 
 # %% ../nbs/00_divergence.ipynb #59596f8a
 def _shifted(one: Side, two: Side, c: float) -> Side:
@@ -183,40 +288,66 @@ def _shifted(one: Side, two: Side, c: float) -> Side:
         return torch.where(l <= 0, one.df(n) - c*n.exp(), p.exp()*(one.fprime(p) - c))
     return Side(f, lambda l: one.fprime(l) - c, df)
 
-def _dual(self: FDivergence) -> FDivergence:
+# %% ../nbs/00_divergence.ipynb #67d85bad
+@patch
+def dual(self: FDivergence) -> FDivergence:
     "The divergence with its arguments swapped: f°(u) = u f(1/u), D_f°(P‖Q) = D_f(Q‖P)."
     if self.partner: return get_divergence(self.partner)
-    return FDivergence(self.name[5:-1] if self.name.startswith('dual(') else f'dual({self.name})', self.other, self.side,
-                       lambda l: self.log_curv(-l) - l, self.fprime_inf, self.f0)
+    return FDivergence(
+        self.name[5:-1] if self.name.startswith('dual(') else f'dual({self.name})',
+        self.other,
+        self.side,
+        lambda l: self.log_curv(-l) - l,
+        self.fprime_inf,
+        self.f0,
+    )
 
-def _canonical(self: FDivergence) -> FDivergence:
+# %% ../nbs/00_divergence.ipynb #8e0b9dd7
+@patch
+def canonical(self: FDivergence) -> FDivergence:
     "The same divergence with f'(1) = 0: f - f'(1)(u - 1), which is nonnegative everywhere."
     c = float(self.fprime(0.))
     if c == 0: return self
     inv = self.inverse and (lambda t: self.inverse(t + c))
     return replace(self, side=_shifted(self.side, self.other, c), other=_shifted(self.other, self.side, -c),
                    f0=self.f0 + c, fprime_inf=self.fprime_inf - c, inverse=inv, partner=None)
-FDivergence.dual, FDivergence.canonical = _dual, _canonical
 
 # %% ../nbs/00_divergence.ipynb #40f11e1c
 def _scaled(self: FDivergence, a: float) -> FDivergence:
     "a·f for a > 0: a·D_f."
     if not (a > 0 and math.isfinite(a)):
-        raise ValueError(f"scale: expected a positive number, got {a}; a divergence times {a} is not a divergence")
+        raise ValueError(
+            f"scale: expected a positive number, got {a}; a divergence times {a} is not a divergence"
+        )
     s = lambda z: Side(*(lambda l, g=g: a*g(l) for g in z))
-    return replace(self, name=f'{a:g}*{self.name}', side=s(self.side), other=s(self.other),
-                   log_curv=lambda l: self.log_curv(l) + math.log(a), f0=a*self.f0, fprime_inf=a*self.fprime_inf,
-                   inverse=self.inverse and (lambda t: self.inverse(t/a)), partner=None)
+    return replace(
+        self,
+        name=f'{a:g}*{self.name}',
+        side=s(self.side),
+        other=s(self.other),
+        log_curv=lambda l: self.log_curv(l) + math.log(a),
+        f0=a * self.f0,
+        fprime_inf=a * self.fprime_inf,
+        inverse=self.inverse and (lambda t: self.inverse(t / a)),
+        partner=None,
+    )
 
-def _normalized(self: FDivergence) -> FDivergence:
+# %% ../nbs/00_divergence.ipynb #606aae88
+@patch
+def normalized(self: FDivergence) -> FDivergence:
     "Canonical form scaled to f''(1) = 1. Raises ValueError where f has no curvature at 1 (total variation)."
     s = float(self.slope(0.))
     if not (s > 0 and math.isfinite(s)):
-        raise ValueError(f"normalized: {self.name} has f''(1) = {s:g}, so it cannot be scaled to 1; use canonical() instead")
+        raise ValueError(
+            f"normalized: {self.name} has f''(1) = {s:g}, so it cannot be scaled to 1; use canonical() "
+            "instead"
+        )
     d = self.canonical()
     return d if s == 1 else replace(_scaled(d, 1/s), name=self.name)
-FDivergence.scaled, FDivergence.normalized = _scaled, _normalized
 
+FDivergence.scaled = _scaled
+
+# %% ../nbs/00_divergence.ipynb #192b4237
 def mix_divergences(divergences: list,  # names or records
                     weights: list | None = None,  # positive, one each; default all 1
                     name: str | None = None) -> FDivergence:
@@ -224,10 +355,16 @@ def mix_divergences(divergences: list,  # names or records
     ds = [get_divergence(d) for d in divergences]
     parts = [d if w == 1 else d.scaled(w) for d, w in zip(ds, weights or [1]*len(ds), strict=True)]
     add = lambda sides: Side(*(lambda l, i=i: sum(s[i](l) for s in sides) for i in range(3)))
-    return FDivergence(name or '+'.join(d.name for d in parts), add([d.side for d in parts]), add([d.other for d in parts]),
-                       lambda l: torch.stack([d.log_curv(l) for d in parts]).logsumexp(0),
-                       sum(d.f0 for d in parts), sum(d.fprime_inf for d in parts))
+    return FDivergence(
+        name or '+'.join(d.name for d in parts),
+        add([d.side for d in parts]),
+        add([d.other for d in parts]),
+        lambda l: torch.stack([d.log_curv(l) for d in parts]).logsumexp(0),
+        sum(d.f0 for d in parts),
+        sum(d.fprime_inf for d in parts),
+    )
 
+# %% ../nbs/00_divergence.ipynb #da551c9d
 def symmetrise(divergence, name: str | None = None) -> FDivergence:
     "f + f°: D_f(P‖Q) + D_f(Q‖P)."
     d = get_divergence(divergence)
@@ -236,24 +373,37 @@ def symmetrise(divergence, name: str | None = None) -> FDivergence:
 # %% ../nbs/00_divergence.ipynb #faf2beea
 def skew(divergence, lam: float, name: str | None = None) -> FDivergence:
     "D_f(P ‖ λP + (1-λ)Q) for 0 < λ < 1. Raises ValueError for another λ."
-    if not 0 < lam < 1: raise ValueError(f"lam: expected 0 < lam < 1, got {lam}; lam is the share of P mixed into the reference")
-    d = get_divergence(divergence); a, b = math.log(lam), math.log1p(-lam)
+    if not 0 < lam < 1:
+        raise ValueError(
+            f"lam: expected 0 < lam < 1, got {lam}; lam is the share of P mixed into the reference"
+        )
+    d = get_divergence(divergence)
+    a, b = math.log(lam), math.log1p(-lam)
     logm = lambda l: torch.logaddexp(l + a, torch.full_like(l, b))           # log(λu + 1 - λ)
     logM = lambda l: torch.logaddexp(l + b, torch.full_like(l, a))           # log(λ + (1-λ)v)
-    rest = lambda l: -logM(-l)                                               # log(u/m) = l - logm(l), without the cancellation at large u
+    rest = lambda l: -logM(-l)  # log(u/m) = l - logm(l), without the cancellation at large u
     def f(l):
         n, p = l.clamp(max=0), l.clamp(min=0)
         return torch.where(l <= 0, logm(n).exp()*d.side.f(rest(n)), p.exp()*d.other.f(logM(-p)))
     def fprime(l):   # λ f(u/m) + (1-λ)/m f'(u/m)
-        x = rest(l); y = (b - logm(l)).exp()*d.side.fprime(x); return torch.where(y.isinf(), y, lam*d.side.f(x) + y)      # never ∞ - ∞
+        x = rest(l)
+        y = (b - logm(l)).exp()*d.side.fprime(x)
+        return torch.where(y.isinf(), y, lam*d.side.f(x) + y)      # never ∞ - ∞
     def df(l):
         n, p = l.clamp(max=0), l.clamp(min=0)
-        x = rest(n); y = (1 - lam)*d.side.df(x)
+        x = rest(n)
+        y = (1 - lam)*d.side.df(x)
         return torch.where(l <= 0, torch.where(y.isinf(), y, lam*n.exp()*d.side.f(x) + y), p.exp()*fprime(p))
     other = Side(lambda l: d.other.f(logM(l)), lambda l: (1 - lam)*d.other.fprime(logM(l)),
                  lambda l: (l + b - logM(l)).exp()*d.other.df(logM(l)))
-    return FDivergence(name or f'skew({d.name},{lam:g})', Side(f, fprime, df), other, lambda l: 2*(b - logm(l)) + d.log_curv(rest(l)),
-                       (1 - lam)*d.f0, float(fprime(torch.tensor(torch.inf, dtype=torch.float64))))
+    return FDivergence(
+        name or f'skew({d.name},{lam:g})',
+        Side(f, fprime, df),
+        other,
+        lambda l: 2 * (b - logm(l)) + d.log_curv(rest(l)),
+        (1 - lam) * d.f0,
+        float(fprime(torch.tensor(torch.inf, dtype=torch.float64))),
+    )
 
 # %% ../nbs/00_divergence.ipynb #7c224d07
 def _skew_js(lam: float) -> FDivergence:
@@ -265,6 +415,7 @@ _MADE = {'alpha': ('alpha', _alpha, None),
          'le_cam': (None, lambda: replace(skew('pearson', .5, 'le_cam'), partner='le_cam'), None),
          'skew_js': ('lam', _skew_js, .5),
          'skew_kl': ('lam', lambda lam: skew('reverse_kl', lam, f'skew_kl:{lam:g}'), .5)}
+
 _CUSTOM: dict[str, FDivergence] = {}
 
 def divergence_names() -> list[str]:
@@ -277,25 +428,34 @@ def get_divergence(divergence,  # a name such as 'js' or 'alpha:0.3', or an `FDi
                    ) -> FDivergence:
     "The record of a divergence. Raises ValueError for an unknown name (with near matches), or a missing or wrong parameter."
     if isinstance(divergence, FDivergence):
-        if params: raise ValueError(f"divergence: {divergence.name!r} is a record already and takes no {', '.join(params)}")
+        if params:
+            raise ValueError(
+                f"divergence: {divergence.name!r} is a record already and takes no {', '.join(params)}"
+            )
         return divergence
-    if not isinstance(divergence, str): raise ValueError(f"divergence: expected a name or an FDivergence, got {divergence!r}")
+    if not isinstance(divergence, str):
+        raise ValueError(f"divergence: expected a name or an FDivergence, got {divergence!r}")
     key, _, arg = divergence.partition(':')
-    if divergence in _CUSTOM or key in _CLASSICAL and not arg and not params: return _CUSTOM.get(divergence) or _CLASSICAL[key]
+    if divergence in _CUSTOM or key in _CLASSICAL and not arg and not params:
+        return _CUSTOM.get(divergence) or _CLASSICAL[key]
     if key not in _MADE: raise ValueError(_unknown(divergence))
     pname, make, default = _MADE[key]
     if set(params) - {pname}:
         raise ValueError(f"divergence: {key!r} has no parameter {sorted(set(params) - {pname})}; "
                          + (f"it takes {pname}" if pname else "it takes none"))
-    if arg and params: raise ValueError(f"{pname}: given twice, in {divergence!r} and as {params[pname]!r}; give it once")
+    if arg and params:
+        raise ValueError(f"{pname}: given twice, in {divergence!r} and as {params[pname]!r}; give it once")
     value = arg or params.get(pname, default)
     if pname is None: return make() if not arg else _bad(key, arg)
     try: value = float(value)
     except (TypeError, ValueError):
-        raise ValueError(f"{pname}: {key!r} needs a number, got {value!r}; write '{key}:0.3' or {pname}=0.3") from None
+        raise ValueError(
+            f"{pname}: {key!r} needs a number, got {value!r}; write '{key}:0.3' or {pname}=0.3"
+        ) from None
     if not math.isfinite(value): raise ValueError(f"{pname}: expected a finite number, got {value}")
     return make(value)
 
+# %% ../nbs/00_divergence.ipynb #0f1e5e44
 def _bad(key, arg): raise ValueError(f"divergence: {key!r} takes no parameter, got {arg!r}; write '{key}'")
 
 def _unknown(name: str) -> str:
@@ -314,24 +474,36 @@ def exact_divergence(divergence,    # a name or an `FDivergence`
     "D_f(P‖Q) over the last dimension, shape [...], in nats; may be inf. Both vectors must sum to one. Raises ValueError if they do not, or if shapes differ."
     d = get_divergence(divergence).canonical()
     if log_p.shape[-1] != log_q.shape[-1]:
-        raise ValueError(f"log_q: last dimension {log_q.shape[-1]} differs from log_p's {log_p.shape[-1]}; both list the same outcomes")
+        raise ValueError(
+            f"log_q: last dimension {log_q.shape[-1]} differs from log_p's {log_p.shape[-1]}; both list "
+            "the same outcomes"
+        )
     for field, z in (('log_p', log_p), ('log_q', log_q)):
-        total = _log_u(z).detach().exp().sum(-1); eps = 1e-2 if z.dtype in (torch.float16, torch.bfloat16) else 1e-3
+        total = _log_u(z).detach().exp().sum(-1)
+        eps = 1e-2 if z.dtype in (torch.float16, torch.bfloat16) else 1e-3
         if not ((total - 1).abs() < eps).all():
-            raise ValueError(f"{field}: probabilities sum to {total.flatten()[(total - 1).abs().argmax()].item():.4g}, not 1; normalise with log_softmax(-1)")
+            raise ValueError(
+                f"{field}: probabilities sum to {total.flatten()[(total - 1).abs().argmax()].item():.4g}, "
+                "not 1; normalise with log_softmax(-1)"
+            )
     p, q = _log_u(log_p).double(), _log_u(log_q).double()
     if p.shape != q.shape and 1 not in (p.ndim, q.ndim):
-        raise ValueError(f"log_q: shape {list(q.shape)} differs from log_p's {list(p.shape)}; give one distribution, or one for each")
+        raise ValueError(
+            f"log_q: shape {list(q.shape)} differs from log_p's {list(p.shape)}; give one distribution, "
+            "or one for each"
+        )
     p, q = torch.broadcast_tensors(p, q)
     p0, q0 = p == -torch.inf, q == -torch.inf
     sp, sq = p.masked_fill(p0 | q0, 0.), q.masked_fill(p0 | q0, 0.)
     l = sp - sq
     terms = torch.where(l <= 0, sq.exp()*d.f(l.clamp(max=0)), sp.exp()*d.over_u(l.clamp(min=0)))
     zero = torch.zeros((), dtype=p.dtype, device=p.device)
-    lost = torch.where(p0 & ~q0, q.exp()*d.f0 if math.isfinite(d.f0) else torch.inf, zero)                    # P = 0 < Q
-    made = torch.where(q0 & ~p0, p.exp()*d.fprime_inf if math.isfinite(d.fprime_inf) else torch.inf, zero)    # Q = 0 < P
+    lost = torch.where(p0 & ~q0, q.exp() * d.f0 if math.isfinite(d.f0) else torch.inf, zero)  # P = 0 < Q
+    made = torch.where(
+        q0 & ~p0, p.exp() * d.fprime_inf if math.isfinite(d.fprime_inf) else torch.inf, zero
+    )  # Q = 0 < P
     D = (terms.masked_fill(p0 | q0, 0.) + lost + made).sum(-1)
-    D = torch.where(D < 0, D - D.detach(), D)                                    # below 0 by rounding only: 0, with its gradient
+    D = torch.where(D < 0, D - D.detach(), D)  # below 0 by rounding only: 0, with its gradient
     return D.to(torch.promote_types(log_p.dtype, log_q.dtype))
 
 # %% ../nbs/00_divergence.ipynb #f89fc909
@@ -340,58 +512,105 @@ _EDGE = 12.   # |log u| beyond which a custom f continues as a power law
 def _derivatives(f: Callable, l: Tensor):
     "f, f', log(u f'') and its derivative in l, by automatic differentiation in float64."
     with torch.enable_grad():
-        x = l.detach().double().requires_grad_(); y = f(x)
+        x = l.detach().double().requires_grad_()
+        y = f(x)
         if not torch.is_tensor(y) or y.shape != x.shape:
             raise ValueError("f: must map a tensor of log-ratios to a tensor of the same shape")
-        d1, = torch.autograd.grad(y.sum(), x, create_graph=True) if y.requires_grad else (torch.zeros_like(x),)
-        d2, = torch.autograd.grad(d1.sum(), x, create_graph=True) if d1.requires_grad else (torch.zeros_like(x),)
+        (d1,) = (
+            torch.autograd.grad(y.sum(), x, create_graph=True) if y.requires_grad else (torch.zeros_like(x),)
+        )
+        (d2,) = (
+            torch.autograd.grad(d1.sum(), x, create_graph=True)
+            if d1.requires_grad
+            else (torch.zeros_like(x),)
+        )
         k = d2 - d1
         d3, = torch.autograd.grad(k.sum(), x) if k.requires_grad else (torch.zeros_like(x),)
-    k = k.detach(); k = torch.where(k.abs() < 2e-15*(d1.abs() + d2.abs()).detach(), torch.zeros_like(k), k)      # rounding, not curvature
-    return y.detach(), (-x).exp().detach()*d1.detach(), k.clamp(min=0).log() - x.detach(), torch.where(k > 0, d3/k - 1, torch.zeros_like(k))
+    k = k.detach()
+    k = torch.where(
+        k.abs() < 2e-15 * (d1.abs() + d2.abs()).detach(), torch.zeros_like(k), k
+    )  # rounding, not curvature
+    return (
+        y.detach(),
+        (-x).exp().detach() * d1.detach(),
+        k.clamp(min=0).log() - x.detach(),
+        torch.where(k > 0, d3 / k - 1, torch.zeros_like(k)),
+    )
 
+# %% ../nbs/00_divergence.ipynb #c175efa9
 def _dual_derivatives(f: Callable, l: Tensor):
     "The same four for u f(1/u), from the derivatives of f itself at -l."
     y, fp, ls, k = _derivatives(f, -l)
     return l.double().exp()*y, y - (-l.double()).exp()*fp, ls - l.double(), -k - 1
 
+# %% ../nbs/00_divergence.ipynb #db4b40ca
 def _tail(l, edge, f, fp, ls, k, what):
     "Continue a power-law slope e^(ls + k (l - edge)) from l = edge: log-slope, f' or f."
-    x = l - edge; q = lambda a: torch.expm1(a*x)/a if abs(a) > 1e-12 else x
+    x = l - edge
+    q = lambda a: torch.expm1(a*x)/a if abs(a) > 1e-12 else x
     if what == 'log_curv': return ls + k*x
     if what == 'fprime': return fp + math.exp(ls)*q(k)
     A, flat = math.exp(ls), abs(k) < 1e-12
-    c = fp - (A if flat else A/k); c = 0. if abs(c) < 1e-6*A else c                                # f'(u) = c + (A/k) e^(kx), or c + A + A x
-    if flat: inner = torch.where(x > 0, x.exp()*(c + A*x) - c, c*torch.expm1(x) + A*x*x.exp())       # ∫ u f' dl from the edge, over e^edge
-    elif edge < 0 or c == 0: inner = (c*torch.expm1(x) if c else 0.) + A/k*q(1 + k)
-    else: inner = x.exp()*(c + A/k*((k*x).exp() - (-x).exp())/(1 + k) if abs(1 + k) > 1e-9 else c + A/k*x*(-x).exp()) - c
+    c = fp - (A if flat else A/k)
+    c = 0. if abs(c) < 1e-6*A else c                                # f'(u) = c + (A/k) e^(kx), or c + A + A x
+    if flat:
+        inner = torch.where(
+            x > 0, x.exp() * (c + A * x) - c, c * torch.expm1(x) + A * x * x.exp()
+        )  # ∫ u f' dl from the edge, over e^edge
+    elif edge < 0 or c == 0:
+        inner = (c * torch.expm1(x) if c else 0.0) + A / k * q(1 + k)
+    else:
+        inner = (
+            x.exp()
+            * (
+                c + A / k * ((k * x).exp() - (-x).exp()) / (1 + k)
+                if abs(1 + k) > 1e-9
+                else c + A / k * x * (-x).exp()
+            )
+            - c
+        )
     return f + math.exp(edge)*inner
 
 # %% ../nbs/00_divergence.ipynb #af41ed69
 def _broken(law: str, what: str) -> ValueError: return ValueError(f"f: law '{law}' broken: {what}")
 
+# %% ../nbs/00_divergence.ipynb #39f7f81f
 def _check_function(f: Callable, x: Tensor) -> None:   # x [n] log-ratios
     "ValueError unless f maps a float64 tensor to one of the same shape and dtype, entry by entry, always the same, leaving its input alone."
     def call(l):
         try: y = f(l)
         except Exception as e:
-            raise _broken('torch function', f"it raised {type(e).__name__}: {(str(e).splitlines() or [''])[0][:100]}; "
+            raise _broken('torch function', f"it raised {type(e).__name__}: "
+                                            f"{(str(e).splitlines() or [''])[0][:100]}; "
                           "write it with torch functions of its argument, none of them in place") from None
         if not torch.is_tensor(y) or y.shape != l.shape:
             got = f"shape {tuple(y.shape)}" if torch.is_tensor(y) else type(y).__name__
-            raise ValueError(f"f: must map a tensor of log-ratios to a tensor of the same shape; shape {tuple(l.shape)} gave {got}")
+            raise ValueError(
+                "f: must map a tensor of log-ratios to a tensor of the same shape; shape "
+                f"{tuple(l.shape)} gave {got}"
+            )
         if y.dtype != l.dtype:
             raise _broken('dtype', f"{l.dtype} gave {y.dtype}; keep the dtype of the argument")
         return y.detach().clone()
     given = x.clone()
     with torch.enable_grad(): y = call(given.requires_grad_())
-    if not torch.equal(given.detach(), x): raise _broken('input unchanged', "it writes into its argument; work on new tensors")
+    if not torch.equal(given.detach(), x):
+        raise _broken('input unchanged', "it writes into its argument; work on new tensors")
     if torch.equal(y.float().double(), y) and len(y.unique()) > 64:
         raise _broken('dtype', "its values have single precision only; compute in the dtype of the argument")
-    same = lambda a, b: bool(((a == b) | (a.isnan() & b.isnan()) | ((a - b).abs() <= 1e-12*(1 + b.abs()))).all())
-    if not same(call(x.clone()), y): raise _broken('same value', "two calls with the same argument differ; leave randomness and counters out")
+    same = lambda a, b: bool(
+        ((a == b) | (a.isnan() & b.isnan()) | ((a - b).abs() <= 1e-12 * (1 + b.abs()))).all()
+    )
+    if not same(call(x.clone()), y):
+        raise _broken(
+            'same value', "two calls with the same argument differ; leave randomness and counters out"
+        )
     some, one = slice(len(x)//3, len(x)//2), len(x)//3
-    if not (same(call(x.flip(0)[None]), y.flip(0)[None]) and same(call(x[some]), y[some]) and same(call(x[one]), y[one])):
+    if not (
+        same(call(x.flip(0)[None]), y.flip(0)[None])
+        and same(call(x[some]), y[some])
+        and same(call(x[one]), y[one])
+    ):
         raise _broken('entry by entry', "f of an entry depends on the entries beside it, or on the shape")
 
 # %% ../nbs/00_divergence.ipynb #b2d4e6f0
@@ -400,10 +619,12 @@ _FINE = torch.arange(-2048, 2049, dtype=torch.float64)*(_EDGE/2048)    # log u, 
 def _check_values(l: Tensor, y: Tensor) -> None:
     "ValueError unless f is finite and 0 at u = 1."
     bad = ~y.isfinite()
-    if bad.any(): raise _broken('finite', f"f(log u = {l[bad][0]:g}) = {y[bad][0]:g}; compute from log u, not from u")
+    if bad.any():
+        raise _broken('finite', f"f(log u = {l[bad][0]:g}) = {y[bad][0]:g}; compute from log u, not from u")
     one = y[len(y)//2]
     if abs(one) > 1e-8: raise _broken('f(1) = 0', f"f(log u = 0) = {one:g}; subtract it")
 
+# %% ../nbs/00_divergence.ipynb #cb53a1c8
 def _check_convex(l: Tensor, y: Tensor, fp: Tensor) -> None:
     "ValueError unless f is convex, not linear, and f' from autograd lies between its difference quotients."
     du = l[:-1].exp()*torch.expm1(l.diff())
@@ -414,26 +635,43 @@ def _check_convex(l: Tensor, y: Tensor, fp: Tensor) -> None:
     drop = s.diff() + fuzz[1:] + fuzz[:-1]
     if (drop < 0).any():
         i = int(drop.argmin())
-        raise _broken('convexity', f"the slope of f falls from {s[i]:.4g} to {s[i + 1]:.4g} at log u = {l[i + 1]:g}")
+        raise _broken(
+            'convexity', f"the slope of f falls from {s[i]:.4g} to {s[i + 1]:.4g} at log u = {l[i + 1]:g}"
+        )
     if s.max() - s.min() <= 1e-7*s.abs().max():
-        raise _broken('curvature', f"f is {s[mid]:.4g} (u - 1), so D(P, Q) = 0 for all P and Q; a divergence needs a bend")
+        raise _broken(
+            'curvature',
+            f"f is {s[mid]:.4g} (u - 1), so D(P, Q) = 0 for all P and Q; a divergence needs a bend",
+        )
     off = torch.maximum(fp[:-1] - s, s - fp[1:]) - 2*fuzz - 1e-6*scale
     if not (off <= 0).all():
         i = int(off.nan_to_num(torch.inf).argmax())
-        raise _broken('gradient', f"autograd gives f'(u) = {fp[i]:.4g} and {fp[i + 1]:.4g} around log u = {l[i]:.4g}, where f itself rises by {s[i]:.4g} per u; "
+        raise _broken('gradient', f"autograd gives f'(u) = {fp[i]:.4g} and {fp[i + 1]:.4g} around log u = "
+                                  f"{l[i]:.4g}, where f itself rises by {s[i]:.4g} per u; "
                       "leave out detach, rounding, tables and steps")
 
+# %% ../nbs/00_divergence.ipynb #94c5634d
 def _check_bend(l: Tensor, fp: Tensor, log_slope: Tensor) -> None:
     "ValueError unless the second derivative is that of f' all but at a few kinks."
     bend = log_slope.exp()
     if bend.isnan().any() or (bend == torch.inf).any():
         i = int((~bend.isfinite()).nonzero()[0])
-        raise _broken('second derivative', f"u f''(u) = {bend[i]:g} at log u = {l[i]:g}; write f so that it can be differentiated twice there")
+        raise _broken(
+            'second derivative',
+            f"u f''(u) = {bend[i]:g} at log u = {l[i]:g}; write f so that it can be differentiated twice "
+            "there",
+        )
     step, sum_ = fp.diff(), (bend[1:] + bend[:-1])/2*l.diff()
-    off = (step - sum_).abs() > .02*(step.abs() + sum_.abs()) + 1e-6*(fp[1:].abs() + fp[:-1].abs())*l.diff() + 1e-12*fp.abs().max()
+    off = (step - sum_).abs() > 0.02 * (step.abs() + sum_.abs()) + 1e-6 * (
+        fp[1:].abs() + fp[:-1].abs()
+    ) * l.diff() + 1e-12 * fp.abs().max()
     if off.sum() > len(l)//40:
         i = int(off.nonzero()[len(off.nonzero())//2])
-        raise _broken('second derivative', f"autograd gives u f''(u) = {bend[i]:.4g} at log u = {l[i]:g}, where f' itself changes by {step[i]/l.diff()[i]:.4g}")
+        raise _broken(
+            'second derivative',
+            f"autograd gives u f''(u) = {bend[i]:.4g} at log u = {l[i]:g}, where f' itself changes by "
+            f"{step[i] / l.diff()[i]:.4g}",
+        )
 
 # %% ../nbs/00_divergence.ipynb #b2d4e6f1
 def _laws(f: Callable) -> None:
@@ -447,52 +685,80 @@ def _laws(f: Callable) -> None:
         _, (slope, _), (a, far), (k, _) = _derivatives(f, torch.tensor([e, 1.25*e], dtype=torch.float64))
         fades = max(a.exp(), far.exp()) < 1e-9*slope.abs() and k*e <= 0        # what is left is rounding
         if a.isfinite() and not fades and not abs(a + k*.25*e - far) <= .05:
-            raise _broken('power tail', f"log(u f'') at log u = {1.25*e:g} is {far:.4g}, a power law from {e:g} gives {a + k*.25*e:.4g}; "
+            raise _broken('power tail', f"log(u f'') at log u = {1.25*e:g} is {far:.4g}, a power law from "
+                                        f"{e:g} gives {a + k*.25*e:.4g}; "
                           "multiply out slowly varying factors, or build f from the catalogue's combinators")
 
+# %% ../nbs/00_divergence.ipynb #b7d28bae
 def _check_tails(f: Callable, d: FDivergence) -> None:
     "ValueError unless f itself goes on as the power law does that takes its place beyond the grid."
     for l in (-18., -16., -14., 14., 16., 18.):
         x = torch.tensor([l], dtype=torch.float64)
         want, got = f(x).detach(), d.side.f(x)
-        if want.isfinite() and not (want - got).abs() <= .02*(want.abs() + got.abs()) + 1e-3*abs(float(d.side.f(torch.ones_like(x)))):
-            raise _broken('power tail', f"f(log u = {l:g}) = {want.item():.4g}, a power law from {math.copysign(_EDGE, l):g} on gives {got.item():.4g}; "
+        if want.isfinite() and not (want - got).abs() <= 0.02 * (want.abs() + got.abs()) + 1e-3 * abs(
+            float(d.side.f(torch.ones_like(x)))
+        ):
+            raise _broken('power tail', f"f(log u = {l:g}) = {want.item():.4g}, a power law from "
+                                        f"{math.copysign(_EDGE, l):g} on gives {got.item():.4g}; "
                           "a bend, step or clamp out there would be lost")
 
 # %% ../nbs/00_divergence.ipynb #b2d4e6f2
 def _custom_side(f: Callable, derivatives: Callable = _derivatives) -> tuple[Side, Callable, float]:
     "Side and log-slope of a user's f (or of its dual), and f(0) read off its left tail."
-    ends = {s: [float(z) for z in derivatives(f, torch.tensor([s*_EDGE], dtype=torch.float64))] for s in (-1, 1)}
+    ends = {
+        s: [float(z) for z in derivatives(f, torch.tensor([s * _EDGE], dtype=torch.float64))] for s in (-1, 1)
+    }
     for e in ends.values(): e[3] = round(e[3], 4) if abs(e[3] - round(e[3], 4)) < 2e-5 else e[3]
     def at(i, what):
         def g(l):
-            x = l.detach().double(); y = derivatives(f, x.clamp(-_EDGE, _EDGE))[i]
+            x = l.detach().double()
+            y = derivatives(f, x.clamp(-_EDGE, _EDGE))[i]
             for s, (v, fp, ls, k) in ends.items():
                 out = s*x > _EDGE
                 if out.any():
-                    y = torch.where(out, _tail(torch.where(out, x, torch.full_like(x, s*_EDGE)), s*_EDGE, v, fp, ls, k, what)
-                                    if ls > -math.inf else (v + math.exp(s*_EDGE)*fp*torch.expm1(x - s*_EDGE) if what == 'f' else y), y)
+                    y = torch.where(
+                        out,
+                        _tail(
+                            torch.where(out, x, torch.full_like(x, s * _EDGE)), s * _EDGE, v, fp, ls, k, what
+                        )
+                        if ls > -math.inf
+                        else (
+                            v + math.exp(s * _EDGE) * fp * torch.expm1(x - s * _EDGE) if what == 'f' else y
+                        ),
+                        y,
+                    )
             return y.to(l.dtype)
         return g
     value, fprime, log_curv, power = (at(0, 'f'), at(1, 'fprime'), at(2, 'log_curv'),
                                       lambda l: derivatives(f, l.clamp(-_EDGE, _EDGE))[3].to(l.dtype))
     v, fp, ls, k = ends[-1]
-    f0 = v - math.exp(-_EDGE)*fp if ls == -math.inf else math.inf if k <= -1 + 1e-4 else v - math.exp(-_EDGE)*(fp - math.exp(ls)/(1 + k))
+    f0 = (
+        v - math.exp(-_EDGE) * fp
+        if ls == -math.inf
+        else math.inf
+        if k <= -1 + 1e-4
+        else v - math.exp(-_EDGE) * (fp - math.exp(ls) / (1 + k))
+    )
     bend = lambda l: chain(fprime, lambda x: log_curv(x).exp(), l)
     return Side(value, fprime, lambda l: l.exp()*bend(l)), lambda l: chain(log_curv, power, l), f0
 
 # %% ../nbs/00_divergence.ipynb #eb4f7de9
-def custom_divergence(name: str,         # its key; usable with get_divergence when register=True
-                      f: Callable,       # l = log u [n] float64 -> f(u) [n], differentiable torch code, f(log u = 0) = 0
-                      f0: float | None = None,          # f(0), if known; else read off the tail
-                      fprime_inf: float | None = None,  # f'(∞), if known
-                      register: bool = False            # add it to the catalogue
-                      ) -> FDivergence:
+def custom_divergence(
+    name: str,  # its key; usable with get_divergence when register=True
+    f: Callable,  # l = log u [n] float64 -> f(u) [n], differentiable torch code, f(log u = 0) = 0
+    f0: float | None = None,  # f(0), if known; else read off the tail
+    fprime_inf: float | None = None,  # f'(∞), if known
+    register: bool = False,  # add it to the catalogue
+) -> FDivergence:
     "A divergence from one function of log u; the rest by automatic differentiation. Raises ValueError naming the law that f breaks, and where."
-    if not isinstance(name, str) or not name or name.partition(':')[0] in {*_CLASSICAL, *_MADE}: raise ValueError(f"name: {name!r} is taken or empty; choose another")
+    if not isinstance(name, str) or not name or name.partition(':')[0] in {*_CLASSICAL, *_MADE}:
+        raise ValueError(f"name: {name!r} is taken or empty; choose another")
     _laws(f)
-    one, log_curv, zero = _custom_side(f); two, _, top = _custom_side(f, _dual_derivatives)
-    d = FDivergence(name, one, two, log_curv, zero if f0 is None else f0, top if fprime_inf is None else fprime_inf)
+    one, log_curv, zero = _custom_side(f)
+    two, _, top = _custom_side(f, _dual_derivatives)
+    d = FDivergence(
+        name, one, two, log_curv, zero if f0 is None else f0, top if fprime_inf is None else fprime_inf
+    )
     _check_tails(f, d)
     for field, given, found in (('f0', f0, zero), ('fprime_inf', fprime_inf, top)):
         if given is not None and not (given == found or abs(given - found) < 1e-3*(1 + abs(given))):
@@ -503,27 +769,40 @@ def custom_divergence(name: str,         # its key; usable with get_divergence w
 # %% ../nbs/00_divergence.ipynb #8d22ee72
 def _inv_fprime(self: FDivergence, t) -> Tensor:
     "log u with f'(u) = t, shape of `t`: +inf at or above f'(∞), -inf at or below f'(0)."
-    t = _log_u(t); x = t.detach().double()
+    t = _log_u(t)
+    x = t.detach().double()
     lo, hi = float(self.side.fprime(torch.tensor(-2000., dtype=torch.float64))), self.fprime_inf
-    inside = (x > lo) & (x < hi); mid = float(self.side.fprime(torch.zeros((), dtype=torch.float64)))
+    inside = (x > lo) & (x < hi)
+    mid = float(self.side.fprime(torch.zeros((), dtype=torch.float64)))
     if self.inverse: y = self.inverse(x.masked_fill(~inside, mid))
     else:
         a, b = torch.full_like(x, -2000.), torch.full_like(x, 2000.)
         for _ in range(70):
-            m = (a + b)/2; up = self.side.fprime(m) < x
+            m = (a + b)/2
+            up = self.side.fprime(m) < x
             a, b = torch.where(up, m, a), torch.where(up, b, m)
         y = (a + b)/2
     return y.masked_fill(x >= hi, torch.inf).masked_fill(x <= lo, -torch.inf).to(t.dtype)
 
-def _conjugate(self: FDivergence, t) -> Tensor:
+# %% ../nbs/00_divergence.ipynb #6d678eed
+@patch
+def conjugate(self: FDivergence, t) -> Tensor:
     "f*(t) = sup_u (ut - f(u)), shape of `t`; +inf above f'(∞), -f(0) below f'(0). Its gradient is the maximiser u."
     def value(t):
-        x = t.double(); l = _inv_fprime(self, x); s = l.clamp(-2000, 2000)
+        x = t.double()
+        l = _inv_fprime(self, x)
+        s = l.clamp(-2000, 2000)
         low, high = s.clamp(max=0), s.clamp(min=0)
         y = torch.where(s <= 0, low.exp()*x - self.side.f(low), high.exp()*(x - self.other.f(-high)))
         y = torch.where(l == -torch.inf, torch.full_like(y, -self.f0), y)
-        top = -_fprime_at_zero(self.other); y = torch.where(x == self.fprime_inf, top, y).clamp(-self.f0, top)      # f* grows from -f(0) to f*(f'(∞)) = -f°'(0)
+        top = -_fprime_at_zero(self.other)
+        y = torch.where(x == self.fprime_inf, top, y).clamp(
+            -self.f0, top
+        )  # f* grows from -f(0) to f*(f'(∞)) = -f°'(0)
         return torch.where(x > self.fprime_inf, torch.inf, y).to(t.dtype)
-    t0 = _log_u(t); y = chain(value, lambda t: _inv_fprime(self, t).exp(), t0)
+    t0 = _log_u(t)
+    y = chain(value, lambda t: _inv_fprime(self, t).exp(), t0)
     return y.to(t.dtype) if torch.is_tensor(t) else y
-FDivergence.inv_fprime, FDivergence.conjugate = _inv_fprime, _conjugate
+
+# %% ../nbs/00_divergence.ipynb #0a79efdc
+FDivergence.inv_fprime = _inv_fprime

@@ -18,7 +18,11 @@ def _cut(logits: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor
     "[..., V] log-weights of what is left to draw from: log q up to a constant of each row."
     z = _wide(logits)
     if temperature != 1: z = z/temperature
-    if top_k == 1: i = z.argmax(-1, keepdim=True); return torch.full_like(z, -torch.inf).scatter(-1, i, z.gather(-1, i))    # one word, also where several are likeliest
+    if top_k == 1:
+        i = z.argmax(-1, keepdim=True)
+        return torch.full_like(z, -torch.inf).scatter(
+            -1, i, z.gather(-1, i)
+        )  # one word, also where several are likeliest
     if 0 < top_k < z.shape[-1]: z = z.masked_fill(z < z.topk(top_k, -1).values[..., -1:], -torch.inf)
     if top_p < 1:
         l = z.log_softmax(-1)
@@ -27,6 +31,7 @@ def _cut(logits: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor
         z = l.masked_fill(torch.zeros_like(drop).scatter(-1, order, drop), -torch.inf)
     return z
 
+# %% ../nbs/04c_draw.ipynb #6a5c1123
 def _demand(*fields) -> None:
     "ValueError for the first (name, value, whether it can be, remedy) that cannot be."
     for name, value, ok, remedy in fields:
@@ -34,16 +39,26 @@ def _demand(*fields) -> None:
 
 def _whole(x, low: int) -> bool: return isinstance(x, int) and not isinstance(x, bool) and x >= low
 
+# %% ../nbs/04c_draw.ipynb #1240054a
 def _check_draw(temperature, top_k, top_p) -> None:
-    _demand(('temperature', temperature, 0 < temperature < float('inf'), 'must be positive and finite; top_k=1 takes the likeliest token'),
-            ('top_k', top_k, _whole(top_k, 0), 'a number of tokens; 0 keeps all'),
-            ('top_p', top_p, 0 < top_p <= 1, 'must be in (0, 1]; 1 keeps all'))
+    _demand(
+        (
+            'temperature',
+            temperature,
+            0 < temperature < float('inf'),
+            'must be positive and finite; top_k=1 takes the likeliest token',
+        ),
+        ('top_k', top_k, _whole(top_k, 0), 'a number of tokens; 0 keeps all'),
+        ('top_p', top_p, 0 < top_p <= 1, 'must be in (0, 1]; 1 keeps all'),
+    )
 
-def sampling_logprobs(logits: Tensor,            # [..., V]
-                      temperature: float = 1.,   # τ > 0
-                      top_k: int = 0,            # tokens kept; 0 = all
-                      top_p: float = 1.          # probability kept, in (0, 1]; 1 = all
-                     ) -> Tensor:                # [..., V] log q in nats, -inf where nothing is drawn; at least float32
+# %% ../nbs/04c_draw.ipynb #0471b471
+def sampling_logprobs(
+    logits: Tensor,  # [..., V]
+    temperature: float = 1.0,  # τ > 0
+    top_k: int = 0,  # tokens kept; 0 = all
+    top_p: float = 1.0,  # probability kept, in (0, 1]; 1 = all
+) -> Tensor:  # [..., V] log q in nats, -inf where nothing is drawn; at least float32
     "The log-probabilities one step samples from, normalised. Applied to `score`'s logits it re-scores samples under the same truncation. Raises ValueError for options out of range."
     _check_draw(temperature, top_k, top_p)
     return _cut(logits, temperature, top_k, top_p).log_softmax(-1)
@@ -53,18 +68,24 @@ _BLOCK = 64
 
 def _point(c: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     "First column with c > t·c[-1], for running sums c [B,K] and t [B,1] in [0, 1]; and how far into it t falls, [0, 1]."
-    total = c[:, -1:]; t = torch.minimum(t*total, torch.nextafter(total, torch.zeros_like(total)))
+    total = c[:, -1:]
+    t = torch.minimum(t*total, torch.nextafter(total, torch.zeros_like(total)))
     i = torch.searchsorted(c, t, right=True).clamp_(max=c.shape[1] - 1)
     below = torch.where(i > 0, c.gather(1, (i - 1).clamp(min=0)), 0.)
     return i, ((t - below)/(c.gather(1, i) - below)).clamp(0, 1)
 
+# %% ../nbs/04c_draw.ipynb #f5376960
 def draw(log_w: Tensor,   # [B,V] log q up to a constant of each row, -inf allowed
          u: Tensor        # [B] float64 in [0, 1)
         ) -> tuple[Tensor, Tensor]:  # [B] int64 tokens, [B] their log q in nats, at least float32
     "One token per row by inverse CDF, one uniform number each; a token of probability 0 is never drawn."
-    z = _wide(log_w); (B, V), k = z.shape, _BLOCK
-    w, n = _softmax(z); s = _log_sum(w, n); w = w if V % k == 0 else pad(w, (0, -V % k))
-    w = w.view(B, -1, k); c = w.sum(-1).double().cumsum(-1)                      # [B,V/k]
+    z = _wide(log_w)
+    (B, V), k = z.shape, _BLOCK
+    w, n = _softmax(z)
+    s = _log_sum(w, n)
+    w = w if V % k == 0 else pad(w, (0, -V % k))
+    w = w.view(B, -1, k)
+    c = w.sum(-1).double().cumsum(-1)                      # [B,V/k]
     b, t = _point(c, u[:, None].double())
     j, _ = _point(w[torch.arange(B, device=z.device), b[:, 0]].double().cumsum(-1), t)
     v = (b*k + j).clamp_(max=V - 1)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 import math
 from typing import Callable, NamedTuple
+from fastcore.basics import patch
 import torch
 from torch import Tensor
 from .divergence import FDivergence, _wide, get_divergence
@@ -18,26 +19,38 @@ __all__ = ['MIN_ESS', 'log_mean_exp', 'normalize_log_weights', 'effective_sample
 def _logs(x, field: str, n: int | None = None) -> Tensor:
     "x, if it is a floating tensor without NaN or +inf (and of length n, one dimension); else ValueError."
     if not torch.is_tensor(x) or not x.is_floating_point():
-        raise ValueError(f"{field}: expected a floating tensor of logarithms, got {getattr(x, 'dtype', type(x).__name__)}; pass log-probabilities as floats")
+        raise ValueError(
+            f"{field}: expected a floating tensor of logarithms, got "
+            f"{getattr(x, 'dtype', type(x).__name__)}; pass log-probabilities as floats"
+        )
     if n is not None and x.shape != (n,):
-        raise ValueError(f"{field}: expected shape [{n}], one number per sample, got {list(x.shape)}; flatten it or gather the samples first")
+        raise ValueError(
+            f"{field}: expected shape [{n}], one number per sample, got {list(x.shape)}; flatten it or "
+            "gather the samples first"
+        )
     bad = (x.isnan() | (x == torch.inf)).sum().item()
-    if bad: raise ValueError(f"{field}: {bad} of {x.numel()} entries are NaN or +inf; the logarithm of a probability or weight "
+    if bad: raise ValueError(f"{field}: {bad} of {x.numel()} entries are NaN or +inf; the logarithm of a "
+                             "probability or weight "
                              "may be -inf, never those: look at the scores that made them")
     return _wide(x)
 
+# %% ../nbs/03_estimate.ipynb #29b98b39
 def log_mean_exp(x: Tensor,      # [..., n] logarithms, -inf allowed
                  dim: int = -1   # the dimension to average over
                  ) -> Tensor:
     "log of the mean of e^x over `dim`, at least float32; -inf (with gradient 0) where every entry is. Raises ValueError on NaN or +inf."
-    x = _logs(x, 'x'); none = (x == -torch.inf).all(dim, keepdim=True)
-    return x.masked_fill(none, 0.).logsumexp(dim).masked_fill(none.squeeze(dim), -torch.inf) - math.log(x.shape[dim])
+    x = _logs(x, 'x')
+    none = (x == -torch.inf).all(dim, keepdim=True)
+    return x.masked_fill(none, 0.0).logsumexp(dim).masked_fill(none.squeeze(dim), -torch.inf) - math.log(
+        x.shape[dim]
+    )
 
 # %% ../nbs/03_estimate.ipynb #af71bf44
 def normalize_log_weights(log_w: Tensor,  # [..., n] log importance weights, -inf allowed
                           dim: int = -1) -> Tensor:
     "Log-weights shifted so that the weights sum to one over `dim`; all -inf stays all -inf. Raises ValueError on NaN or +inf."
-    w = _logs(log_w, 'log_w'); none = (w == -torch.inf).all(dim, keepdim=True)
+    w = _logs(log_w, 'log_w')
+    none = (w == -torch.inf).all(dim, keepdim=True)
     return w.masked_fill(none, 0.).log_softmax(dim).masked_fill(none, -torch.inf)
 
 def effective_sample_size(log_w: Tensor,  # [..., n] log importance weights, -inf allowed
@@ -60,48 +73,66 @@ class Estimate(NamedTuple):
         "Finite, and resting on at least `MIN_ESS` effective samples."
         return math.isfinite(self.value) and math.isfinite(self.stderr) and self.ess >= MIN_ESS
     def __str__(self):
-        return f"{self.value:.4g} ± {self.stderr:.2g} (ess {self.ess:.3g} of {self.n})" + ("" if self.reliable else " unreliable")
+        return f"{self.value:.4g} ± {self.stderr:.2g} (ess {self.ess:.3g} of {self.n})" + (
+            "" if self.reliable else " unreliable"
+        )
 
+# %% ../nbs/03_estimate.ipynb #6296857f
 def _terms(d: FDivergence, lp: Tensor, lq: Tensor, ls: Tensor) -> Tensor:
     "T(x), shape [n]: the stable side of the price, weighted, as sign·exp(log weight + log|price|)."
     p0, q0 = lp == -torch.inf, lq == -torch.inf
     l = lp.masked_fill(p0 | q0, 0.) - lq.masked_fill(p0 | q0, 0.)
     price = torch.where(l <= 0, d.f(l.clamp(max=0)), d.over_u(l.clamp(min=0)))
-    price = price.masked_fill(l == 0, 0.)                             # f(1) = 0: no rounding that a huge weight could blow up
+    price = price.masked_fill(l == 0, 0.0)  # f(1) = 0: no rounding that a huge weight could blow up
     price = price.masked_fill(p0, d.f0).masked_fill(q0, d.fprime_inf).masked_fill(p0 & q0, 0.)
     weight = torch.where((l > 0) | q0, lp, lq) - ls
     return price.sign()*(weight + price.abs().log()).exp()
 
 # %% ../nbs/03_estimate.ipynb #3433b061
-def estimate_divergence(d,                     # a name or an `FDivergence`
-                        log_p: Tensor,         # [n] log P(x_i), the policy; nats
-                        log_q: Tensor,         # [n] log score of the target, unnormalised: log Q(x_i) + log_z; -inf allowed
-                        log_sampler: Tensor,   # [n] log S(x_i) of what drew the samples; usually log_p itself
-                        log_z: float | Tensor | None = 0.,  # log normaliser of the score: one, or [n] for one per prompt; None: from these samples
-                        form: str = 'canonical',  # or 'raw': f as the record states it, mostly noisier
-                        z_stderr: float | Tensor = 0.,  # standard error of log_z, if it was estimated elsewhere: one, or [n]; nats
-                        group=None,            # n ids: each has a Z of its own (a prompt); None: one Z
-                        stratum=None           # n ids of the sources, each drawn from a fixed number of times; None: one source
-                        ) -> Estimate:
+def estimate_divergence(
+    d,  # a name or an `FDivergence`
+    log_p: Tensor,  # [n] log P(x_i), the policy; nats
+    log_q: Tensor,  # [n] log score of the target, unnormalised: log Q(x_i) + log_z; -inf allowed
+    log_sampler: Tensor,  # [n] log S(x_i) of what drew the samples; usually log_p itself
+    log_z: float
+    | Tensor
+    | None = 0.0,  # log normaliser of the score: one, or [n] for one per prompt; None: from these samples
+    form: str = 'canonical',  # or 'raw': f as the record states it, mostly noisier
+    z_stderr: float
+    | Tensor = 0.0,  # standard error of log_z, if it was estimated elsewhere: one, or [n]; nats
+    group=None,  # n ids: each has a Z of its own (a prompt); None: one Z
+    stratum=None,  # n ids of the sources, each drawn from a fixed number of times; None: one source
+) -> Estimate:
     "D_f(P‖Q) from n samples of S, unbiased for a true log_z. Raises ValueError on shapes, NaN, a sample impossible under S, an unusable log_z."
     d, ls = get_divergence(d), _samples(log_p, log_q, log_sampler, log_z, form)
-    top = d.f0 + d.fprime_inf                                       # of distributions that share nothing; inf for many
+    top = d.f0 + d.fprime_inf  # of distributions that share nothing; inf for many
     if form == 'canonical': d = d.canonical()
-    n = len(ls); lp, score = log_p.detach().cpu().double(), log_q.detach().cpu().double()
+    n = len(ls)
+    lp, score = log_p.detach().cpu().double(), log_q.detach().cpu().double()
     g, s = _number(group, n, 'group'), _number(stratum, n, 'stratum')
-    z = _log_means(score - ls, g) if log_z is None else torch.as_tensor(log_z, dtype=torch.float64).detach().cpu()
+    z = (
+        _log_means(score - ls, g)
+        if log_z is None
+        else torch.as_tensor(log_z, dtype=torch.float64).detach().cpu()
+    )
     if not z.isfinite().all():
-        raise ValueError("log_z: no sample has a positive score, so Z cannot be estimated; draw more, or start from a policy that meets the target")
+        raise ValueError(
+            "log_z: no sample has a positive score, so Z cannot be estimated; draw more, or start from a "
+            "policy that meets the target"
+        )
     at = lambda z: _terms(d, lp, score - z, ls)
     z_stderr = torch.as_tensor(z_stderr, dtype=torch.float64).detach().cpu()
-    t = at(z); value = t.mean().item(); of_z = 0.
+    t = at(z)
+    value = t.mean().item()
+    of_z = 0.
     if math.isfinite(value) and (log_z is None or (z_stderr > 0).any()):
         slope = (at(z + 1e-3) - at(z - 1e-3))/2e-3                  # [n] dT/dlog Z
         if log_z is None: t = t + _over(slope, g)/_over(torch.ones_like(t), g)*((score - ls - z).exp() - 1)
         of_z = _error_of_z(slope, z_stderr, g)
     se = _stderr_of_mean(t, g, s) if n > 1 and math.isfinite(value) else math.inf
     error = math.hypot(se, of_z)
-    if math.isfinite(error): error = min(error, top)                # a value in [0, top] is never further from the truth
+    if math.isfinite(error):
+        error = min(error, top)  # a value in [0, top] is never further from the truth
     return Estimate(min(value, top), error, effective_sample_size(score - z - ls).item(), n)
 
 # %% ../nbs/03_estimate.ipynb #fbd8c137
@@ -118,6 +149,7 @@ def _number(ids, n: int, field: str) -> Tensor:
     number = {k: i for i, k in enumerate(dict.fromkeys(ids))}
     return torch.tensor([number[k] for k in ids], dtype=torch.long)
 
+# %% ../nbs/03_estimate.ipynb #27f971a3
 def _over(x: Tensor, i: Tensor) -> Tensor:
     "For each sample the sum of x over its group, [n]."
     return torch.zeros(int(i.max()) + 1, dtype=x.dtype).index_add(0, i, x)[i]
@@ -133,12 +165,14 @@ def _stderr_of_mean(t: Tensor, group: Tensor, stratum: Tensor) -> float:
     "Standard error of the mean of t, [n], drawn in fixed numbers from each source in each group."
     i = (group*(int(stratum.max()) + 1) + stratum).unique(return_inverse=True)[1]
     alone = _over(torch.ones_like(t), i) == 1
-    if alone.any(): i = i.masked_fill(alone, int(i.max()) + 1)       # no spread within: they are compared with each other
+    if alone.any():
+        i = i.masked_fill(alone, int(i.max()) + 1)  # no spread within: they are compared with each other
     n = _over(torch.ones_like(t), i)
     var = (t - _over(t, i)/n).square()*n/(n - 1).clamp(min=1)
     var = torch.where(n > 1, var, (t - t.mean()).square())
     return var.sum().sqrt().item()/len(t)
 
+# %% ../nbs/03_estimate.ipynb #366913a3
 def _error_of_z(slope: Tensor, z_stderr: Tensor, group: Tensor) -> float:
     "What errors of log Z, independent between groups, add to the error of the mean."
     if not z_stderr.dim(): return abs(slope.mean().item())*z_stderr.item()
@@ -148,49 +182,70 @@ def _error_of_z(slope: Tensor, z_stderr: Tensor, group: Tensor) -> float:
 # %% ../nbs/03_estimate.ipynb #68c286ed
 def _samples(log_p, log_q, log_sampler, log_z, form) -> Tensor:
     "Check the arguments of `estimate_divergence`; log_sampler in double precision."
-    if form not in ('canonical', 'raw'): raise ValueError(f"form: expected 'canonical' or 'raw', got {form!r}")
+    if form not in ('canonical', 'raw'):
+        raise ValueError(f"form: expected 'canonical' or 'raw', got {form!r}")
     n = len(log_p) if torch.is_tensor(log_p) and log_p.dim() == 1 else None
     if not n: raise ValueError("log_p: expected a tensor [n] with n >= 1, one log-probability per sample")
     for field, x in (('log_p', log_p), ('log_q', log_q), ('log_sampler', log_sampler)): _logs(x, field, n)
     if (log_sampler == -torch.inf).any():
-        raise ValueError("log_sampler: -inf for a sample that was drawn; pass log-probabilities of what was sampled from, temperature and top-k included")
-    if log_z is not None and (not (z := torch.as_tensor(log_z)).isfinite().all() or z.shape not in ((), (n,))):
+        raise ValueError(
+            "log_sampler: -inf for a sample that was drawn; pass log-probabilities of what was sampled "
+            "from, temperature and top-k included"
+        )
+    if log_z is not None and (
+        not (z := torch.as_tensor(log_z)).isfinite().all() or z.shape not in ((), (n,))
+    ):
         got = z.tolist() if z.numel() < 4 else list(z.shape)
-        raise ValueError(f"log_z: expected a finite number or a finite tensor [{n}], got {got}; ask LogZ.ready before LogZ.value")
+        raise ValueError(
+            f"log_z: expected a finite number or a finite tensor [{n}], got {got}; ask LogZ.ready before "
+            "LogZ.value"
+        )
     return log_sampler.detach().cpu().double()
 
 # %% ../nbs/03_estimate.ipynb #767ac3fd
 class LogZ:
     "Running importance estimate of log Z, one per group (a prompt id); group None is the one global Z."
-    def __init__(self, clip: float | None = None):  # at most this far above the running log-mean, nats; None: never clip
-        if clip is not None and not clip > 0: raise ValueError(f"clip: expected a positive number of nats or None, got {clip}")
+    def __init__(
+        self, clip: float | None = None
+    ):  # at most this far above the running log-mean, nats; None: never clip
+        if clip is not None and not clip > 0:
+            raise ValueError(f"clip: expected a positive number of nats or None, got {clip}")
         self.clip, self._g = clip, {}               # group -> [n, log Σw, log Σw², clipped], counted
         self._policy = {}                           # group -> [n, log Σw, log Σw², positive], discounted
 
-    def update(self, log_w: Tensor,  # [B] log score(x) - log s(x), nats, -inf allowed
-               group=None,           # None, one id, or B ids (list or tensor)
-               discount: bool = False  # from a policy that may have dropped part of the target: never outvotes what was counted
-               ) -> LogZ:
-        "Add samples. Raises ValueError on NaN, +inf or a wrong length, and then changes nothing."
-        w = _log_weights(log_w)
-        for k, j in _rows_of(group, len(w)).items(): self._add(k, w[j], discount)
-        return self
+# %% ../nbs/03_estimate.ipynb #523676c1
+@patch
+def update(
+    self: LogZ,
+    log_w: Tensor,  # [B] log score(x) - log s(x), nats, -inf allowed
+    group=None,  # None, one id, or B ids (list or tensor)
+    discount: bool = False,  # from a policy that may have dropped part of the target: never outvotes what was counted
+) -> LogZ:
+    "Add samples. Raises ValueError on NaN, +inf or a wrong length, and then changes nothing."
+    w = _log_weights(log_w)
+    for k, j in _rows_of(group, len(w)).items(): self._add(k, w[j], discount)
+    return self
 
-    def _add(self, k, x: Tensor, discount: bool) -> None:
-        x, cut = self._clipped(k, x)
-        n, s1, s2, c = self._g.get(k, (0, -math.inf, -math.inf, 0))
-        self._g[k] = [n, s1, s2, c + cut]
-        into = self._policy if discount else self._g
-        n, s1, s2, c = into.get(k, (0, -math.inf, -math.inf, 0))
-        hits = int((x > -math.inf).sum()) if discount else 0
-        into[k] = [n + len(x), _log_add(s1, x), _log_add(s2, 2*x), c + hits]
+# %% ../nbs/03_estimate.ipynb #5966cdd5
+@patch
+def _add(self: LogZ, k, x: Tensor, discount: bool) -> None:
+    x, cut = self._clipped(k, x)
+    n, s1, s2, c = self._g.get(k, (0, -math.inf, -math.inf, 0))
+    self._g[k] = [n, s1, s2, c + cut]
+    into = self._policy if discount else self._g
+    n, s1, s2, c = into.get(k, (0, -math.inf, -math.inf, 0))
+    hits = int((x > -math.inf).sum()) if discount else 0
+    into[k] = [n + len(x), _log_add(s1, x), _log_add(s2, 2*x), c + hits]
 
-    def _clipped(self, k, x: Tensor) -> tuple[Tensor, int]:
-        "Log-weights cut to `clip` above the mean so far, and how many were cut."
-        if self.clip is None or k not in self._g or not self.ready(k): return x, 0
-        top = self.value(k).item() + self.clip
-        return x.clamp(max=top), int((x > top).sum())
+# %% ../nbs/03_estimate.ipynb #a21cb14e
+@patch
+def _clipped(self: LogZ, k, x: Tensor) -> tuple[Tensor, int]:
+    "Log-weights cut to `clip` above the mean so far, and how many were cut."
+    if self.clip is None or k not in self._g or not self.ready(k): return x, 0
+    top = self.value(k).item() + self.clip
+    return x.clamp(max=top), int((x > top).sum())
 
+# %% ../nbs/03_estimate.ipynb #0ad4d5c0
 def _log_add(s: float, y: Tensor) -> float:
     "log(e^s + Σ e^y)."
     return torch.cat([torch.tensor([s], dtype=torch.float64), y]).logsumexp(0).item()
@@ -201,10 +256,12 @@ def _log_weights(log_w) -> Tensor:
     if w.dim() != 1: raise ValueError(f"log_w: expected shape [B], got {list(w.shape)}")
     return w
 
+# %% ../nbs/03_estimate.ipynb #e182abc0
 def _rows_of(group, n: int) -> dict:
     "group -> its rows among n samples. Raises ValueError for another number of ids."
     ids, many = _ids(group)
-    if many and len(ids) != n: raise ValueError(f"group: {len(ids)} ids for {n} weights; pass one id per sample")
+    if many and len(ids) != n:
+        raise ValueError(f"group: {len(ids)} ids for {n} weights; pass one id per sample")
     rows = {}
     for j, k in enumerate(ids if many else ids*n): rows.setdefault(k, []).append(j)
     return rows
@@ -218,26 +275,35 @@ def _mean_and_error(n, a, b) -> tuple[float, float]:
     se = math.sqrt(max(0., n/_kish(n, a, b) - 1)/(n - 1)) if n > 1 else math.inf
     return a - math.log(n), se
 
+# %% ../nbs/03_estimate.ipynb #c9cc9b8f
 def _combine(base: tuple, policy: tuple) -> tuple[float, float]:
     "(log Z, standard error) from what was counted and what was discounted, each such a pair."
     (z0, s0), (z1, s1) = base, policy
     if z1 == -math.inf or s0 == 0: return base
     if z0 == -math.inf: return policy
     if not math.isfinite(s0 + s1): return base if s0 <= s1 else policy
-    d = math.expm1(min(z1 - z0, 80.)); v0, v1 = s0*s0, (s1*(1 + d))**2          # all relative to the counted mean
-    blind = d < -3*math.sqrt(v0 + v1)                                            # who misses something errs below
+    d = math.expm1(min(z1 - z0, 80.))
+    v0, v1 = s0*s0, (s1*(1 + d))**2          # all relative to the counted mean
+    blind = d < -3 * math.sqrt(v0 + v1)  # who misses something errs below
     share = 0. if blind else v0/(v0 + v1)
-    mean = 1 + share*d; var = (1 - share)**2*v0 + share**2*(v1 + max(0., d*d - v0 - v1))
+    mean = 1 + share*d
+    var = (1 - share)**2*v0 + share**2*(v1 + max(0., d*d - v0 - v1))
     return z0 + math.log(mean), math.sqrt(var)/mean
 
 # %% ../nbs/03_estimate.ipynb #8af8bfb4
 def _read(self, group, f) -> list | float:
     "f(counted, discounted) of one group, or of each of several."
-    ids, many = _ids(group); missing = [k for k in ids if k not in self._g]
-    if missing: raise ValueError(f"group: {missing[0]!r} has no samples yet; call update for it first (groups so far: {list(self._g)[:3]})")
+    ids, many = _ids(group)
+    missing = [k for k in ids if k not in self._g]
+    if missing:
+        raise ValueError(
+            f"group: {missing[0]!r} has no samples yet; call update for it first (groups so far: "
+            f"{list(self._g)[:3]})"
+        )
     y = [f(self._g[k], self._policy.get(k)) for k in ids]
     return y if many else y[0]
 
+# %% ../nbs/03_estimate.ipynb #415316b2
 def _both(g: list, p: list | None) -> tuple[float, float]:
     "(log Z, standard error) of one group."
     base = _mean_and_error(*g[:3]) if g[0] else (-math.inf, math.inf)
@@ -247,54 +313,73 @@ def _count(g: list, p: list | None) -> float:
     "Samples of one group; discounted ones by their effective share."
     return g[0] + (0 if p is None else p[0]*_kish(*p[:3])/max(p[3], 1) if p[3] else p[0])
 
-def _value(self, group=None,               # None, an id, or B ids
-           like: Tensor | None = None      # a tensor whose dtype and device to take; default float64 on the CPU
-           ) -> Tensor:
+# %% ../nbs/03_estimate.ipynb #a152cf5f
+@patch
+def value(
+    self: LogZ,
+    group=None,  # None, an id, or B ids
+    like: Tensor | None = None,  # a tensor whose dtype and device to take; default float64 on the CPU
+) -> Tensor:
     "log Z, shape [] or [B], nats; -inf where no sample was positive. Raises ValueError for a group never updated."
     y = torch.tensor(_read(self, group, lambda g, p: _both(g, p)[0]), dtype=torch.float64)
     return y if like is None else y.to(like)
 
+# %% ../nbs/03_estimate.ipynb #2a2546a7
 def _reader(doc: str, f: Callable) -> Callable:
     "A method that reads f(counted, discounted) of one group, or of a list of groups."
     def read(self, group=None): return _read(self, group, f)
-    read.__doc__ = doc + " One number for one id, a list for a list or tensor of ids. Raises ValueError for a group never updated."
+    read.__doc__ = (
+        doc
+        + " One number for one id, a list for a list or tensor of ids. Raises ValueError for a group "
+          "never updated."
+    )
     return read
 
-LogZ.value = _value
-LogZ.stderr = _reader("Standard error of log Z by the delta method, nats; inf with fewer than two samples or none positive.",
-                      lambda g, p: _both(g, p)[1])
-LogZ.ess = _reader("Effective sample size of all weights so far.", lambda g, p: _kish(*g[:3]) + (_kish(*p[:3]) if p else 0.))
-LogZ.n = _reader("Samples so far, effective ones where a batch was discounted.", _count)
-LogZ.clipped = _reader("How many weights were clipped.", lambda g, p: g[3])
-LogZ.ready = _reader("Whether some sample was positive, so that log Z is finite.", lambda g, p: _both(g, p)[0] > -math.inf)
-LogZ.groups = lambda self: list(self._g)   # ids seen so far
+LogZ.stderr = _reader('Standard error of log Z by the delta method, nats; inf with fewer than two samples or none positive.', lambda g, p: _both(g, p)[1])
+
+LogZ.ess = _reader('Effective sample size of all weights so far.', lambda g, p: _kish(*g[:3]) + (_kish(*p[:3]) if p else 0.0))
+
+LogZ.n = _reader('Samples so far, effective ones where a batch was discounted.', _count)
+
+# %% ../nbs/03_estimate.ipynb #8f712ae4
+LogZ.clipped = _reader('How many weights were clipped.', lambda g, p: g[3])
+LogZ.ready = _reader('Whether some sample was positive, so that log Z is finite.', lambda g, p: _both(g, p)[0] > -math.inf)
+LogZ.groups = lambda self: list(self._g)
 LogZ.__contains__ = lambda self, k: k in self._g
 
 # %% ../nbs/03_estimate.ipynb #f36f3031
-def _state_dict(self) -> dict:
+@patch
+def state_dict(self: LogZ) -> dict:
     "Plain lists and numbers: clip, and one [id, n, log Σw, log Σw², clipped] per group, of discounted samples apart."
     rows = lambda g: [[k, *v] for k, v in g.items()]
     return {'clip': self.clip, 'groups': rows(self._g), 'policy': rows(self._policy)}
 
-def _load_state_dict(self, state: dict) -> LogZ:
+# %% ../nbs/03_estimate.ipynb #5fb3a1fb
+@patch
+def load_state_dict(self: LogZ, state: dict) -> LogZ:
     "Take over a `state_dict`. Raises ValueError if it is not one, and then changes nothing."
     rows = lambda x: {k: [float(n), float(a), float(b), int(c)] for k, n, a, b, c in x}
     try: g, p, clip = rows(state['groups']), rows(state.get('policy', [])), state['clip']
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise ValueError("state: not a LogZ state; expected {'clip': ..., 'groups': [[id, n, log_sum, log_sum_squares, clipped], ...]}") from None
-    if any(not n >= 0 or math.isnan(a + b) for n, a, b, c in [*g.values(), *p.values()]) or not all(k in p or v[0] for k, v in g.items()):
+        raise ValueError(
+            "state: not a LogZ state; expected {'clip': ..., 'groups': [[id, n, log_sum, log_sum_squares, "
+            "clipped], ...]}"
+        ) from None
+    if any(not n >= 0 or math.isnan(a + b) for n, a, b, c in [*g.values(), *p.values()]) or not all(
+        k in p or v[0] for k, v in g.items()
+    ):
         raise ValueError("state: a group with n < 1 or a NaN sum; the file is damaged, restart the estimate")
     self.clip, self._g, self._policy = clip, g, p
     return self
-LogZ.state_dict, LogZ.load_state_dict = _state_dict, _load_state_dict
 
 # %% ../nbs/03_estimate.ipynb #98a70a21
-def mixture_log_q(log_p: Tensor,      # [n] log π(x), the policy
-                  log_base: Tensor,   # [n] log π0(x), the starting model
-                  log_q: Tensor,      # [n] log density of what x was really drawn from
-                  from_base: Tensor,  # [n] bool: drawn from (a stand-in for) the starting model, else from the policy
-                  share               # α: part of the samples that the base has, in (0, 1); one, or [n] for one per prompt
-                  ) -> Tensor:
+def mixture_log_q(
+    log_p: Tensor,  # [n] log π(x), the policy
+    log_base: Tensor,  # [n] log π0(x), the starting model
+    log_q: Tensor,  # [n] log density of what x was really drawn from
+    from_base: Tensor,  # [n] bool: drawn from (a stand-in for) the starting model, else from the policy
+    share,  # α: part of the samples that the base has, in (0, 1); one, or [n] for one per prompt
+) -> Tensor:
     "log m_i [n] float64: what each sample of two sources counts as drawn from (balance heuristic, corrected for the true sampler)."
     p, b, q = (x.detach().double() for x in (log_p, log_base, log_q))
     a = torch.as_tensor(share, dtype=torch.float64, device=p.device)
@@ -304,78 +389,109 @@ def mixture_log_q(log_p: Tensor,      # [n] log π(x), the policy
 # %% ../nbs/03_estimate.ipynb #5399ba73
 class MixtureLogZ:
     "Running log Z per group, from base samples that stay and samples of policies that change; both are weighted by their mixture."
-    def __init__(self, clip: float | None = None,  # a weight counts at most this far above the running log Z, nats; None: never clip
-                 first: int | None = None):        # base samples count at most as this many in `start`; None: as all of them
-        if clip is not None and not clip > 0: raise ValueError(f"clip: expected a positive number of nats or None, got {clip}")
+    def __init__(
+        self,
+        clip: float
+        | None = None,  # a weight counts at most this far above the running log Z, nats; None: never clip
+        first: int | None = None,
+    ):  # base samples count at most as this many in `start`; None: as all of them
+        if clip is not None and not clip > 0:
+            raise ValueError(f"clip: expected a positive number of nats or None, got {clip}")
         self.clip, self.first = clip, first
         self._g: dict[object, _Running] = {}
 
-    def start(self, log_w: Tensor,  # [N] log score(x) - log s(x) of base samples, nats, -inf allowed
-              group=None) -> MixtureLogZ:
-        "Add base samples; the j-th of a group is its number j. Raises ValueError on NaN, +inf or a wrong length, and then changes nothing."
-        w = _log_weights(log_w)
-        for k, j in _rows_of(group, len(w)).items(): self._of(k).start(w[j], self.first)
-        return self
-
-    def update(self, log_w: Tensor,  # [n] log score(x) - log m(x), see `mixture_log_q`
-               group=None,           # None, one id, or n ids
-               base: Tensor | None = None  # [n] number of the base sample within its group, -1 for a sample of the policy; None: all of the policy
-               ) -> MixtureLogZ:
+    def update(
+        self,
+        log_w: Tensor,  # [n] log score(x) - log m(x), see `mixture_log_q`
+        group=None,  # None, one id, or n ids
+        base: Tensor
+        | None = None,  # [n] number of the base sample within its group, -1 for a sample of the policy; None: all of the policy
+    ) -> MixtureLogZ:
         "Add one step's samples of both sources. Raises ValueError on NaN, +inf or a wrong length, and then changes nothing."
         w = _log_weights(log_w)
         b = torch.full((len(w),), -1) if base is None else torch.as_tensor(base).cpu()
-        if b.shape != w.shape: raise ValueError(f"base: {len(b)} numbers for {len(w)} weights; pass one per sample, -1 for the policy's")
+        if b.shape != w.shape:
+            raise ValueError(
+                f"base: {len(b)} numbers for {len(w)} weights; pass one per sample, -1 for the policy's"
+            )
         rows = _rows_of(group, len(w))
         for k, j in rows.items():
             if b[j].max() >= (have := len(self._g[k].dev) if k in self._g else 0):
-                raise ValueError(f"base: sample {int(b[j].max())} of group {k!r}, which has {have}; call start with them first")
+                raise ValueError(
+                    f"base: sample {int(b[j].max())} of group {k!r}, which has {have}; call start with "
+                    "them first"
+                )
         for k, j in rows.items(): self._of(k).add(w[j], b[j], self.clip)
         return self
 
-    def _of(self, k) -> _Running: return self._g.setdefault(k, _Running())
+# %% ../nbs/03_estimate.ipynb #958d8fa2
+@patch
+def start(self: MixtureLogZ, log_w: Tensor,  # [N] log score(x) - log s(x) of base samples, nats, -inf allowed
+          group=None) -> MixtureLogZ:
+    "Add base samples; the j-th of a group is its number j. Raises ValueError on NaN, +inf or a wrong length, and then changes nothing."
+    w = _log_weights(log_w)
+    for k, j in _rows_of(group, len(w)).items(): self._of(k).start(w[j], self.first)
+    return self
+
+@patch
+def _of(self: MixtureLogZ, k) -> _Running: return self._g.setdefault(k, _Running())
 
 # %% ../nbs/03_estimate.ipynb #4cc1832c
 class _Running:
     "The running sums of one group."
     def __init__(self):
-        self.n, self.top, self.clipped = 0., -math.inf, 0       # samples, as they count; log of the unit; weights that were cut
+        self.n, self.top, self.clipped = (
+            0.0,
+            -math.inf,
+            0,
+        )  # samples, as they count; log of the unit; weights that were cut
         self.seen = self.steps = 0                              # samples and steps
-        self.total = self.var = 0.                              # Σw, and the variance of the policy's part of it
+        self.total = self.var = 0.0  # Σw, and the variance of the policy's part of it
         self.dev = torch.zeros(0, dtype=torch.float64)          # D_j of each base sample
 
-    def scaled(self, x: Tensor) -> Tensor:
-        "e^x in the unit of this group, which grows to hold them."
-        top = max(self.top, x.max().item()) if len(x) else self.top
-        if top > self.top:
-            f = math.exp(self.top - top) if self.total or self.var or self.dev.any() else 0.
-            self.total, self.var, self.dev, self.top = self.total*f, self.var*f*f, self.dev*f, top
-        return (x - self.top).exp() if self.top > -math.inf else torch.zeros_like(x)
+# %% ../nbs/03_estimate.ipynb #2eea6dcd
+@patch
+def scaled(self: _Running, x: Tensor) -> Tensor:
+    "e^x in the unit of this group, which grows to hold them."
+    top = max(self.top, x.max().item()) if len(x) else self.top
+    if top > self.top:
+        f = math.exp(self.top - top) if self.total or self.var or self.dev.any() else 0.
+        self.total, self.var, self.dev, self.top = self.total*f, self.var*f*f, self.dev*f, top
+    return (x - self.top).exp() if self.top > -math.inf else torch.zeros_like(x)
 
-    def start(self, x: Tensor, first: int | None) -> None:
-        w, n = self.scaled(x), len(x)
-        c = 1. if first is None else min(1., max(0., first - self.n)/n)          # how much each of them counts
-        self.n, self.seen = self.n + c*n, self.seen + n
-        self.total += c*w.sum().item()
-        self.dev = torch.cat([self.dev, c*_deviations(w)])
+# %% ../nbs/03_estimate.ipynb #c2369e7b
+@patch
+def start(self: _Running, x: Tensor, first: int | None) -> None:
+    w, n = self.scaled(x), len(x)
+    c = 1.0 if first is None else min(1.0, max(0.0, first - self.n) / n)  # how much each of them counts
+    self.n, self.seen = self.n + c*n, self.seen + n
+    self.total += c*w.sum().item()
+    self.dev = torch.cat([self.dev, c*_deviations(w)])
 
-    def add(self, x: Tensor, base: Tensor, clip: float | None) -> None:
-        if clip is not None and self.total > 0:
-            top = self.log_mean() + clip
-            self.clipped, x = self.clipped + int((x > top).sum()), x.clamp(max=top)
-        w, old = self.scaled(x), base >= 0
-        c = 1 + self.steps/8                                    # a later step counts more
-        self.n, self.seen, self.steps = self.n + c*len(x), self.seen + len(x), self.steps + 1
-        self.total += c*w.sum().item()
-        self.var += c*c*_deviations(w[~old]).square().sum().item()
-        self.dev.index_add_(0, base[old], c*_deviations(w[old]))
+# %% ../nbs/03_estimate.ipynb #208833bc
+@patch
+def add(self: _Running, x: Tensor, base: Tensor, clip: float | None) -> None:
+    if clip is not None and self.total > 0:
+        top = self.log_mean() + clip
+        self.clipped, x = self.clipped + int((x > top).sum()), x.clamp(max=top)
+    w, old = self.scaled(x), base >= 0
+    c = 1 + self.steps/8                                    # a later step counts more
+    self.n, self.seen, self.steps = self.n + c*len(x), self.seen + len(x), self.steps + 1
+    self.total += c*w.sum().item()
+    self.var += c*c*_deviations(w[~old]).square().sum().item()
+    self.dev.index_add_(0, base[old], c*_deviations(w[old]))
 
-    def log_mean(self) -> float:
-        return math.log(self.total/self.n) + self.top if self.total > 0 else -math.inf
+# %% ../nbs/03_estimate.ipynb #d036bf65
+@patch
+def log_mean(self: _Running) -> float:
+    return math.log(self.total/self.n) + self.top if self.total > 0 else -math.inf
 
-    def stderr(self) -> float:
-        if not self.total > 0 or self.n < 2: return math.inf
-        return math.sqrt(self.var + self.dev.square().sum().item())/self.total
+@patch
+def stderr(self: _Running) -> float:
+    if not self.total > 0 or self.n < 2: return math.inf
+    return math.sqrt(self.var + self.dev.square().sum().item())/self.total
 
+# %% ../nbs/03_estimate.ipynb #ffb16700
 def _deviations(w: Tensor) -> Tensor:
     "Deviations from the mean whose squares add up to the variance of the sum; a single one counts whole."
     n = len(w)
@@ -384,56 +500,91 @@ def _deviations(w: Tensor) -> Tensor:
 # %% ../nbs/03_estimate.ipynb #ef2c09f8
 def _mixture_read(self, group, f):
     "f of one group's sums, or of each of several."
-    ids, many = _ids(group); missing = [k for k in ids if k not in self._g]
-    if missing: raise ValueError(f"group: {missing[0]!r} has no samples yet; call start or update for it first (groups so far: {list(self._g)[:3]})")
+    ids, many = _ids(group)
+    missing = [k for k in ids if k not in self._g]
+    if missing:
+        raise ValueError(
+            f"group: {missing[0]!r} has no samples yet; call start or update for it first (groups so far: "
+            f"{list(self._g)[:3]})"
+        )
     y = [f(self._g[k]) for k in ids]
     return y if many else y[0]
 
-def _mixture_value(self, group=None, like: Tensor | None = None) -> Tensor:
+# %% ../nbs/03_estimate.ipynb #95130f01
+@patch
+def value(self: MixtureLogZ, group=None, like: Tensor | None = None) -> Tensor:
     "log Z, shape [] or [B], nats; -inf where no sample was positive. Raises ValueError for a group never updated."
     y = torch.tensor(_mixture_read(self, group, lambda r: r.log_mean()), dtype=torch.float64)
     return y if like is None else y.to(like)
 
+# %% ../nbs/03_estimate.ipynb #910abae5
 def _mixture_reader(doc: str, f: Callable) -> Callable:
     def read(self, group=None): return _mixture_read(self, group, f)
-    read.__doc__ = doc + " One number for one id, a list for a list or tensor of ids. Raises ValueError for a group never updated."
+    read.__doc__ = (
+        doc
+        + " One number for one id, a list for a list or tensor of ids. Raises ValueError for a group "
+          "never updated."
+    )
     return read
 
-MixtureLogZ.value = _mixture_value
-MixtureLogZ.stderr = _mixture_reader("Standard error of log Z, nats; inf with fewer than two samples or none positive.", lambda r: r.stderr())
-MixtureLogZ.ess = _mixture_reader("Effective sample size: as many independent equal weights would have this error.",
-                                  lambda r: r.seen/(1 + r.seen*r.stderr()**2) if math.isfinite(r.stderr()) else 0.)
-MixtureLogZ.n = _mixture_reader("Samples so far.", lambda r: r.seen)
-MixtureLogZ.clipped = _mixture_reader("How many weights were clipped.", lambda r: r.clipped)
-MixtureLogZ.ready = _mixture_reader("Whether some sample was positive, so that log Z is finite.", lambda r: r.total > 0)
-MixtureLogZ.groups = lambda self: list(self._g)   # ids seen so far
+MixtureLogZ.stderr = _mixture_reader('Standard error of log Z, nats; inf with fewer than two samples or none positive.', lambda r: r.stderr())
+
+MixtureLogZ.ess = _mixture_reader('Effective sample size: as many independent equal weights would have this error.', lambda r: r.seen / (1 + r.seen * r.stderr() ** 2) if math.isfinite(r.stderr()) else 0.0)
+
+MixtureLogZ.n = _mixture_reader('Samples so far.', lambda r: r.seen)
+
+MixtureLogZ.clipped = _mixture_reader('How many weights were clipped.', lambda r: r.clipped)
+
+# %% ../nbs/03_estimate.ipynb #e34d04e5
+MixtureLogZ.ready = _mixture_reader('Whether some sample was positive, so that log Z is finite.', lambda r: r.total > 0)
+MixtureLogZ.groups = lambda self: list(self._g)
 MixtureLogZ.__contains__ = lambda self, k: k in self._g
 
 # %% ../nbs/03_estimate.ipynb #9eaecdd7
-def _mixture_state(self) -> dict:
+@patch
+def state_dict(self: MixtureLogZ) -> dict:
     "Plain lists and numbers: clip, first, and one [id, n, top, total, variance, clipped, seen, steps, *deviations] per group."
-    return {'clip': self.clip, 'first': self.first,
-            'mixture': [[k, r.n, r.top, r.total, r.var, r.clipped, r.seen, r.steps, *r.dev.tolist()] for k, r in self._g.items()]}
+    return {
+        'clip': self.clip,
+        'first': self.first,
+        'mixture': [
+            [k, r.n, r.top, r.total, r.var, r.clipped, r.seen, r.steps, *r.dev.tolist()]
+            for k, r in self._g.items()
+        ],
+    }
 
-def _load_mixture_state(self, state: dict) -> MixtureLogZ:
+# %% ../nbs/03_estimate.ipynb #a117a5ec
+@patch
+def load_state_dict(self: MixtureLogZ, state: dict) -> MixtureLogZ:
     "Take over a `state_dict`. Raises ValueError if it is not one, and then changes nothing."
     if isinstance(state, dict) and 'groups' in state and 'mixture' not in state:
-        raise ValueError("state: written by an earlier version, without the base samples that log Z rests on; train again from the start, or with that version")
+        raise ValueError(
+            "state: written by an earlier version, without the base samples that log Z rests on; train "
+            "again from the start, or with that version"
+        )
     g = {}
     try:
         clip, first = state['clip'], state['first']
         for k, n, top, total, var, clipped, seen, steps, *dev in state['mixture']:
             r = g[k] = _Running()
-            r.n, r.top, r.total, r.var, r.clipped = float(n), float(top), float(total), float(var), int(clipped)
+            r.n, r.top, r.total, r.var, r.clipped = (
+                float(n),
+                float(top),
+                float(total),
+                float(var),
+                int(clipped),
+            )
             r.seen, r.steps = int(seen), int(steps)
             r.dev = torch.tensor(dev, dtype=torch.float64)
     except (KeyError, TypeError, ValueError):
-        raise ValueError("state: not a MixtureLogZ state; expected {'clip': ..., 'first': ..., 'mixture': [[id, n, top, total, variance, clipped, ...], ...]}") from None
+        raise ValueError(
+            "state: not a MixtureLogZ state; expected {'clip': ..., 'first': ..., 'mixture': [[id, n, "
+            "top, total, variance, clipped, ...], ...]}"
+        ) from None
     if any(not r.n > 0 or math.isnan(r.top + r.total + r.var) or r.dev.isnan().any() for r in g.values()):
         raise ValueError("state: a group with n < 1 or a NaN sum; the file is damaged, restart the estimate")
     self.clip, self.first, self._g = clip, first, g
     return self
-MixtureLogZ.state_dict, MixtureLogZ.load_state_dict = _mixture_state, _load_mixture_state
 
 # %% ../nbs/03_estimate.ipynb #01d6c848
 class MovingAverage:
@@ -441,45 +592,70 @@ class MovingAverage:
     def __init__(self, decay: float = .99):  # weight of the past, per update
         if not 0 <= decay < 1: raise ValueError(f"decay: expected 0 <= decay < 1, got {decay}")
         self.decay, self.total, self.weight = decay, 0., 0.
-    @property
-    def value(self) -> float:
-        "The average so far."
-        return self.total/self.weight if self.weight else 0.
-    def update(self, values: Tensor) -> MovingAverage:  # any shape
-        "Take in the mean of `values`. Raises ValueError if it is not finite."
-        m = float(values.detach().double().mean())
-        if not math.isfinite(m):
-            raise ValueError(f"values: mean {m} cannot enter a moving average; look for infinite rewards or an empty batch")
-        a = self.decay; self.total, self.weight = a*self.total + (1 - a)*m, a*self.weight + 1 - a
-        return self
-    def state_dict(self) -> dict:
-        "Three numbers."
-        return {'decay': self.decay, 'total': self.total, 'weight': self.weight}
-    def load_state_dict(self, state: dict) -> MovingAverage:
-        "Take over a `state_dict`."
-        self.decay, self.total, self.weight = (float(state[k]) for k in ('decay', 'total', 'weight'))
-        return self
+
+# %% ../nbs/03_estimate.ipynb #9d807da7
+@patch(as_prop=True)
+def value(self: MovingAverage) -> float:
+    "The average so far."
+    return self.total/self.weight if self.weight else 0.
+
+# %% ../nbs/03_estimate.ipynb #ce9f1944
+@patch
+def update(self: MovingAverage, values: Tensor) -> MovingAverage:  # any shape
+    "Take in the mean of `values`. Raises ValueError if it is not finite."
+    m = float(values.detach().double().mean())
+    if not math.isfinite(m):
+        raise ValueError(
+            f"values: mean {m} cannot enter a moving average; look for infinite rewards or an empty batch"
+        )
+    a = self.decay
+    self.total, self.weight = a*self.total + (1 - a)*m, a*self.weight + 1 - a
+    return self
+
+# %% ../nbs/03_estimate.ipynb #67f38f74
+@patch
+def state_dict(self: MovingAverage) -> dict:
+    "Three numbers."
+    return {'decay': self.decay, 'total': self.total, 'weight': self.weight}
+
+@patch
+def load_state_dict(self: MovingAverage, state: dict) -> MovingAverage:
+    "Take over a `state_dict`."
+    self.decay, self.total, self.weight = (float(state[k]) for k in ('decay', 'total', 'weight'))
+    return self
 
 # %% ../nbs/03_estimate.ipynb #2ff85ad8
-def baseline(values: Tensor,       # [B] rewards or pseudo-rewards, finite
-             kind: str = 'loo',    # 'none', 'mean', 'loo' or 'ema'
-             group=None,           # B prompt ids (tensor or list), or None for one group; 'mean' and 'loo' use it
-             average: MovingAverage | None = None,  # for 'ema': read, then updated with `values`
-             weight: Tensor | None = None  # [B] positive: weighted means for 'mean' and 'loo'
-             ) -> Tensor:
+def baseline(
+    values: Tensor,  # [B] rewards or pseudo-rewards, finite
+    kind: str = 'loo',  # 'none', 'mean', 'loo' or 'ema'
+    group=None,  # B prompt ids (tensor or list), or None for one group; 'mean' and 'loo' use it
+    average: MovingAverage | None = None,  # for 'ema': read, then updated with `values`
+    weight: Tensor | None = None,  # [B] positive: weighted means for 'mean' and 'loo'
+) -> Tensor:
     "What to subtract from each value, shape [B], no gradient; 'mean' shrinks the gradient by (n-1)/n in a group of n, the others leave its mean alone. Raises ValueError on an unknown kind, a shape, a value that is not finite."
     if kind not in ('none', 'mean', 'loo', 'ema'):
         raise ValueError(f"baseline: unknown kind {kind!r}; choose 'none', 'mean', 'loo' or 'ema'")
     if values.dim() != 1 or not values.isfinite().all():
-        raise ValueError(f"values: expected [B] finite numbers, got shape {list(values.shape)} or an infinity; clip infinite pseudo-rewards first")
+        raise ValueError(
+            f"values: expected [B] finite numbers, got shape {list(values.shape)} or an infinity; clip "
+            "infinite pseudo-rewards first"
+        )
     v = values.detach()
     if kind == 'none': return torch.zeros_like(v)
     if kind == 'ema':
-        if average is None: raise ValueError("average: kind 'ema' needs one; pass average=MovingAverage(0.99) and keep it between steps")
-        b = torch.full_like(v, average.value); average.update(v)
+        if average is None:
+            raise ValueError(
+                "average: kind 'ema' needs one; pass average=MovingAverage(0.99) and keep it between steps"
+            )
+        b = torch.full_like(v, average.value)
+        average.update(v)
         return b
-    if weight is not None and (weight.shape != v.shape or not (weight >= 0).all() or not weight.isfinite().all()):
-        raise ValueError(f"weight: expected {len(v)} finite weights, none negative, got shape {list(weight.shape)}")
+    if weight is not None and (
+        weight.shape != v.shape or not (weight >= 0).all() or not weight.isfinite().all()
+    ):
+        raise ValueError(
+            f"weight: expected {len(v)} finite weights, none negative, got shape {list(weight.shape)}"
+        )
     return _group_baseline(v.double(), kind == 'loo', _group_index(group, v),
                            None if weight is None else weight.detach().double()).to(v.dtype)
 
@@ -488,20 +664,27 @@ def _group_index(group, v: Tensor) -> Tensor:
     "Group ids as consecutive integers on the device of v, shape [B]."
     if group is None: return torch.zeros_like(v, dtype=torch.long)
     ids, _ = _ids(group)
-    if len(ids) != len(v): raise ValueError(f"group: {len(ids)} ids for {len(v)} values; pass one prompt id per value")
+    if len(ids) != len(v):
+        raise ValueError(f"group: {len(ids)} ids for {len(v)} values; pass one prompt id per value")
     number = {k: i for i, k in enumerate(dict.fromkeys(ids))}
     return torch.tensor([number[k] for k in ids], device=v.device)
 
+# %% ../nbs/03_estimate.ipynb #245c7521
 def _group_baseline(v: Tensor, leave_out: bool, i: Tensor, w: Tensor | None = None) -> Tensor:
     "(Weighted) mean of v over each group, itself left out or not; where nothing is left, it leaves itself out of the whole batch."
     if not len(v): return v
-    k = int(i.max()) + 1; w = torch.ones_like(v) if w is None else w
+    k = int(i.max()) + 1
+    w = torch.ones_like(v) if w is None else w
     over = lambda x: torch.zeros(k, dtype=v.dtype, device=v.device).index_add(0, i, x)[i]
     total, mass, tiny = over(w*v), over(w), torch.finfo(v.dtype).tiny
     if not leave_out: return total/mass.clamp(min=tiny)
     others = ((w*v).sum() - w*v)/(w.sum() - w).clamp(min=tiny)    # 0 for a batch of one
     rest = mass - w
-    return torch.where(rest > 1e-9*mass, (total - w*v)/rest.clamp(min=tiny), torch.where((w.sum() - w) > 1e-9*w.sum(), others, 0.))
+    return torch.where(
+        rest > 1e-9 * mass,
+        (total - w * v) / rest.clamp(min=tiny),
+        torch.where((w.sum() - w) > 1e-9 * w.sum(), others, 0.0),
+    )
 
 # %% ../nbs/03_estimate.ipynb #daeda2e0
 def _kl(lp: Tensor, lq: Tensor) -> Tensor:
@@ -509,17 +692,26 @@ def _kl(lp: Tensor, lq: Tensor) -> Tensor:
     never = lp == -torch.inf
     return (lp.exp()*(lp.masked_fill(never, 0.) - lq.masked_fill(never, 0.))).sum(-1)
 
-def rao_blackwell_kl(logits_p: Tensor,  # [B, T, V] of the model that sampled; position t predicts token t; any float type
-                     logits_q: Tensor,  # [B, T, V] of the other model on the same prefixes
-                     mask: Tensor       # [B, T] true where a token was sampled
-                     ) -> Tensor:
+# %% ../nbs/03_estimate.ipynb #cfce6e8c
+def rao_blackwell_kl(
+    logits_p: Tensor,  # [B, T, V] of the model that sampled; position t predicts token t; any float type
+    logits_q: Tensor,  # [B, T, V] of the other model on the same prefixes
+    mask: Tensor,  # [B, T] true where a token was sampled
+) -> Tensor:
     """Σ_t KL(P(·|x_<t) ‖ Q(·|x_<t)) along sampled prefixes, [B], nats; its mean over x ~ P is KL(P‖Q).
     Masked positions are never read. Raises ValueError on shapes."""
     if logits_p.shape != logits_q.shape or logits_p.dim() != 3:
-        raise ValueError(f"logits_q: expected the shape of logits_p, [B, T, V], got {list(logits_q.shape)} and {list(logits_p.shape)}")
+        raise ValueError(
+            f"logits_q: expected the shape of logits_p, [B, T, V], got {list(logits_q.shape)} and "
+            f"{list(logits_p.shape)}"
+        )
     if mask.shape != logits_p.shape[:2]:
-        raise ValueError(f"mask: expected [B, T] = {list(logits_p.shape[:2])}, got {list(mask.shape)}; it marks predicted positions, already shifted")
-    m = mask.bool(); logs = lambda x: _wide(x[m]).log_softmax(-1)
+        raise ValueError(
+            f"mask: expected [B, T] = {list(logits_p.shape[:2])}, got {list(mask.shape)}; it marks "
+            "predicted positions, already shifted"
+        )
+    m = mask.bool()
+    logs = lambda x: _wide(x[m]).log_softmax(-1)
     kl = _kl(logs(logits_p), logs(logits_q))                         # [N], N sampled tokens
     return torch.zeros(m.shape, dtype=kl.dtype, device=kl.device).masked_scatter(m, kl).sum(-1)
 
@@ -529,6 +721,7 @@ class Interval(NamedTuple):
     low: float
     high: float
 
+# %% ../nbs/03_estimate.ipynb #31885c19
 def bootstrap(values: Tensor,                   # [n, ...] one row per independent sample
               stat: Callable = torch.mean,      # rows -> a number
               n: int = 1000,                    # resamples
@@ -540,7 +733,11 @@ def bootstrap(values: Tensor,                   # [n, ...] one row per independe
         raise ValueError("values: expected a tensor with at least 2 rows, one per sample")
     if not 0 < level < 1: raise ValueError(f"level: expected a number between 0 and 1, got {level}")
     if n < 2: raise ValueError(f"n: expected at least 2 resamples, got {n}")
-    v = values.detach().cpu(); i = torch.randint(len(v), (n, len(v)), generator=generator)
+    v = values.detach().cpu()
+    i = torch.randint(len(v), (n, len(v)), generator=generator)
     s = torch.tensor([float(stat(v[j])) for j in i], dtype=torch.float64)
-    if s.isnan().any(): raise ValueError("stat: gave NaN on a resample; choose a statistic that exists for every sample")
-    return Interval(*torch.quantile(s, torch.tensor([(1 - level)/2, (1 + level)/2], dtype=torch.float64)).tolist())
+    if s.isnan().any():
+        raise ValueError("stat: gave NaN on a resample; choose a statistic that exists for every sample")
+    return Interval(
+        *torch.quantile(s, torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)).tolist()
+    )

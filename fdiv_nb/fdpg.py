@@ -20,11 +20,19 @@ def pseudo_reward(divergence,      # a name or an `FDivergence`
                   log_u: Tensor    # log π(x)/p(x), any shape; +inf where p(x) = 0
                   ) -> Tensor:
     "-f'(u), float32 or wider, within ±1e18 and never NaN. Raises ValueError for NaN, or where p(x) = 0 and f'(∞) is infinite."
-    d = get_divergence(divergence); l = log_u.detach(); l = l if l.dtype == torch.float64 else l.float()
+    d = get_divergence(divergence)
+    l = log_u.detach()
+    l = l if l.dtype == torch.float64 else l.float()
     if l.isnan().any():
-        raise ValueError(f"log_u: row {int(l.isnan().flatten().nonzero()[0])} is NaN; the log-probabilities or the target's score are broken")
+        raise ValueError(
+            f"log_u: row {int(l.isnan().flatten().nonzero()[0])} is NaN; the log-probabilities or the "
+            "target's score are broken"
+        )
     if not math.isfinite(d.fprime_inf) and (l == torch.inf).any():
-        raise ValueError(f"divergence: a sample has p(x) = 0 and f'(∞) = ∞ for {d.name}, so D_f is infinite; use a divergence with finite f'(∞) such as js, tv, forward_kl, or a softer target")
+        raise ValueError(
+            f"divergence: a sample has p(x) = 0 and f'(∞) = ∞ for {d.name}, so D_f is infinite; use a "
+            "divergence with finite f'(∞) such as js, tv, forward_kl, or a softer target"
+        )
     return (-d.fprime(l)).clamp(-_MAX, _MAX)
 
 # %% ../nbs/11_fdpg.ipynb #cf5f10aa
@@ -32,49 +40,79 @@ def surprise_norm(token_logprobs: Tensor) -> Tensor:  # [B, T] log π of each to
     "Σ_t (1 - π(x_t))², [B]: the squared norm of the gradient of log π with respect to the logits, within a factor of two."
     return token_logprobs.detach().float().expm1().square().sum(-1)
 
+# %% ../nbs/11_fdpg.ipynb #2c4cbe63
 def exact_baseline(divergence) -> float:
     "E_π[-f'(π/p)] where it is the same for every π: f' affine in 1/u. Raises ValueError for other divergences."
-    d = get_divergence(divergence); l = torch.tensor([0., 1., -2., 3.], dtype=torch.float64); r, v = -d.fprime(l), (-l).expm1()
+    d = get_divergence(divergence)
+    l = torch.tensor([0., 1., -2., 3.], dtype=torch.float64)
+    r, v = -d.fprime(l), (-l).expm1()
     if not torch.allclose(r - r[0], (r[1] - r[0])/v[1]*v, atol=1e-9):
-        raise ValueError(f"baseline: no exact constant is known for {d.name}, since E[f'(π/p)] depends on the policy; use 'optimal' or 'loo'")
+        raise ValueError(
+            f"baseline: no exact constant is known for {d.name}, since E[f'(π/p)] depends on the policy; "
+            "use 'optimal' or 'loo'"
+        )
     return r[0].item()
 
 # %% ../nbs/11_fdpg.ipynb #8467631f
-def fdpg_weights(divergence,                         # a name or an `FDivergence`
-                 logp: Tensor,                       # [B] log π(x_i), nats; not differentiated
-                 log_target: Tensor,                 # [B] log P(x_i), unnormalised, -inf allowed
-                 log_z: float | Tensor,              # log Z: a number, or [B] with one per prompt
-                 log_sampler: Tensor | None = None,  # [B] log q(x_i); None: sampled from π itself
-                 baseline: str | float = 'loo',      # 'none', 'loo', 'mean', 'optimal', 'snis', 'exact' or a constant
-                 group: Tensor | None = None,        # [B] prompt ids for per-prompt baselines
-                 clip: float | None = None,          # largest importance ratio ρ; None: unclipped
-                 reward_clip: float | None = None,   # largest |r_i|; None: only where single precision ends
-                 score_norm: Tensor | None = None    # [B] for 'optimal': squared norm of ∇log π(x_i), or `surprise_norm`
-                 ) -> tuple[Tensor, dict[str, float]]:
+def fdpg_weights(
+    divergence,  # a name or an `FDivergence`
+    logp: Tensor,  # [B] log π(x_i), nats; not differentiated
+    log_target: Tensor,  # [B] log P(x_i), unnormalised, -inf allowed
+    log_z: float | Tensor,  # log Z: a number, or [B] with one per prompt
+    log_sampler: Tensor | None = None,  # [B] log q(x_i); None: sampled from π itself
+    baseline: str | float = 'loo',  # 'none', 'loo', 'mean', 'optimal', 'snis', 'exact' or a constant
+    group: Tensor | None = None,  # [B] prompt ids for per-prompt baselines
+    clip: float | None = None,  # largest importance ratio ρ; None: unclipped
+    reward_clip: float | None = None,  # largest |r_i|; None: only where single precision ends
+    score_norm: Tensor | None = None,  # [B] for 'optimal': squared norm of ∇log π(x_i), or `surprise_norm`
+) -> tuple[Tensor, dict[str, float]]:
     "(weights [B] of ∇log π(x_i), detached; stats). Raises ValueError on shapes, NaN, a log_z that is not finite, or bad options."
     d, n = get_divergence(divergence), len(logp)
-    fields = dict(logp=logp, log_target=log_target) | ({} if log_sampler is None else dict(log_sampler=log_sampler))
+    fields = dict(logp=logp, log_target=log_target) | (
+        {} if log_sampler is None else dict(log_sampler=log_sampler)
+    )
     for k, v in fields.items():
-        if v.shape != (n,): raise ValueError(f"{k}: expected shape [{n}], got {list(v.shape)}; one number per sample")
+        if v.shape != (n,):
+            raise ValueError(f"{k}: expected shape [{n}], got {list(v.shape)}; one number per sample")
     wide = lambda v: _wide(v.detach())
-    lp, lt = wide(logp), wide(log_target); z = torch.as_tensor(log_z, dtype=torch.float64).detach().to(lp)
+    lp, lt = wide(logp), wide(log_target)
+    z = torch.as_tensor(log_z, dtype=torch.float64).detach().to(lp)
     if z.shape not in ((), (n,)):
-        raise ValueError(f"log_z: expected a number or shape [{n}], got {list(z.shape)}; one per prompt, repeated for each sample")
+        raise ValueError(
+            f"log_z: expected a number or shape [{n}], got {list(z.shape)}; one per prompt, repeated for "
+            "each sample"
+        )
     for k, v in dict(clip=clip, reward_clip=reward_clip).items():
         if v is not None and not v > 0: raise ValueError(f"{k}: expected > 0 or None, got {v}")
     if not z.isfinite().all():
-        raise ValueError(f"log_z: expected finite values, got {z.flatten()[~z.isfinite().flatten()][0].item()}; no sample with a positive score has been seen yet, draw more before the first step")
+        raise ValueError(
+            f"log_z: expected finite values, got {z.flatten()[~z.isfinite().flatten()][0].item()}; no "
+            "sample with a positive score has been seen yet, draw more before the first step"
+        )
     if lp.isinf().any():
-        raise ValueError("logp: -inf for a sample that was drawn; score with the temperature and truncation that were sampled with")
-    raw = pseudo_reward(d, lp - (lt - z)); cap = min(reward_clip or _MAX, _MAX); r = raw.clamp(-cap, cap)
+        raise ValueError(
+            "logp: -inf for a sample that was drawn; score with the temperature and truncation that were "
+            "sampled with"
+        )
+    raw = pseudo_reward(d, lp - (lt - z))
+    cap = min(reward_clip or _MAX, _MAX)
+    r = raw.clamp(-cap, cap)
     ratio, clipped = torch.ones_like(r), 0.
     if log_sampler is not None:
-        log_ratio = lp - wide(log_sampler); ratio = log_ratio.clamp(max=80.).exp()
-        if clip is not None: clipped = (ratio > clip).float().mean().item(); ratio = ratio.clamp(max=clip)
+        log_ratio = lp - wide(log_sampler)
+        ratio = log_ratio.clamp(max=80.).exp()
+        if clip is not None:
+            clipped = (ratio > clip).float().mean().item()
+            ratio = ratio.clamp(max=clip)
     w = _weights(d, baseline, ratio, r, group, score_norm)
-    stats = dict(pseudo_reward=r.mean().item(), pseudo_reward_std=r.std().item() if n > 1 else 0.,
-                 saturated=(r.abs() >= cap).float().mean().item(), ratio_clipped=clipped,
-                 ratio_ess=effective_sample_size(ratio.double().log()).item()/n, weighted_reward=(ratio*r).mean().item())
+    stats = dict(
+        pseudo_reward=r.mean().item(),
+        pseudo_reward_std=r.std().item() if n > 1 else 0.0,
+        saturated=(r.abs() >= cap).float().mean().item(),
+        ratio_clipped=clipped,
+        ratio_ess=effective_sample_size(ratio.double().log()).item() / n,
+        weighted_reward=(ratio * r).mean().item(),
+    )
     return w, stats
 
 # %% ../nbs/11_fdpg.ipynb #46b36e66
@@ -83,26 +121,44 @@ def _weights(d, kind, ratio: Tensor, r: Tensor, group, score_norm) -> Tensor:
     if isinstance(kind, (int, float)): return ratio*(r - float(kind))
     if kind == 'exact': return ratio*(r - exact_baseline(d))
     if kind not in ('none', 'loo', 'mean', 'optimal', 'snis'):
-        raise ValueError(f"baseline: expected 'none', 'loo', 'mean', 'optimal', 'snis', 'exact' or a number, got {kind!r}")
+        raise ValueError(
+            f"baseline: expected 'none', 'loo', 'mean', 'optimal', 'snis', 'exact' or a number, got {kind!r}"
+        )
     if kind == 'none' or len(r) == 1 and kind != 'snis': return ratio*r
     if kind == 'optimal':
         if score_norm is None or score_norm.shape != r.shape:
-            raise ValueError(f"score_norm: baseline='optimal' needs [{len(r)}] squared norms; pass score_norm=surprise_norm(token_logprobs)")
-        return ratio*(r - subtract_baseline(r, 'loo', group, weight=ratio.square()*score_norm.detach().to(r)).to(r))
+            raise ValueError(
+                f"score_norm: baseline='optimal' needs [{len(r)}] squared norms; pass "
+                "score_norm=surprise_norm(token_logprobs)"
+            )
+        return ratio * (
+            r - subtract_baseline(r, 'loo', group, weight=ratio.square() * score_norm.detach().to(r)).to(r)
+        )
     if kind == 'snis':
         mean = subtract_baseline(ratio, 'mean', group).to(r)
         return ratio/mean*(r - subtract_baseline(r, 'mean', group, weight=ratio).to(r))
     return ratio*(r - subtract_baseline(ratio*r, kind, group).to(r))
 
 # %% ../nbs/11_fdpg.ipynb #3c206602
-def fdpg_loss(divergence, logp: Tensor, log_target: Tensor | None = None, log_z: float | Tensor = 0., log_sampler: Tensor | None = None, baseline: str | float = 'loo',
-              reduction: str = 'mean',           # or 'none': [B]
-              weights: Tensor | None = None,     # from `fdpg_weights` over a larger batch; then the target is not needed
-              **kw) -> Tensor:
+def fdpg_loss(
+    divergence,
+    logp: Tensor,
+    log_target: Tensor | None = None,
+    log_z: float | Tensor = 0.0,
+    log_sampler: Tensor | None = None,
+    baseline: str | float = 'loo',
+    reduction: str = 'mean',  # or 'none': [B]
+    weights: Tensor | None = None,  # from `fdpg_weights` over a larger batch; then the target is not needed
+    **kw,
+) -> Tensor:
     "-mean(w_i log π(x_i)): its gradient estimates ∇D_f(π‖p). Only `logp` [B] is differentiated. Raises ValueError as `fdpg_weights` does."
-    if reduction not in ('mean', 'none'): raise ValueError(f"reduction: expected 'mean' or 'none', got {reduction!r}")
+    if reduction not in ('mean', 'none'):
+        raise ValueError(f"reduction: expected 'mean' or 'none', got {reduction!r}")
     if weights is not None and weights.shape != logp.shape:
-        raise ValueError(f"weights: expected shape {list(logp.shape)}, got {list(weights.shape)}; one number per sample")
-    if weights is None: weights, _ = fdpg_weights(divergence, logp, log_target, log_z, log_sampler, baseline, **kw)
+        raise ValueError(
+            f"weights: expected shape {list(logp.shape)}, got {list(weights.shape)}; one number per sample"
+        )
+    if weights is None:
+        weights, _ = fdpg_weights(divergence, logp, log_target, log_z, log_sampler, baseline, **kw)
     parts = -weights.to(logp.device)*_wide(logp)
     return parts.mean() if reduction == 'mean' else parts

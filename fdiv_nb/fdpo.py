@@ -96,7 +96,9 @@ def preference_divergence(divergence        # a name, 'chi_po', 'squared_po', or
 
 # %% ../nbs/14_fdpo.ipynb #2f62eab8
 GRAD_RANGE = {torch.float16: (6.2e-5, 6.5e4), torch.float64: (1e-300, 1e300)}    # others: (1e-30, 1e30)
+
 LOSS_MAX = 1e30                                                                  # 1e300 for float64
+
 _HUGE = 1e300
 
 def _range(dtype, beta: float, max_weight: float | None) -> tuple[float, float]:
@@ -154,7 +156,8 @@ def margin_target(divergence,    # a name, 'chi_po', 'squared_po', or an `FDiver
     if margin < reach: return margin
     if target == 'rescale': return reach/2
     need = (1 if link == 'hinge' else 1/2)/d.fprime_inf
-    raise ValueError(f"link: {link!r} at beta = {beta:g} needs a margin of {margin:.3g}, but with {d.name} the winner "
+    raise ValueError(f"link: {link!r} at beta = {beta:g} needs a margin of {margin:.3g}, but with "
+                     f"{d.name} the winner "
                      f"adds at most {reach:.3g}; use beta > {need:.3g}, target='rescale' or a number")
 
 # %% ../nbs/14_fdpo.ipynb #732a297b
@@ -225,7 +228,8 @@ def _check_side(name: str, x: Tensor, m: Tensor | None) -> None:
         raise ValueError(f"{name}: its mask has shape {list(m.shape)}, the log-ratios {list(x.shape)}")
     bad = ~x.isfinite() if m is None else ~x.isfinite() & m.bool()
     if bad.any():
-        raise ValueError(f"{name}: row {int(bad.nonzero()[0, 0])} is {x[bad][0].item()}; f-DPO needs π and π_ref > 0, "
+        raise ValueError(f"{name}: row {int(bad.nonzero()[0, 0])} is {x[bad][0].item()}; f-DPO needs π "
+                         "and π_ref > 0, "
                          "so look for a broken model or logits masked to -inf")
 
 # %% ../nbs/14_fdpo.ipynb #21a2470a
@@ -265,19 +269,19 @@ def _pairs(divergence, w, l, beta, link, eps, mw, ml, target, robust, max_weight
 
 # %% ../nbs/14_fdpo.ipynb #fc8de0ac
 def fdpo_loss(
-    divergence,                          # a name, 'chi_po', 'squared_po', or an `FDivergence`
-    logratio_chosen: Tensor,             # [B] log π/π_ref of chosen completions, nats; or [B, T] of tokens, with a mask
-    logratio_rejected: Tensor,           # [B], or [B, T'], of the rejected ones
-    beta: float = 0.1,                   # strength of the penalty
-    link: str = 'sigmoid',               # 'sigmoid' (DPO), 'hinge' (SLiC) or 'ipo'
-    label_smoothing: float = 0.0,        # share of labels believed to be flipped, in [0, 0.5)
-    reduction: str = 'mean',             # or 'none': [B]
-    chosen_mask: Tensor | None = None,   # [B, T] bool: which tokens count
-    rejected_mask: Tensor | None = None, # [B, T'] bool
-    target: float | str | None = None,   # see `margin_target`
-    robust: bool = False,                # unbiased instead of conservative smoothing
-    max_weight: float | None = None,     # largest |∂L/∂log u| of a row over β; None: the range of the type
-) -> Tensor:                             # float32 or wider, finite
+    divergence,  # a name, 'chi_po', 'squared_po', or an `FDivergence`
+    logratio_chosen: Tensor,  # [B] log π/π_ref of chosen completions, nats; or [B, T] of tokens, with a mask
+    logratio_rejected: Tensor,  # [B], or [B, T'], of the rejected ones
+    beta: float = 0.1,  # strength of the penalty
+    link: str = 'sigmoid',  # 'sigmoid' (DPO), 'hinge' (SLiC) or 'ipo'
+    label_smoothing: float = 0.0,  # share of labels believed to be flipped, in [0, 0.5)
+    reduction: str = 'mean',  # or 'none': [B]
+    chosen_mask: Tensor | None = None,  # [B, T] bool: which tokens count
+    rejected_mask: Tensor | None = None,  # [B, T'] bool
+    target: float | str | None = None,  # see `margin_target`
+    robust: bool = False,  # unbiased instead of conservative smoothing
+    max_weight: float | None = None,  # largest |∂L/∂log u| of a row over β; None: the range of the type
+) -> Tensor:  # float32 or wider, finite
     "-log σ(β f'(u_w) - β f'(u_l)), or another link. Raises ValueError for unusable divergences, shapes or options."
     if reduction not in ('mean', 'none'):
         raise ValueError(f"reduction: expected 'mean' or 'none', got {reduction!r}")
@@ -334,11 +338,14 @@ def _check_ratio(logp: Tensor, log_ref: Tensor, mask: Tensor, kind: str) -> None
     if kind not in ('sequence', 'mean', 'token'):
         raise ValueError(f"ratio: expected 'sequence', 'mean' or 'token', got {kind!r}")
     if not logp.shape == log_ref.shape == mask.shape:
-        raise ValueError(f"log_ref: shapes differ: logp {list(logp.shape)}, log_ref {list(log_ref.shape)}, mask "
+        raise ValueError(f"log_ref: shapes differ: logp {list(logp.shape)}, log_ref "
+                         f"{list(log_ref.shape)}, mask "
                          f"{list(mask.shape)}")
     empty = mask.bool().sum(-1) == 0
     if empty.any():
-        raise ValueError(f"mask: row {int(empty.nonzero()[0])} has no token, so its ratio is undefined; drop the row")
+        raise ValueError(
+            f"mask: row {int(empty.nonzero()[0])} has no token, so its ratio is undefined; drop the row"
+        )
 
 # %% ../nbs/14_fdpo.ipynb #2550fabe
 def fdpo_reward(divergence,                  # a name, 'chi_po', 'squared_po', or an `FDivergence`
@@ -477,19 +484,23 @@ def _annotator(target: Tensor | float, z: Tensor) -> Tensor:
     "p* as float64 [K] or [B, K]; ε stands for (1 - ε, ε). Raises ValueError unless it is a distribution without zeros."
     if not torch.is_tensor(target): target = torch.tensor([1 - target, target], dtype=torch.float64)
     q = target.to(z.device).double()
-    if q.shape not in ((z.shape[1],), z.shape) or not (q > 0).all() or not ((q.sum(-1) - 1).abs() < 1e-5).all():
+    if (
+        q.shape not in ((z.shape[1],), z.shape)
+        or not (q > 0).all()
+        or not ((q.sum(-1) - 1).abs() < 1e-5).all()
+    ):
         raise ValueError(f"target: expected {z.shape[1]} positive probabilities that sum to one, got "
                          f"{q.flatten()[:4].tolist()}; smooth it (ε > 0)")
     return q
 
 # %% ../nbs/14_fdpo.ipynb #195f9099
 def fpo_loss(
-    divergence,                      # a name or an `FDivergence`; any
-    logratios: Tensor,               # [B, K] log π/π_ref of each prompt's candidates, nats; in a pair, the chosen first
+    divergence,  # a name or an `FDivergence`; any
+    logratios: Tensor,  # [B, K] log π/π_ref of each prompt's candidates, nats; in a pair, the chosen first
     target: Tensor | float = 0.001,  # [B, K] or [K] probabilities p* > 0, or ε for the pair (1 - ε, ε)
-    beta: float = 0.1,               # inverse temperature of p_θ
-    reduction: str = 'mean',         # or 'none': [B]
-) -> Tensor:                         # float32 or wider, in [0, 1e30]
+    beta: float = 0.1,  # inverse temperature of p_θ
+    reduction: str = 'mean',  # or 'none': [B]
+) -> Tensor:  # float32 or wider, in [0, 1e30]
     "D_f(p_θ‖p*), p_θ = softmax(β log u). Raises ValueError for shapes, NaN, a p* with zeros or a sum other than one."
     d = get_divergence(divergence).canonical()
     _check_candidates(logratios, beta, reduction)

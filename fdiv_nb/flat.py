@@ -25,10 +25,11 @@ def _check_answers(logp: Tensor, mask: Tensor, n: Tensor, width: int | None) -> 
                          "give the length of the whole padded row")
 
 # %% ../nbs/12_flat.ipynb #ba4e3a6b
-def mean_prob(logp: Tensor,  # [B, T] log π of each token, nats; anything outside the mask
-              mask: Tensor,  # [B, T] bool, answer tokens
-              width: int | None = None  # divide by this, not by |y| (as released: the padded row's length - 1)
-              ) -> Tensor:   # [B] in [0, 1], at least float32
+def mean_prob(
+    logp: Tensor,  # [B, T] log π of each token, nats; anything outside the mask
+    mask: Tensor,  # [B, T] bool, answer tokens
+    width: int | None = None,  # divide by this, not by |y| (as released: the padded row's length - 1)
+) -> Tensor:  # [B] in [0, 1], at least float32
     "FLAT's P(x, y). Raises ValueError for shapes, a row without answer tokens, or a width smaller than an answer."
     if logp.shape != mask.shape or logp.ndim != 2:
         raise ValueError(f"mask: shape {list(mask.shape)} does not match logp's {list(logp.shape)}; "
@@ -124,7 +125,11 @@ def flat_stats(divergence,              # a name or an `FDivergence`
     "Means over pairs of p_template, p_forget and both weights; silent: share of template tokens with p = 0 in float32."
     le, lf = logp_template.detach(), logp_forget.detach()
     pe, pf = mean_prob(le, mask_template), mean_prob(lf, mask_forget)
-    used = (pe, pf) if width is None else (mean_prob(le, mask_template, width), mean_prob(lf, mask_forget, width))
+    used = (
+        (pe, pf)
+        if width is None
+        else (mean_prob(le, mask_template, width), mean_prob(lf, mask_forget, width))
+    )
     we, wf = flat_weights(divergence, *used)
     gone = (le.float().exp() == 0) & mask_template
     return dict(p_template=pe.mean().item(), p_forget=pf.mean().item(), weight_template=we.mean().item(),

@@ -50,11 +50,13 @@ class _Dual(NamedTuple):
 def _dual(divergence, rewards: Tensor, max_weight: float, box: bool) -> _Dual:
     "The dual of `rewards`, in units of β. Raises ValueError for NaN rewards or a bad cap."
     if not (1 < max_weight < math.inf):
-        raise ValueError(f"max_weight: expected a finite number above 1, got {max_weight}; it caps the weight of a "
+        raise ValueError(f"max_weight: expected a finite number above 1, got {max_weight}; it caps the "
+                         "weight of a "
                          "token, 1 being SFT's")
     d, r = get_divergence(divergence).canonical(), rewards.detach().double()
     if r.isnan().any():
-        raise ValueError(f"rewards: entry {r.isnan().nonzero()[0].tolist()} is NaN; check the log-probabilities of the "
+        raise ValueError(f"rewards: entry {r.isnan().nonzero()[0].tolist()} is NaN; check the "
+                         "log-probabilities of the "
                          "policy and of the reference")
     t = (-r).clamp(-1e300, 1e300)
     s, log_u = _contact(d, t, math.log(max_weight), box)
@@ -75,7 +77,9 @@ def _same(logp: Tensor, **others) -> None:
     "Raises ValueError for a tensor whose shape is not that of `logp`."
     for k, v in others.items():
         if v is not None and v.shape != logp.shape:
-            raise ValueError(f"{k}: shape {list(v.shape)} differs from logp's {list(logp.shape)}; one number per token")
+            raise ValueError(
+                f"{k}: shape {list(v.shape)} differs from logp's {list(logp.shape)}; one number per token"
+            )
 
 # %% ../nbs/13_fsft.ipynb #e8bd70e6
 def implicit_reward(logp: Tensor,              # [..., T] log π of each token, nats
@@ -103,7 +107,9 @@ def reduce_tokens(x: Tensor,            # [..., T] losses of tokens
         raise ValueError(f"reduction: expected 'mean', 'sum' (per row) or 'none', got {reduction!r}")
     if mask is None: mask = torch.ones_like(x, dtype=torch.bool)
     if mask.shape != x.shape:
-        raise ValueError(f"mask: shape {list(mask.shape)} differs from {list(x.shape)}; one truth value per token")
+        raise ValueError(
+            f"mask: shape {list(mask.shape)} differs from {list(x.shape)}; one truth value per token"
+        )
     if reduction == 'mean' and not mask.any():
         raise ValueError("mask: no token counts; drop rows without an answer")
     x = x.masked_fill(~mask, 0.)
@@ -122,9 +128,12 @@ def fsft_loss(divergence,                   # a name or an `FDivergence`
     "-log π + h(r)/β per token, h(r) = f*(-r) + r >= 0. Raises ValueError for NaN, shapes, β, reduction."
     if not beta > 0: raise ValueError(f"beta: expected > 0, got {beta}")
     if rewards.shape != logp.shape:
-        raise ValueError(f"rewards: shape {list(rewards.shape)} differs from logp's {list(logp.shape)}; compute them "
+        raise ValueError(f"rewards: shape {list(rewards.shape)} differs from logp's {list(logp.shape)}; "
+                         "compute them "
                          "with implicit_reward(logp, ...)")
-    f_star, w, _ = _dual(divergence, rewards if mask is None else rewards.masked_fill(~mask, 0.), max_weight, box)
+    f_star, w, _ = _dual(
+        divergence, rewards if mask is None else rewards.masked_fill(~mask, 0.0), max_weight, box
+    )
     wide = torch.promote_types(logp.dtype, torch.float32)
     r = _wide(rewards)
     h = (f_star + r.detach().double()).clamp(0, torch.finfo(wide).max/1e6).to(wide)
@@ -143,9 +152,13 @@ def fsft_stats(divergence,                  # a name or an `FDivergence`
     if mask is not None: r, w = r[mask], w[mask]
     lowest = float(d.fprime(torch.tensor(-torch.inf, dtype=torch.float64)))
     share = lambda x: x.double().mean().item()
-    return dict(implicit_reward=r.mean().item(), weight=w.mean().item(),
-                violation=share((-r > d.fprime_inf) | (-r < lowest)), capped=share(w >= max_weight*(1 - 1e-9)),
-                dead=share(w == 0))
+    return dict(
+        implicit_reward=r.mean().item(),
+        weight=w.mean().item(),
+        violation=share((-r > d.fprime_inf) | (-r < lowest)),
+        capped=share(w >= max_weight * (1 - 1e-9)),
+        dead=share(w == 0),
+    )
 
 # %% ../nbs/13_fsft.ipynb #97b55169
 def q_values(logits: Tensor,   # [..., V]
@@ -237,7 +250,8 @@ def gem_loss(logits: Tensor,   # [..., T, V] aligned with the tokens
     l = _wide(logits).log_softmax(-1)
     bad = ((tokens < 0) | (tokens >= l.shape[-1])) & (tokens != IGNORE)
     if bad.any():
-        raise ValueError(f"tokens: id {tokens[bad][0].item()} is outside the vocabulary (size {l.shape[-1]}); "
+        raise ValueError(f"tokens: id {tokens[bad][0].item()} is outside the vocabulary (size "
+                         f"{l.shape[-1]}); "
                          f"use {IGNORE} for ignored positions")
     q = (l.detach()/gamma).softmax(-1)
     expected = (q*l.masked_fill(l == -torch.inf, 0.)).sum(-1)

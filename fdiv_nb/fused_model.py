@@ -4,16 +4,36 @@
 
 # %% ../nbs/05b_fused_model.ipynb #10312a39
 from __future__ import annotations
+
 import logging, math, threading, weakref
+
 from contextlib import contextmanager
+
 from functools import partial
+
 from typing import Callable
+
+from fastcore.basics import patch
 import torch
+
 from torch import Tensor, nn
+
 from .divergence import _wide
+
 from .fused import Head, linear_divergence, linear_logprobs
-from .logprobs import IGNORE, _check_batch, _target, bare_model, is_encoder_decoder, score, token_logprobs
+
+from fdiv_nb.logprobs import (
+    IGNORE,
+    _check_batch,
+    _target,
+    bare_model,
+    is_encoder_decoder,
+    score,
+    token_logprobs,
+)
+
 from .vocabulary import divergence_from_logits
+
 logger = logging.getLogger(__name__)
 
 # %% auto #0
@@ -24,28 +44,43 @@ __all__ = ['logger', 'CannotFuse', 'output_layer', 'through_head', 'answer_token
 class CannotFuse(Exception):
     "Why the head of a model cannot be computed in chunks."
 
-_SCALES = dict(logit_scale=lambda v: v, logits_scaling=lambda v: 1/v, lm_head_multiplier=lambda v: v, output_multiplier=lambda v: v)
+_SCALES = dict(
+    logit_scale=lambda v: v,
+    logits_scaling=lambda v: 1 / v,
+    lm_head_multiplier=lambda v: v,
+    output_multiplier=lambda v: v,
+)
 
 def _text_config(m: nn.Module):
-    c = getattr(m, 'config', None); return c.get_text_config() if hasattr(c, 'get_text_config') else c
+    c = getattr(m, 'config', None)
+    return c.get_text_config() if hasattr(c, 'get_text_config') else c
 
+# %% ../nbs/05b_fused_model.ipynb #11f7570c
 def output_layer(model: nn.Module   # possibly wrapped
                  ) -> nn.Linear:    # the module whose input are the hidden states
     "The output embedding, if it is a plain matrix product. Raises CannotFuse, saying what it is instead."
-    m = bare_model(model); head = m.get_output_embeddings() if hasattr(m, 'get_output_embeddings') else None
+    m = bare_model(model)
+    head = m.get_output_embeddings() if hasattr(m, 'get_output_embeddings') else None
     if head is None: raise CannotFuse(f"{type(m).__name__} names no output embedding")
-    if type(head) is not nn.Linear: raise CannotFuse(f"its output embedding is a {type(head).__name__}, not a plain nn.Linear")
+    if type(head) is not nn.Linear:
+        raise CannotFuse(f"its output embedding is a {type(head).__name__}, not a plain nn.Linear")
     if head._forward_hooks or head._forward_pre_hooks or hasattr(head, '_hf_hook'):
         raise CannotFuse("its output embedding has hooks of its own")
     return head
 
+# %% ../nbs/05b_fused_model.ipynb #f76b7377
 def _head_of(m: nn.Module, layer: nn.Linear, temperature: float) -> Head:
     "Weight, bias, scale and cap of a model's logits as its config tells them. Raises CannotFuse for a weight that is not at hand (sharded)."
     c, w = _text_config(m), layer.weight
     if w.ndim != 2 or not w.numel() or type(w) not in (Tensor, nn.Parameter):
         raise CannotFuse("the weight of its output embedding is sharded")
-    found = [f(float(v)) for k, f in _SCALES.items() if isinstance(v := getattr(m, k, None) or getattr(c, k, None), (int, float))]
-    cap, b = getattr(c, 'final_logit_softcapping', None), layer.bias; more = getattr(m, 'final_logits_bias', None)
+    found = [
+        f(float(v))
+        for k, f in _SCALES.items()
+        if isinstance(v := getattr(m, k, None) or getattr(c, k, None), (int, float))
+    ]
+    cap, b = getattr(c, 'final_logit_softcapping', None), layer.bias
+    more = getattr(m, 'final_logits_bias', None)
     if torch.is_tensor(more) and more.numel() == len(w): b = more.view(-1) if b is None else b + more.view(-1)
     return Head(w, b, math.prod(found), float(cap) if cap else None, temperature)
 
@@ -53,35 +88,67 @@ def _head_of(m: nn.Module, layer: nn.Linear, temperature: float) -> Head:
 class _Job:
     "One fused call on its way through the wrappers of a model: what to do with the hidden states, and what came of it."
     def __init__(self, model, layer, temperature, fn):
-        self.model, self.layer, self.temperature, self.fn, self.result, self.why, self.probe, self.head = (model, layer, temperature, fn,
-                None, '', None, None)
+        self.model, self.layer, self.temperature, self.fn, self.result, self.why, self.probe, self.head = (
+            model,
+            layer,
+            temperature,
+            fn,
+            None,
+            '',
+            None,
+            None,
+        )
 
-    def at_head(self, hidden: Tensor, plain: Callable) -> Tensor:
-        "Called in place of the output embedding; returns a [1, 2, V] stand-in for the logits, or the logits themselves."
-        try: self.head = _head_of(self.model, self.layer, self.temperature); self.result = self.fn(hidden, self.head)
-        except CannotFuse as e: self.why = str(e); return plain(hidden)
-        with torch.no_grad():
-            z = plain(hidden.detach().reshape(-1, hidden.shape[-1])[:1])
-            self.probe = torch.stack([z[0], torch.linspace(-99, 99, z.shape[-1], dtype=z.dtype, device=z.device)])[None]
-        return self.probe.clone()
+# %% ../nbs/05b_fused_model.ipynb #c05cd475
+@patch
+def at_head(self: _Job, hidden: Tensor, plain: Callable) -> Tensor:
+    "Called in place of the output embedding; returns a [1, 2, V] stand-in for the logits, or the logits themselves."
+    try:
+        self.head = _head_of(self.model, self.layer, self.temperature)
+        self.result = self.fn(hidden, self.head)
+    except CannotFuse as e:
+        self.why = str(e)
+        return plain(hidden)
+    with torch.no_grad():
+        z = plain(hidden.detach().reshape(-1, hidden.shape[-1])[:1])
+        self.probe = torch.stack(
+            [z[0], torch.linspace(-99, 99, z.shape[-1], dtype=z.dtype, device=z.device)]
+        )[None]
+    return self.probe.clone()
 
-    def at_end(self, out):
-        "What the model's forward returns: with the result in the place of the logits, if there is one and the stand-in became what `head` says."
-        if self.result is None: self.why = self.why or "its forward does not call its output embedding"; return out
-        key = (self.layer, self.head.scale, self.head.softcap)
-        if _verified.get(self.model) != key:
-            if not self.as_expected(out.logits): self.result, self.why = None, _CHANGED; return out
-            _verified[self.model] = key
-        out.logits = self.result; return out
+# %% ../nbs/05b_fused_model.ipynb #3bf5c040
+@patch
+def at_end(self: _Job, out):
+    "What the model's forward returns: with the result in the place of the logits, if there is one and the stand-in became what `head` says."
+    if self.result is None:
+        self.why = self.why or "its forward does not call its output embedding"
+        return out
+    key = (self.layer, self.head.scale, self.head.softcap)
+    if _verified.get(self.model) != key:
+        if not self.as_expected(out.logits):
+            self.result, self.why = None, _CHANGED
+            return out
+        _verified[self.model] = key
+    out.logits = self.result
+    return out
 
-    def as_expected(self, logits: Tensor) -> bool:
-        "Whether scale, cap and bias turn the stand-in into these logits."
-        h, b = self.head, self.head.bias
-        b = None if b is None or b is self.layer.bias else b.float() - (0 if self.layer.bias is None else self.layer.bias.float())
-        want = Head(h.weight, None, h.scale, h.softcap).bend(self.probe.float() if b is None else self.probe.float() + b)
-        eps = 1e-4 if logits.dtype in (torch.float32, torch.float64) else 3e-2
-        return logits.shape == want.shape and torch.allclose(logits.float(), want, rtol=eps, atol=eps)
+# %% ../nbs/05b_fused_model.ipynb #a15fc677
+@patch
+def as_expected(self: _Job, logits: Tensor) -> bool:
+    "Whether scale, cap and bias turn the stand-in into these logits."
+    h, b = self.head, self.head.bias
+    b = (
+        None
+        if b is None or b is self.layer.bias
+        else b.float() - (0 if self.layer.bias is None else self.layer.bias.float())
+    )
+    want = Head(h.weight, None, h.scale, h.softcap).bend(
+        self.probe.float() if b is None else self.probe.float() + b
+    )
+    eps = 1e-4 if logits.dtype in (torch.float32, torch.float64) else 3e-2
+    return logits.shape == want.shape and torch.allclose(logits.float(), want, rtol=eps, atol=eps)
 
+# %% ../nbs/05b_fused_model.ipynb #643a1db2
 _verified: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()   # model -> what was found right
 _CHANGED = "it does something to its logits that its config does not tell"
 
@@ -103,13 +170,16 @@ def _replaced(module: nn.Module, new: Callable):
             elif old is None: del module.forward
             else: module.forward = old
 
+# %% ../nbs/05b_fused_model.ipynb #9ef80309
 def _model_forward(model: nn.Module, old: Callable) -> Callable:
     @torch._dynamo.disable(recursive=False)
     def forward(*args, **kw):
-        out = old(*args, **kw); job = getattr(_here, 'job', None)
+        out = old(*args, **kw)
+        job = getattr(_here, 'job', None)
         return out if job is None or job.model is not model else job.at_end(out)
     return forward
 
+# %% ../nbs/05b_fused_model.ipynb #c03cac38
 def _head_forward(layer: nn.Module, old: Callable) -> Callable:
     @torch._dynamo.disable
     def forward(x):
@@ -118,16 +188,21 @@ def _head_forward(layer: nn.Module, old: Callable) -> Callable:
     return forward
 
 # %% ../nbs/05b_fused_model.ipynb #14adeb31
-def through_head(model: nn.Module,          # a transformers model, possibly wrapped
-                 batch: dict,               # from `build_batch`
-                 fn: Callable,              # hidden states [B, T, H], `Head` -> a tensor
-                 temperature: float = 1.    # of the head
-                 ) -> tuple[Tensor | None, Tensor | None]:  # (result, None), or (None, logits [B, T, V] of the plain path)
+def through_head(
+    model: nn.Module,  # a transformers model, possibly wrapped
+    batch: dict,  # from `build_batch`
+    fn: Callable,  # hidden states [B, T, H], `Head` -> a tensor
+    temperature: float = 1.0,  # of the head
+) -> tuple[Tensor | None, Tensor | None]:  # (result, None), or (None, logits [B, T, V] of the plain path)
     "Run the wrapped model with `fn` in the place of its output embedding; where that cannot be done, one line is logged and the logits returned. Raises ValueError as `score` does."
-    m = bare_model(model); job = None
+    m = bare_model(model)
+    job = None
     try:
-        _refuse(model); layer = output_layer(m); job = _Job(m, layer, temperature, fn)
-        with _replaced(m, partial(_model_forward, m)), _replaced(layer, partial(_head_forward, layer)): z = _with_job(job, model, batch)
+        _refuse(model)
+        layer = output_layer(m)
+        job = _Job(m, layer, temperature, fn)
+        with _replaced(m, partial(_model_forward, m)), _replaced(layer, partial(_head_forward, layer)):
+            z = _with_job(job, model, batch)
         if job.result is not None: return z, None
         why = job.why
     except CannotFuse as e: z, why = None, str(e)
@@ -135,47 +210,63 @@ def through_head(model: nn.Module,          # a transformers model, possibly wra
     if z is None or job.probe is not None: z = score(model, batch)
     return None, z if temperature == 1 else _wide(z)/temperature
 
+# %% ../nbs/05b_fused_model.ipynb #2b6e5697
 def _with_job(job: _Job, model, batch) -> Tensor:
     before, _here.job = getattr(_here, 'job', None), job
     try: return score(model, batch)
     finally: _here.job = before
 
+# %% ../nbs/05b_fused_model.ipynb #7690cdd9
 def _refuse(model: nn.Module) -> None:
     "Raises CannotFuse for wrappers that change what the head is asked for."
     m = model
     while isinstance(m, nn.Module):
-        if isinstance(m, nn.DataParallel): raise CannotFuse("nn.DataParallel copies the model for each device")
-        if any(getattr(c, 'is_prompt_learning', False) for c in (getattr(m, 'peft_config', None) or {}).values()):
+        if isinstance(m, nn.DataParallel):
+            raise CannotFuse("nn.DataParallel copies the model for each device")
+        if any(
+            getattr(c, 'is_prompt_learning', False) for c in (getattr(m, 'peft_config', None) or {}).values()
+        ):
             raise CannotFuse("its adapter puts virtual tokens before the prompt")
         m = getattr(m, '_orig_mod', None) or getattr(m, 'module', None)
 
 _told: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
+# %% ../nbs/05b_fused_model.ipynb #ccec143f
 def _tell(m: nn.Module, why: str) -> None:
     "One line for each model and reason."
     if why not in _told.setdefault(m, set()):
-        _told[m].add(why); logger.warning("fused losses: %s takes the plain path: %s", type(m).__name__, why)
+        _told[m].add(why)
+        logger.warning("fused losses: %s takes the plain path: %s", type(m).__name__, why)
 
 # %% ../nbs/05b_fused_model.ipynb #efa8433d
 def _at_labels(f: Callable, hidden: Tensor, target: Tensor):
     "f(hidden), or CannotFuse if the model gives its head other positions than there are labels."
     if hidden.shape[:-1] != target.shape:
-        raise CannotFuse(f"its head is given {list(hidden.shape[:-1])} positions for labels of shape {list(target.shape)}")
+        raise CannotFuse(
+            f"its head is given {list(hidden.shape[:-1])} positions for labels of shape {list(target.shape)}"
+        )
     return f(hidden)
 
-def answer_token_logprobs(model: nn.Module,         # a transformers model; PEFT, DDP, FSDP or torch.compile around it
-                          batch: dict,              # from `build_batch`
-                          fused: bool = True,       # False: the plain path
-                          chunk: int | None = None, # scored positions at a time; None: what fits the default budget
-                          temperature: float = 1.   # of the distribution that is scored
-                          ) -> Tensor:              # [B, T-1] ([B, T] of an encoder-decoder) float32, nats; 0 where not scored
+# %% ../nbs/05b_fused_model.ipynb #84918ff8
+def answer_token_logprobs(
+    model: nn.Module,  # a transformers model; PEFT, DDP, FSDP or torch.compile around it
+    batch: dict,  # from `build_batch`
+    fused: bool = True,  # False: the plain path
+    chunk: int | None = None,  # scored positions at a time; None: what fits the default budget
+    temperature: float = 1.0,  # of the distribution that is scored
+) -> Tensor:  # [B, T-1] ([B, T] of an encoder-decoder) float32, nats; 0 where not scored
     "What `token_logprobs(score(model, batch), labels)` returns, with its gradients, from hidden states: logits at scored positions only, a chunk at a time. Raises ValueError as those do."
     _check_batch(model, batch, ('input_ids', 'attention_mask', 'labels'), temperature)
     labels, shift = batch['labels'], not is_encoder_decoder(model)
     if not fused: return token_logprobs(score(model, batch, temperature), labels, shift)
     target = _target(labels, shift)
-    fn = lambda hidden, h: _at_labels(lambda x: linear_logprobs(x, h.weight, target, h.bias, chunk, h.scale, h.softcap,
-                                                                h.temperature).clone(), hidden, target)
+    fn = lambda hidden, h: _at_labels(
+        lambda x: linear_logprobs(
+            x, h.weight, target, h.bias, chunk, h.scale, h.softcap, h.temperature
+        ).clone(),
+        hidden,
+        target,
+    )
     y, z = through_head(model, batch, fn, temperature)
     if y is None: return token_logprobs(z, labels, shift)
     return y[:, :-1] if shift else y
@@ -185,13 +276,18 @@ class RouterLoss:
     "What `router_loss` finds: the weight, and the value of the last forward pass."
     def __init__(self, weight: float): self.weight, self.value = weight, None
 
+# %% ../nbs/05b_fused_model.ipynb #26fe6f4f
 @contextmanager
 def router_loss(model: nn.Module   # possibly wrapped
                ):                  # a `RouterLoss`; weight 0 where the config does not ask for one
     "The load-balancing loss of the model's forward pass within the block. Raises ValueError where the config asks for one and the model returns none."
     m = bare_model(model)
     c = _text_config(m)
-    found = RouterLoss(float(getattr(c, 'router_aux_loss_coef', 0) or 0) if getattr(c, 'output_router_logits', False) else 0.)
+    found = RouterLoss(
+        float(getattr(c, 'router_aux_loss_coef', 0) or 0)
+        if getattr(c, 'output_router_logits', False)
+        else 0.0
+    )
     if not found.weight:
         yield found
         return
@@ -200,37 +296,68 @@ def router_loss(model: nn.Module   # possibly wrapped
     try: yield found
     finally: hook.remove()
     if found.value is None:
-        raise ValueError(f"output_router_logits: the config asks for a router loss and {type(m).__name__} returns none; set config.output_router_logits=False")
-
+        raise ValueError(
+            f"output_router_logits: the config asks for a router loss and {type(m).__name__} returns "
+            "none; set config.output_router_logits=False"
+        )
 
 # %% ../nbs/05b_fused_model.ipynb #1ab9db88
 def _teacher_states(teacher: nn.Module, batch: dict, shape) -> tuple[Tensor, Head] | None:
     "Hidden states and head of a teacher, without gradient; None where its head cannot be had."
     kept = []
-    def fn(x, h): kept.append((x.detach(), h)); return _at_labels(lambda x: x, x, shape)
+    def fn(x, h):
+        kept.append((x.detach(), h))
+        return _at_labels(lambda x: x, x, shape)
     with torch.no_grad(): y, _ = through_head(teacher, batch, fn)
     return None if y is None else kept[0]
 
-def model_divergence(divergence,                # a name or an `FDivergence`
-                     student: nn.Module,        # P, possibly wrapped
-                     teacher: nn.Module,        # Q, over the same vocabulary; no gradient
-                     batch: dict,               # from `build_batch`
-                     reduction: str = 'mean',   # over scored tokens, or 'sum'; 'none': [B, T-1] ([B, T] of an encoder-decoder)
-                     fused: bool = True,        # False: the plain path
-                     chunk: int | None = None,  # scored positions at a time
-                     temperature: float = 1.    # of both
-                     ) -> Tensor:               # nats, float32 or wider
+# %% ../nbs/05b_fused_model.ipynb #93f97b16
+def model_divergence(
+    divergence,  # a name or an `FDivergence`
+    student: nn.Module,  # P, possibly wrapped
+    teacher: nn.Module,  # Q, over the same vocabulary; no gradient
+    batch: dict,  # from `build_batch`
+    reduction: str = 'mean',  # over scored tokens, or 'sum'; 'none': [B, T-1] ([B, T] of an encoder-decoder)
+    fused: bool = True,  # False: the plain path
+    chunk: int | None = None,  # scored positions at a time
+    temperature: float = 1.0,  # of both
+) -> Tensor:  # nats, float32 or wider
     "D_f(student‖teacher) of the next-token distributions at every scored position, from the hidden states of both models. Raises ValueError for batches, options and models that do not fit."
-    if reduction not in ('mean', 'sum', 'none'): raise ValueError(f"reduction: expected 'mean', 'sum' or 'none', got {reduction!r}")
-    _check_batch(student, batch, ('input_ids', 'attention_mask', 'labels'), temperature); shift = not is_encoder_decoder(student)
-    target = _target(batch['labels'], shift); mask = target != IGNORE
+    if reduction not in ('mean', 'sum', 'none'):
+        raise ValueError(f"reduction: expected 'mean', 'sum' or 'none', got {reduction!r}")
+    _check_batch(student, batch, ('input_ids', 'attention_mask', 'labels'), temperature)
+    shift = not is_encoder_decoder(student)
+    target = _target(batch['labels'], shift)
+    mask = target != IGNORE
     if reduction == 'mean' and not mask.any():
-        raise ValueError("labels: no position counts, so the mean is undefined; drop the batch, or look for prompts without answers")
+        raise ValueError(
+            "labels: no position counts, so the mean is undefined; drop the batch, or look for prompts "
+            "without answers"
+        )
     t = _teacher_states(teacher, batch, target) if fused else None
     def fn(x, h):
         th, q = t
-        return _at_labels(lambda x: linear_divergence(divergence, x, h.weight, th, q.weight, mask, chunk, reduction, h.bias, h.scale,
-                                                      h.softcap, q.bias, q.scale, q.softcap, temperature).clone(), x, target)
+        return _at_labels(
+            lambda x: linear_divergence(
+                divergence,
+                x,
+                h.weight,
+                th,
+                q.weight,
+                mask,
+                chunk,
+                reduction,
+                h.bias,
+                h.scale,
+                h.softcap,
+                q.bias,
+                q.scale,
+                q.softcap,
+                temperature,
+            ).clone(),
+            x,
+            target,
+        )
     y, z = through_head(student, batch, fn) if t else (None, score(student, batch))
     if y is None:
         with torch.no_grad(): zt = score(teacher, batch)

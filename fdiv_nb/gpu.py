@@ -53,9 +53,10 @@ def _body_work(m: nn.Module, head: nn.Module, config, cost: Callable) -> float:
     return total
 
 # %% ../nbs/22_gpu.ipynb #2214cd89
-def model_work(model: nn.Module,         # a decoder-only transformers model, possibly wrapped
-               backward: bool = True     # the gradient too; frozen weights have none of their own
-               ) -> Work | None:         # None for an encoder-decoder or a model without output embedding or heads
+def model_work(
+    model: nn.Module,  # a decoder-only transformers model, possibly wrapped
+    backward: bool = True,  # the gradient too; frozen weights have none of their own
+) -> Work | None:  # None for an encoder-decoder or a model without output embedding or heads
     "How many operations the mathematics of a model needs (the sides of an encoder-decoder read different tokens)."
     m = bare_model(model)
     c = getattr(m, 'config', None)
@@ -65,24 +66,39 @@ def model_work(model: nn.Module,         # a decoder-only transformers model, po
     if out is None or not isinstance(heads, int) or is_encoder_decoder(m): return None
     cost = lambda p: p.numel()*((4. + 2*p.requires_grad) if backward else 2.)
     width = heads*(getattr(c, 'head_dim', None) or c.hidden_size//heads)
-    return Work(_body_work(m, out, c, cost), cost(out.weight), (12. if backward else 4.)*c.num_hidden_layers*width)
+    return Work(
+        _body_work(m, out, c, cost),
+        cost(out.weight),
+        (12.0 if backward else 4.0) * c.num_hidden_layers * width,
+    )
 
 # %% ../nbs/22_gpu.ipynb #3575abf6
-def model_flops(model: nn.Module,            # as for `model_work`
-                lengths: Tensor,             # [B] tokens of each row, without padding
-                scored: int | None = None,   # tokens that are scored; None = all
-                backward: bool = True        # the gradient too
-                ) -> float | None:           # operations, causal attention; None where the model cannot be counted
+def model_flops(
+    model: nn.Module,  # as for `model_work`
+    lengths: Tensor,  # [B] tokens of each row, without padding
+    scored: int | None = None,  # tokens that are scored; None = all
+    backward: bool = True,  # the gradient too
+) -> float | None:  # operations, causal attention; None where the model cannot be counted
     "Operations that a forward (and backward) pass over some rows needs."
     w, l = model_work(model, backward), lengths.double()
     return w and w(l.sum().item(), l.sum().item() if scored is None else scored, (l*(l + 1)/2).sum().item())
 
 # %% ../nbs/22_gpu.ipynb #9eb16b0e
 #             16 bits, TF32, float32: 10^12 operations per second, dense, from NVIDIA's data sheet of each card
-_PEAKS = {r'H200 NVL|H100 NVL': (835., 417., 60.), r'H100 PCIe': (756., 378., 51.), r'H200|H100': (989., 494., 67.),
-          r'A100': (312., 156., 19.5), r'A40': (149.7, 74.8, 37.4), r'A30': (165., 82., 10.3),
-          r'A10': (125., 62.5, 31.2), r'L40S': (362., 183., 91.6), r'L40': (181., 90.5, 90.5),
-          r'L4': (121., 60., 30.3), r'V100-SXM\w*': (125., None, 15.7), r'T4': (65., None, 8.1)}
+_PEAKS = {
+    r'H200 NVL|H100 NVL': (835.0, 417.0, 60.0),
+    r'H100 PCIe': (756.0, 378.0, 51.0),
+    r'H200|H100': (989.0, 494.0, 67.0),
+    r'A100': (312.0, 156.0, 19.5),
+    r'A40': (149.7, 74.8, 37.4),
+    r'A30': (165.0, 82.0, 10.3),
+    r'A10': (125.0, 62.5, 31.2),
+    r'L40S': (362.0, 183.0, 91.6),
+    r'L40': (181.0, 90.5, 90.5),
+    r'L4': (121.0, 60.0, 30.3),
+    r'V100-SXM\w*': (125.0, None, 15.7),
+    r'T4': (65.0, None, 8.1),
+}
 
 def peak_flops(device_name: str,         # as from `torch.cuda.get_device_name()`
                dtype='bfloat16'          # a torch dtype, its name, or 'tf32'
@@ -97,11 +113,12 @@ def peak_flops(device_name: str,         # as from `torch.cuda.get_device_name()
     return x and x*1e12
 
 # %% ../nbs/22_gpu.ipynb #80a52047
-def speed_settings(device=None,                      # a torch device or its name; None: CUDA where there is one
-                   save_memory: bool = False,        # gradient checkpointing
-                   compile: bool = False,            # torch.compile
-                   capability: tuple | None = None   # compute capability of a CUDA device; None: the device's own
-                   ) -> dict:                        # keyword arguments for TrainingArguments and our configurations
+def speed_settings(
+    device=None,  # a torch device or its name; None: CUDA where there is one
+    save_memory: bool = False,  # gradient checkpointing
+    compile: bool = False,  # torch.compile
+    capability: tuple | None = None,  # compute capability of a CUDA device; None: the device's own
+) -> dict:  # keyword arguments for TrainingArguments and our configurations
     "The settings with which a device is fast."
     d = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     out = dict(optim='adamw_torch_fused')
@@ -150,11 +167,14 @@ def halve(self: MicroBatch, n: int, width: int = 1) -> None:
     most = max(s.stop - s.start for s in self.slices(n, width))
     half = -(-most//2)
     if most == 1:
-        raise torch.OutOfMemoryError(f"a single row of {width} tokens does not fit into memory; shorten the rows "
-                                     "(max_length, max_new_tokens), set gradient_checkpointing, or train an adapter "
+        raise torch.OutOfMemoryError(f"a single row of {width} tokens does not fit into memory; shorten "
+                                     "the rows "
+                                     "(max_length, max_new_tokens), set gradient_checkpointing, or train "
+                                     "an adapter "
                                      "(lora_rank)")
     self.tokens = half*width
-    logger.warning('out of memory with %d rows of %d tokens: %d at a time from here on, accumulated to the same '
+    logger.warning('out of memory with %d rows of %d tokens: %d at a time from here on, accumulated to '
+                   'the same '
                    'gradient', most, width, half)
 
 # %% ../nbs/22_gpu.ipynb #318ae7a5
@@ -192,12 +212,14 @@ def split_rows(batch: dict,      # tensors of n or n·answers rows, answer-major
 # %% ../nbs/22_gpu.ipynb #05ffc3fa
 class ThroughputCallback(TrainerCallback):
     "Records tokens and samples per second, MFU, and peak memory (GiB); all of a step counts, sampling and scoring too."
-    def __init__(self,
-                 record: Callable,             # record(weight, **numbers): weighted means go to the next log line
-                 work: Work | None = None,     # of the model
-                 peak: float | None = None,    # operations per second of the device
-                 processes: int = 1,           # rates are summed over them
-                 clock: Callable = time.perf_counter):
+    def __init__(
+        self,
+        record: Callable,  # record(weight, **numbers): weighted means go to the next log line
+        work: Work | None = None,  # of the model
+        peak: float | None = None,  # operations per second of the device
+        processes: int = 1,  # rates are summed over them
+        clock: Callable = time.perf_counter,
+    ):
         self.record, self.work, self.peak = record, work, peak
         self.processes, self.clock = processes, clock
         self.seen = 0.
@@ -269,8 +291,10 @@ class StepMixin:
 def _no_retry(self: StepMixin) -> torch.OutOfMemoryError:
     "The error of several processes, of which one has no memory left."
     return torch.OutOfMemoryError(
-        f"per_device_train_batch_size: {self.args.per_device_train_batch_size} rows do not fit into memory, and "
-        f"{self.args.world_size} processes cannot retry separately; lower it and raise gradient_accumulation_steps")
+        f"per_device_train_batch_size: {self.args.per_device_train_batch_size} rows do not fit into "
+        "memory, and "
+        f"{self.args.world_size} processes cannot retry separately; lower it and raise "
+        "gradient_accumulation_steps")
 
 # %% ../nbs/22_gpu.ipynb #04608cc5
 @patch

@@ -23,9 +23,17 @@ def is_adapter_folder(path) -> bool:
     "Whether a folder holds a PEFT adapter."
     return (Path(path)/'adapter_config.json').is_file()
 
+# %% ../nbs/08_loading.ipynb #ad87a86d
 def has_tokenizer(folder) -> bool:
     "Whether a folder holds the files of a tokenizer."
-    names = 'tokenizer.json', 'tokenizer_config.json', 'tokenizer.model', 'spiece.model', 'vocab.json', 'vocab.txt'
+    names = (
+        'tokenizer.json',
+        'tokenizer_config.json',
+        'tokenizer.model',
+        'spiece.model',
+        'vocab.json',
+        'vocab.txt',
+    )
     return any((Path(folder)/n).is_file() for n in names)
 
 # %% ../nbs/08_loading.ipynb #60f9d922
@@ -35,6 +43,7 @@ def error_line(e: BaseException, most: int = 200) -> str:
     text = ' '.join(lines[:2]) if lines[0].endswith(':') else lines[0]
     return text if len(text) <= most else text[:most - 1] + '…'
 
+# %% ../nbs/08_loading.ipynb #46d13f9b
 def weight_files(folder, stem: str = 'model', field: str = 'model') -> list[Path]:
     "The safetensors files of a folder: one, or the shards that its index names. Raises ValueError for an index that is none."
     folder = Path(folder)
@@ -42,18 +51,29 @@ def weight_files(folder, stem: str = 'model', field: str = 'model') -> list[Path
     if whole.is_file() or not index.is_file(): return [whole]
     try: names = sorted(set(json.loads(index.read_text(encoding='utf-8'))['weight_map'].values()))
     except (ValueError, KeyError, TypeError, AttributeError): names = []
-    if not names: raise ValueError(f"{field}: {str(index)!r} names no files of weights; copy the folder again")
+    if not names:
+        raise ValueError(f"{field}: {str(index)!r} names no files of weights; copy the folder again")
     return [folder/n for n in names]
 
 # %% ../nbs/08_loading.ipynb #0c45eaa1
 def _refuse_lost(folder: Path, lost: Path, stem: str, shards: int, field: str) -> None:
     "Raises ValueError for a file of weights that is not there, naming what is there instead."
     if shards > 1 or lost.stem != stem:
-        raise ValueError(f"{field}: the folder {str(folder)!r} lacks {lost.name!r}, which its index of weights names; copy it again")
-    other = next((f.name for p in ('*.bin', '*.pt', '*.pth', '*.ckpt', '*.gguf') for f in sorted(folder.glob(p))), None)
-    found = f"only {other!r}, which is not read here; convert it with save_pretrained" if other else 'so there is no model; give a folder written by save_pretrained'
+        raise ValueError(
+            f"{field}: the folder {str(folder)!r} lacks {lost.name!r}, which its index of weights names; "
+            "copy it again"
+        )
+    other = next(
+        (f.name for p in ('*.bin', '*.pt', '*.pth', '*.ckpt', '*.gguf') for f in sorted(folder.glob(p))), None
+    )
+    found = (
+        f"only {other!r}, which is not read here; convert it with save_pretrained"
+        if other
+        else 'so there is no model; give a folder written by save_pretrained'
+    )
     raise ValueError(f"{field}: the folder {str(folder)!r} has no {stem}.safetensors, {found}")
 
+# %% ../nbs/08_loading.ipynb #5d4e6f23
 def check_weights(folder, stem: str = 'model', field: str = 'model') -> None:
     "Raises ValueError for a folder without weights, without one of its shards, or with a file that was cut off or damaged."
     from safetensors import SafetensorError, safe_open
@@ -62,7 +82,8 @@ def check_weights(folder, stem: str = 'model', field: str = 'model') -> None:
         if not f.is_file(): _refuse_lost(Path(folder), f, stem, len(files), field)
         try:
             with safe_open(f, 'pt'): pass
-        except (SafetensorError, OSError) as e: raise ValueError(f"{field}: cannot read {str(f)!r}: {error_line(e)}; copy it again") from None
+        except (SafetensorError, OSError) as e: raise ValueError(f"{field}: cannot read {str(f)!r}: "
+                                                                 f"{error_line(e)}; copy it again") from None
 
 # %% ../nbs/08_loading.ipynb #7f6661f3
 _HUB_NAME = re.compile(r'[A-Za-z0-9_][\w.-]{0,95}(/[\w.-]{1,96})?')
@@ -72,15 +93,25 @@ def check_folder(folder, field: str = 'model') -> None:
     folder, adapter = Path(folder), is_adapter_folder(folder)
     whole = (folder/'model.safetensors').is_file() or (folder/'model.safetensors.index.json').is_file()
     if adapter and whole:
-        raise ValueError(f"{field}: the folder {str(folder)!r} holds an adapter and a whole model; move one of them to a folder of its own")
+        raise ValueError(
+            f"{field}: the folder {str(folder)!r} holds an adapter and a whole model; move one of them to "
+            "a folder of its own"
+        )
     if not adapter and not (folder/'config.json').is_file():
-        raise ValueError(f"{field}: the folder {str(folder)!r} has no config.json; give a folder written by save_pretrained")
+        raise ValueError(
+            f"{field}: the folder {str(folder)!r} has no config.json; give a folder written by "
+            "save_pretrained"
+        )
     check_weights(folder, 'adapter_model' if adapter else 'model', field)
 
+# %% ../nbs/08_loading.ipynb #f855e66c
 def find_checkpoint(name, field: str = 'model') -> str:
     "'tiny', the folder or the hub name of a model or an adapter, as a path or name to load. Raises ValueError, naming `field`."
     if not isinstance(name, (str, Path)) or not str(name):
-        raise ValueError(f"{field}: expected a transformers model, a folder or a hub name, got {type(name).__name__} {str(name)[:40]!r}")
+        raise ValueError(
+            f"{field}: expected a transformers model, a folder or a hub name, got {type(name).__name__} "
+            f"{str(name)[:40]!r}"
+        )
     name = str(name)
     if name == 'tiny': return str(tiny_path())
     if os.path.isfile(name): raise ValueError(f"{field}: {name!r} is a file; give the folder it lies in")
@@ -93,16 +124,37 @@ def find_checkpoint(name, field: str = 'model') -> str:
 def one_line_errors(field: str, path, what: str = ''):
     "What goes wrong while a folder is read becomes a ValueError of one line that names the argument and the folder."
     from safetensors import SafetensorError
-    kinds = OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ImportError, AssertionError, SafetensorError
+    kinds = (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        ImportError,
+        AssertionError,
+        SafetensorError,
+    )
     try: yield
     except kinds as e:
         if 'trust_remote_code' in str(e):
-            raise ValueError(f"{field}: {str(path)!r} brings its own code, which never runs here; convert it to a model type of transformers") from None
+            raise ValueError(
+                f"{field}: {str(path)!r} brings its own code, which never runs here; convert it to a "
+                "model type of transformers"
+            ) from None
         if 'Unrecognized configuration class' in str(e):
-            raise ValueError(f"{field}: {str(path)!r} is no such model to transformers; give a causal or encoder-decoder language model") from None
-        where = f"cannot load {what}{str(path)!r}" if os.path.isdir(path) else f"{str(path)!r} is neither a local folder nor to be had from the hub"
+            raise ValueError(
+                f"{field}: {str(path)!r} is no such model to transformers; give a causal or "
+                "encoder-decoder language model"
+            ) from None
+        where = (
+            f"cannot load {what}{str(path)!r}"
+            if os.path.isdir(path)
+            else f"{str(path)!r} is neither a local folder nor to be had from the hub"
+        )
         raise ValueError(f"{field}: {where}: {error_line(e)}") from None
 
+# %% ../nbs/08_loading.ipynb #3584d0d3
 @contextmanager
 def quiet_loading():
     "Without transformers' table of keys, which `load_checked` reads instead."
@@ -113,21 +165,31 @@ def quiet_loading():
     finally: hf.set_verbosity(level)
 
 # %% ../nbs/08_loading.ipynb #630114fd
-_OTHER_PART = re.compile(r'(^|\.)(v_head|vision|visual|image|audio|speech|video|multi_modal|multimodal|mm_|talker|mtp)')
-_OLD_CACHE = re.compile(r'(masked_bias|rotary_emb\.(inv_freq|cos_cached|sin_cached)|position_ids|(attn|attention)\.bias)$')
-_WRAPPER = re.compile(r'(module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|base_model\.model|policy|student)\.')
+_OTHER_PART = re.compile(
+    r'(^|\.)(v_head|vision|visual|image|audio|speech|video|multi_modal|multimodal|mm_|talker|mtp)'
+)
+
+_OLD_CACHE = re.compile(
+    r'(masked_bias|rotary_emb\.(inv_freq|cos_cached|sin_cached)|position_ids|(attn|attention)\.bias)$'
+)
+
+_WRAPPER = re.compile(
+    r'(module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|base_model\.model|policy|student)\.'
+)
 
 def _some(keys) -> str:
     "How many keys, and the first two."
     keys = sorted(k if isinstance(k, str) else k[0] for k in keys)
     return f"{len(keys)} ({', '.join(keys[:2])}{', ...' if len(keys) > 2 else ''})"
 
+# %% ../nbs/08_loading.ipynb #9ec47601
 def _remedy(missing: set, unused: set) -> str:
     "What to do about weights that do not fit: rename them, if a wrapper's name before each is all that is wrong."
     found = {m.group() for k in unused if (m := _WRAPPER.match(k))}
     if missing and len(found) == 1: return f"rename the keys of the file without {found.pop()!r}"
     return 'its configuration and its weights do not belong together; save both anew with save_pretrained'
 
+# %% ../nbs/08_loading.ipynb #4a37d68b
 def check_loading_info(info: dict, path, field: str, kind: str, tied=()) -> None:
     "Raises ValueError for weights that were missing, unused or of another shape; warns of a part that is no language model."
     missing, shape = info['missing_keys'] - set(tied), info['mismatched_keys']
@@ -135,35 +197,64 @@ def check_loading_info(info: dict, path, field: str, kind: str, tied=()) -> None
     unused = {k for k in extra if not _OTHER_PART.search(k)}
     found = ('missing', missing), ('of another shape', shape), ('not used', unused)
     parts = [f"{what} {_some(keys)}" for what, keys in found if keys]
-    if parts: raise ValueError(f"{field}: the weights of {str(path)!r} do not fit {kind}: {', '.join(parts)}; {_remedy(missing, unused)}")
-    if extra: warnings.warn(f"{field}: {kind} does not use {_some(extra)} of the weights of {str(path)!r}", stacklevel=2)
+    if parts:
+        raise ValueError(
+            f"{field}: the weights of {str(path)!r} do not fit {kind}: {', '.join(parts)}; "
+            f"{_remedy(missing, unused)}"
+        )
+    if extra:
+        warnings.warn(
+            f"{field}: {kind} does not use {_some(extra)} of the weights of {str(path)!r}", stacklevel=2
+        )
 
 # %% ../nbs/08_loading.ipynb #be6fa275
 def check_dtype(dtype, field: str = 'dtype'):
     "The torch dtype of a name. Raises ValueError for what is none."
     known = 'float32', 'bfloat16', 'float16', 'float64'
     found = getattr(torch, dtype) if dtype in known else dtype
-    if not isinstance(found, torch.dtype) or not found.is_floating_point: raise ValueError(f"{field}: expected {', '.join(known)}, got {dtype!r}")
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise ValueError(f"{field}: expected {', '.join(known)}, got {dtype!r}")
     return found
 
+# %% ../nbs/08_loading.ipynb #ce94e698
 def _check_finite(model: nn.Module, path, field: str = 'model') -> None:
     "Raises ValueError for weights that are NaN or infinite, as a run that diverged leaves them."
     for k, p in model.named_parameters():
-        if p.is_floating_point() and not p.is_meta and p.numel() and p.element_size() > 1 and not torch.isfinite(torch.stack(torch.aminmax(p.detach()))).all():
-            raise ValueError(f"{field}: the weight {k!r} of {str(path)!r} is not finite; the run that wrote it diverged")
+        if (
+            p.is_floating_point()
+            and not p.is_meta
+            and p.numel()
+            and p.element_size() > 1
+            and not torch.isfinite(torch.stack(torch.aminmax(p.detach()))).all()
+        ):
+            raise ValueError(
+                f"{field}: the weight {k!r} of {str(path)!r} is not finite; the run that wrote it diverged"
+            )
 
-def load_checked(auto_class, path, field: str = 'model', dtype='float32', spare: str = '', late: str = '', **kw) -> nn.Module:
+# %% ../nbs/08_loading.ipynb #e327f18f
+def load_checked(
+    auto_class, path, field: str = 'model', dtype='float32', spare: str = '', late: str = '', **kw
+) -> nn.Module:
     "`auto_class.from_pretrained(path)` with every weight as the file has it. Raises ValueError, naming `field`."
     dtype = check_dtype(dtype)
     with one_line_errors(field, path), quiet_loading():
-        model, info = auto_class.from_pretrained(path, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
-                                                 ignore_mismatched_sizes=True, **kw)
+        model, info = auto_class.from_pretrained(
+            path,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **kw,
+        )
     tied = getattr(model, 'all_tied_weights_keys', {}) if info['missing_keys'] else ()
     if late: info['missing_keys'] = {k for k in info['missing_keys'] if not re.search(late, k)}
     if spare: info['unexpected_keys'] = {k for k in info['unexpected_keys'] if not re.search(spare, k)}
     kind, saved = type(model).__name__, (getattr(model.config, 'architectures', None) or [''])[0]
     if saved and saved != kind: kind += f" (it was saved as {saved})"
-    check_loading_info(info, path, field, kind, [k for k, v in dict(tied).items() if v in info['missing_keys']])
+    check_loading_info(
+        info, path, field, kind, [k for k, v in dict(tied).items() if v in info['missing_keys']]
+    )
     _check_finite(model, path, field)
     return model
 
@@ -172,55 +263,95 @@ def load_config(path, field: str = 'model'):
     "The configuration of a folder or hub name. Raises ValueError, naming `field`."
     from transformers import AutoConfig
     if os.path.isdir(path): _check_config(Path(path)/'config.json', field)
-    with one_line_errors(field, path), quiet_loading(): return AutoConfig.from_pretrained(path, trust_remote_code=False)
+    with one_line_errors(field, path), quiet_loading():
+        return AutoConfig.from_pretrained(path, trust_remote_code=False)
 
+# %% ../nbs/08_loading.ipynb #61c0c579
 def _check_config(file: Path, field: str) -> None:
     "Raises ValueError for a file that is no JSON object, or names a type of model that is not known here."
     from transformers import CONFIG_MAPPING, __version__
     try: config = json.loads(file.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as e: raise ValueError(f"{field}: cannot read {str(file)!r}: {error_line(e)}; copy it again") from None
+    except (OSError, ValueError) as e: raise ValueError(f"{field}: cannot read {str(file)!r}: "
+                                                        f"{error_line(e)}; copy it again") from None
     kind = config.get('model_type') if isinstance(config, dict) else None
-    if not isinstance(kind, str): raise ValueError(f"{field}: {str(file)!r} names no model_type; give a folder written by save_pretrained")
+    if not isinstance(kind, str):
+        raise ValueError(
+            f"{field}: {str(file)!r} names no model_type; give a folder written by save_pretrained"
+        )
     if kind not in CONFIG_MAPPING and 'auto_map' not in config:
-        raise ValueError(f"{field}: {str(file)!r} names the model_type {kind!r}, which transformers {__version__} does not know; update transformers, or give another model")
+        raise ValueError(
+            f"{field}: {str(file)!r} names the model_type {kind!r}, which transformers {__version__} does "
+            "not know; update transformers, or give another model"
+        )
 
+# %% ../nbs/08_loading.ipynb #07336703
 def is_encoder(config) -> bool:
     "Whether each position of such a model sees the whole text, in spite of an output layer."
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as masked
     if getattr(config, 'is_encoder_decoder', False): return False
     kind = getattr(config, 'model_type', '')
-    return (kind in masked or kind == 'bert-generation') and not getattr(config, 'is_decoder', False) and not getattr(config, 'causal', False)
+    return (
+        (kind in masked or kind == 'bert-generation')
+        and not getattr(config, 'is_decoder', False)
+        and not getattr(config, 'causal', False)
+    )
 
+# %% ../nbs/08_loading.ipynb #2ce70fdb
 def check_lm(model: nn.Module, field: str = 'model') -> None:
     "Raises ValueError for a transformers model that gives no likelihood of a continuation."
     from transformers import PreTrainedModel
     kind = type(model).__name__
     if not isinstance(model, PreTrainedModel): return
-    if is_encoder(model.config): raise ValueError(f"{field}: {kind} is an encoder, whose every position sees the whole text; give a decoder or an encoder-decoder")
+    if is_encoder(model.config):
+        raise ValueError(
+            f"{field}: {kind} is an encoder, whose every position sees the whole text; give a decoder or "
+            "an encoder-decoder"
+        )
     if not model.can_generate() and model.get_output_embeddings() is None:
-        raise ValueError(f"{field}: {kind} gives no logits of tokens; give a model with a language-model head")
+        raise ValueError(
+            f"{field}: {kind} gives no logits of tokens; give a model with a language-model head"
+        )
 
 # %% ../nbs/08_loading.ipynb #87583dd0
 def check_trainable(model: nn.Module, field: str = 'model') -> None:
     "Raises ValueError for a model with trainable weights in float16, or without trainable weights."
     kinds = {p.dtype for p in model.parameters() if p.requires_grad}
-    if not kinds: raise ValueError(f"{field}: every weight is frozen, as merge_and_unload leaves them; call model.requires_grad_(True)")
-    if torch.float16 in kinds: raise ValueError(f"{field}: float16 weights cannot be trained; load in float32 and set fp16=True")
+    if not kinds:
+        raise ValueError(
+            f"{field}: every weight is frozen, as merge_and_unload leaves them; call "
+            "model.requires_grad_(True)"
+        )
+    if torch.float16 in kinds:
+        raise ValueError(f"{field}: float16 weights cannot be trained; load in float32 and set fp16=True")
 
-def load_lm(name, field: str = 'model', dtype='float32', trainable: bool = True, base_model: str | None = None) -> nn.Module:
+# %% ../nbs/08_loading.ipynb #bec092f7
+def load_lm(
+    name, field: str = 'model', dtype='float32', trainable: bool = True, base_model: str | None = None
+) -> nn.Module:
     "A model as it is, or that of a folder (an adapter on its base) or hub name. Raises ValueError, naming `field`."
-    model = name if isinstance(name, nn.Module) else _load_lm(find_checkpoint(name, field), field, dtype, trainable, base_model)
+    model = (
+        name
+        if isinstance(name, nn.Module)
+        else _load_lm(find_checkpoint(name, field), field, dtype, trainable, base_model)
+    )
     check_lm(model, field)
     if trainable: check_trainable(model, field)
     return model
 
+# %% ../nbs/08_loading.ipynb #3623510d
 def _load_lm(path: str, field: str, dtype, trainable: bool, base_model: str | None) -> nn.Module:
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
-    if os.path.isdir(path): path = os.path.abspath(path)                    # an adapter trained on it records this path
+    if os.path.isdir(path):
+        path = os.path.abspath(path)  # an adapter trained on it records this path
     if is_adapter_folder(path): return load_adapter(path, field, dtype, trainable, base_model)
-    if base_model: raise ValueError(f"base_model: {path!r} is a whole model, not an adapter, and has no base; leave base_model out")
+    if base_model:
+        raise ValueError(
+            f"base_model: {path!r} is a whole model, not an adapter, and has no base; leave base_model out"
+        )
     encoder_decoder = load_config(path, field).is_encoder_decoder
-    return load_checked(AutoModelForSeq2SeqLM if encoder_decoder else AutoModelForCausalLM, path, field, dtype)
+    return load_checked(
+        AutoModelForSeq2SeqLM if encoder_decoder else AutoModelForCausalLM, path, field, dtype
+    )
 
 # %% ../nbs/08_loading.ipynb #9449bede
 def need_peft(field: str = 'lora_rank') -> None:
@@ -228,15 +359,24 @@ def need_peft(field: str = 'lora_rank') -> None:
     try: import peft
     except ImportError: raise ValueError(f"{field}: adapters need peft; pip install 'fdiv_nb[peft]'") from None
 
+# %% ../nbs/08_loading.ipynb #9f4bebeb
 def adapter_base(path, field: str = 'model', base_model: str | None = None) -> str:
     "The folder or hub name of the model that an adapter was trained on; `base_model` takes the place of what the adapter recorded."
     config = Path(path)/'adapter_config.json'
     try: recorded = json.loads(config.read_text(encoding='utf-8')).get('base_model_name_or_path')
-    except (ValueError, AttributeError): raise ValueError(f"{field}: {str(config)!r} is not the JSON of an adapter; copy it again") from None
-    if not (name := base_model or recorded): raise ValueError(f"{field}: the adapter {str(path)!r} does not say on which model it was trained; set base_model")
+    except (ValueError, AttributeError): raise ValueError(f"{field}: {str(config)!r} is not the JSON of "
+                                                          "an adapter; copy it again") from None
+    if not (name := base_model or recorded):
+        raise ValueError(
+            f"{field}: the adapter {str(path)!r} does not say on which model it was trained; set base_model"
+        )
     try: found = find_checkpoint(name, field)
-    except ValueError as e: raise ValueError(f"{e} (the base of the adapter {str(path)!r}; set base_model if it has moved)") from None
-    if is_adapter_folder(found): raise ValueError(f"{field}: {name!r}, the base of the adapter {str(path)!r}, is an adapter itself; merge it first")
+    except ValueError as e: raise ValueError(f"{e} (the base of the adapter {str(path)!r}; set base_model "
+                                             "if it has moved)") from None
+    if is_adapter_folder(found):
+        raise ValueError(
+            f"{field}: {name!r}, the base of the adapter {str(path)!r}, is an adapter itself; merge it first"
+        )
     return found
 
 # %% ../nbs/08_loading.ipynb #f63aeb03
@@ -244,41 +384,63 @@ def _adapter_shapes(path, field: str) -> dict[str, tuple]:
     "name -> shape of the weights in an adapter's file."
     from safetensors import safe_open
     check_weights(path, 'adapter_model', field)
-    with safe_open(Path(path)/'adapter_model.safetensors', 'pt') as f: return {k: tuple(f.get_slice(k).get_shape()) for k in f.keys()}
+    with safe_open(Path(path) / 'adapter_model.safetensors', 'pt') as f:
+        return {k: tuple(f.get_slice(k).get_shape()) for k in f.keys()}
 
+# %% ../nbs/08_loading.ipynb #aa04ade5
 def _fit_vocabulary(base: nn.Module, shapes: dict[str, tuple], path, field: str) -> None:
     "Give the base as many embeddings as the adapter brings, where tokens were added before it was trained."
     inputs, outputs = base.get_input_embeddings(), base.get_output_embeddings()
-    names = {id(m): f'base_model.model.{k}.weight' for k, m in base.named_modules() if m is inputs or m is outputs}
+    names = {
+        id(m): f'base_model.model.{k}.weight' for k, m in base.named_modules() if m is inputs or m is outputs
+    }
     rows = shapes.get(names.get(id(inputs)), inputs.weight.shape)[0]
     if rows == inputs.weight.shape[0]: return
     tied = outputs is None or outputs.weight is inputs.weight
     if not tied and names.get(id(outputs)) not in shapes:
-        raise ValueError(f"{field}: the adapter {str(path)!r} has {rows} embeddings but no output layer for them; save it with save_embedding_layers=True")
+        raise ValueError(
+            f"{field}: the adapter {str(path)!r} has {rows} embeddings but no output layer for them; save "
+            "it with save_embedding_layers=True"
+        )
     base.resize_token_embeddings(rows, mean_resizing=False)
 
+# %% ../nbs/08_loading.ipynb #d08f035b
 def _check_adapter(model: nn.Module, shapes: dict[str, tuple], path, field: str) -> None:
     "Raises ValueError for weights of an adapter that its file lacks, or that nobody used."
     from peft import get_peft_model_state_dict
     wanted, usable = (set(get_peft_model_state_dict(model, save_embedding_layers=s)) for s in (False, True))
-    info = dict(missing_keys=wanted - set(shapes), unexpected_keys=set(shapes) - usable - wanted, mismatched_keys=set())
+    info = dict(
+        missing_keys=wanted - set(shapes),
+        unexpected_keys=set(shapes) - usable - wanted,
+        mismatched_keys=set(),
+    )
     check_loading_info(info, path, field, 'this base and adapter_config.json')
 
+# %% ../nbs/08_loading.ipynb #a03b5bd5
 def _put_adapter(base: nn.Module, path, where: str, shapes: dict, field: str, trainable: bool) -> nn.Module:
     "The adapter of a folder on a base that is there, with every weight as the file has it."
     from peft import PeftModel
     with warnings.catch_warnings(), quiet_loading():
-        warnings.simplefilter('ignore')                                      # PEFT warns of missing keys; they are refused below
+        warnings.simplefilter('ignore')  # PEFT warns of missing keys; they are refused below
         try: model = PeftModel.from_pretrained(base, str(path), is_trainable=trainable)
         except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as e:
             if 'prompt learning' in str(e):
-                raise ValueError(f"{field}: {str(path)!r} holds virtual tokens, which PEFT cannot train further; give a LoRA adapter") from None
-            raise ValueError(f"{field}: the adapter {str(path)!r} does not fit {where!r}: {error_line(e)}; set base_model to its base") from None
+                raise ValueError(
+                    f"{field}: {str(path)!r} holds virtual tokens, which PEFT cannot train further; give "
+                    "a LoRA adapter"
+                ) from None
+            raise ValueError(
+                f"{field}: the adapter {str(path)!r} does not fit {where!r}: {error_line(e)}; set "
+                "base_model to its base"
+            ) from None
     _check_adapter(model, shapes, path, field)
     _check_finite(model, path, field)
     return model
 
-def load_adapter(path, field: str = 'model', dtype='float32', trainable: bool = True, base_model: str | None = None) -> nn.Module:
+# %% ../nbs/08_loading.ipynb #da4a51e4
+def load_adapter(
+    path, field: str = 'model', dtype='float32', trainable: bool = True, base_model: str | None = None
+) -> nn.Module:
     "The adapter of a folder on its base, as a PeftModel. Raises ValueError, naming `field`."
     need_peft(field)
     where, shapes = adapter_base(path, field, base_model), _adapter_shapes(path, field)
@@ -295,17 +457,25 @@ def merged(model: nn.Module) -> nn.Module:
     if config is None or config.is_prompt_learning: return model
     return model.merge_and_unload().requires_grad_(True)
 
+# %% ../nbs/08_loading.ipynb #3d92e22e
 def write_merged(folder, out, base_model: str | None = None, dtype='float32') -> Path:
     "Merge the adapter of `folder` into its base, and write model and tokenizer to `out`."
-    if not is_adapter_folder(folder): raise ValueError(f"merge: {str(folder)!r} is not an adapter; train one with lora_rank, or leave merge out")
+    if not is_adapter_folder(folder):
+        raise ValueError(
+            f"merge: {str(folder)!r} is not an adapter; train one with lora_rank, or leave merge out"
+        )
     model = load_lm(folder, dtype=dtype, trainable=False, base_model=base_model)
-    if model.active_peft_config.is_prompt_learning: raise ValueError(f"merge: {str(folder)!r} holds virtual tokens, which no weight can hold; leave merge out")
+    if model.active_peft_config.is_prompt_learning:
+        raise ValueError(
+            f"merge: {str(folder)!r} holds virtual tokens, which no weight can hold; leave merge out"
+        )
     merged(model).save_pretrained(out)
     load_tokenizer(folder, base_model=base_model).save_pretrained(out)
     return Path(out)
 
 # %% ../nbs/08_loading.ipynb #a24aeaa9
 _HEAD = r'(^|\.)(score|classifier|classification_head)\.'
+
 _SPARE = r'(^|\.)(lm_head|cls|pooler|mask_predictions|lm_predictions|generator_predictions)\.'
 
 def load_classifier(name, field: str = 'classifier', dtype='float32') -> nn.Module:
@@ -319,7 +489,9 @@ def load_classifier(name, field: str = 'classifier', dtype='float32') -> nn.Modu
     base, shapes = adapter_base(path, field), _adapter_shapes(path, field)
     rows = [v[0] for k, v in shapes.items() if re.search(_HEAD, k) and k.endswith('weight')]
     own = dict(num_labels=rows[-1], late=_HEAD) if rows else {}
-    model = _put_adapter(load_checked(auto, base, field, dtype, _SPARE, **own), path, base, shapes, field, False)
+    model = _put_adapter(
+        load_checked(auto, base, field, dtype, _SPARE, **own), path, base, shapes, field, False
+    )
     return merged(model).eval().requires_grad_(False)
 
 # %% ../nbs/08_loading.ipynb #dca9d12c
@@ -329,36 +501,61 @@ def load_tokenizer(name, field: str = 'model', base_model: str | None = None):
     path = find_checkpoint(name, field)
     if is_adapter_folder(path) and not has_tokenizer(path): path = adapter_base(path, field, base_model)
     if os.path.isdir(path) and not has_tokenizer(path):
-        raise ValueError(f"{field}: the folder {str(path)!r} has no tokenizer; run tokenizer.save_pretrained({str(path)!r}) with the tokenizer it was trained with")
+        raise ValueError(
+            f"{field}: the folder {str(path)!r} has no tokenizer; run "
+            f"tokenizer.save_pretrained({str(path)!r}) with the tokenizer it was trained with"
+        )
     if (file := Path(path)/'tokenizer.json').is_file():
         try: json.loads(file.read_text(encoding='utf-8'))
-        except ValueError as e: raise ValueError(f"{field}: cannot read {str(file)!r}: {error_line(e)}; copy it again") from None
-    with one_line_errors(field, path, 'the tokenizer of '), quiet_loading(): return AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        except ValueError as e: raise ValueError(f"{field}: cannot read {str(file)!r}: {error_line(e)}; "
+                                                 "copy it again") from None
+    with one_line_errors(field, path, 'the tokenizer of '), quiet_loading():
+        return AutoTokenizer.from_pretrained(path, trust_remote_code=False)
 
+# %% ../nbs/08_loading.ipynb #7980fd68
 def check_same_tokens(tokenizer, other, field: str) -> None:
     "Raises ValueError, naming `field`, if a token of one tokenizer has another number in the other."
     mine, theirs = tokenizer.get_vocab(), other.get_vocab()
     odd = next((k for k in sorted(mine, key=mine.get) if theirs.get(k, mine[k]) != mine[k]), None)
-    if odd is not None: raise ValueError(f"{field}: its tokenizer is another: {odd!r} is {theirs[odd]} there and {mine[odd]} for the model; choose a model of the same family")
+    if odd is not None:
+        raise ValueError(
+            f"{field}: its tokenizer is another: {odd!r} is {theirs[odd]} there and {mine[odd]} for the "
+            "model; choose a model of the same family"
+        )
 
 # %% ../nbs/08_loading.ipynb #4433accd
 def check_reference(model: nn.Module, reference: nn.Module, field: str = 'ref_model', tokenizer=None) -> None:
     "Freeze a reference. Raises ValueError, naming `field`, if it is the model, or does not know its tokens."
     mine = {id(p) for p in model.parameters() if p.requires_grad}
     if reference is model or any(id(p) in mine for p in reference.parameters()):
-        raise ValueError(f"{field}: it is the model itself, or the base its adapter was put into, and would be frozen; leave it out, or pass a deep copy made before")
-    kinds = [bool(getattr(getattr(m, 'config', None), 'is_encoder_decoder', False)) for m in (model, reference)]
-    if kinds[0] != kinds[1]: raise ValueError(f"{field}: one of the models is an encoder-decoder and the other is not; give two of a kind")
+        raise ValueError(
+            f"{field}: it is the model itself, or the base its adapter was put into, and would be frozen; "
+            "leave it out, or pass a deep copy made before"
+        )
+    kinds = [
+        bool(getattr(getattr(m, 'config', None), 'is_encoder_decoder', False)) for m in (model, reference)
+    ]
+    if kinds[0] != kinds[1]:
+        raise ValueError(
+            f"{field}: one of the models is an encoder-decoder and the other is not; give two of a kind"
+        )
     n, v = len(tokenizer) if tokenizer is not None else _vocabulary(model), _vocabulary(reference)
-    if n and v and n > v: raise ValueError(f"{field}: it has {v} embeddings, and {n} tokens are needed; give a model with the same tokenizer")
+    if n and v and n > v:
+        raise ValueError(
+            f"{field}: it has {v} embeddings, and {n} tokens are needed; give a model with the same tokenizer"
+        )
     reference.eval().requires_grad_(False)
 
+# %% ../nbs/08_loading.ipynb #e160f432
 def _vocabulary(model: nn.Module) -> int:
     "How many tokens a model has embeddings for; 0 where it does not say."
     table = model.get_input_embeddings() if hasattr(model, 'get_input_embeddings') else None
     return table.weight.shape[0] if table is not None else 0
 
-def load_reference(name, model: nn.Module, field: str = 'ref_model', tokenizer=None, dtype='float32') -> nn.Module:
+# %% ../nbs/08_loading.ipynb #1fbeab65
+def load_reference(
+    name, model: nn.Module, field: str = 'ref_model', tokenizer=None, dtype='float32'
+) -> nn.Module:
     "A reference for `model`, loaded if it is a folder or hub name, checked and frozen. Raises ValueError, naming `field`."
     reference = load_lm(name, field, dtype, trainable=False)
     if reference is not name and tokenizer is not None and (not os.path.isdir(name) or has_tokenizer(name)):

@@ -41,7 +41,8 @@ def _check_ids(labels: Tensor, V: int) -> None:
 def _check(logits: Tensor, labels: Tensor) -> None:
     "Raises ValueError unless logits are floating [B,T,V] and labels integer [B,T] in 0..V-1 or -100."
     if logits.ndim != 3 or not logits.is_floating_point():
-        raise ValueError(f"logits: expected a floating tensor [batch, tokens, vocabulary], got {logits.dtype} "
+        raise ValueError("logits: expected a floating tensor [batch, tokens, vocabulary], got "
+                         f"{logits.dtype} "
                          f"{tuple(logits.shape)}")
     if labels.shape != logits.shape[:2]:
         raise ValueError(f"labels: shape {tuple(labels.shape)} does not match logits {tuple(logits.shape)}; "
@@ -73,6 +74,7 @@ def most_rows(blocks: list[slice]) -> int:
     "Rows of the largest block, for which room is needed."
     return max((b.stop - b.start for b in blocks), default=0)
 
+# %% ../nbs/04_logprobs.ipynb #3779ef5b
 def _rows(z: Tensor) -> list[slice]:
     "`row_blocks` of [..., T,V]; all at once under torch.compile."
     return [slice(0, z.shape[-2])] if torch.compiler.is_compiling() else row_blocks(*z.shape[-2:], z.device)
@@ -114,10 +116,11 @@ class _TokenLogProb(torch.autograd.Function):
     def backward(ctx, g): return _token_grad(*ctx.saved_tensors, g), None
 
 # %% ../nbs/04_logprobs.ipynb #77805049
-def token_logprobs(logits: Tensor,       # [B,T,V] any floating dtype
-                   labels: Tensor,       # [B,T] token ids, unshifted; -100 = not scored
-                   shift: bool = True    # False for an encoder-decoder, whose labels are aligned with its logits
-                   ) -> Tensor:          # [B,T-1] ([B,T] without shift) float32 (float64 for float64 logits), nats
+def token_logprobs(
+    logits: Tensor,  # [B,T,V] any floating dtype
+    labels: Tensor,  # [B,T] token ids, unshifted; -100 = not scored
+    shift: bool = True,  # False for an encoder-decoder, whose labels are aligned with its logits
+) -> Tensor:  # [B,T-1] ([B,T] without shift) float32 (float64 for float64 logits), nats
     """log π(label[t+1] | ≤ t) at every scored position and exactly 0, with zero gradient, at the others.
 
     Computed in float32 for any input type. Differentiable once.
@@ -145,7 +148,8 @@ def _row_mean(x: Tensor, labels: Tensor, shift: bool) -> Tensor:
     "Mean of x [B,T-1] over scored tokens. Raises ValueError for a row that has none."
     n = sequence_lengths(labels, shift)
     if not torch.compiler.is_compiling() and (n == 0).any():
-        raise ValueError(f"labels: row {(n == 0).nonzero()[0].item()} has no scored token, so its mean is undefined; "
+        raise ValueError(f"labels: row {(n == 0).nonzero()[0].item()} has no scored token, so its mean is "
+                         "undefined; "
                          "drop the row or shorten the prompt")
     return x.sum(1)/n
 
@@ -230,7 +234,8 @@ def _check_lists(prompt_ids: list, completion_ids: list, side: str) -> None:
     if side not in ('right', 'left'): raise ValueError(f"side: {side!r}; use 'right' or 'left'")
     for i, p in enumerate(prompt_ids):
         if not len(p):
-            raise ValueError(f"prompt_ids: row {i} is empty, so nothing predicts its first token; begin it with "
+            raise ValueError(f"prompt_ids: row {i} is empty, so nothing predicts its first token; begin "
+                             "it with "
                              "the BOS (or EOS) token")
 
 # %% ../nbs/04_logprobs.ipynb #4b040882
@@ -243,21 +248,24 @@ def _read(completion_ids: list) -> list:
     pairs = zip(completion_ids, _unscored(completion_ids))
     return [[t if t >= 0 else -1 - t for t in c] if u else c for c, u in pairs]
 
+# %% ../nbs/04_logprobs.ipynb #9fca2dd0
 def _check_all_scored(completion_ids: list) -> None:
     "Raises ValueError for a row with tokens that are not scored: a decoder reads its labels."
     unscored = _unscored(completion_ids)
     if any(unscored):
-        raise ValueError(f"completion_ids: row {unscored.index(True)} has tokens that are not scored, which a decoder "
+        raise ValueError(f"completion_ids: row {unscored.index(True)} has tokens that are not scored, "
+                         "which a decoder "
                          "cannot read beside its labels; score the whole answer")
 
 # %% ../nbs/04_logprobs.ipynb #3dc89afb
-def build_batch(prompt_ids: list,       # B lists of token ids
-                completion_ids: list,   # B lists of ids, each with its end token, if any; -1 - t: t is read, not scored
-                pad_id: int,            # what to fill with; may equal the end token
-                side: str = 'right',    # where the padding goes: 'right' or 'left'
-                device=None,            # of the tensors
-                encoder_decoder: bool = False  # prompts to the encoder, completions alone as labels [B,T']
-               ) -> dict:               # input_ids, attention_mask, labels: int64 [B,T]
+def build_batch(
+    prompt_ids: list,  # B lists of token ids
+    completion_ids: list,  # B lists of ids, each with its end token, if any; -1 - t: t is read, not scored
+    pad_id: int,  # what to fill with; may equal the end token
+    side: str = 'right',  # where the padding goes: 'right' or 'left'
+    device=None,  # of the tensors
+    encoder_decoder: bool = False,  # prompts to the encoder, completions alone as labels [B,T']
+) -> dict:  # input_ids, attention_mask, labels: int64 [B,T]
     """Rows prompt+completion, labels -100 on prompt, padding and tokens not scored: from lengths, never from `pad_id`.
 
     Raises ValueError if the lists differ in number, for an unknown side, for an empty prompt, and for tokens
@@ -271,7 +279,9 @@ def build_batch(prompt_ids: list,       # B lists of token ids
     rows = [[IGNORE]*s + [int(t) if t >= 0 else IGNORE for t in c] for s, c in zip(start, completion_ids)]
     fill = [[IGNORE]*(max(map(len, rows)) - len(r)) for r in rows]
     labels = [f + r if left and not encoder_decoder else r + f for r, f in zip(rows, fill)]
-    return dict(input_ids=ids, attention_mask=mask, labels=torch.tensor(labels, dtype=torch.long, device=device))
+    return dict(
+        input_ids=ids, attention_mask=mask, labels=torch.tensor(labels, dtype=torch.long, device=device)
+    )
 
 # %% ../nbs/04_logprobs.ipynb #fe717435
 def bare_model(model: nn.Module   # possibly wrapped by DDP, torch.compile or PEFT
@@ -312,7 +322,8 @@ def _check_context(field: str, real: Tensor, limit: int | None) -> None:
     n = real.sum(1)
     if (n > limit).any():
         r = (n > limit).nonzero()[0].item()
-        raise ValueError(f"{field}: row {r} has {n[r].item()} tokens, the model's context holds {limit}; shorten the "
+        raise ValueError(f"{field}: row {r} has {n[r].item()} tokens, the model's context holds {limit}; "
+                         "shorten the "
                          "prompt or the completion")
 
 # %% ../nbs/04_logprobs.ipynb #b4f1086c
@@ -320,13 +331,18 @@ def _check_batch(model, batch: dict, need: tuple, temperature: float) -> None:
     "Raises ValueError for missing fields, their shapes, the temperature, and rows beyond the context."
     missing = [k for k in need if batch.get(k) is None]
     if missing:
-        raise ValueError(f"batch: {', '.join(missing)} missing; make it with build_batch(prompt_ids, completion_ids, "
+        raise ValueError(f"batch: {', '.join(missing)} missing; make it with build_batch(prompt_ids, "
+                         "completion_ids, "
                          "pad_id)")
     if not 0 < temperature < float('inf'):
-        raise ValueError(f"temperature: {temperature}; must be positive and finite, 1 leaves the model as it is")
+        raise ValueError(
+            f"temperature: {temperature}; must be positive and finite, 1 leaves the model as it is"
+        )
     ids, mask = batch['input_ids'], batch['attention_mask']
     if mask.shape != ids.shape:
-        raise ValueError(f"attention_mask: shape {tuple(mask.shape)} differs from input_ids {tuple(ids.shape)}")
+        raise ValueError(
+            f"attention_mask: shape {tuple(mask.shape)} differs from input_ids {tuple(ids.shape)}"
+        )
     limit = context_length(model)
     _check_context('input_ids', mask, limit)
     if 'labels' in need: _check_context('labels', batch['labels'] != IGNORE, limit)
@@ -344,11 +360,12 @@ def _model_inputs(model: nn.Module, batch: dict) -> dict:
     return kw
 
 # %% ../nbs/04_logprobs.ipynb #c5faa205
-def score(model: nn.Module,           # causal or encoder-decoder language model with the transformers interface
-          batch: dict,                # from `build_batch`; `position_ids` in it override ours
-          temperature: float = 1.0,   # logits are divided by it
-          keep: int | None = None     # only the last `keep` positions (where supported), see `scored_span`
-          ) -> Tensor:                # [B,T,V], or [B,keep,V]
+def score(
+    model: nn.Module,  # causal or encoder-decoder language model with the transformers interface
+    batch: dict,  # from `build_batch`; `position_ids` in it override ours
+    temperature: float = 1.0,  # logits are divided by it
+    keep: int | None = None,  # only the last `keep` positions (where supported), see `scored_span`
+) -> Tensor:  # [B,T,V], or [B,keep,V]
     """Logits of every row, the project's one model call: position t predicts label t+1 (label t in an encoder-decoder).
 
     Raises ValueError for missing fields, a bad temperature, and rows beyond the context."""

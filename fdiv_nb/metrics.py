@@ -31,7 +31,8 @@ def self_bleu(texts: list[str], n: int = 4, max_texts: int = 100, seed: int = 0)
     try: from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
     except ImportError: return math.nan
     pick = torch.randperm(len(texts), generator=torch.Generator().manual_seed(seed))[:max_texts].tolist()
-    ts = [t.split() for t in (texts[i] for i in pick)]; ts = [t for t in ts if t]
+    ts = [t.split() for t in (texts[i] for i in pick)]
+    ts = [t for t in ts if t]
     if len(ts) < 2: return math.nan
     smooth, w = SmoothingFunction().method1, tuple([1/n]*n)
     return sum(float(sentence_bleu(ts[:i] + ts[i + 1:], t, w, smooth)) for i, t in enumerate(ts))/len(ts)
@@ -40,7 +41,8 @@ def self_bleu(texts: list[str], n: int = 4, max_texts: int = 100, seed: int = 0)
 @dataclass
 class AlignmentSample:
     "n completions of a policy with what they need to be judged, each [n]."
-    prompts: list[str]; texts: list[str]
+    prompts: list[str]
+    texts: list[str]
     group: Tensor        # prompt number
     log_pi: Tensor       # log π(x), nats
     log_ref: Tensor      # log π0(x)
@@ -56,22 +58,44 @@ class AlignmentSample:
     def log_z(self) -> LogZ: return LogZ().update(self.log_score - self.log_q, self.group)
 
 # %% ../nbs/24_metrics.ipynb #c56d5cf5
-def draw_alignment(policy, ref, tokenizer, target,       # `ref` may be a context-manager function that yields the reference
-                   prompts: list[str] | None = None, n: int = 256, max_new_tokens: int = 64, batch_size: int = 64, seed: int = 0, sampler=rollout,
-                   source: str = 'policy'        # who speaks: 'policy' or 'reference'
-                   ) -> AlignmentSample:
+def draw_alignment(
+    policy,
+    ref,
+    tokenizer,
+    target,  # `ref` may be a context-manager function that yields the reference
+    prompts: list[str] | None = None,
+    n: int = 256,
+    max_new_tokens: int = 64,
+    batch_size: int = 64,
+    seed: int = 0,
+    sampler=rollout,
+    source: str = 'policy',  # who speaks: 'policy' or 'reference'
+) -> AlignmentSample:
     "Sample n completions (as evenly over the prompts as n allows) and score them under policy, reference and target. Raises ValueError for n < 2 or an unknown source."
     if n < 2: raise ValueError(f"n: expected at least 2 completions, got {n}")
-    ps = prompts or ['']; ids = sorted(i % len(ps) for i in range(n)); g = torch.Generator().manual_seed(seed)
-    if source not in ('policy', 'reference'): raise ValueError(f"source: expected 'policy' or 'reference', got {source!r}")
+    ps = prompts or ['']
+    ids = sorted(i % len(ps) for i in range(n))
+    g = torch.Generator().manual_seed(seed)
+    if source not in ('policy', 'reference'):
+        raise ValueError(f"source: expected 'policy' or 'reference', got {source!r}")
     base = lambda: ref() if callable(ref) and not isinstance(ref, torch.nn.Module) else nullcontext(ref)
     device, was, cols = next(policy.parameters()).device, policy.training, []
     policy.eval()
     with nullcontext(policy) if source == 'policy' else base() as m:
-        r = sampler(m, tokenizer, [ps[i] for i in ids], n=1, max_new_tokens=max_new_tokens, batch_size=4*batch_size, generator=g)
+        r = sampler(
+            m,
+            tokenizer,
+            [ps[i] for i in ids],
+            n=1,
+            max_new_tokens=max_new_tokens,
+            batch_size=4 * batch_size,
+            generator=g,
+        )
     with torch.no_grad():
         for i in range(0, n, batch_size):
-            b = r.batch(slice(i, i + batch_size), device); s = not is_encoder_decoder(policy); y = b['labels']
+            b = r.batch(slice(i, i + batch_size), device)
+            s = not is_encoder_decoder(policy)
+            y = b['labels']
             zp = score(policy, b)
             with base() as m: zq = score(m, b)
             own = zp if source == 'policy' else zq
@@ -79,9 +103,12 @@ def draw_alignment(policy, ref, tokenizer, target,       # `ref` may be a contex
             cols.append(torch.stack([sequence_logprobs(zp, y, s), sequence_logprobs(zq, y, s),
                                      rao_blackwell_kl(cut(own), cut(zq), label_mask(y, s)),
                                      token_entropy(own, y, s).sum(-1)]).float().cpu())
-    policy.train(was); lp, lr, kl, h = torch.cat(cols, 1)
+    policy.train(was)
+    lp, lr, kl, h = torch.cat(cols, 1)
     lw, scores = target.evaluate(r.prompts, r.texts)
-    return AlignmentSample(r.prompts, r.texts, torch.tensor(ids), lp, lr, r.log_q, lw, kl, h, r.lengths, scores)
+    return AlignmentSample(
+        r.prompts, r.texts, torch.tensor(ids), lp, lr, r.log_q, lw, kl, h, r.lengths, scores
+    )
 
 # %% ../nbs/24_metrics.ipynb #a57867cf
 FOUR = ('forward_kl', 'reverse_kl', 'tv', 'js')
@@ -107,18 +134,26 @@ def divergences_of(c: AlignmentSample, divergences=FOUR,
     out = dict(z_unknown=1 - ok.double().mean().item())
     if not ok.any(): return {f.name: math.nan for f in fs} | out
     known = [k for k, r in zip(ids, ok.tolist()) if r]
-    kw = dict(log_z=None) if log_z is None else dict(log_z=z.value(known), z_stderr=torch.tensor(z.stderr(known)).clamp(max=1e3))
+    kw = (
+        dict(log_z=None)
+        if log_z is None
+        else dict(log_z=z.value(known), z_stderr=torch.tensor(z.stderr(known)).clamp(max=1e3))
+    )
     for f in fs:
         e = estimate_divergence(f, c.log_pi[ok], c.log_score[ok], c.log_q[ok], group=known,
                                 stratum=None if c.source is None else c.source[ok], **kw)
         out |= {f.name: e.value, f'{f.name}_stderr': e.stderr, f'{f.name}_ess': e.ess}
-    return out | dict(reliable=float(e.ess >= 10))                  # the target's effective sample size is the same for every f
+    return out | dict(
+        reliable=float(e.ess >= 10)
+    )  # the target's effective sample size is the same for every f
 
 # %% ../nbs/24_metrics.ipynb #99d8fe26
-def alignment_metrics(s: AlignmentSample, log_z: LogZ | None = None,   # a running estimate; None: from the pool
-                      divergences=FOUR,             # names or `FDivergence`s
-                      pool: AlignmentSample | None = None   # what the divergences are estimated from; default s
-                      ) -> dict[str, float]:
+def alignment_metrics(
+    s: AlignmentSample,
+    log_z: LogZ | None = None,  # a running estimate; None: from the pool
+    divergences=FOUR,  # names or `FDivergence`s
+    pool: AlignmentSample | None = None,  # what the divergences are estimated from; default s
+) -> dict[str, float]:
     "One flat dict: each divergence with `_stderr` and `_ess`, `reliable` (0 where fewer than ten effective samples speak for the target), reward, kl_base, entropy (nats per token), distinct_1..3, self_bleu, length, perplexity_base, ratio_ess."
     out, rho = {}, (s.log_pi - s.log_q).double()
     def mean(k, x): out[k], out[f'{k}_stderr'] = weighted_mean(x, rho)
@@ -128,7 +163,8 @@ def alignment_metrics(s: AlignmentSample, log_z: LogZ | None = None,   # a runni
     per_token = lambda x: weighted_mean(x, rho)[0]/weighted_mean(s.lengths, rho)[0]
     out['entropy'] = per_token(s.entropy)
     for n in (1, 2, 3): out[f'distinct_{n}'] = distinct_n(s.texts, n)
-    out['self_bleu'] = self_bleu(s.texts); n = s.lengths.float()
+    out['self_bleu'] = self_bleu(s.texts)
+    n = s.lengths.float()
     out |= dict(length=weighted_mean(n, rho)[0], length_std=n.std().item(), length_max=n.max().item())
     out['perplexity_base'] = math.exp(min(80., -per_token(s.log_ref)))
     return out | dict(ratio_ess=effective_sample_size(rho).item()/len(rho))
@@ -142,9 +178,15 @@ def pool_samples(a: AlignmentSample, b: AlignmentSample) -> AlignmentSample:
     m = AlignmentSample(*(both(getattr(a, f.name), getattr(b, f.name)) for f in fields(AlignmentSample)))
     na, nb = (torch.bincount(x.group, minlength=int(m.group.max()) + 1).double() for x in (a, b))
     if not torch.allclose(na*len(b.group), nb*len(a.group)):
-        raise ValueError("b: its prompts are not drawn in the same proportions as those of a; draw both with the same prompts, and n a multiple of their number")
-    return replace(m, log_q=mixture_log_q(m.log_pi, m.log_ref, m.log_q, m.source == 1, (nb/(na + nb))[m.group]))
+        raise ValueError(
+            "b: its prompts are not drawn in the same proportions as those of a; draw both with the same "
+            "prompts, and n a multiple of their number"
+        )
+    return replace(
+        m, log_q=mixture_log_q(m.log_pi, m.log_ref, m.log_q, m.source == 1, (nb / (na + nb))[m.group])
+    )
 
+# %% ../nbs/24_metrics.ipynb #8f278255
 def before_and_after(policy: AlignmentSample, base: AlignmentSample, divergences=FOUR) -> tuple[dict, dict]:
     "(metrics of the reference, metrics of the policy), their divergences and log Z from the same pool of both."
     pool, still = pool_samples(policy, base), replace(base, log_pi=base.log_ref)
@@ -152,23 +194,35 @@ def before_and_after(policy: AlignmentSample, base: AlignmentSample, divergences
             alignment_metrics(policy, None, divergences, pool))
 
 # %% ../nbs/24_metrics.ipynb #50b06d4b
-def qrs_accept(log_score: Tensor, log_q: Tensor, log_beta: float, generator: torch.Generator | None = None) -> Tensor:
+def qrs_accept(
+    log_score: Tensor, log_q: Tensor, log_beta: float, generator: torch.Generator | None = None
+) -> Tensor:
     "Which of the samples of q are accepted, [n] bool, with probability min(1, P/(βq)). Raises ValueError unless β is positive and finite."
     if not math.isfinite(log_beta): raise ValueError(f"log_beta: expected a finite number, got {log_beta}")
-    return torch.rand(len(log_q), generator=generator, dtype=torch.float64).log() <= (log_score - log_q).cpu().double() - log_beta
+    return (
+        torch.rand(len(log_q), generator=generator, dtype=torch.float64).log()
+        <= (log_score - log_q).cpu().double() - log_beta
+    )
 
+# %% ../nbs/24_metrics.ipynb #84e6490e
 def qrs_curve(log_score: Tensor,  # [n] log P(x_i), unnormalised, of samples of q
               log_q: Tensor,      # [n]
               log_betas: Tensor | None = None,   # [k]; default from all accepted to a thousandth
               divergences=('tv', 'forward_kl')) -> list[dict]:
     "For each β: log_beta, acceptance rate, and D_f(p_β‖p) of the accepted to the target, estimated with P's own Z from the samples."
-    s, q = log_score.double().cpu(), log_q.double().cpu(); w = s - q; z = (w.logsumexp(0) - math.log(len(w))).item()
-    if not math.isfinite(z): raise ValueError("log_score: no sample has a positive score; nothing could be accepted")
+    s, q = log_score.double().cpu(), log_q.double().cpu()
+    w = s - q
+    z = (w.logsumexp(0) - math.log(len(w))).item()
+    if not math.isfinite(z):
+        raise ValueError("log_score: no sample has a positive score; nothing could be accepted")
     if log_betas is None: log_betas = torch.linspace(w[w > -torch.inf].min().item(), w.max().item(), 12)
     rows = []
     for b in log_betas.tolist():
-        a = (w - b).clamp(max=0.); za = (a.logsumexp(0) - math.log(len(a))).item(); keep = a > -torch.inf
+        a = (w - b).clamp(max=0.)
+        za = (a.logsumexp(0) - math.log(len(a))).item()
+        keep = a > -torch.inf
         row = dict(log_beta=b, acceptance=math.exp(za))
-        for k in divergences: row[k] = estimate_divergence(k, torch.where(keep, q + a - za, -torch.inf), s, q, z).value
+        for k in divergences:
+            row[k] = estimate_divergence(k, torch.where(keep, q + a - za, -torch.inf), s, q, z).value
         rows.append(row)
     return rows

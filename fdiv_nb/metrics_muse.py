@@ -4,15 +4,40 @@
 
 # %% ../nbs/24c_metrics_muse.ipynb #8e7105d4
 from __future__ import annotations
+
 import json, math, re
+
 from collections import Counter
+
 from pathlib import Path
+
 import torch
+
 from torch import Tensor
+
 from .data import encode_pair, pad_token_id, read_rows
-from .logprobs import build_batch, context_length, is_encoder_decoder, label_mask, score, token_logprobs
-from .metrics_unlearn import EvalLog, check_same_items, evaluate_items, greedy, need, planned_log, rouge_scores
+
+from fdiv_nb.logprobs import (
+    build_batch,
+    context_length,
+    is_encoder_decoder,
+    label_mask,
+    score,
+    token_logprobs,
+)
+
+from fdiv_nb.metrics_unlearn import (
+    EvalLog,
+    check_same_items,
+    evaluate_items,
+    greedy,
+    need,
+    planned_log,
+    rouge_scores,
+)
+
 from .rollout import rollout, sampling_mode
+
 from .words import unspaced
 
 # %% auto #0
@@ -27,85 +52,131 @@ def min_k(logps,               # [n] log-probabilities of the tokens of one text
     "Min-K%: minus the mean of the lowest log-probabilities, at least one of them. Raises ValueError for no token or a share outside (0, 1]."
     x = torch.as_tensor(logps, dtype=torch.float64)
     if not len(x) or not 0 < share <= 1:
-        raise ValueError(f"share: {share} of {len(x)} tokens; expected a share in (0, 1] of at least one token")
+        raise ValueError(
+            f"share: {share} of {len(x)} tokens; expected a share in (0, 1] of at least one token"
+        )
     return -x.sort().values[:max(1, int(len(x)*share))].mean().item()
 
+# %% ../nbs/24c_metrics_muse.ipynb #75f8cdd3
 def auc(first, second) -> float:   # [n], [m]
     "P(a > b) + ½ P(a = b) for a of the first and b of the second. Raises ValueError for an empty sample or one with NaN."
     a, b = (torch.as_tensor(v, dtype=torch.float64).reshape(-1) for v in (first, second))
     if not len(a) or not len(b) or a.isnan().any() or b.isnan().any():
         raise ValueError(f"auc: expected two samples without NaN, got {len(a)} and {len(b)} values")
     b = b.sort().values
-    return ((torch.searchsorted(b, a) + torch.searchsorted(b, a, right=True)).double().mean()/(2*len(b))).item()
+    return (
+        (torch.searchsorted(b, a) + torch.searchsorted(b, a, right=True)).double().mean() / (2 * len(b))
+    ).item()
 
+# %% ../nbs/24c_metrics_muse.ipynb #d079d518
 def priv_leak(value: float, retrained: float) -> float:
     "100 (AUC - AUC_retrained)/AUC_retrained, in percent. Raises ValueError where the retrained model's AUC is 0."
     if retrained == 0:
-        raise ValueError("retrained: its AUC is 0, so nothing can be compared with it; was it really trained without the forget set?")
+        raise ValueError(
+            "retrained: its AUC is 0, so nothing can be compared with it; was it really trained without "
+            "the forget set?"
+        )
     return 100*(value - retrained)/retrained
 
 # %% ../nbs/24c_metrics_muse.ipynb #4921d3dd
-def text_logps(model, tokenizer, texts: list[str], batch_size: int = 16,
-               max_tokens: int | None = None,      # cut texts there; None: refuse what the context does not hold
-               name: str = 'texts') -> list[Tensor]:
+def text_logps(
+    model,
+    tokenizer,
+    texts: list[str],
+    batch_size: int = 16,
+    max_tokens: int | None = None,  # cut texts there; None: refuse what the context does not hold
+    name: str = 'texts',
+) -> list[Tensor]:
     "log π of every token of every text, [n_i] float64, nats. Raises ValueError naming the text that is empty or too long, and for a model without finite log-probabilities."
     limit, dev = context_length(model), next(model.parameters()).device
     if is_encoder_decoder(model):
-        raise ValueError("model: an encoder-decoder has no probability for a text alone; use a decoder-only model")
-    rows = [encode_pair(tokenizer, '', t, False) for t in texts]; rows = [(p, c[:max_tokens]) for p, c in rows]
+        raise ValueError(
+            "model: an encoder-decoder has no probability for a text alone; use a decoder-only model"
+        )
+    rows = [encode_pair(tokenizer, '', t, False) for t in texts]
+    rows = [(p, c[:max_tokens]) for p, c in rows]
     for i, (p, c) in enumerate(rows):
         if not c: raise ValueError(f"{name}: text {i} is empty")
         if limit is not None and len(p) + len(c) > limit:
-            raise ValueError(f"{name}: text {i} has {len(p) + len(c)} tokens, the model's context holds {limit}; give max_tokens to cut, or shorter texts")
+            raise ValueError(
+                f"{name}: text {i} has {len(p) + len(c)} tokens, the model's context holds {limit}; give "
+                "max_tokens to cut, or shorter texts"
+            )
     order, out = sorted(range(len(rows)), key=lambda i: len(rows[i][1])), [None]*len(rows)
     with sampling_mode(model):
         for k in range(0, len(order), batch_size):
-            part = order[k:k + batch_size]; b = build_batch(*zip(*(rows[i] for i in part)), pad_token_id(tokenizer), device=dev)
+            part = order[k:k + batch_size]
+            b = build_batch(*zip(*(rows[i] for i in part)), pad_token_id(tokenizer), device=dev)
             lp, m = token_logprobs(score(model, b), b['labels']).double().cpu(), label_mask(b['labels']).cpu()
             if not lp.isfinite().all():
-                raise ValueError(f"model: its log-probabilities of {name} are not finite; its weights are broken, by a diverged training for instance")
+                raise ValueError(
+                    f"model: its log-probabilities of {name} are not finite; its weights are broken, by a "
+                    "diverged training for instance"
+                )
             for i, x, y in zip(part, lp, m): out[i] = x[y]
     return out
 
 # %% ../nbs/24c_metrics_muse.ipynb #df38cec2
 MUSE = ('verbmem', 'knowmem_forget', 'knowmem_retain', 'privleak_forget', 'privleak_holdout')
+
 _NEXT = re.compile(r'\n\n|\nQuestion|Question:')
 
 def _pick(r, *names: str) -> str | None:
     "The first text that a row has under one of the names."
-    return next((r[k] for k in names if isinstance(r, dict) and isinstance(r.get(k), str) and r[k].strip()), None)
+    return next(
+        (r[k] for k in names if isinstance(r, dict) and isinstance(r.get(k), str) and r[k].strip()), None
+    )
 
 def question_form(question: str, answer: str | None = None) -> str:
     "MUSE's form of a question, with a space at its end, or of a question and its answer as an example."
     return f'Question: {question}\nAnswer: ' + (f'{answer}\n\n' if answer is not None else '')
 
+# %% ../nbs/24c_metrics_muse.ipynb #d7a9b24c
 def examples(shots: list, name: str = 'shots') -> str:
     "The text of some questions with their answers. Raises ValueError naming the row that lacks one."
     out = [(_pick(s, 'question'), _pick(s, 'answer')) for s in shots]
     bad = next((i for i, x in enumerate(out) if None in x), None)
-    if bad is not None: raise ValueError(f"{name}: row {bad} has no text under {'question' if out[bad][0] is None else 'answer'!r}; it has {list(shots[bad]) if isinstance(shots[bad], dict) else type(shots[bad]).__name__}")
+    if bad is not None:
+        raise ValueError(
+            f"{name}: row {bad} has no text under {'question' if out[bad][0] is None else 'answer'!r}; it "
+            f"has {list(shots[bad]) if isinstance(shots[bad], dict) else type(shots[bad]).__name__}"
+        )
     return ''.join(question_form(*x) for x in out)
 
 # %% ../nbs/24c_metrics_muse.ipynb #aa24c001
-def muse_rows(rows: list, task: str, shots=None) -> list[dict]:   # shots: rows for both knowledge tasks, or task -> rows
+def muse_rows(
+    rows: list, task: str, shots=None
+) -> list[dict]:  # shots: rows for both knowledge tasks, or task -> rows
     "Rows of prompt and answer, or of text. Raises ValueError naming the row and the field."
-    out, kind = [], task[:4]; shots = shots.get(task) if isinstance(shots, dict) else shots
+    out, kind = [], task[:4]
+    shots = shots.get(task) if isinstance(shots, dict) else shots
     head = examples(shots) if shots and kind == 'know' else ''
     for i, r in enumerate(rows):
         if kind == 'priv': got = dict(text=r if isinstance(r, str) else _pick(r, 'text', 'prompt'))
         elif kind == 'know':
-            got = dict(prompt=_pick(r, 'prompt') or (question_form(_pick(r, 'question')) if _pick(r, 'question') else None),
-                       answer=_pick(r, 'answer', 'completion'))
+            got = dict(
+                prompt=_pick(r, 'prompt')
+                or (question_form(_pick(r, 'question')) if _pick(r, 'question') else None),
+                answer=_pick(r, 'answer', 'completion'),
+            )
         else: got = dict(prompt=_pick(r, 'prompt'), answer=_pick(r, 'gt', 'completion', 'answer'))
         if None in got.values():
-            raise ValueError(f"{task}: row {i} has no text under {next(k for k, v in got.items() if v is None)!r}; it has {list(r) if isinstance(r, dict) else type(r).__name__}")
+            raise ValueError(
+                f"{task}: row {i} has no text under {next(k for k, v in got.items() if v is None)!r}; it "
+                f"has {list(r) if isinstance(r, dict) else type(r).__name__}"
+            )
         out.append(got | ({'prompt': head + got['prompt']} if head else {}))
     if not out: raise ValueError(f"{task}: no row; give at least one")
     return out
 
 # %% ../nbs/24c_metrics_muse.ipynb #aa24c002
-PUBLISHED = dict(verbmem='verbmem/forget', knowmem_forget='knowmem/forget_qa', knowmem_retain='knowmem/retain2_qa',
-                 privleak_forget='privleak/forget', privleak_holdout='privleak/holdout')
+PUBLISHED = dict(
+    verbmem='verbmem/forget',
+    knowmem_forget='knowmem/forget_qa',
+    knowmem_retain='knowmem/retain2_qa',
+    privleak_forget='privleak/forget',
+    privleak_holdout='privleak/holdout',
+)
 
 def _read(path: Path, name: str) -> list:
     "The rows of a file; texts may stand alone."
@@ -115,13 +186,21 @@ def _read(path: Path, name: str) -> list:
         if isinstance(rows, list) and rows and all(isinstance(r, str) for r in rows): return rows
     return read_rows(str(path), (), name)
 
+# %% ../nbs/24c_metrics_muse.ipynb #2bbfd9b4
 def muse_data(folder) -> tuple[dict[str, list], dict[str, list]]:
     "(task -> rows, task -> example questions) of a folder, in the names of `MUSE` or in the published layout, where *_icl.json hold the examples. Raises ValueError for a folder without any."
-    def find(*names): return next((p for f in names for e in ('.json', '.jsonl') if (p := Path(folder)/f'{f}{e}').is_file()), None)
+    def find(*names):
+        return next(
+            (p for f in names for e in ('.json', '.jsonl') if (p := Path(folder) / f'{f}{e}').is_file()), None
+        )
     files = {t: find(t, PUBLISHED[t]) for t in MUSE} if folder else {}
     shots = {t: find(f'{t}_icl', f'{PUBLISHED[t]}_icl') for t in MUSE[1:3]} if folder else {}
     data = {t: _read(p, t) for t, p in files.items() if p}
-    if not data: raise ValueError(f"data: none of {', '.join(MUSE)} as .json or .jsonl in {str(folder)!r}, nor MUSE's {PUBLISHED['verbmem']}.json and the like")
+    if not data:
+        raise ValueError(
+            f"data: none of {', '.join(MUSE)} as .json or .jsonl in {str(folder)!r}, nor MUSE's "
+            f"{PUBLISHED['verbmem']}.json and the like"
+        )
     return data, {t: _read(p, f'{t}_icl') for t, p in shots.items() if p and t in data}
 
 # %% ../nbs/24c_metrics_muse.ipynb #aa24c003
@@ -130,6 +209,7 @@ def _said(rows, texts, stem: bool, tokens: str) -> list[dict]:
     return [dict(generated_text=[r['prompt'], t, r['answer']], **s)
             for r, t, s in zip(rows, texts, rouge_scores([r['answer'] for r in rows], texts, stem, tokens))]
 
+# %% ../nbs/24c_metrics_muse.ipynb #ef3eca89
 def _muse_items(model, tokenizer, task: str, rows: list[dict], n: int, batch_size: int, max_tokens,
                 tokens: str) -> list[dict]:
     "The columns of some rows."
@@ -137,8 +217,13 @@ def _muse_items(model, tokenizer, task: str, rows: list[dict], n: int, batch_siz
         lps = text_logps(model, tokenizer, [r['text'] for r in rows], batch_size, max_tokens, task)
         return [dict(min_40=min_k(x), avg_gt_loss=-x.mean().item(), num_token_gt=len(x)) for x in lps]
     texts = greedy(model, tokenizer, [r['prompt'] for r in rows], n, batch_size)
-    if task == 'verbmem': rows = [r | dict(answer=tokenizer.decode(encode_pair(tokenizer, '', r['answer'], False)[1][:n])) for r in rows]
-    else: texts = [_NEXT.split(t)[0] for t in texts]
+    if task == 'verbmem':
+        rows = [
+            r | dict(answer=tokenizer.decode(encode_pair(tokenizer, '', r['answer'], False)[1][:n]))
+            for r in rows
+        ]
+    else:
+        texts = [_NEXT.split(t)[0] for t in texts]
     return _said(rows, texts, False, tokens)
 
 # %% ../nbs/24c_metrics_muse.ipynb #c15ccaa2
@@ -146,51 +231,90 @@ _LEAK = MUSE[3:]
 
 def check_leak(log: EvalLog, retrain_log: EvalLog) -> None:
     "Raises ValueError unless PrivLeak would compare the same texts, cut alike."
-    if all(log.tasks.get(t) for t in _LEAK): check_same_items(log, retrain_log, _LEAK, ['max_tokens'], 'retrain_log')
+    if all(log.tasks.get(t) for t in _LEAK):
+        check_same_items(log, retrain_log, _LEAK, ['max_tokens'], 'retrain_log')
 
-def evaluate_muse(model, tokenizer, data: dict[str, list],   # task -> rows as for `muse_rows`
-                  log=None,                                  # .json to write and, if it is there, to continue
-                  batch_size: int = 16, verbatim_tokens: int = 128, answer_tokens: int = 32,   # tokens of a continuation, of an answer
-                  max_tokens: int | None = None,             # of a text for Min-K%; None: refuse what the context does not hold
-                  shots=None, progress=None,                 # questions before each question: rows, or task -> rows; called with (task, items done, items)
-                  retrain_log: EvalLog | None = None,        # what the result will be compared with: checked before any work
-                  rouge: str = 'published') -> EvalLog:      # tokens of ROUGE, as for `rouge_scores`
+# %% ../nbs/24c_metrics_muse.ipynb #333d3712
+def evaluate_muse(
+    model,
+    tokenizer,
+    data: dict[str, list],  # task -> rows as for `muse_rows`
+    log=None,  # .json to write and, if it is there, to continue
+    batch_size: int = 16,
+    verbatim_tokens: int = 128,
+    answer_tokens: int = 32,  # tokens of a continuation, of an answer
+    max_tokens: int | None = None,  # of a text for Min-K%; None: refuse what the context does not hold
+    shots=None,
+    progress=None,  # questions before each question: rows, or task -> rows; called with (task, items done, items)
+    retrain_log: EvalLog | None = None,  # what the result will be compared with: checked before any work
+    rouge: str = 'published',
+) -> EvalLog:  # tokens of ROUGE, as for `rouge_scores`
     "Every item of the tasks given; `muse_scores` makes the numbers. Raises ValueError, before any work, for unknown tasks, malformed rows, a log of another evaluation, or a retrain_log of other texts or settings."
-    if bad := [t for t in data if t not in MUSE]: raise ValueError(f"data: unknown task {bad[0]!r}; there are {', '.join(MUSE)}")
+    if bad := [t for t in data if t not in MUSE]:
+        raise ValueError(f"data: unknown task {bad[0]!r}; there are {', '.join(MUSE)}")
     if not data: raise ValueError(f"data: no task; give rows for some of {', '.join(MUSE)}")
-    rows = {t: muse_rows(r, t, shots) for t, r in data.items()}; rouge_scores([], [], tokens=rouge)
+    rows = {t: muse_rows(r, t, shots) for t, r in data.items()}
+    rouge_scores([], [], tokens=rouge)
     if retrain_log is not None: check_leak(planned_log(rows, max_tokens=max_tokens), retrain_log)
-    ask = lambda t, rs: _muse_items(model, tokenizer, t, rs, verbatim_tokens if t == 'verbmem' else answer_tokens, batch_size, max_tokens, rouge)
-    return evaluate_items('muse', model, rows, ask, log, batch_size, progress, verbatim_tokens=verbatim_tokens,
-                          answer_tokens=answer_tokens, max_tokens=max_tokens, rouge=rouge)
+    ask = lambda t, rs: _muse_items(
+        model,
+        tokenizer,
+        t,
+        rs,
+        verbatim_tokens if t == 'verbmem' else answer_tokens,
+        batch_size,
+        max_tokens,
+        rouge,
+    )
+    return evaluate_items(
+        'muse',
+        model,
+        rows,
+        ask,
+        log,
+        batch_size,
+        progress,
+        verbatim_tokens=verbatim_tokens,
+        answer_tokens=answer_tokens,
+        max_tokens=max_tokens,
+        rouge=rouge,
+    )
 
 # %% ../nbs/24c_metrics_muse.ipynb #aa24c004
 def _mean(x) -> tuple[float, float]:
-    x = torch.tensor(x, dtype=torch.float64); return x.mean().item(), (x.std()/len(x)**.5).item() if len(x) > 1 else math.nan
+    x = torch.tensor(x, dtype=torch.float64)
+    return x.mean().item(), (x.std()/len(x)**.5).item() if len(x) > 1 else math.nan
 
-def muse_scores(log: EvalLog, retrain_log: EvalLog | None = None) -> dict[str, float]:   # the second of a model trained without the forget set
+# %% ../nbs/24c_metrics_muse.ipynb #25a13dd1
+def muse_scores(
+    log: EvalLog, retrain_log: EvalLog | None = None
+) -> dict[str, float]:  # the second of a model trained without the forget set
     "verbmem, knowmem_forget, knowmem_retain (ROUGE-L F1 in [0, 1], with `_stderr`), auc, and with a retrained model's log privleak (percent). Raises ValueError for a log without any of MUSE's tasks, for NaN or null, and for a retrain_log of other texts or settings."
     out = {}
     for t in MUSE[:3]:
         if log.tasks.get(t): out[t], out[f'{t}_stderr'] = _mean(log.numbers(t, 'rougeL_f1'))
     if all(log.tasks.get(t) for t in _LEAK):
-        area = lambda l: auc(*(l.numbers(t, 'min_40') for t in _LEAK)); out['auc'] = area(log)
+        area = lambda l: auc(*(l.numbers(t, 'min_40') for t in _LEAK))
+        out['auc'] = area(log)
         if retrain_log is not None:
             check_leak(log, retrain_log)
-            out['auc_retrained'] = area(retrain_log); out['privleak'] = priv_leak(out['auc'], out['auc_retrained'])
+            out['auc_retrained'] = area(retrain_log)
+            out['privleak'] = priv_leak(out['auc'], out['auc_retrained'])
     if not out: raise ValueError(f"log: no task of MUSE in it; it has {', '.join(log.tasks) or 'none'}")
     return out
 
 # %% ../nbs/24c_metrics_muse.ipynb #505ad5d0
 def bleu(truth: str, text: str) -> float:
     "BLEU-4 of a text against one reference, in [0, 1], smoothed; words are what stands between spaces, characters in a script without. 0 for an empty text. Raises ValueError without nltk."
-    m = need('nltk.translate.bleu_score'); cut = lambda s: ''.join(f' {c} ' if unspaced(c) else c for c in s).split()
+    m = need('nltk.translate.bleu_score')
+    cut = lambda s: ''.join(f' {c} ' if unspaced(c) else c for c in s).split()
     a, b = cut(truth), cut(text)
     return float(m.sentence_bleu([a], b, smoothing_function=m.SmoothingFunction().method1)) if a and b else 0.
 
 # %% ../nbs/24c_metrics_muse.ipynb #aa24c006
 _APART = [(re.compile(r'([{-~\[-` -&(-+:-@/])'), r' \1 '), (re.compile(r'([^0-9])([.,])'), r'\1 \2 '),
           (re.compile(r'([.,])([^0-9])'), r' \1 \2'), (re.compile(r'([0-9])(-)'), r'\1 \2 ')]
+
 _ENTITY = {'&quot;': '"', '&amp;': '&', '&lt;': '<', '&gt;': '>'}
 
 def tokens_13a(text: str) -> list[str]:
@@ -201,6 +325,7 @@ def tokens_13a(text: str) -> list[str]:
     for pattern, apart in _APART: text = pattern.sub(apart, text)
     return text.split()
 
+# %% ../nbs/24c_metrics_muse.ipynb #0acb167a
 def bleu_released(truth: str, text: str) -> float:
     "sacrebleu's corpus BLEU of one text against one reference, 0 to 100: tokens 13a, case kept, exponential smoothing."
     a, b = tokens_13a(truth), tokens_13a(text)
@@ -221,43 +346,73 @@ def _book_items(model, tokenizer, task: str, rows: list[dict], batch_size: int, 
         return [dict(gt_loss=-x.sum().item(), avg_gt_loss=-x.mean().item(), num_token_gt=len(x))
                 for x in text_logps(model, tokenizer, [r['text'] for r in rows], batch_size, name=task)]
     n = max(len(r['completion_ids']) for r in rows)
-    said = rollout(model, tokenizer, [r['prompt_ids'] for r in rows], max_new_tokens=n, top_k=1, batch_size=batch_size)
-    write = lambda first: [tokenizer.decode(c[first:len(r['completion_ids'])], skip_special_tokens=True) for c, r in zip(said.completion_ids, rows)]
+    said = rollout(
+        model, tokenizer, [r['prompt_ids'] for r in rows], max_new_tokens=n, top_k=1, batch_size=batch_size
+    )
+    write = lambda first: [
+        tokenizer.decode(c[first : len(r['completion_ids'])], skip_special_tokens=True)
+        for c, r in zip(said.completion_ids, rows)
+    ]
     texts, later, truths = write(0), write(1), [r['completion'] for r in rows]
     asked = [dict(prompt=r['prompt'], answer=r['completion']) for r in rows]
     recalls = [x['rougeL_recall'] for x in rouge_scores(truths, later, True, tokens)]
     return [x | dict(bleu=bleu(a, t), bleu_released=bleu_released(a, s), rougeL_released=r)
             for x, a, t, s, r in zip(_said(asked, texts, False, tokens), truths, texts, later, recalls)]
 
+# %% ../nbs/24c_metrics_muse.ipynb #e2256196
 def evaluate_book(model, tokenizer, passages: list[dict],      # from `text_chunks`
                   other: list[str] | None = None,              # texts whose perplexity must not suffer
                   log=None, batch_size: int = 16, progress=None,      # as for `evaluate_muse`
                   retain_log: EvalLog | None = None, rouge: str = 'published') -> EvalLog:
     "BLEU and ROUGE-L of every passage, in our form and the released one, likelihood of every other text; `book_scores` makes the numbers. Raises ValueError as `evaluate_muse` does, and for passages without ids."
-    bad = next((i for i, r in enumerate(passages) if not r.get('prompt_ids') or not r.get('completion_ids')), None if passages else -1)
+    bad = next(
+        (i for i, r in enumerate(passages) if not r.get('prompt_ids') or not r.get('completion_ids')),
+        None if passages else -1,
+    )
     if bad is not None:
-        raise ValueError(f"passages: {f'row {bad} has no prompt_ids and completion_ids' if bad >= 0 else 'none'}; cut the book with text_chunks")
-    rows = dict(book=passages) | (dict(other=muse_rows(other, 'privleak')) if other else {}); rouge_scores([], [], tokens=rouge)
+        raise ValueError(
+            f"passages: {f'row {bad} has no prompt_ids and completion_ids' if bad >= 0 else 'none'}; cut "
+            "the book with text_chunks"
+        )
+    rows = dict(book=passages) | (dict(other=muse_rows(other, 'privleak')) if other else {})
+    rouge_scores([], [], tokens=rouge)
     need('nltk.translate.bleu_score')
     if retain_log is not None: check_same_items(planned_log(rows), retain_log, ['book'])
-    return evaluate_items('book', model, rows, lambda t, rs: _book_items(model, tokenizer, t, rs, batch_size, rouge), log,
-                          batch_size, progress, rouge=rouge)
+    return evaluate_items(
+        'book',
+        model,
+        rows,
+        lambda t, rs: _book_items(model, tokenizer, t, rs, batch_size, rouge),
+        log,
+        batch_size,
+        progress,
+        rouge=rouge,
+    )
 
 # %% ../nbs/24c_metrics_muse.ipynb #aa24c009
-_BOOK = dict(bleu='bleu', rougeL='rougeL_f1', bleu_released='bleu_released', rougeL_released='rougeL_released')
+_BOOK = dict(
+    bleu='bleu', rougeL='rougeL_f1', bleu_released='bleu_released', rougeL_released='rougeL_released'
+)
 
-def book_scores(log: EvalLog, retain_log: EvalLog | None = None) -> dict[str, float]:   # the second of a model that never saw the book
+def book_scores(
+    log: EvalLog, retain_log: EvalLog | None = None
+) -> dict[str, float]:  # the second of a model that never saw the book
     "bleu, rougeL (means over passages, `_stderr`), forget_quality_gap (with a second log), the same in the released form (`_released`) where the log has it, perplexity_other. Raises ValueError for a log without passages, NaN or null, and a retain_log of other passages."
     out = {}
     for k, c in _BOOK.items():
-        if k in ('bleu', 'rougeL') or log.has('book', c): out[k], out[f'{k}_stderr'] = _mean(log.numbers('book', c))
+        if k in ('bleu', 'rougeL') or log.has('book', c):
+            out[k], out[f'{k}_stderr'] = _mean(log.numbers('book', c))
     if retain_log is not None:
-        check_same_items(log, retain_log, ['book']); r = book_scores(retain_log)
+        check_same_items(log, retain_log, ['book'])
+        r = book_scores(retain_log)
         for form in ('', '_released'):
             pair = (f'bleu{form}', f'rougeL{form}')
-            if all(k in out and k in r for k in pair): out[f'forget_quality_gap{form}'] = sum(abs(out[k] - r[k]) for k in pair)
+            if all(k in out and k in r for k in pair):
+                out[f'forget_quality_gap{form}'] = sum(abs(out[k] - r[k]) for k in pair)
     if log.tasks.get('other'):
-        out['perplexity_other'] = math.exp(min(700., sum(log.numbers('other', 'gt_loss'))/sum(log.numbers('other', 'num_token_gt'))))
+        out['perplexity_other'] = math.exp(
+            min(700.0, sum(log.numbers('other', 'gt_loss')) / sum(log.numbers('other', 'num_token_gt')))
+        )
     return out
 
 # %% ../nbs/24c_metrics_muse.ipynb #9a5ee6da

@@ -7,6 +7,7 @@ from __future__ import annotations
 import gzip, hashlib, json, math, os, re, sys, unicodedata, warnings
 from dataclasses import dataclass, field
 from pathlib import Path
+from fastcore.basics import patch
 import torch
 from torch import Tensor
 from .data import encode_pair, is_chat, load_tofu, pad_token_id, read_rows
@@ -22,21 +23,29 @@ __all__ = ['TASKS', 'KEPT', 'ROUGE', 'log_truth_ratio', 'truth_ratio', 'truth_sc
            'open_log', 'digests', 'planned_log', 'digest', 'evaluate_items', 'evaluate_tofu']
 
 # %% ../nbs/24b_metrics_unlearn.ipynb #8238ed7e
-def log_truth_ratio(paraphrased,               # [N] mean NLL per token of the paraphrased right answers, nats
-                    wrong,                     # [N][k] the same of the wrong answers; k may differ from item to item
-                    mean: str = 'geometric'    # of the wrong answers' probabilities: 'geometric' or 'arithmetic'
-                    ) -> Tensor:               # [N] float64 log R
+def log_truth_ratio(
+    paraphrased,  # [N] mean NLL per token of the paraphrased right answers, nats
+    wrong,  # [N][k] the same of the wrong answers; k may differ from item to item
+    mean: str = 'geometric',  # of the wrong answers' probabilities: 'geometric' or 'arithmetic'
+) -> Tensor:  # [N] float64 log R
     "log of TOFU's truth ratio. Raises ValueError for an unknown mean, different numbers of items, or an item without wrong answers."
-    if mean not in ('geometric', 'arithmetic'): raise ValueError(f"mean: expected 'geometric' or 'arithmetic', got {mean!r}")
+    if mean not in ('geometric', 'arithmetic'):
+        raise ValueError(f"mean: expected 'geometric' or 'arithmetic', got {mean!r}")
     if len(paraphrased) != len(wrong):
-        raise ValueError(f"wrong: {len(wrong)} items for {len(paraphrased)} paraphrases; give one list per item")
+        raise ValueError(
+            f"wrong: {len(wrong)} items for {len(paraphrased)} paraphrases; give one list per item"
+        )
     out = []
     for i, (p, w) in enumerate(zip(paraphrased, wrong)):
         w = torch.as_tensor(w, dtype=torch.float64).reshape(-1)
-        if not len(w): raise ValueError(f"wrong: item {i} has no wrong answer, so its truth ratio is undefined")
-        out.append(float(p) + (-w.mean() if mean == 'geometric' else (-w).logsumexp(0) - math.log(len(w))).item())
+        if not len(w):
+            raise ValueError(f"wrong: item {i} has no wrong answer, so its truth ratio is undefined")
+        out.append(
+            float(p) + (-w.mean() if mean == 'geometric' else (-w).logsumexp(0) - math.log(len(w))).item()
+        )
     return torch.tensor(out, dtype=torch.float64)
 
+# %% ../nbs/24b_metrics_unlearn.ipynb #4f0511be
 def truth_ratio(paraphrased, wrong, mean: str = 'geometric') -> Tensor:
     "[N] R = mean P(wrong)^(1/|y|) / P(paraphrase)^(1/|y|), inf where it exceeds float64. Raises ValueError as `log_truth_ratio` does."
     return log_truth_ratio(paraphrased, wrong, mean).exp()
@@ -51,62 +60,95 @@ def need(module: str):
     from importlib import import_module
     try: return import_module(module)
     except ImportError:
-        raise ValueError(f"{module.split('.')[0]}: this metric needs it and it is not installed; pip install 'fdiv_nb[eval]'") from None
+        raise ValueError(
+            f"{module.split('.')[0]}: this metric needs it and it is not installed; pip install "
+            "'fdiv_nb[eval]'"
+        ) from None
 
+# %% ../nbs/24b_metrics_unlearn.ipynb #4b73fe30
 def ks_test(a, b) -> tuple[float, float]:
     "(D, p-value) of the two-sample Kolmogorov-Smirnov test. Raises ValueError for an empty sample or one with NaN."
     x, y = (torch.as_tensor(v, dtype=torch.float64).reshape(-1) for v in (a, b))
     for k, v in (('a', x), ('b', y)):
         if not len(v) or v.isnan().any():
-            raise ValueError(f"{k}: expected at least one truth ratio and no NaN, got {len(v)} with {int(v.isnan().sum())} NaN")
+            raise ValueError(
+                f"{k}: expected at least one truth ratio and no NaN, got {len(v)} with "
+                f"{int(v.isnan().sum())} NaN"
+            )
     r = need('scipy.stats').ks_2samp(x.numpy(), y.numpy())
     return float(r.statistic), float(r.pvalue)
 
 # %% ../nbs/24b_metrics_unlearn.ipynb #6f8b2fda
-TASKS = dict(retain='eval_log.json', authors='eval_real_author_wo_options.json', facts='eval_real_world_wo_options.json',
-             forget='eval_log_forget.json')
+TASKS = dict(
+    retain='eval_log.json',
+    authors='eval_real_author_wo_options.json',
+    facts='eval_real_world_wo_options.json',
+    forget='eval_log_forget.json',
+)
 
 def _number(x) -> bool:
     "Whether x is a number that a mean may be taken of; infinity is one, NaN, null, True and texts are none."
     return isinstance(x, (int, float)) and not isinstance(x, bool) and x == x
 
+# %% ../nbs/24b_metrics_unlearn.ipynb #61e35bdc
 @dataclass
 class EvalLog:
     "What an evaluation measured, item by item."
     tasks: dict = field(default_factory=dict)   # task -> {item number -> {column -> value}}
     made: dict = field(default_factory=dict)    # what was evaluated and how; empty for a log from elsewhere
     path: Path | None = None                    # where `save` writes; None: nowhere
-    def column(self, task: str, name: str) -> list:
-        "A column in the order of the items. Raises ValueError if the log lacks it."
-        if not self.tasks.get(task):
-            raise ValueError(f"log: no task {task!r}; it has {', '.join(k for k in self.tasks if self.tasks[k]) or 'none'}")
-        rows = self.tasks[task]; lack = next((i for i in sorted(rows) if name not in rows[i]), None)
-        if lack is not None: raise ValueError(f"log: item {lack} of {task} has no {name!r}; it has {', '.join(rows[lack])}")
-        return [rows[i][name] for i in sorted(rows)]
-    def has(self, task: str, *names: str) -> bool:
-        "Whether some item of the task has each of the columns."
-        rows = (self.tasks.get(task) or {}).values()
-        return all(any(k in r for r in rows) for k in names)
     def numbers(self, task: str, name: str, several: bool = False) -> list:
         "A column of numbers (`several`: of lists of numbers). Raises ValueError naming the item that has NaN, null or something else there."
         values = self.column(task, name)
         for i, x in zip(sorted(self.tasks[task]), values):
-            ok = isinstance(x, (list, tuple)) and len(x) > 0 and all(map(_number, x)) if several else _number(x)
+            ok = (
+                isinstance(x, (list, tuple)) and len(x) > 0 and all(map(_number, x))
+                if several
+                else _number(x)
+            )
             if ok: continue
             want = 'a list of numbers' if several else 'a number'
             raise ValueError(f"log: item {i} of {task} has {str(x)[:40]} under {name!r}, expected {want}; "
                              "its model may have diverged; evaluate the item again")
         return values
-    def save(self) -> None:
-        "Write the file, to a temporary name first; `.gz` compresses."
-        if not self.path: return
-        cols = lambda rows: {c: {str(i): rows[i][c] for i in sorted(rows) if c in rows[i]}
-                             for c in dict.fromkeys(c for i in sorted(rows) for c in rows[i])}
-        whole = {TASKS.get(k, k): cols(v) for k, v in self.tasks.items()} | ({'fdiv_nb': self.made} if self.made else {})
-        p = Path(self.path); p.parent.mkdir(parents=True, exist_ok=True); tmp = p.with_name(f'{p.name}.{os.getpid()}.tmp')
-        data = json.dumps(valid_json(whole), allow_nan=False).encode()
-        tmp.write_bytes(gzip.compress(data) if p.suffix == '.gz' else data)
-        os.replace(tmp, p)
+
+# %% ../nbs/24b_metrics_unlearn.ipynb #0e7e87dc
+@patch
+def column(self: EvalLog, task: str, name: str) -> list:
+    "A column in the order of the items. Raises ValueError if the log lacks it."
+    if not self.tasks.get(task):
+        raise ValueError(
+            f"log: no task {task!r}; it has {', '.join(k for k in self.tasks if self.tasks[k]) or 'none'}"
+        )
+    rows = self.tasks[task]
+    lack = next((i for i in sorted(rows) if name not in rows[i]), None)
+    if lack is not None:
+        raise ValueError(f"log: item {lack} of {task} has no {name!r}; it has {', '.join(rows[lack])}")
+    return [rows[i][name] for i in sorted(rows)]
+
+# %% ../nbs/24b_metrics_unlearn.ipynb #4ac219e8
+@patch
+def has(self: EvalLog, task: str, *names: str) -> bool:
+    "Whether some item of the task has each of the columns."
+    rows = (self.tasks.get(task) or {}).values()
+    return all(any(k in r for r in rows) for k in names)
+
+# %% ../nbs/24b_metrics_unlearn.ipynb #ddc5aa67
+@patch
+def save(self: EvalLog) -> None:
+    "Write the file, to a temporary name first; `.gz` compresses."
+    if not self.path: return
+    cols = lambda rows: {c: {str(i): rows[i][c] for i in sorted(rows) if c in rows[i]}
+                         for c in dict.fromkeys(c for i in sorted(rows) for c in rows[i])}
+    whole = {TASKS.get(k, k): cols(v) for k, v in self.tasks.items()} | (
+        {'fdiv_nb': self.made} if self.made else {}
+    )
+    p = Path(self.path)
+    p.parent.mkdir(parents=True, exist_ok=True)
+    tmp = p.with_name(f'{p.name}.{os.getpid()}.tmp')
+    data = json.dumps(valid_json(whole), allow_nan=False).encode()
+    tmp.write_bytes(gzip.compress(data) if p.suffix == '.gz' else data)
+    os.replace(tmp, p)
 
 # %% ../nbs/24b_metrics_unlearn.ipynb #aa24b002
 def valid_json(x):   # numbers, texts, lists, dicts
@@ -120,48 +162,66 @@ def valid_json(x):   # numbers, texts, lists, dicts
 def _index(i, where: str) -> int:
     "The number of an item. Raises ValueError for something else."
     try: return int(i)
-    except (TypeError, ValueError): raise ValueError(f"{where} is not indexed by item: {str(i)[:40]!r} is no number") from None
+    except (TypeError, ValueError): raise ValueError(f"{where} is not indexed by item: {str(i)[:40]!r} is "
+                                                     "no number") from None
 
+# %% ../nbs/24b_metrics_unlearn.ipynb #f61dd6d0
 def _numbered(x, where: str) -> dict:
     "A column by item: an object as it is, a list by place."
     if isinstance(x, list): return dict(enumerate(x))
-    if not isinstance(x, dict): raise ValueError(f"{where} is not a set of columns indexed by item, nor of lists")
+    if not isinstance(x, dict):
+        raise ValueError(f"{where} is not a set of columns indexed by item, nor of lists")
     out = {_index(i, where): v for i, v in x.items()}
     if len(out) < len(x): raise ValueError(f"{where} names an item twice")
     return out
 
+# %% ../nbs/24b_metrics_unlearn.ipynb #6528e887
 def _rows_of(columns, where: str) -> dict:
     "{column -> {item -> value}}, {column -> [values]} or [{column -> value}] as {item -> {column -> value}}."
-    if isinstance(columns, list) and columns and all(isinstance(r, dict) for r in columns): return dict(enumerate(map(dict, columns)))
+    if isinstance(columns, list) and columns and all(isinstance(r, dict) for r in columns):
+        return dict(enumerate(map(dict, columns)))
     if not isinstance(columns, dict): raise ValueError(f"{where} is not a set of columns indexed by item")
     cols = {c: _numbered(v, where) for c, v in columns.items()}
-    return {i: {c: v[i] for c, v in cols.items() if i in v} for i in dict.fromkeys(i for v in cols.values() for i in v)}
+    return {
+        i: {c: v[i] for c, v in cols.items() if i in v}
+        for i in dict.fromkeys(i for v in cols.values() for i in v)
+    }
 
 # %% ../nbs/24b_metrics_unlearn.ipynb #aa24b004
 _OPEN = dict(forget='forget', retain='retain', ra='authors', wf='facts')
-_OPEN_COLUMNS = dict(q_a_prob=dict(avg_loss='avg_gt_loss'), q_a_para_prob=dict(avg_loss='avg_paraphrased_loss'),
-                     q_a_pert_prob=dict(avg_loss='average_perturb_loss'), q_a_prob_normalised=dict(prob='probability'),
-                     truth_ratio=dict(score='truth_ratio'),
-                     q_a_rouge=dict(rouge1_recall='rouge1_recall', rougeL_recall='rougeL_recall', rougeL_f1='rougeL_f1'))
+
+_OPEN_COLUMNS = dict(
+    q_a_prob=dict(avg_loss='avg_gt_loss'),
+    q_a_para_prob=dict(avg_loss='avg_paraphrased_loss'),
+    q_a_pert_prob=dict(avg_loss='average_perturb_loss'),
+    q_a_prob_normalised=dict(prob='probability'),
+    truth_ratio=dict(score='truth_ratio'),
+    q_a_rouge=dict(rouge1_recall='rouge1_recall', rougeL_recall='rougeL_recall', rougeL_f1='rougeL_f1'),
+)
 
 def _is_open(d: dict) -> bool: return any(isinstance(v, dict) and 'value_by_index' in v for v in d.values())
 
+# %% ../nbs/24b_metrics_unlearn.ipynb #1703dd33
 def _open_unlearning(d: dict) -> dict:
     "task -> {item -> {column -> value}} of a log of open-unlearning; metrics without items are left out."
     out = {}
     for name, metric in d.items():
-        short, _, kind = name.partition('_'); names = _OPEN_COLUMNS.get(kind.lower()); items = isinstance(metric, dict) and metric.get('value_by_index')
+        short, _, kind = name.partition('_')
+        names = _OPEN_COLUMNS.get(kind.lower())
+        items = isinstance(metric, dict) and metric.get('value_by_index')
         if short not in _OPEN or not names or not items: continue
         rows = out.setdefault(_OPEN[short], {})
         for i, got in _numbered(items, name).items():
             row = rows.setdefault(i, {})
             if not isinstance(got, dict): continue
             row.update({ours: got[theirs] for theirs, ours in names.items() if theirs in got})
-            if 'generation' in got: row['generated_text'] = [got.get('input', ''), got['generation'], got.get('ground_truth', '')]
+            if 'generation' in got:
+                row['generated_text'] = [got.get('input', ''), got['generation'], got.get('ground_truth', '')]
     for task, rows in out.items():
         for r in rows.values():
             if _number(w := r.get('average_perturb_loss')): r['average_perturb_loss'] = [w]
-            if task in ('authors', 'facts') and 'avg_gt_loss' in r: r.setdefault('avg_paraphrased_loss', r['avg_gt_loss'])
+            if task in ('authors', 'facts') and 'avg_gt_loss' in r:
+                r.setdefault('avg_paraphrased_loss', r['avg_gt_loss'])
     return out
 
 # %% ../nbs/24b_metrics_unlearn.ipynb #aa24b005
@@ -172,17 +232,24 @@ def _once(pairs: list) -> dict:
     out = dict(pairs)
     if len(out) < len(pairs):
         keys = [k for k, _ in pairs]
-        raise ValueError(f"the key {next(k for k in keys if keys.count(k) > 1)!r} appears twice in one object")
+        raise ValueError(
+            f"the key {next(k for k in keys if keys.count(k) > 1)!r} appears twice in one object"
+        )
     return out
 
+# %% ../nbs/24b_metrics_unlearn.ipynb #03af2dc0
 def _json_of(p: Path):
     "What a .json or .json.gz holds. Raises ValueError for something else."
     try:
         data = p.read_bytes()
-        return json.loads((gzip.decompress(data) if p.suffix == '.gz' else data).decode('utf-8-sig'), object_pairs_hook=_once)
+        return json.loads(
+            (gzip.decompress(data) if p.suffix == '.gz' else data).decode('utf-8-sig'),
+            object_pairs_hook=_once,
+        )
     except (json.JSONDecodeError, UnicodeDecodeError, OSError, EOFError) as e: raise ValueError(f"log: {p.name} is not JSON ({e})") from None
     except ValueError as e: raise ValueError(f"log: {p.name}: {e}") from None
 
+# %% ../nbs/24b_metrics_unlearn.ipynb #fb1d0d40
 def read_log(path) -> EvalLog:
     "A log from a .json or .json.gz file, or from a folder with one file per task; columns may be lists, and open-unlearning's TOFU_EVAL.json is read too. Raises ValueError for a file that is missing, no JSON, or no log."
     p, files = Path(path), {v: k for k, v in TASKS.items()}
@@ -191,12 +258,17 @@ def read_log(path) -> EvalLog:
     whole = next((p/f for f in _WHOLE if (p/f).is_file()), None) if p.is_dir() and not parts else None
     d = {f.name: _json_of(f) for f in parts} if p.is_dir() and not whole else _json_of(whole or p)
     if not isinstance(d, dict) or not d:
-        raise ValueError(f"log: {p.name} holds no task; expected an object with keys such as {', '.join(TASKS.values())}")
+        raise ValueError(
+            f"log: {p.name} holds no task; expected an object with keys such as {', '.join(TASKS.values())}"
+        )
     try:
         if _is_open(d): tasks = _open_unlearning(d)
         else: tasks = {files.get(k, k): _rows_of(v, k) for k, v in d.items() if k != 'fdiv_nb'}
     except ValueError as e: raise ValueError(f"log: {p.name}: {e}") from None
-    if not any(tasks.values()): raise ValueError(f"log: {p.name} holds no item of any task; expected columns such as avg_gt_loss indexed by item")
+    if not any(tasks.values()):
+        raise ValueError(
+            f"log: {p.name} holds no item of any task; expected columns such as avg_gt_loss indexed by item"
+        )
     return EvalLog(tasks, d.get('fdiv_nb', {}), whole or p)
 
 # %% ../nbs/24b_metrics_unlearn.ipynb #b88368a9
@@ -204,49 +276,80 @@ KEPT = ('retain', 'authors', 'facts')
 
 def logged_ratios(log: EvalLog, task: str = 'forget', mean: str = 'geometric') -> Tensor:
     "[N] log R of a task: from the losses, or, where a log has none, from its column `truth_ratio` (geometric). Raises ValueError for a missing column, NaN or null."
-    if log.has(task, 'avg_paraphrased_loss', 'average_perturb_loss') or mean != 'geometric' or not log.has(task, 'truth_ratio'):
-        return log_truth_ratio(log.numbers(task, 'avg_paraphrased_loss'), log.numbers(task, 'average_perturb_loss', several=True), mean)
+    if (
+        log.has(task, 'avg_paraphrased_loss', 'average_perturb_loss')
+        or mean != 'geometric'
+        or not log.has(task, 'truth_ratio')
+    ):
+        return log_truth_ratio(
+            log.numbers(task, 'avg_paraphrased_loss'),
+            log.numbers(task, 'average_perturb_loss', several=True),
+            mean,
+        )
     return torch.tensor(log.numbers(task, 'truth_ratio'), dtype=torch.float64).log()
 
+# %% ../nbs/24b_metrics_unlearn.ipynb #b1ef07d7
 def _probability(log: EvalLog, task: str) -> Tensor:
     "[N] e^-ℓ of the right answer, normalised over the choices for authors and facts."
-    if task not in ('authors', 'facts'): return (-torch.tensor(log.numbers(task, 'avg_gt_loss'), dtype=torch.float64)).exp()
+    if task not in ('authors', 'facts'):
+        return (-torch.tensor(log.numbers(task, 'avg_gt_loss'), dtype=torch.float64)).exp()
     if not log.has(task, 'average_perturb_loss') and log.has(task, 'probability'):
         return torch.tensor(log.numbers(task, 'probability'), dtype=torch.float64)
-    g, w = torch.tensor(log.numbers(task, 'avg_gt_loss'), dtype=torch.float64), log.numbers(task, 'average_perturb_loss', several=True)
-    return torch.stack([-a - torch.cat([-a[None], -torch.tensor(b, dtype=torch.float64)]).logsumexp(0) for a, b in zip(g, w)]).exp()
+    g, w = (
+        torch.tensor(log.numbers(task, 'avg_gt_loss'), dtype=torch.float64),
+        log.numbers(task, 'average_perturb_loss', several=True),
+    )
+    return torch.stack(
+        [-a - torch.cat([-a[None], -torch.tensor(b, dtype=torch.float64)]).logsumexp(0) for a, b in zip(g, w)]
+    ).exp()
 
+# %% ../nbs/24b_metrics_unlearn.ipynb #af008591
 def item_scores(log: EvalLog, task: str, mean: str = 'arithmetic') -> dict[str, Tensor]:
     "[N] per item: probability (normalised over the choices for authors and facts), rouge, truth. Raises ValueError for a missing task or column, and names the item that has NaN or null."
-    return dict(probability=_probability(log, task), rouge=torch.tensor(log.numbers(task, 'rougeL_recall'), dtype=torch.float64),
-                truth=truth_score(logged_ratios(log, task, mean), task == 'forget'))
+    return dict(
+        probability=_probability(log, task),
+        rouge=torch.tensor(log.numbers(task, 'rougeL_recall'), dtype=torch.float64),
+        truth=truth_score(logged_ratios(log, task, mean), task == 'forget'),
+    )
 
 # %% ../nbs/24b_metrics_unlearn.ipynb #aa24b006
-def model_utility(log: EvalLog, mean: str = 'arithmetic',   # of the wrong answers: 'arithmetic' (original) or 'geometric' (open-unlearning)
-                  stderr: bool = False):                    # also return the standard error
+def model_utility(
+    log: EvalLog,
+    mean: str = 'arithmetic',  # of the wrong answers: 'arithmetic' (original) or 'geometric' (open-unlearning)
+    stderr: bool = False,
+):  # also return the standard error
     "Harmonic mean of probability, ROUGE-L recall and max(0, 1 - R) over retain, authors and facts, those of them that the log has. Raises ValueError if it has none."
     tasks = [t for t in KEPT if log.tasks.get(t)]
-    if not tasks: raise ValueError(f"log: none of the tasks {', '.join(KEPT)} is in it, so it has no utility; evaluate at least one")
-    xs = {t: torch.stack(list(item_scores(log, t, mean).values())) for t in tasks}; m = torch.cat([x.mean(1) for x in xs.values()])
+    if not tasks:
+        raise ValueError(
+            f"log: none of the tasks {', '.join(KEPT)} is in it, so it has no utility; evaluate at least one"
+        )
+    xs = {t: torch.stack(list(item_scores(log, t, mean).values())) for t in tasks}
+    m = torch.cat([x.mean(1) for x in xs.values()])
     k = len(m)
     h = k/(1/m).sum() if (m > 0).all() else m.new_zeros(())
     if not stderr: return h.item()
-    pull = lambda x: ((h/x.mean(1, keepdim=True))**2/k*(x - x.mean(1, keepdim=True))).sum(0)/x.shape[1]      # influence of each item
+    pull = lambda x: (
+        ((h / x.mean(1, keepdim=True)) ** 2 / k * (x - x.mean(1, keepdim=True))).sum(0) / x.shape[1]
+    )  # influence of each item
     return h.item(), (sum((pull(x)**2).sum() for x in xs.values())**.5).item() if h > 0 else math.nan
 
 # %% ../nbs/24b_metrics_unlearn.ipynb #15dcf8b8
 def _form(texts: list[str]) -> str:
     "What all texts begin and end with, around {}."
-    pre = os.path.commonprefix(texts); post = os.path.commonprefix([t[len(pre):][::-1] for t in texts])[::-1]
+    pre = os.path.commonprefix(texts)
+    post = os.path.commonprefix([t[len(pre):][::-1] for t in texts])[::-1]
     return f'{pre[-40:]}{{}}{post[:40]}'
 
 def _bare(texts: list[str]) -> list[str]:
     "Texts without white space and without what all of them begin and end with."
     xs = [''.join(unicodedata.normalize('NFKC', str(t)).split()) for t in texts]
     if len(set(xs)) < 2: return xs
-    pre = os.path.commonprefix(xs); post = os.path.commonprefix([x[len(pre):][::-1] for x in xs])
+    pre = os.path.commonprefix(xs)
+    post = os.path.commonprefix([x[len(pre):][::-1] for x in xs])
     return [x[len(pre):len(x) - len(post)] for x in xs]
 
+# %% ../nbs/24b_metrics_unlearn.ipynb #35c9d884
 def _compare(mine: list[str], theirs: list[str]) -> tuple[int | None, bool]:
     "(place of the first text that is another one, whether all are written in another form)."
     flat = lambda ts: [''.join(unicodedata.normalize('NFKC', str(t)).split()) for t in ts]
@@ -256,6 +359,7 @@ def _compare(mine: list[str], theirs: list[str]) -> tuple[int | None, bool]:
     if x == y: return None, True
     return next(i for i, (s, t, u, v) in enumerate(zip(a, b, x, y)) if s != t and u != v), False
 
+# %% ../nbs/24b_metrics_unlearn.ipynb #ae12482b
 def check_same_items(log: EvalLog, other: EvalLog, tasks=('forget',),
                      settings=(),                  # keys of `made` that must agree
                      name: str = 'retain_log') -> None:   # of the other, for error messages
@@ -263,21 +367,46 @@ def check_same_items(log: EvalLog, other: EvalLog, tasks=('forget',),
     for task in tasks:
         x, y = log.tasks.get(task) or {}, other.tasks.get(task) or {}
         if x.keys() != y.keys():
-            lack = sorted(x.keys() ^ y.keys())[0]; where = 'log' if lack in x else name
-            raise ValueError(f"{name}: it has {len(y)} items of {task!r}, the log {len(x)} (only the {where} has item {lack}); a comparison needs the same items in both")
+            lack = sorted(x.keys() ^ y.keys())[0]
+            where = 'log' if lack in x else name
+            raise ValueError(
+                f"{name}: it has {len(y)} items of {task!r}, the log {len(x)} (only the {where} has item "
+                f"{lack}); a comparison needs the same items in both"
+            )
         at = [i for i in sorted(x) if x[i].get('generated_text') and y[i].get('generated_text')]
-        digests = [l.made.get('rows', {}).get(task) for l in (log, other)]; known = all(digests)
+        digests = [l.made.get('rows', {}).get(task) for l in (log, other)]
+        known = all(digests)
         if known and digests[0] == digests[1]: continue
         for part, what in ((2, 'asks for'), (0, 'asks')):
             a, b = ([str(rows[i]['generated_text'][part]).strip() for i in at] for rows in (x, y))
-            bad, form = _compare(a, b); bad = 0 if known and form else bad
+            bad, form = _compare(a, b)
+            bad = 0 if known and form else bad
             if bad is not None:
-                raise ValueError(f"{name}: item {at[bad]} of {task!r} {what} {b[bad][-80:]!r}, in the log it {what} {a[bad][-80:]!r}; evaluate both models on the same rows")
-            if form: warnings.warn(f"{name}: {task!r} is written in another template there ({_form(b)!r}, in the log {_form(a)!r}), which may change what the models answer", stacklevel=3)
-        if known: raise ValueError(f"{name}: its rows of {task!r} are others (another text, other wrong answers or paraphrases, or another order); evaluate both models on the same rows")
-    bad = next((k for k in settings if k in log.made and k in other.made and log.made[k] != other.made[k]), None)
-    if bad: raise ValueError(f"{name}: it was made with {bad} = {other.made[bad]!r}, the log with {log.made[bad]!r}; use the same setting for both")
+                raise ValueError(
+                    f"{name}: item {at[bad]} of {task!r} {what} {b[bad][-80:]!r}, in the log it {what} "
+                    f"{a[bad][-80:]!r}; evaluate both models on the same rows"
+                )
+            if form:
+                warnings.warn(
+                    f"{name}: {task!r} is written in another template there ({_form(b)!r}, in the log "
+                    f"{_form(a)!r}), which may change what the models answer",
+                    stacklevel=3,
+                )
+        if known:
+            raise ValueError(
+                f"{name}: its rows of {task!r} are others (another text, other wrong answers or "
+                "paraphrases, or another order); evaluate both models on the same rows"
+            )
+    bad = next(
+        (k for k in settings if k in log.made and k in other.made and log.made[k] != other.made[k]), None
+    )
+    if bad:
+        raise ValueError(
+            f"{name}: it was made with {bad} = {other.made[bad]!r}, the log with {log.made[bad]!r}; use "
+            "the same setting for both"
+        )
 
+# %% ../nbs/24b_metrics_unlearn.ipynb #7ac93b63
 def same_measurement(log: EvalLog, other: EvalLog) -> bool:
     "Whether both logs hold the numbers of one and the same model: the same file, or the same weights."
     ids = [l.made.get('model') for l in (log, other)]
@@ -291,33 +420,47 @@ def forget_quality(unlearned, retained) -> float:
         unlearned, retained = logged_ratios(unlearned), logged_ratios(retained)
     return ks_test(unlearned, retained)[1]
 
+# %% ../nbs/24b_metrics_unlearn.ipynb #df936fb1
 def _parts(log: EvalLog, task: str, mean: str) -> dict[str, Tensor]:
     "Those of `item_scores` that the columns of the log allow."
-    ratio = log.has(task, 'avg_paraphrased_loss', 'average_perturb_loss') or mean == 'geometric' and log.has(task, 'truth_ratio')
+    ratio = (
+        log.has(task, 'avg_paraphrased_loss', 'average_perturb_loss')
+        or mean == 'geometric'
+        and log.has(task, 'truth_ratio')
+    )
     out = {}
-    if log.has(task, 'avg_gt_loss') or log.has(task, 'probability'): out['probability'] = _probability(log, task)
-    if log.has(task, 'rougeL_recall'): out['rouge'] = torch.tensor(log.numbers(task, 'rougeL_recall'), dtype=torch.float64)
+    if log.has(task, 'avg_gt_loss') or log.has(task, 'probability'):
+        out['probability'] = _probability(log, task)
+    if log.has(task, 'rougeL_recall'):
+        out['rouge'] = torch.tensor(log.numbers(task, 'rougeL_recall'), dtype=torch.float64)
     if ratio: out['truth'] = truth_score(logged_ratios(log, task, mean), task == 'forget')
     return out
 
+# %% ../nbs/24b_metrics_unlearn.ipynb #aae2e8a1
 def tofu_scores(log: EvalLog, retain_log: EvalLog | None = None   # of a model that never saw the forget set
                 ) -> dict[str, float]:
     "One flat dict: forget_quality, model_utility (arithmetic) and model_utility_geometric with `_stderr`, utility_parts, and <task>_probability, _rouge, _truth (geometric for forget) with `_stderr`; what a log lacks the columns for is left out. Raises ValueError as its parts do."
     out = {}
-    if retain_log is not None and log.tasks.get('forget'): out['forget_quality'] = forget_quality(log, retain_log)
+    if retain_log is not None and log.tasks.get('forget'):
+        out['forget_quality'] = forget_quality(log, retain_log)
     kept = [t for t in KEPT if log.tasks.get(t)]
     for k, m in (('model_utility', 'arithmetic'), ('model_utility_geometric', 'geometric')):
         if kept and all(len(_parts(log, t, m)) == 3 for t in kept):
-            out[k], out[f'{k}_stderr'] = model_utility(log, m, stderr=True); out['utility_parts'] = 3*len(kept)
+            out[k], out[f'{k}_stderr'] = model_utility(log, m, stderr=True)
+            out['utility_parts'] = 3*len(kept)
     for t in ('forget', *KEPT):
         if not log.tasks.get(t): continue
         for k, x in _parts(log, t, 'geometric' if t == 'forget' else 'arithmetic').items():
-            out |= {f'{t}_{k}': x.mean().item(), f'{t}_{k}_stderr': (x.std()/len(x)**.5).item() if len(x) > 1 else math.nan}
+            out |= {
+                f'{t}_{k}': x.mean().item(),
+                f'{t}_{k}_stderr': (x.std() / len(x) ** 0.5).item() if len(x) > 1 else math.nan,
+            }
     if not out: raise ValueError(f"log: no task of TOFU in it; it has {', '.join(log.tasks) or 'none'}")
     return out
 
 # %% ../nbs/24b_metrics_unlearn.ipynb #5539f42b
-def _latin(word: str) -> bool: return all(unicodedata.name(c, '').startswith('LATIN') for c in word if c.isalpha())
+def _latin(word: str) -> bool:
+    return all(unicodedata.name(c, '').startswith('LATIN') for c in word if c.isalpha())
 
 # %% ../nbs/24b_metrics_unlearn.ipynb #aa24b009
 _ASCII = re.compile('[a-z0-9]+')
@@ -329,14 +472,18 @@ class RougeTokens:
         self.accents, self.every = accents, every
     def pieces(self, word: str) -> list[str]:
         "The ASCII runs of a word, each with the letters that cut it off."
-        at = list(_ASCII.finditer(word)); out = []
+        at = list(_ASCII.finditer(word))
+        out = []
         for k, m in enumerate(at):
-            before = word[at[k - 1].end() if k else 0:m.start()]; after = word[m.end():at[k + 1].start() if k + 1 < len(at) else len(word)]
-            w = m.group(); w = self.stem(w) if len(w) > 3 else w
+            before = word[at[k - 1].end() if k else 0:m.start()]
+            after = word[m.end():at[k + 1].start() if k + 1 < len(at) else len(word)]
+            w = m.group()
+            w = self.stem(w) if len(w) > 3 else w
             out.append(f'{before}|{w}|{after}' if self.accents and before + after else w)
         return out
     def tokenize(self, text: str) -> list[str]:
-        text = unicodedata.normalize('NFC', text.lower()); out = []
+        text = unicodedata.normalize('NFC', text.lower())
+        out = []
         for w in words(text):
             got = self.pieces(w)
             if not got and (self.every or not _latin(w)): got = [w]
@@ -352,10 +499,14 @@ def rouge_scores(truths: list[str],    # right answers
                  tokens: str = 'unicode'   # or 'published' or 'ascii', see above
                  ) -> list[dict]:
     "Per text: rouge1_recall, rougeL_recall, rougeL_f1. Raises ValueError if `rouge_score` is missing, the lists differ in length, or tokens are unknown."
-    if len(truths) != len(texts): raise ValueError(f"texts: {len(texts)} for {len(truths)} right answers; give one each")
+    if len(truths) != len(texts):
+        raise ValueError(f"texts: {len(texts)} for {len(truths)} right answers; give one each")
     if tokens not in ROUGE: raise ValueError(f"tokens: expected {', '.join(ROUGE)}, got {tokens!r}")
-    make = lambda t: need('rouge_score.rouge_scorer').RougeScorer(['rouge1', 'rougeL'], use_stemmer=stem, tokenizer=t)
-    usual, every = (RougeTokens(stem, tokens == 'unicode', k) for k in (False, True)); plain, out = make(None), []
+    make = lambda t: need('rouge_score.rouge_scorer').RougeScorer(
+        ['rouge1', 'rougeL'], use_stemmer=stem, tokenizer=t
+    )
+    usual, every = (RougeTokens(stem, tokens == 'unicode', k) for k in (False, True))
+    plain, out = make(None), []
     scorers, unseen = {id(t): make(t) for t in (usual, every)}, 0
     for a, b in zip(truths, texts):
         seen = usual if usual.tokenize(a) else every
@@ -364,7 +515,11 @@ def rouge_scores(truths: list[str],    # right answers
         out.append(dict(rouge1_recall=float(r['rouge1'].recall), rougeL_recall=float(r['rougeL'].recall),
                         rougeL_f1=float(r['rougeL'].fmeasure)))
     if unseen and tokens == 'ascii':
-        warnings.warn(f"tokens: 'ascii' sees no word in {unseen} of {len(truths)} right answers, so their ROUGE is 0; tokens='published' (--rouge published) reads any script", stacklevel=2)
+        warnings.warn(
+            f"tokens: 'ascii' sees no word in {unseen} of {len(truths)} right answers, so their ROUGE is "
+            "0; tokens='published' (--rouge published) reads any script",
+            stacklevel=2,
+        )
     return out
 
 # %% ../nbs/24b_metrics_unlearn.ipynb #dd71cb1d
@@ -381,18 +536,35 @@ def reworded(prompt, text: str):   # a text or chat messages, and the question i
     "The prompt with another question: the text itself, or the messages with another last one."
     return text if isinstance(prompt, str) else [*prompt[:-1], dict(prompt[-1], content=text)]
 
+# %% ../nbs/24b_metrics_unlearn.ipynb #03b341bf
 def asked_row(r) -> tuple:
     "(prompt, whole answer, bare answer, template around it) of a row in any of the usual columns; None for what it lacks."
     if isinstance(r, dict) and 'prompt' not in r and ('messages' in r or 'conversations' in r):
         said = {k: r[k] for k in ('messages', 'conversations', 'system') if k in r}
         r = r | read_rows([said], turns='last')[0]
-    pick = lambda *ks: next((r[k] for k in ks if isinstance(r, dict) and (is_chat(r.get(k)) or isinstance(r.get(k), str) and r[k].strip())), None)
-    prompt, bare, whole = pick('prompt', 'question'), said_text(pick('answer', 'completion')), said_text(pick('completion', 'answer'))
+    pick = lambda *ks: next(
+        (
+            r[k]
+            for k in ks
+            if isinstance(r, dict) and (is_chat(r.get(k)) or isinstance(r.get(k), str) and r[k].strip())
+        ),
+        None,
+    )
+    prompt, bare, whole = (
+        pick('prompt', 'question'),
+        said_text(pick('answer', 'completion')),
+        said_text(pick('completion', 'answer')),
+    )
     if bare is None or whole is None: return prompt, None, None, None
-    if isinstance(r.get('truth'), str) and r['truth'].strip() and r['truth'] in whole: bare = r['truth']       # of `tofu_rows`, `attack_rows`
+    if isinstance(r.get('truth'), str) and r['truth'].strip() and r['truth'] in whole:
+        bare = r['truth']  # of `tofu_rows`, `attack_rows`
     form = r.get('answer_template') or '{}'
     if form.replace('{}', bare) == whole: return prompt, whole, bare, form
-    for pre, post in ((whole[:len(whole) - len(bare)], ''), ('', whole[len(bare):]), (whole.partition(bare)[0], whole.partition(bare)[2])):
+    for pre, post in (
+        (whole[: len(whole) - len(bare)], ''),
+        ('', whole[len(bare) :]),
+        (whole.partition(bare)[0], whole.partition(bare)[2]),
+    ):
         if pre + bare + post == whole: return prompt, whole, bare, f'{pre}{{}}{post}'
     return prompt, bare, bare, '{}'
 
@@ -404,32 +576,72 @@ def tofu_rows(rows: list[dict], name: str = 'rows') -> list[dict]:
         q, whole, bare, form = asked_row(r)
         if q is None or whole is None:
             has = list(r) if isinstance(r, dict) else type(r).__name__
-            raise ValueError(f"{name}: row {i} has no text under {'prompt or question' if q is None else 'answer or completion'}; the columns are {has}")
-        wrong = r.get('wrong_answers') or r.get('perturbed_answer'); wrong = [wrong] if isinstance(wrong, str) else wrong
-        if not isinstance(wrong, (list, tuple)) or not wrong or not all(isinstance(w, str) and w.strip() for w in wrong):
-            raise ValueError(f"{name}: row {i} needs a list of texts under wrong_answers or perturbed_answer, at least one and none empty")
-        if 'truth' in r and 'completion' not in r: form = '{}'                # made by this function: dressed already
-        dress = lambda x: form.replace('{}', x); other, right = r.get('paraphrase') or q, r.get('paraphrased_answer') or bare
-        if not isinstance(right, str): raise ValueError(f"{name}: row {i} has {type(right).__name__} under paraphrased_answer, expected a text")
-        if not isinstance(other, str) and not is_chat(other): raise ValueError(f"{name}: row {i} has {type(other).__name__} under paraphrase, expected a text or chat messages")
-        out.append(dict(prompt=q, answer=whole, paraphrase=reworded(q, other) if isinstance(other, str) else other,
-                        paraphrased_answer=dress(right), wrong_answers=[dress(w) for w in wrong], truth=bare))
+            raise ValueError(
+                f"{name}: row {i} has no text under "
+                f"{'prompt or question' if q is None else 'answer or completion'}; the columns are {has}"
+            )
+        wrong = r.get('wrong_answers') or r.get('perturbed_answer')
+        wrong = [wrong] if isinstance(wrong, str) else wrong
+        if (
+            not isinstance(wrong, (list, tuple))
+            or not wrong
+            or not all(isinstance(w, str) and w.strip() for w in wrong)
+        ):
+            raise ValueError(
+                f"{name}: row {i} needs a list of texts under wrong_answers or perturbed_answer, at least "
+                "one and none empty"
+            )
+        if 'truth' in r and 'completion' not in r:
+            form = '{}'  # made by this function: dressed already
+        dress = lambda x: form.replace('{}', x)
+        other, right = r.get('paraphrase') or q, r.get('paraphrased_answer') or bare
+        if not isinstance(right, str):
+            raise ValueError(
+                f"{name}: row {i} has {type(right).__name__} under paraphrased_answer, expected a text"
+            )
+        if not isinstance(other, str) and not is_chat(other):
+            raise ValueError(
+                f"{name}: row {i} has {type(other).__name__} under paraphrase, expected a text or chat "
+                "messages"
+            )
+        out.append(
+            dict(
+                prompt=q,
+                answer=whole,
+                paraphrase=reworded(q, other) if isinstance(other, str) else other,
+                paraphrased_answer=dress(right),
+                wrong_answers=[dress(w) for w in wrong],
+                truth=bare,
+            )
+        )
     if not out: raise ValueError(f"{name}: no row; give at least one")
     return out
 
+# %% ../nbs/24b_metrics_unlearn.ipynb #746eea79
 def tofu_data(folder, forget: str = 'forget10', limit: int = 300, **templates) -> dict[str, list[dict]]:
     "The rows of TOFU's four tasks from a folder with its *_perturbed.json; the first `limit` of each as in the published logs, 0 for all; `templates` as for `load_tofu`. Raises ValueError for missing files."
-    names = dict(forget=f'{forget}_perturbed', retain='retain_perturbed', authors='real_authors_perturbed', facts='world_facts_perturbed')
+    names = dict(
+        forget=f'{forget}_perturbed',
+        retain='retain_perturbed',
+        authors='real_authors_perturbed',
+        facts='world_facts_perturbed',
+    )
     if limit < 0: raise ValueError(f"limit: expected >= 0, got {limit}; 0 takes all rows")
     form = {'answer_template': templates['answer']} if 'answer' in templates else {}
-    return {t: [r | form for r in load_tofu(folder, f, **templates)[:limit or None]] for t, f in names.items()}
+    return {
+        t: [r | form for r in load_tofu(folder, f, **templates)[: limit or None]] for t, f in names.items()
+    }
 
 # %% ../nbs/24b_metrics_unlearn.ipynb #aa24b012
 def template_of(text: str, name: str = 'prompt') -> str:
     "A template from the command line: \\n is a line break. Raises ValueError where it has no {}."
-    if '{}' not in text: raise ValueError(f"{name}: {text!r} has no place for the text; write {{}} where it goes, e.g. 'Question: {{}}\\n'")
+    if '{}' not in text:
+        raise ValueError(
+            f"{name}: {text!r} has no place for the text; write {{}} where it goes, e.g. 'Question: {{}}\\n'"
+        )
     return text.replace('\\n', '\n')
 
+# %% ../nbs/24b_metrics_unlearn.ipynb #b69d7002
 def dressed_rows(rows: list[dict], prompt: str = '{}', answer: str = '{}', name: str = 'rows') -> list[dict]:
     "The rows with questions and all answers written in templates, for training, evaluation and attack alike; {} is the text. Raises ValueError for chat messages, which have a template of their own, and for a row without question or answer."
     if (prompt, answer) == ('{}', '{}'): return rows
@@ -437,9 +649,17 @@ def dressed_rows(rows: list[dict], prompt: str = '{}', answer: str = '{}', name:
     for i, r in enumerate(rows):
         q, whole, bare, _ = asked_row(r)
         if not isinstance(q, str) or whole is None:
-            raise ValueError(f"{name}: row {i} has {'chat messages, which the chat template writes; leave --prompt and --answer out' if q is not None and whole is not None else 'no text to put into the template'}")
-        row = {k: v for k, v in r.items() if k != 'question'} | dict(prompt=ask(q), completion=say(whole), answer=whole, answer_template=answer)
-        row |= {k: ask(r[k]) for k in ('paraphrase', 'paraphrased_question') if isinstance(r.get(k), str) and r[k].strip()}
+            raise ValueError(
+                f"{name}: row {i} has {'chat messages, which the chat template writes; leave --prompt and --answer out' if q is not None and whole is not None else 'no text to put into the template'}"
+            )
+        row = {k: v for k, v in r.items() if k != 'question'} | dict(
+            prompt=ask(q), completion=say(whole), answer=whole, answer_template=answer
+        )
+        row |= {
+            k: ask(r[k])
+            for k in ('paraphrase', 'paraphrased_question')
+            if isinstance(r.get(k), str) and r[k].strip()
+        }
         if isinstance(r.get('template'), str): row['template'] = say(r['template'])
         out.append(row)
     return out
@@ -451,8 +671,14 @@ def _key(prompt):
 
 def _prompt(key): return key if isinstance(key, str) else json.loads(key[1])
 
-def answer_nll(model, tokenizer, pairs: list[tuple],             # (prompt, answer); a prompt is a text or chat messages
-               batch_size: int = 32, name: str = 'rows') -> list[tuple[float, int]]:
+# %% ../nbs/24b_metrics_unlearn.ipynb #2727e21e
+def answer_nll(
+    model,
+    tokenizer,
+    pairs: list[tuple],  # (prompt, answer); a prompt is a text or chat messages
+    batch_size: int = 32,
+    name: str = 'rows',
+) -> list[tuple[float, int]]:
     "(negative log-likelihood in nats, tokens) of every answer, its end token included. Raises ValueError for an answer beyond the context, and for a model without finite log-probabilities."
     ed, limit, dev = is_encoder_decoder(model), context_length(model), next(model.parameters()).device
     pairs = [(_key(p), a) for p, a in pairs]
@@ -460,92 +686,172 @@ def answer_nll(model, tokenizer, pairs: list[tuple],             # (prompt, answ
     size = {p: max(len(a), len(b)) if ed else len(a) + len(b) for p, (a, b) in ids.items()}
     for i, p in enumerate(pairs):
         if limit is not None and size[p] > limit:
-            raise ValueError(f"{name}: answer {i} ({p[1][:40]!r}) makes {size[p]} tokens with its prompt, the model's context holds {limit}; leave it out")
+            raise ValueError(
+                f"{name}: answer {i} ({p[1][:40]!r}) makes {size[p]} tokens with its prompt, the model's "
+                f"context holds {limit}; leave it out"
+            )
     order, found = sorted(ids, key=size.get), {}
     with sampling_mode(model):
         for k in range(0, len(order), batch_size):
             part = order[k:k + batch_size]
-            b = build_batch(*zip(*(ids[p] for p in part)), pad_token_id(tokenizer), device=dev, encoder_decoder=ed)
+            b = build_batch(
+                *zip(*(ids[p] for p in part)), pad_token_id(tokenizer), device=dev, encoder_decoder=ed
+            )
             lp, n = logprobs_of(model, b).double().cpu(), sequence_lengths(b['labels'], not ed).tolist()
             if not lp.isfinite().all():
-                raise ValueError(f"model: its log-probability of {part[int((~lp.isfinite()).nonzero()[0])][1]!r} is not finite; its weights are broken, by a diverged training for instance")
+                raise ValueError(
+                    f"model: its log-probability of {part[int((~lp.isfinite()).nonzero()[0])][1]!r} is "
+                    "not finite; its weights are broken, by a diverged training for instance"
+                )
             found.update(zip(part, zip((-lp).tolist(), n)))
     return [found[p] for p in pairs]
 
+# %% ../nbs/24b_metrics_unlearn.ipynb #60aa3eb2
 def greedy(model, tokenizer, prompts: list, max_new_tokens: int, batch_size: int = 32) -> list[str]:
     "The likeliest continuation of each prompt (a text or chat messages), token by token. Raises ValueError as `rollout` does."
-    return rollout(model, tokenizer, prompts, max_new_tokens=max_new_tokens, top_k=1, batch_size=batch_size).texts
+    return rollout(
+        model, tokenizer, prompts, max_new_tokens=max_new_tokens, top_k=1, batch_size=batch_size
+    ).texts
 
 # %% ../nbs/24b_metrics_unlearn.ipynb #d7564015
 def weights_id(model) -> str:
     "16 hex digits that change with any weight or buffer of the model, adapters included."
     h = hashlib.blake2b(digest_size=8)
     for k, t in sorted(model.state_dict().items()):
-        h.update(f'{k}{tuple(t.shape)}{t.dtype}'.encode()); h.update(t.detach().contiguous().reshape(-1).view(torch.uint8).cpu().numpy())
+        h.update(f'{k}{tuple(t.shape)}{t.dtype}'.encode())
+        h.update(t.detach().contiguous().reshape(-1).view(torch.uint8).cpu().numpy())
     return h.hexdigest()
 
+# %% ../nbs/24b_metrics_unlearn.ipynb #0b4a9a65
 def open_log(path, made: dict, tasks) -> EvalLog:
     "The log to write to: a new one, or the one at `path` to be continued. Raises ValueError if that was made otherwise."
     old = read_log(path) if path and Path(path).exists() else EvalLog()
     if old.tasks and not old.made:
-        raise ValueError(f"log: {Path(path).name} does not say how it was made and cannot be continued; choose another file")
-    diff = ([k for k in made if k != 'rows' and old.tasks and old.made.get(k) != made[k]]
-            + [f"the rows of {t}" for t in tasks if old.tasks.get(t) and old.made.get('rows', {}).get(t) != made['rows'][t]])
-    if diff: raise ValueError(f"log: {Path(path).name} was made with another {', '.join(diff)}; choose another file, or delete it")
-    return EvalLog({**old.tasks, **{t: old.tasks.get(t, {}) for t in tasks}},
-                   {**made, 'rows': {**old.made.get('rows', {}), **made['rows']}}, Path(path) if path else None)
+        raise ValueError(
+            f"log: {Path(path).name} does not say how it was made and cannot be continued; choose another "
+            "file"
+        )
+    diff = [k for k in made if k != 'rows' and old.tasks and old.made.get(k) != made[k]] + [
+        f"the rows of {t}"
+        for t in tasks
+        if old.tasks.get(t) and old.made.get('rows', {}).get(t) != made['rows'][t]
+    ]
+    if diff:
+        raise ValueError(
+            f"log: {Path(path).name} was made with another {', '.join(diff)}; choose another file, or "
+            "delete it"
+        )
+    return EvalLog(
+        {**old.tasks, **{t: old.tasks.get(t, {}) for t in tasks}},
+        {**made, 'rows': {**old.made.get('rows', {}), **made['rows']}},
+        Path(path) if path else None,
+    )
 
+# %% ../nbs/24b_metrics_unlearn.ipynb #5ae192fa
 def digests(rows: dict[str, list]) -> dict[str, str]:
     "task -> digest of its rows."
     return {t: digest([{k: v for k, v in r.items() if k != 'truth'} for r in rs]) for t, rs in rows.items()}
 
+# %% ../nbs/24b_metrics_unlearn.ipynb #f0221290
 def planned_log(rows: dict[str, list[dict]], **made) -> EvalLog:   # task -> rows of `tofu_rows`; settings
     "The log that an evaluation of these rows will be, as far as it is known before any work: to be compared with another."
     def text(r):
         right = r.get('truth', r.get('completion'))
-        return dict(generated_text=[plain_text(r['prompt']), '', right]) if 'prompt' in r and isinstance(right, str) else {}
-    return EvalLog({t: {i: text(r) for i, r in enumerate(rs)} for t, rs in rows.items()}, dict(made, rows=digests(rows)))
+        return (
+            dict(generated_text=[plain_text(r['prompt']), '', right])
+            if 'prompt' in r and isinstance(right, str)
+            else {}
+        )
+    return EvalLog(
+        {t: {i: text(r) for i, r in enumerate(rs)} for t, rs in rows.items()}, dict(made, rows=digests(rows))
+    )
 
-def digest(x) -> str: return hashlib.blake2b(json.dumps(x, sort_keys=True).encode(), digest_size=8).hexdigest()
+# %% ../nbs/24b_metrics_unlearn.ipynb #6d32fcbf
+def digest(x) -> str:
+    return hashlib.blake2b(json.dumps(x, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 # %% ../nbs/24b_metrics_unlearn.ipynb #e31133d7
 def _tofu_items(model, tokenizer, rows: list[dict], batch_size: int, max_new_tokens: int, name: str,
                 tokens: str) -> list[dict]:
     "The columns of some rows."
-    asked = [[(r['prompt'], r['answer']), (r['paraphrase'], r['paraphrased_answer']), *((r['paraphrase'], w) for w in r['wrong_answers'])]
-             for r in rows]
+    asked = [
+        [
+            (r['prompt'], r['answer']),
+            (r['paraphrase'], r['paraphrased_answer']),
+            *((r['paraphrase'], w) for w in r['wrong_answers']),
+        ]
+        for r in rows
+    ]
     flat = iter(answer_nll(model, tokenizer, [p for a in asked for p in a], batch_size, name))
     nll = [[next(flat) for _ in a] for a in asked]
-    texts = greedy(model, tokenizer, [r['prompt'] for r in rows], max_new_tokens, batch_size); out = []
-    for r, ((g, n), (p, m), *w), t, s in zip(rows, nll, texts, rouge_scores([r['truth'] for r in rows], texts, tokens=tokens)):
+    texts = greedy(model, tokenizer, [r['prompt'] for r in rows], max_new_tokens, batch_size)
+    out = []
+    for r, ((g, n), (p, m), *w), t, s in zip(
+        rows, nll, texts, rouge_scores([r['truth'] for r in rows], texts, tokens=tokens)
+    ):
         avg = [a/b for a, b in w]
-        out.append(dict(avg_gt_loss=g/n, gt_loss=g, num_token_gt=n, generated_text=[plain_text(r['prompt']), t, r['truth']],
-                        rouge1_recall=s['rouge1_recall'], rougeL_recall=s['rougeL_recall'], average_perturb_loss=avg,
-                        avg_paraphrased_loss=p/m, truth_ratio=truth_ratio([p/m], [avg]).item(), paraphrased_loss=p,
-                        perturb_loss=[a for a, _ in w], num_token_paraphrased=m, num_token_perturb=[b for _, b in w]))
+        out.append(
+            dict(
+                avg_gt_loss=g / n,
+                gt_loss=g,
+                num_token_gt=n,
+                generated_text=[plain_text(r['prompt']), t, r['truth']],
+                rouge1_recall=s['rouge1_recall'],
+                rougeL_recall=s['rougeL_recall'],
+                average_perturb_loss=avg,
+                avg_paraphrased_loss=p / m,
+                truth_ratio=truth_ratio([p / m], [avg]).item(),
+                paraphrased_loss=p,
+                perturb_loss=[a for a, _ in w],
+                num_token_paraphrased=m,
+                num_token_perturb=[b for _, b in w],
+            )
+        )
     return out
 
-def evaluate_items(kind: str, model, rows: dict[str, list], ask, log, batch_size: int, progress=None, **settings) -> EvalLog:
+# %% ../nbs/24b_metrics_unlearn.ipynb #15e744c0
+def evaluate_items(
+    kind: str, model, rows: dict[str, list], ask, log, batch_size: int, progress=None, **settings
+) -> EvalLog:
     "`ask(task, rows)`, a list of columns, for every item the log lacks, in batches, saved after each. Raises ValueError for a log of another evaluation."
     made = dict(kind=kind, model=weights_id(model) if log else '', **settings, rows=digests(rows))
     out = open_log(log, made, rows)
     for t, rs in rows.items():
         todo = [i for i in range(len(rs)) if i not in out.tasks[t]]
         for k in range(0, len(todo), batch_size):
-            part = todo[k:k + batch_size]; out.tasks[t].update(zip(part, ask(t, [rs[i] for i in part]))); out.save()
+            part = todo[k:k + batch_size]
+            out.tasks[t].update(zip(part, ask(t, [rs[i] for i in part])))
+            out.save()
             if progress: progress(t, len(out.tasks[t]), len(rs))
     return out
 
-def evaluate_tofu(model, tokenizer, data: dict[str, list[dict]],   # task -> rows as for `tofu_rows`; tasks: forget, retain, authors, facts
-                  log=None,                       # .json to write and, if it is there, to continue
-                  batch_size: int = 32, max_new_tokens: int = 200,    # tokens of a generated answer
-                  progress=None,                  # called with (task, items done, items)
-                  retain_log: EvalLog | None = None,   # what the result will be compared with: checked before any work
-                  rouge: str = 'published') -> EvalLog:  # tokens of ROUGE, as for `rouge_scores`
+# %% ../nbs/24b_metrics_unlearn.ipynb #4358fb43
+def evaluate_tofu(
+    model,
+    tokenizer,
+    data: dict[str, list[dict]],  # task -> rows as for `tofu_rows`; tasks: forget, retain, authors, facts
+    log=None,  # .json to write and, if it is there, to continue
+    batch_size: int = 32,
+    max_new_tokens: int = 200,  # tokens of a generated answer
+    progress=None,  # called with (task, items done, items)
+    retain_log: EvalLog | None = None,  # what the result will be compared with: checked before any work
+    rouge: str = 'published',
+) -> EvalLog:  # tokens of ROUGE, as for `rouge_scores`
     "Every item of every task; give the result to `tofu_scores`. Raises ValueError, before any work, for unknown tasks, malformed rows, missing libraries, a log of another evaluation, or a retain_log of other rows."
-    if bad := [t for t in data if t not in TASKS]: raise ValueError(f"data: unknown task {bad[0]!r}; there are {', '.join(TASKS)}")
+    if bad := [t for t in data if t not in TASKS]:
+        raise ValueError(f"data: unknown task {bad[0]!r}; there are {', '.join(TASKS)}")
     if not data: raise ValueError(f"data: no task; give rows for some of {', '.join(TASKS)}")
-    rows = {t: tofu_rows(r, t) for t, r in data.items()}; rouge_scores([], [], tokens=rouge)
+    rows = {t: tofu_rows(r, t) for t, r in data.items()}
+    rouge_scores([], [], tokens=rouge)
     if retain_log is not None and 'forget' in rows: check_same_items(planned_log(rows), retain_log)
-    return evaluate_items('tofu', model, rows, lambda t, rs: _tofu_items(model, tokenizer, rs, batch_size, max_new_tokens, t, rouge), log,
-                          batch_size, progress, max_new_tokens=max_new_tokens, rouge=rouge)
+    return evaluate_items(
+        'tofu',
+        model,
+        rows,
+        lambda t, rs: _tofu_items(model, tokenizer, rs, batch_size, max_new_tokens, t, rouge),
+        log,
+        batch_size,
+        progress,
+        max_new_tokens=max_new_tokens,
+        rouge=rouge,
+    )

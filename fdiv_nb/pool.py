@@ -4,6 +4,7 @@
 
 # %% ../nbs/22e_pool.ipynb #a1b2c302
 from __future__ import annotations
+from fastcore.basics import patch
 import torch
 from torch import Tensor
 from .estimate import MixtureLogZ
@@ -20,29 +21,38 @@ class BasePool(MixtureLogZ):
         self.prompt_ids: dict[int, list] = {}                  # prompt number -> token ids
         self.completion_ids: list[list] = []                   # of every base sample
         self.numbers: list[list[float]] = []                   # [log π0, log w, log s] of every base sample
-        self.rows: dict[int, list[int]] = {}                   # prompt number -> its base samples, in the order drawn
+        self.rows: dict[int, list[int]] = {}  # prompt number -> its base samples, in the order drawn
         self.at: dict[int, int] = {}                           # prompt number -> how many have been taken
         self.layout = [0, False]                               # pad id, encoder-decoder
 
     def __len__(self): return len(self.completion_ids)
 
-    def add(self, group: list[int],     # prompt numbers
-            prompt_ids: list, completion_ids: list,
-            log_ref: list, log_w: list, log_s: list,   # log π0, log target weight, log of the distribution drawn from
-            layout: tuple = (0, False)  # pad id, encoder-decoder
-            ) -> BasePool:
-        "Keep base samples, and count them into log Z. Raises ValueError as `MixtureLogZ.start`, and then changes nothing."
-        ref, w, s = (torch.as_tensor(x, dtype=torch.float64) for x in (log_ref, log_w, log_s))
-        self.start(ref + w - s, list(group))
-        for k, p, c, x in zip(group, prompt_ids, completion_ids, torch.stack([ref, w, s], 1).tolist()):
-            self.prompt_ids[k] = list(p)
-            self.rows.setdefault(k, []).append(len(self))
-            self.completion_ids.append(list(c)); self.numbers.append(x)
-        self.layout = list(layout)
-        return self
+# %% ../nbs/22e_pool.ipynb #7e59c4b8
+@patch
+def add(
+    self: BasePool,
+    group: list[int],  # prompt numbers
+    prompt_ids: list,
+    completion_ids: list,
+    log_ref: list,
+    log_w: list,
+    log_s: list,  # log π0, log target weight, log of the distribution drawn from
+    layout: tuple = (0, False),  # pad id, encoder-decoder
+) -> BasePool:
+    "Keep base samples, and count them into log Z. Raises ValueError as `MixtureLogZ.start`, and then changes nothing."
+    ref, w, s = (torch.as_tensor(x, dtype=torch.float64) for x in (log_ref, log_w, log_s))
+    self.start(ref + w - s, list(group))
+    for k, p, c, x in zip(group, prompt_ids, completion_ids, torch.stack([ref, w, s], 1).tolist()):
+        self.prompt_ids[k] = list(p)
+        self.rows.setdefault(k, []).append(len(self))
+        self.completion_ids.append(list(c))
+        self.numbers.append(x)
+    self.layout = list(layout)
+    return self
 
 # %% ../nbs/22e_pool.ipynb #a1b2c307
-def _take(self, prompt: int, n: int) -> tuple[list[int], list[int]]:
+@patch
+def take(self: BasePool, prompt: int, n: int) -> tuple[list[int], list[int]]:
     "The next n base samples of a prompt, or all where there are fewer: their rows here, and their numbers within the prompt."
     rows, at = self.rows.get(prompt, []), self.at.get(prompt, 0)
     n = min(n, len(rows))
@@ -50,40 +60,76 @@ def _take(self, prompt: int, n: int) -> tuple[list[int], list[int]]:
     self.at[prompt] = at + n
     return [rows[j] for j in numbers], numbers
 
-def _rollout(self, rows: list[int]) -> Rollout:
+# %% ../nbs/22e_pool.ipynb #c2cdd2ac
+@patch
+def rollout(self: BasePool, rows: list[int]) -> Rollout:
     "Base samples as a `Rollout`, to be scored; its texts are left empty."
     prompt = {i: k for k, r in self.rows.items() for i in r}
     group, done = [prompt[i] for i in rows], [self.completion_ids[i] for i in rows]
     wide = max(map(len, done))
-    return Rollout(['']*len(rows), [self.prompt_ids[k] for k in group], done, ['']*len(rows), torch.zeros(len(rows), wide),
-                   torch.ones(len(rows), dtype=torch.bool), torch.tensor(group), *self.layout)
+    return Rollout(
+        [''] * len(rows),
+        [self.prompt_ids[k] for k in group],
+        done,
+        [''] * len(rows),
+        torch.zeros(len(rows), wide),
+        torch.ones(len(rows), dtype=torch.bool),
+        torch.tensor(group),
+        *self.layout,
+    )
 
-def _numbers_of(self, rows: list[int]) -> Tensor:
+# %% ../nbs/22e_pool.ipynb #6ef6fd57
+@patch
+def numbers_of(self: BasePool, rows: list[int]) -> Tensor:
     "[log π0, log w, log s] of base samples, [3, n] float64."
     return torch.tensor([self.numbers[i] for i in rows], dtype=torch.float64).reshape(-1, 3).T
-BasePool.take, BasePool.rollout, BasePool.numbers_of = _take, _rollout, _numbers_of
 
 # %% ../nbs/22e_pool.ipynb #a1b2c30a
-def _pool_state(self) -> dict:
+@patch
+def state_dict(self: BasePool) -> dict:
     "Plain lists and numbers, those of `MixtureLogZ` among them."
     rows = [[k, *self.rows[k]] for k in self.rows]
-    base = dict(prompts=[[k, *p] for k, p in self.prompt_ids.items()], rows=rows, completions=self.completion_ids,
-                numbers=self.numbers, at=[[k, v] for k, v in self.at.items()], layout=self.layout)
+    base = dict(
+        prompts=[[k, *p] for k, p in self.prompt_ids.items()],
+        rows=rows,
+        completions=self.completion_ids,
+        numbers=self.numbers,
+        at=[[k, v] for k, v in self.at.items()],
+        layout=self.layout,
+    )
     return MixtureLogZ.state_dict(self) | {'base': base}
 
-def _load_pool_state(self, state: dict) -> BasePool:
+# %% ../nbs/22e_pool.ipynb #3566aa96
+@patch
+def load_state_dict(self: BasePool, state: dict) -> BasePool:
     "Take over a `state_dict`. Raises ValueError if it is not one, and then changes nothing."
     was = MixtureLogZ.state_dict(self)
     MixtureLogZ.load_state_dict(self, state)
     try:
         b = state['base']
         prompts, rows = ({k: x for k, *x in b[name]} for name in ('prompts', 'rows'))
-        done, numbers, at, layout = [list(c) for c in b['completions']], [[float(v) for v in x] for x in b['numbers']], dict(b['at']), b['layout']
-        whole = sorted(i for r in rows.values() for i in r) == list(range(len(done))) and len(numbers) == len(done)
+        done, numbers, at, layout = (
+            [list(c) for c in b['completions']],
+            [[float(v) for v in x] for x in b['numbers']],
+            dict(b['at']),
+            b['layout'],
+        )
+        whole = sorted(i for r in rows.values() for i in r) == list(range(len(done))) and len(numbers) == len(
+            done
+        )
         if not whole or any(len(self._g[k].dev) != len(r) for k, r in rows.items()): raise ValueError
     except (KeyError, TypeError, ValueError):
         MixtureLogZ.load_state_dict(self, was)
-        raise ValueError("state: its base samples are missing or do not belong to its log Z; the file is damaged, restart the estimate") from None
-    self.prompt_ids, self.rows, self.completion_ids, self.numbers, self.at, self.layout = prompts, rows, done, numbers, at, layout
+        raise ValueError(
+            "state: its base samples are missing or do not belong to its log Z; the file is damaged, "
+            "restart the estimate"
+        ) from None
+    self.prompt_ids, self.rows, self.completion_ids, self.numbers, self.at, self.layout = (
+        prompts,
+        rows,
+        done,
+        numbers,
+        at,
+        layout,
+    )
     return self
-BasePool.state_dict, BasePool.load_state_dict = _pool_state, _load_pool_state

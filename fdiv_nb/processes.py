@@ -28,24 +28,48 @@ def local_processes(source: str,              # a Python program
                     timeout: float = 300.     # seconds
                    ) -> list[str]:            # what each printed, in the order of the ranks
     "Run a program on n processes of this machine, which meet over gloo on the processor. Raises RuntimeError with the errors of the first that fail, and if they take too long; the others are ended."
-    with socket.socket() as s: s.bind(('127.0.0.1', 0)); port = s.getsockname()[1]
-    env = os.environ | dict(WORLD_SIZE=str(n), LOCAL_WORLD_SIZE=str(n), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), OMP_NUM_THREADS='1',
-                            ACCELERATE_USE_CPU='true', CUDA_VISIBLE_DEVICES='', PYTHONPATH=os.pathsep.join(filter(None, sys.path)),
-                            GLOO_SOCKET_IFNAME='lo' if sys.platform == 'linux' else 'lo0')
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        port = s.getsockname()[1]
+    env = os.environ | dict(
+        WORLD_SIZE=str(n),
+        LOCAL_WORLD_SIZE=str(n),
+        MASTER_ADDR='127.0.0.1',
+        MASTER_PORT=str(port),
+        OMP_NUM_THREADS='1',
+        ACCELERATE_USE_CPU='true',
+        CUDA_VISIBLE_DEVICES='',
+        PYTHONPATH=os.pathsep.join(filter(None, sys.path)),
+        GLOO_SOCKET_IFNAME='lo' if sys.platform == 'linux' else 'lo0',
+    )
     with tempfile.TemporaryDirectory() as d:
-        (Path(d)/'main.py').write_text(source, encoding='utf-8'); ps, late = [], time.monotonic() + timeout
+        (Path(d)/'main.py').write_text(source, encoding='utf-8')
+        ps, late = [], time.monotonic() + timeout
         read = lambda r, what: (Path(d)/f'{what}{r}').read_text(encoding='utf-8', errors='replace')
         try:
             for r in range(n):
                 with open(Path(d)/f'out{r}', 'w') as o, open(Path(d)/f'err{r}', 'w') as e:
-                    ps.append(subprocess.Popen([sys.executable, '-c', _RUN, str(Path(d)/'main.py'), *map(str, argv)], stdout=o, stderr=e,
-                                               env=env | dict(RANK=str(r), LOCAL_RANK=str(r))))
+                    ps.append(
+                        subprocess.Popen(
+                            [sys.executable, '-c', _RUN, str(Path(d) / 'main.py'), *map(str, argv)],
+                            stdout=o,
+                            stderr=e,
+                            env=env | dict(RANK=str(r), LOCAL_RANK=str(r)),
+                        )
+                    )
             codes = [None]*n
-            while None in codes and not any(codes) and time.monotonic() < late: time.sleep(.02); codes = [p.poll() for p in ps]
+            while None in codes and not any(codes) and time.monotonic() < late:
+                time.sleep(.02)
+                codes = [p.poll() for p in ps]
         finally:
             for p in ps: p.kill()
             for p in ps: p.wait()
-        errors = [f"process {r} of {n} " + (f'ended with {c}' if c else f'was still running after {timeout:g} s')
-                  + f":\n{read(r, 'err')[-4000:]}" for r, c in enumerate(codes) if (c if any(codes) else c is None)]
+        errors = [
+            f"process {r} of {n} "
+            + (f'ended with {c}' if c else f'was still running after {timeout:g} s')
+            + f":\n{read(r, 'err')[-4000:]}"
+            for r, c in enumerate(codes)
+            if (c if any(codes) else c is None)
+        ]
         if errors: raise RuntimeError('\n'.join(errors))
         return [read(r, 'out') for r in range(n)]

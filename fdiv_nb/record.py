@@ -24,11 +24,14 @@ def plain(x):
     if hasattr(x, 'tolist'): return plain(x.tolist())
     return str(x)
 
+# %% ../nbs/26c_record.ipynb #45278429
 def write_json(path: Path, obj) -> None:
     "obj as JSON, to a temporary name first."
     path = Path(path)
     tmp = path.with_name(f'{path.name}.{os.getpid()}.tmp')
-    tmp.write_text(json.dumps(plain(obj), indent=1, allow_nan=False), encoding='utf-8', errors='backslashreplace')
+    tmp.write_text(
+        json.dumps(plain(obj), indent=1, allow_nan=False), encoding='utf-8', errors='backslashreplace'
+    )
     os.replace(tmp, path)
 
 # %% ../nbs/26c_record.ipynb #4550ab3d
@@ -41,6 +44,7 @@ def _digest(paths: list[Path], limit: int = 1 << 33) -> str | None:
             while part := f.read(1 << 20): h.update(part)
     return h.hexdigest()
 
+# %% ../nbs/26c_record.ipynb #c019ab93
 def file_facts(name: str) -> dict:
     "name, and for a file or folder of that name its bytes and digest."
     p, out = Path(name), dict(name=str(name))
@@ -57,7 +61,9 @@ def model_facts(name: str, model=None, limit: int = 2_000_000_000) -> dict:
     out = dict(name=str(name))
     if model is None: return out
     sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
-    out |= dict(kind=type(model).__name__, parameters=sum(n for n, _ in sizes), trained=sum(n for n, t in sizes if t))
+    out |= dict(
+        kind=type(model).__name__, parameters=sum(n for n, _ in sizes), trained=sum(n for n, t in sizes if t)
+    )
     if hasattr(model, 'peft_config'):
         out['adapter'] = {k: c.to_dict() for k, c in model.peft_config.items()}
         out['base'] = next(iter(model.peft_config.values())).base_model_name_or_path
@@ -66,6 +72,7 @@ def model_facts(name: str, model=None, limit: int = 2_000_000_000) -> dict:
         out['fingerprint'] = fingerprint(model, adapter=True)
     return out
 
+# %% ../nbs/26c_record.ipynb #fc83de6f
 def versions() -> dict:
     "Versions of Python and of the libraries that are loaded, and the commit of this package where it is a checkout."
     from fdiv_nb import __version__
@@ -75,8 +82,12 @@ def versions() -> dict:
     root = Path(__file__).resolve().parent.parent if '__file__' in globals() else Path.cwd()
     if (root/'.git').exists():
         with contextlib.suppress(OSError, subprocess.SubprocessError):
-            git = lambda *a: subprocess.run(['git', '-C', str(root), *a], capture_output=True, text=True, timeout=10).stdout.strip()
-            out['commit'] = git('rev-parse', 'HEAD') + ('+' if git('status', '--porcelain', '--untracked-files=no') else '')
+            git = lambda *a: subprocess.run(
+                ['git', '-C', str(root), *a], capture_output=True, text=True, timeout=10
+            ).stdout.strip()
+            out['commit'] = git('rev-parse', 'HEAD') + (
+                '+' if git('status', '--porcelain', '--untracked-files=no') else ''
+            )
     return out
 
 # %% ../nbs/26c_record.ipynb #599232c3
@@ -85,13 +96,22 @@ COMMAND = ContextVar('command', default=None)       # set by `fdiv` to its words
 def _now() -> str: return datetime.now(timezone.utc).isoformat(timespec='seconds')
 
 def _fields(settings) -> dict:
-    return settings.to_dict() if hasattr(settings, 'to_dict') else asdict(settings) if is_dataclass(settings) else dict(settings)
+    return (
+        settings.to_dict()
+        if hasattr(settings, 'to_dict')
+        else asdict(settings)
+        if is_dataclass(settings)
+        else dict(settings)
+    )
 
-def record_run(command: list[str] | None = None,   # the words of the command line; default: those of `fdiv`, where it runs
-               *settings,                          # configurations, in full
-               models: dict | None = None,         # field -> (name, model)
-               files: dict | None = None           # field -> name of a file or folder, or a list of them
-              ) -> dict:
+# %% ../nbs/26c_record.ipynb #72cebfc6
+def record_run(
+    command: list[str]
+    | None = None,  # the words of the command line; default: those of `fdiv`, where it runs
+    *settings,  # configurations, in full
+    models: dict | None = None,  # field -> (name, model)
+    files: dict | None = None,  # field -> name of a file or folder, or a list of them
+) -> dict:
     "Everything that is needed to run again, as a dict for run.json; made before training starts."
     names = lambda v: [v] if isinstance(v, (str, Path)) else list(v)
     command = COMMAND.get() if command is None else command
@@ -116,18 +136,25 @@ def reason(e: BaseException) -> str:
     name = type(e).__name__
     return text if isinstance(e, (ValueError, Failed)) and text else f'{name}: {text}' if text else name
 
+# %% ../nbs/26c_record.ipynb #1dae994e
 @contextlib.contextmanager
 def finishing(out: Path, run: dict, record: dict | None = None, write: bool = True, done: bool = True):
     "Around what follows the training: writes run.json at the end, whatever happens; without `done` only where something failed. Raises Failed for everything that was raised."
     def close():
-        if write: write_json(Path(out)/'run.json', run | (dict(record=record | dict(ended=_now())) if record else {}))
+        if write:
+            write_json(
+                Path(out) / 'run.json', run | (dict(record=record | dict(ended=_now())) if record else {})
+            )
     try: yield run
     except BaseException as e:
         run['failed'] = reason(e)
         with contextlib.suppress(OSError): close()
-        error = Failed(f"the model is trained and saved in {str(out)!r}, but what follows failed: {run['failed']}")
+        error = Failed(
+            f"the model is trained and saved in {str(out)!r}, but what follows failed: {run['failed']}"
+        )
         if isinstance(e, KeyboardInterrupt): error.code = 130
         raise error from e
     try:
         if done: close()
-    except OSError as e: raise Failed(f"the model is trained and saved in {str(out)!r}, but run.json could not be written: {e.strerror}") from e
+    except OSError as e: raise Failed(f"the model is trained and saved in {str(out)!r}, but run.json "
+                                      f"could not be written: {e.strerror}") from e

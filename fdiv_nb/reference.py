@@ -31,16 +31,25 @@ def _zero(part) -> bool:
     "Whether a module or parameter is 0 throughout."
     return not any(t.detach().any() for t in (part.parameters() if isinstance(part, nn.Module) else [part]))
 
+# %% ../nbs/22d_reference.ipynb #e0873214
 def _plain_lora(model: nn.Module) -> bool:
     "Whether all active adapters are LoRAs that touch the model by A and B only, and nothing else is trained."
     kinds = [model.peft_config[a] for a in _active(model)]
-    if any(str(getattr(c.peft_type, 'value', c.peft_type)) != 'LORA' or getattr(c, 'use_dora', False) for c in kinds): return False
-    return all('lora_' in n or 'modules_to_save.' in n for n, p in model.named_parameters() if p.requires_grad)
+    if any(
+        str(getattr(c.peft_type, 'value', c.peft_type)) != 'LORA' or getattr(c, 'use_dora', False)
+        for c in kinds
+    ):
+        return False
+    return all(
+        'lora_' in n or 'modules_to_save.' in n for n, p in model.named_parameters() if p.requires_grad
+    )
 
+# %% ../nbs/22d_reference.ipynb #91b7aa96
 def _active(model: nn.Module) -> list[str]:
     a = model.active_adapters
     return list(a() if callable(a) else a)
 
+# %% ../nbs/22d_reference.ipynb #b7d60dd7
 def changes_nothing(model: nn.Module) -> bool:
     "Whether switching a PEFT model's active adapters off leaves its function as it is, judged by the weights' values."
     if not _plain_lora(model): return False
@@ -52,6 +61,7 @@ def changes_nothing(model: nn.Module) -> bool:
             if a in saved and not _same(saved[a], m.original_module): return False
     return True
 
+# %% ../nbs/22d_reference.ipynb #4775c5e8
 def _same(a: nn.Module, b: nn.Module) -> bool:
     "Whether two modules hold the same values."
     x, y = a.state_dict(), b.state_dict()
@@ -60,7 +70,9 @@ def _same(a: nn.Module, b: nn.Module) -> bool:
 # %% ../nbs/22d_reference.ipynb #2a29cfd7
 class StartWeights:
     "The starting weights of a model with an adapter: `off` if switching it off is enough, else copies of what will be trained."
-    def __init__(self, model: nn.Module, base: bool = False):   # base: the model below the adapter, whatever that has learnt
+    def __init__(
+        self, model: nn.Module, base: bool = False
+    ):  # base: the model below the adapter, whatever that has learnt
         self.off = base or changes_nothing(model)
         self.kept = {n: p.detach().clone() for n, p in model.named_parameters()
                      if p.requires_grad and not (self.off and is_adapter_weight(model, n))}
@@ -81,7 +93,11 @@ class StartWeights:
         "Take over what another run has kept. Raises ValueError if it does not fit the model."
         params = dict(model.named_parameters())
         odd = next((n for n, t in kept.items() if n not in params or params[n].shape != t.shape), None)
-        if odd is not None: raise ValueError(f"model: the checkpoint's adapter has {odd} {list(kept[odd].shape)}, this one has not; pass the adapter the run began with")
+        if odd is not None:
+            raise ValueError(
+                f"model: the checkpoint's adapter has {odd} {list(kept[odd].shape)}, this one has not; "
+                "pass the adapter the run began with"
+            )
         self.off, self.kept = off, dict(kept)
 
     def _exchange(self, model: nn.Module) -> None:
@@ -90,34 +106,77 @@ class StartWeights:
             for n, mine in self.kept.items():
                 p = params.get(n)
                 if p is None or p.shape != mine.shape or type(p.data) is not type(mine):
-                    raise ValueError(f"reference: {n} is held in shards, so the adapter's start cannot take its place; merge it (merge_and_unload), pass ref_model, or set reference='base'")
+                    raise ValueError(
+                        f"reference: {n} is held in shards, so the adapter's start cannot take its place; "
+                        "merge it (merge_and_unload), pass ref_model, or set reference='base'"
+                    )
                 mine = mine.to(p.device, p.dtype)
                 p.data, self.kept[n] = mine, p.data
 
 # %% ../nbs/22d_reference.ipynb #8119ac6a
 def tensor_checksum(t: Tensor) -> int:
     "Σ (bits + 1)(c i + 1) mod 2^64 over the tensor's entries."
-    x = t.detach().contiguous().view(-1); size = x.element_size(); total = 0
-    x = x.view({4: torch.int32, 2: torch.int16, 1: torch.uint8}.get(size, torch.int32)) if x.numel() else x.long()
+    x = t.detach().contiguous().view(-1)
+    size = x.element_size()
+    total = 0
+    x = (
+        x.view({4: torch.int32, 2: torch.int16, 1: torch.uint8}.get(size, torch.int32))
+        if x.numel()
+        else x.long()
+    )
     for k, part in enumerate(x.split(1 << 22)):
         i = torch.arange(len(part), device=part.device) + (k << 22)
         total += int(((part.long() + 1)*(i*2654435761 + 1)).sum())
     return total % (1 << 64)
 
 # %% ../nbs/22d_reference.ipynb #b9510174
-_IDLE = {'_name_or_path', 'transformers_version', 'architectures', 'use_cache', 'torch_dtype', 'dtype', 'return_dict', 'id2label', 'label2id',
-         'problem_type', 'bos_token_id', 'eos_token_id', 'pad_token_id', 'inference_mode', 'base_model_name_or_path', 'revision', 'auto_mapping',
-         'task_type', 'peft_version', 'init_lora_weights', 'runtime_config', 'lora_dropout', 'target_modules', 'modules_to_save', 'chunk_size_feed_forward'}
+_IDLE = {
+    '_name_or_path',
+    'transformers_version',
+    'architectures',
+    'use_cache',
+    'torch_dtype',
+    'dtype',
+    'return_dict',
+    'id2label',
+    'label2id',
+    'problem_type',
+    'bos_token_id',
+    'eos_token_id',
+    'pad_token_id',
+    'inference_mode',
+    'base_model_name_or_path',
+    'revision',
+    'auto_mapping',
+    'task_type',
+    'peft_version',
+    'init_lora_weights',
+    'runtime_config',
+    'lora_dropout',
+    'target_modules',
+    'modules_to_save',
+    'chunk_size_feed_forward',
+}
 
 def _active_part(x):
     "A configuration without what is idle, sets in order."
-    if isinstance(x, dict): return {str(k): _active_part(v) for k, v in x.items() if k not in _IDLE and not str(k).startswith('output_')}
+    if isinstance(x, dict):
+        return {
+            str(k): _active_part(v)
+            for k, v in x.items()
+            if k not in _IDLE and not str(k).startswith('output_')
+        }
     if isinstance(x, (set, frozenset)): return sorted(map(str, x))
     return [_active_part(v) for v in x] if isinstance(x, (list, tuple)) else x
 
+# %% ../nbs/22d_reference.ipynb #85be62dd
 def config_text(config) -> str:
     "What a configuration says about the numbers a model computes; '' for none."
-    return json.dumps(_active_part(config.to_dict()), sort_keys=True, default=str) if hasattr(config, 'to_dict') else ''
+    return (
+        json.dumps(_active_part(config.to_dict()), sort_keys=True, default=str)
+        if hasattr(config, 'to_dict')
+        else ''
+    )
 
 # %% ../nbs/22d_reference.ipynb #74264dba
 def _adapter_text(model: nn.Module) -> str:
@@ -126,34 +185,56 @@ def _adapter_text(model: nn.Module) -> str:
               if isinstance(getattr(m, 'scaling', None), dict) and a in m.scaling]
     return '\n'.join([config_text(model.peft_config[a]) for a in _active(model)] + scales)
 
+# %% ../nbs/22d_reference.ipynb #b00ace73
 def _counted(model: nn.Module, adapter: bool) -> dict[str, Tensor]:
     "The tensors that a fingerprint counts, by name."
     if not is_adapter(model): return bare_model(model).state_dict()
     idle = [f'.{a}' for a in model.peft_config if a not in _active(model)]
     own = lambda n: is_adapter_weight(model, n)
-    return {n: t for n, t in model.state_dict().items() if not own(n) or adapter and not any(f'{a}.' in f'{n}.' for a in idle)}
+    return {
+        n: t
+        for n, t in model.state_dict().items()
+        if not own(n) or adapter and not any(f'{a}.' in f'{n}.' for a in idle)
+    }
 
+# %% ../nbs/22d_reference.ipynb #d2119dc1
 def fingerprint(model: nn.Module,   # possibly wrapped
                 extra: str = '',    # whatever else the numbers depend on, e.g. the precision
                 adapter: bool = True   # False: of a PEFT model, the model below its adapters
                ) -> str:            # 16 hex digits
     "A name that changes with any weight or buffer of the model, its class, its configuration and its active adapters."
     m = bare_model(model)
-    parts = [f'{k}:{tuple(t.shape)}:{t.dtype}:{tensor_checksum(t):x}' for k, t in sorted(_counted(model, adapter).items())]
+    parts = [
+        f'{k}:{tuple(t.shape)}:{t.dtype}:{tensor_checksum(t):x}'
+        for k, t in sorted(_counted(model, adapter).items())
+    ]
     text = _adapter_text(model) if adapter and is_adapter(model) else ''
-    return hashlib.blake2b('\n'.join([type(m).__name__, extra, config_text(getattr(m, 'config', None)), text, *parts]).encode(), digest_size=8).hexdigest()
+    return hashlib.blake2b(
+        '\n'.join([type(m).__name__, extra, config_text(getattr(m, 'config', None)), text, *parts]).encode(),
+        digest_size=8,
+    ).hexdigest()
 
 # %% ../nbs/22d_reference.ipynb #20befe5d
 def digest(*parts) -> str:
     "12 hex digits of some texts."
-    return hashlib.blake2b('\n'.join(map(str, parts)).encode('utf-8', 'surrogatepass'), digest_size=6).hexdigest()
+    return hashlib.blake2b(
+        '\n'.join(map(str, parts)).encode('utf-8', 'surrogatepass'), digest_size=6
+    ).hexdigest()
 
+# %% ../nbs/22d_reference.ipynb #1ddaf5d2
 def _code_text(code: types.CodeType) -> str:
     "Instructions, constants and names of compiled code, without the lines they stand in."
-    consts = [_code_text(c) if isinstance(c, types.CodeType) else repr(sorted(map(repr, c))) if isinstance(c, frozenset) else repr(c)
-              for c in code.co_consts]
+    consts = [
+        _code_text(c)
+        if isinstance(c, types.CodeType)
+        else repr(sorted(map(repr, c)))
+        if isinstance(c, frozenset)
+        else repr(c)
+        for c in code.co_consts
+    ]
     return '|'.join([code.co_code.hex(), *consts, *code.co_names, *code.co_varnames])
 
+# %% ../nbs/22d_reference.ipynb #fef62ef8
 def _globals_of(code: types.CodeType) -> set[str]:
     "The global names that compiled code reads."
     own = {i.argval for i in dis.get_instructions(code) if i.opname in ('LOAD_GLOBAL', 'LOAD_NAME')}
@@ -161,37 +242,52 @@ def _globals_of(code: types.CodeType) -> set[str]:
 
 _SIMPLE = (type(None), bool, int, float, str)
 
+# %% ../nbs/22d_reference.ipynb #bd48e333
 def _function(f: types.FunctionType, seen: tuple) -> dict:
     "A function by name, code, defaults, what it closes over and what it reads."
-    out = {'function': f.__name__, 'code': f'{digest(_code_text(f.__code__))} (Python {sys.version_info[0]}.{sys.version_info[1]})'}
+    out = {
+        'function': f.__name__,
+        'code': f'{digest(_code_text(f.__code__))} (Python {sys.version_info[0]}.{sys.version_info[1]})',
+    }
     held = {}
     for name, cell in zip(f.__code__.co_freevars, f.__closure__ or ()):
         try: held[name] = cell.cell_contents
         except ValueError: pass                        # not filled yet
     for name in sorted(_globals_of(f.__code__)):
         v = f.__globals__.get(name)
-        if isinstance(v, _SIMPLE[1:]) or isinstance(v, types.FunctionType) and v.__module__ == f.__module__: held[name] = v
+        if isinstance(v, _SIMPLE[1:]) or isinstance(v, types.FunctionType) and v.__module__ == f.__module__:
+            held[name] = v
     for k, v in [*held.items(), *(f.__kwdefaults__ or {}).items()]: out[k] = _identity(v, seen)
     return out | ({'defaults': _identity(f.__defaults__, seen)} if f.__defaults__ else {})
 
 # %% ../nbs/22d_reference.ipynb #28cbd5ae
 def _large(x) -> bool: return len(x) > 16
 
+# %% ../nbs/22d_reference.ipynb #299c63bd
 def _identity(x, seen: tuple = ()):
-    if isinstance(x, _SIMPLE): return x if not isinstance(x, str) or len(x) < 80 else f'{x[:40]}… #{digest(x)}'
+    if isinstance(x, _SIMPLE):
+        return x if not isinstance(x, str) or len(x) < 80 else f'{x[:40]}… #{digest(x)}'
     if any(x is s for s in seen) or len(seen) > 12: return type(x).__name__
     seen = (*seen, x)
     if isinstance(x, Tensor): return f'tensor {list(x.shape)} #{tensor_checksum(x):x}'
     if isinstance(x, nn.Module): return f'{type(x).__name__} #{fingerprint(x)}'
     if isinstance(x, re.Pattern): return f'{x.pattern!r} flags {x.flags}'
     if isinstance(x, Path): return str(x)
-    if isinstance(x, type) or isinstance(x, types.BuiltinFunctionType): return f"{x.__module__}.{x.__qualname__}"
+    if isinstance(x, type) or isinstance(x, types.BuiltinFunctionType):
+        return f"{x.__module__}.{x.__qualname__}"
     if isinstance(x, types.FunctionType): return _function(x, seen)
-    if isinstance(x, types.MethodType): return {'method': x.__func__.__qualname__, 'self': _identity(x.__self__, seen)}
-    if isinstance(x, functools.partial): return {'partial': _identity(x.func, seen), 'args': _identity(x.args, seen), **_identity(x.keywords, seen)}
+    if isinstance(x, types.MethodType):
+        return {'method': x.__func__.__qualname__, 'self': _identity(x.__self__, seen)}
+    if isinstance(x, functools.partial):
+        return {
+            'partial': _identity(x.func, seen),
+            'args': _identity(x.args, seen),
+            **_identity(x.keywords, seen),
+        }
     if hasattr(x, 'get_vocab'): return tokenizer_name(x)
     return _container(x, seen)
 
+# %% ../nbs/22d_reference.ipynb #b573d4ea
 def _container(x, seen: tuple):
     if isinstance(x, (set, frozenset)): x = sorted(x, key=repr)
     if isinstance(x, dict): out = {str(k): _identity(v, seen) for k, v in x.items()}
@@ -199,10 +295,15 @@ def _container(x, seen: tuple):
     else: return {'type': f'{type(x).__module__}.{type(x).__qualname__}', **_attributes(x, seen)}
     return f'{type(x).__name__} of {len(x)} #{digest(json.dumps(out, sort_keys=True))}' if _large(x) else out
 
+# %% ../nbs/22d_reference.ipynb #48a38b6f
 def _attributes(x, seen: tuple) -> dict:
     "Public attributes, without those that training changes (`state_dict` names them) or that were measured."
     moving = {*(x.state_dict() if callable(getattr(x, 'state_dict', None)) else ()), 'ess'}
-    return {k: _identity(v, seen) for k, v in getattr(x, '__dict__', {}).items() if not k.startswith('_') and k not in moving or k == 'factors'}
+    return {
+        k: _identity(v, seen)
+        for k, v in getattr(x, '__dict__', {}).items()
+        if not k.startswith('_') and k not in moving or k == 'factors'
+    }
 
 def identity(x) -> dict | list | str | int | float | bool | None:
     "What names a value, in JSON's types, so that a resumed run can tell whether it has the same."
@@ -217,22 +318,29 @@ def tokenizer_name(tokenizer) -> str:
     special = sorted((k, str(v)) for k, v in getattr(tokenizer, 'special_tokens_map', {}).items())
     return f'{len(words)} tokens #{digest(words, special, *(tokenizer(t)["input_ids"] for t in _PROBE))}'
 
+# %% ../nbs/22d_reference.ipynb #4f5f6bbc
 def rows_name(rows) -> str:
     "A name for encoded rows (dicts with lists of token ids), which changes with any id and with their order."
     h = hashlib.blake2b(digest_size=6)
     for r in rows:
         for k in sorted(r):
-            if isinstance(r[k], list) and all(isinstance(i, int) for i in r[k]): h.update(k.encode() + array('q', [len(r[k]), *r[k]]).tobytes())
+            if isinstance(r[k], list) and all(isinstance(i, int) for i in r[k]):
+                h.update(k.encode() + array('q', [len(r[k]), *r[k]]).tobytes())
     return f'{len(rows)} rows #{h.hexdigest()}'
 
 # %% ../nbs/22d_reference.ipynb #a1931095
 def differences(new, old, at: str = '') -> list[tuple[str, str, str]]:
     "[(field, its value in `new`, in `old`)] where two values of `identity` differ."
     if isinstance(new, dict) and isinstance(old, dict):
-        inside = [d for k in sorted({*new, *old}) for d in differences(new.get(k), old.get(k), f'{at}.{k}' if at else k)]
+        inside = [
+            d
+            for k in sorted({*new, *old})
+            for d in differences(new.get(k), old.get(k), f'{at}.{k}' if at else k)
+        ]
         return inside
     return [] if new == old else [(at, _short(new), _short(old))]
 
+# %% ../nbs/22d_reference.ipynb #e54f13ce
 def _short(x) -> str:
     s = x if isinstance(x, str) else json.dumps(x, ensure_ascii=False)
     return s if len(s) <= 60 else s[:57] + '...'

@@ -4,11 +4,30 @@
 
 # %% ../nbs/26_report.ipynb #fc2d5d14
 from __future__ import annotations
+
 import base64, html, math, re, sys
+
 from pathlib import Path
+
+from fastcore.basics import patch
 from . import __version__
-from .figures import (METRICS, _check_rows, _is_start, _known, _render, _value, _visible, _write, bars, curves, divergence_color,
-                             metric_label, number, save_png)
+
+from fdiv_nb.figures import (
+    METRICS,
+    _check_rows,
+    _is_start,
+    _known,
+    _render,
+    _value,
+    _visible,
+    _write,
+    bars,
+    curves,
+    divergence_color,
+    metric_label,
+    number,
+    save_png,
+)
 
 # %% auto #0
 __all__ = ['text_table', 'markdown_table', 'Report', 'run_report']
@@ -20,8 +39,13 @@ def _cells(columns, body, digits) -> tuple[list, list]:
     "([rows][columns] of text, [columns] whether it is a column of numbers)."
     def cell(r, c):
         e = _value(r.get(f'{c}_stderr'), f'{c}_stderr')
-        return _visible(number(r[c], digits) + (f' ± {number(e, digits)}' if math.isfinite(e) and math.isfinite(r[c]) else ''))
-    return [[cell(r, c) for c in columns] for r in body], [all(_is_number(r[c]) for r in body) for c in columns]
+        return _visible(
+            number(r[c], digits)
+            + (f' ± {number(e, digits)}' if math.isfinite(e) and math.isfinite(r[c]) else '')
+        )
+    return [[cell(r, c) for c in columns] for r in body], [
+        all(_is_number(r[c]) for r in body) for c in columns
+    ]
 
 # %% ../nbs/26_report.ipynb #880be00b
 def _grid(rows, columns, digits) -> tuple[list, list]:
@@ -29,21 +53,29 @@ def _grid(rows, columns, digits) -> tuple[list, list]:
     names, cols, body = _check_rows(rows, columns)
     cells, right = _cells(cols, body, digits)
     grid = [[_visible(c) for c in cols], *cells]
-    return ([[_visible(n), *r] for n, r in zip(['', *names], grid)], [False, *right]) if names else (grid, right)
+    return (
+        ([[_visible(n), *r] for n, r in zip(['', *names], grid)], [False, *right]) if names else (grid, right)
+    )
 
+# %% ../nbs/26_report.ipynb #e73134b0
 def text_table(rows,                         # list of dicts, or dict of name -> dict
                columns: list | None = None,  # which columns, in order (default: those of the first row)
                digits: int = 3) -> str:      # decimals
     "An aligned plain-text table. Raises ValueError on ragged rows or none."
     grid, right = _grid(rows, columns, digits)
     width = [max(map(len, c)) for c in zip(*grid)]
-    lines = ['  '.join(c.rjust(w) if a else c.ljust(w) for c, w, a in zip(r, width, right)).rstrip() for r in grid]
+    lines = [
+        '  '.join(c.rjust(w) if a else c.ljust(w) for c, w, a in zip(r, width, right)).rstrip() for r in grid
+    ]
     return '\n'.join([lines[0], '  '.join('─'*w for w in width), *lines[1:]])
 
+# %% ../nbs/26_report.ipynb #83f174ff
 def markdown_table(rows, columns: list | None = None, digits: int = 3) -> str:
     "The same table in Markdown, its text escaped. Raises ValueError on ragged rows or none."
     grid, right = _grid(rows, columns, digits)
-    lines = ['| ' + ' | '.join(html.escape(c, quote=False).replace('|', r'\|') for c in r) + ' |' for r in grid]
+    lines = [
+        '| ' + ' | '.join(html.escape(c, quote=False).replace('|', r'\|') for c in r) + ' |' for r in grid
+    ]
     return '\n'.join([lines[0], '|' + '|'.join('---:' if a else '---' for a in right) + '|', *lines[1:]])
 
 # %% ../nbs/26_report.ipynb #8421bf7d
@@ -55,8 +87,11 @@ _MARK = re.compile(r'`([^`\n]+)`|\*\*(?=\S)(.+?)(?<=\S)\*\*|(?<![\w*])\*(?=\S)([
 
 def _inline(s: str) -> str:
     "Escaped text with `code`, **bold** and *emphasis*, one inside the other not."
-    return _MARK.sub(lambda m: next(_tag(t, x) for t, x in zip(('code', 'strong', 'em'), m.groups()) if x), _esc(s))
+    return _MARK.sub(
+        lambda m: next(_tag(t, x) for t, x in zip(('code', 'strong', 'em'), m.groups()) if x), _esc(s)
+    )
 
+# %% ../nbs/26_report.ipynb #75336373
 def _text_html(text: str) -> str:
     "Paragraphs, '## ' headings and '- ' lists, separated by blank lines."
     out = []
@@ -69,7 +104,8 @@ def _text_html(text: str) -> str:
 # %% ../nbs/26_report.ipynb #38810c92
 def _best(values: list, cells: list[str], how: str | None) -> set[int]:
     "Rows whose printed value is the smallest ('min') or largest ('max') finite one; none if there is nothing to compare."
-    if how not in ('min', 'max', None): raise ValueError(f"highlight: {how!r} is unknown; use 'min', 'max' or None")
+    if how not in ('min', 'max', None):
+        raise ValueError(f"highlight: {how!r} is unknown; use 'min', 'max' or None")
     ok = [i for i, v in enumerate(values) if _is_number(v) and v is not None and math.isfinite(v)]
     if how is None or len(values) < 2 or not ok: return set()
     top = cells[(min if how == 'min' else max)(ok, key=lambda i: float(values[i]))].split(' ±')[0]
@@ -79,6 +115,7 @@ def _th(c, is_number: bool) -> str:
     key = _tag('small', _esc(c)) if metric_label(c) != str(c) else ''
     return f'<th scope="col" class="{"n" if is_number else ""}">{_esc(metric_label(c))}{key}</th>'
 
+# %% ../nbs/26_report.ipynb #9499a54a
 def _td(s: str, best: bool, is_number: bool) -> str:
     if not is_number: return f'<td>{_esc(s)}</td>'
     v, _, e = s.replace('-', '−', 1).partition(' ± ')
@@ -90,14 +127,17 @@ def _dot(name) -> str: return f'<i class="dot" style="--c:{divergence_color(name
 # %% ../nbs/26_report.ipynb #bf70f6c1
 def _plain(s: str) -> str: return re.sub('[*`]', '', s)
 
-def _scroll(label: str, body: str) -> str: return f'<div class="scroll" tabindex="0" role="region" aria-label="{_esc(label)}">{body}</div>'
+def _scroll(label: str, body: str) -> str:
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="{_esc(label)}">{body}</div>'
 
+# %% ../nbs/26_report.ipynb #138fa61b
 def _table_html(rows, caption: str = '', highlight=None, digits: int = 3) -> str:
     "A <table>; `highlight` is for every column of numbers, or per column in a dict."
     names, cols, body = _check_rows(rows)
     cells, num = _cells(cols, body, digits)
     how = highlight if isinstance(highlight, dict) else dict.fromkeys(cols, highlight)
-    if bad := [c for c in how if c not in cols]: raise ValueError(f"highlight: no column {bad}; there is {cols}")
+    if bad := [c for c in how if c not in cols]:
+        raise ValueError(f"highlight: no column {bad}; there is {cols}")
     best = [_best([r[c] for r in body], [t[j] for t in cells], how.get(c)) for j, c in enumerate(cols)]
     head = ('<td></td>' if names else '') + ''.join(map(_th, cols, num))
     left = [f'<th scope="row">{_dot(n)}</th>' for n in names or []] or ['']*len(body)
@@ -110,9 +150,11 @@ def _svg(fig) -> str:
     "The figure as SVG text, on a transparent ground, the same for the same figure."
     s = _render(fig, format='svg', facecolor='none').decode()
     s = re.sub(r'<metadata>.*?</metadata>', '', s[s.index('<svg'):], flags=re.S)
-    for i, k in enumerate(dict.fromkeys(re.findall(r'\bid="(\w*[0-9a-f]{10})"', s))): s = s.replace(k, f'i{i}')
+    for i, k in enumerate(dict.fromkeys(re.findall(r'\bid="(\w*[0-9a-f]{10})"', s))):
+        s = s.replace(k, f'i{i}')
     return s
 
+# %% ../nbs/26_report.ipynb #bf4aeeca
 def _figure_html(fig, caption: str = '', alt: str | None = None) -> str:
     "A <figure> with the image in it; the figure is closed."
     data = base64.b64encode(_svg(fig).encode()).decode()
@@ -124,18 +166,29 @@ def _figure_html(fig, caption: str = '', alt: str | None = None) -> str:
 # %% ../nbs/26_report.ipynb #7689cc75
 def _check_samples(samples) -> dict[str, list]:
     groups = samples if isinstance(samples, dict) else {'': samples}
-    if not any(groups.values()): raise ValueError("samples: none given; pass (prompt, completion, score) triples, or leave the block out")
+    if not any(groups.values()):
+        raise ValueError(
+            "samples: none given; pass (prompt, completion, score) triples, or leave the block out"
+        )
     for n, g in groups.items():
         for i, s in enumerate(g):
             if not isinstance(s, (list, tuple)) or len(s) != 3:
-                raise ValueError(f"samples{[n] if n else ''}[{i}]: expected (prompt, completion, score), got {s!r}")
+                raise ValueError(
+                    f"samples{[n] if n else ''}[{i}]: expected (prompt, completion, score), got {s!r}"
+                )
     return groups
 
+# %% ../nbs/26_report.ipynb #007f9aee
 def _card(name, prompt, completion, score) -> str:
     head = f'<b>{_dot(name) if name else ""}</b>' + _tag('span', '' if score is None else _esc(number(score)))
-    text = f'<span class="prompt">{_esc(prompt)}</span>{_esc(completion)}' if prompt else _esc(completion).lstrip(' ')
+    text = (
+        f'<span class="prompt">{_esc(prompt)}</span>{_esc(completion)}'
+        if prompt
+        else _esc(completion).lstrip(' ')
+    )
     return f'<div class="card"><div class="head">{head}</div><p dir="auto">{text}</p></div>'
 
+# %% ../nbs/26_report.ipynb #07e5ee23
 def _samples_html(samples, caption: str = '') -> str:
     "Rows of cards: a dict of run -> triples stands side by side, a prompt that all share is written once above."
     groups, out = _check_samples(samples), f'<p class="caption">{_inline(caption)}</p>' if caption else ''
@@ -144,7 +197,11 @@ def _samples_html(samples, caption: str = '') -> str:
         prompts = {str(p) for p, _, _ in here.values()}
         shared = len(here) > 1 and len(prompts) == 1
         if shared and any(prompts): out += f'<p class="prompt" dir="auto">{_esc(*prompts)}</p>'
-        out += '<div class="cards">' + ''.join(_card(n, '' if shared else p, c, s) for n, (p, c, s) in here.items()) + '</div>'
+        out += (
+            '<div class="cards">'
+            + ''.join(_card(n, '' if shared else p, c, s) for n, (p, c, s) in here.items())
+            + '</div>'
+        )
     return f'<section class="samples">{out}</section>'
 
 # %% ../nbs/26_report.ipynb #4d336eb3
@@ -180,63 +237,96 @@ class Report:
                  subtitle: str | None = None):  # one line under it
         if not str(title).strip(): raise ValueError("title: empty; say what was run")
         self.title, self.subtitle, self.blocks = title, subtitle or '', []
-    def _add(self, block: str) -> Report:
-        self.blocks.append(block)
-        return self
-    def text(self, text: str) -> Report:
-        "Paragraphs with **bold**, *emphasis*, `code`, '## ' headings and '- ' lists."
-        return self._add(_text_html(text))
-    def table(self, rows,                  # list of dicts, or dict of name -> dict; 'x_stderr' is shown beside 'x'
-              caption: str = '',           # a line above it
-              highlight=None,              # 'min', 'max' or None for all columns of numbers, or a dict of column -> one of them
-              digits: int = 3) -> Report:  # decimals
-        "A table with the best of each column marked. Raises ValueError on ragged rows, none, or an unknown highlight."
-        return self._add(_table_html(rows, caption, highlight, digits))
-    def figure(self, fig, caption: str = '', alt: str | None = None) -> Report:
-        "A matplotlib figure, embedded as SVG and closed; `alt` describes it (default: the caption)."
-        return self._add(_figure_html(fig, caption, alt))
-    def samples(self, samples, caption: str = '') -> Report:
-        "(prompt, completion, score or None) triples; a dict of run name -> triples is shown side by side."
-        return self._add(_samples_html(samples, caption))
+
+# %% ../nbs/26_report.ipynb #f2343de8
+@patch
+def _add(self: Report, block: str) -> Report:
+    self.blocks.append(block)
+    return self
+
+@patch
+def text(self: Report, text: str) -> Report:
+    "Paragraphs with **bold**, *emphasis*, `code`, '## ' headings and '- ' lists."
+    return self._add(_text_html(text))
+
+# %% ../nbs/26_report.ipynb #b46150cb
+@patch
+def table(
+    self: Report,
+    rows,  # list of dicts, or dict of name -> dict; 'x_stderr' is shown beside 'x'
+    caption: str = '',  # a line above it
+    highlight=None,  # 'min', 'max' or None for all columns of numbers, or a dict of column -> one of them
+    digits: int = 3,
+) -> Report:  # decimals
+    "A table with the best of each column marked. Raises ValueError on ragged rows, none, or an unknown highlight."
+    return self._add(_table_html(rows, caption, highlight, digits))
+
+# %% ../nbs/26_report.ipynb #77f4dc24
+@patch
+def figure(self: Report, fig, caption: str = '', alt: str | None = None) -> Report:
+    "A matplotlib figure, embedded as SVG and closed; `alt` describes it (default: the caption)."
+    return self._add(_figure_html(fig, caption, alt))
+
+@patch
+def samples(self: Report, samples, caption: str = '') -> Report:
+    "(prompt, completion, score or None) triples; a dict of run name -> triples is shown side by side."
+    return self._add(_samples_html(samples, caption))
 
 # %% ../nbs/26_report.ipynb #a1bc9a02
-def _details(self, summary: str, content) -> Report:
+@patch
+def details(self: Report, summary: str, content) -> Report:
     "A folded block: `content` is text, or a dict shown as one 'key: value' line each."
     if isinstance(content, dict): content = '\n'.join(f'{k}: {v}' for k, v in content.items())
-    return self._add(f'<details><summary>{_inline(summary)}</summary><pre tabindex="0">{_esc(content)}</pre></details>')
+    return self._add(
+        f'<details><summary>{_inline(summary)}</summary><pre tabindex="0">{_esc(content)}</pre></details>'
+    )
 
-def _page(self) -> str:
+# %% ../nbs/26_report.ipynb #156bc79e
+@patch
+def html(self: Report) -> str:
     "The page as one string."
     policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-    return (f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="viewport" content="width=device-width">\n'
-            f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n<title>{_esc(self.title)}</title>\n'
+    return ('<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="viewport" '
+            'content="width=device-width">\n'
+            '<meta http-equiv="Content-Security-Policy" '
+            f'content="{policy}">\n<title>{_esc(self.title)}</title>\n'
             f'<style>{_CSS}</style>\n</head>\n<body><main>\n<header><h1>{_esc(self.title)}</h1>' +
             _tag('p', _inline(self.subtitle)) + '</header>\n' + '\n'.join(self.blocks) +
             f'\n<footer>fdiv_nb {_esc(__version__)}</footer>\n</main></body>\n</html>\n')
 
-def _save(self, path) -> Path:  # path: ends in .html
+# %% ../nbs/26_report.ipynb #ca28fe88
+@patch
+def save(self: Report, path) -> Path:  # path: ends in .html
     "Writes the page to `path`, whole or not at all, and returns the Path. Raises ValueError if it does not end in .html."
     return _write(path, self.html().encode(), '.html')
 
-Report.details, Report.html, Report.save = _details, _page, _save
-
 # %% ../nbs/26_report.ipynb #7a9f4dd5
 _PARTS = dict(history=(list, tuple), before=dict, after=dict, samples=(list, tuple), config=dict)
+
 _NOISE = re.compile(r'^(step|epoch)$|(_stderr|_ess|_runtime|_per_second|_flos)$|^total_|^train_')
 
 def _check_runs(runs) -> dict[str, dict]:
-    if not isinstance(runs, dict) or not runs: raise ValueError("runs: none given; pass a dict of run name -> dict(history=...)")
-    if bad := [n for n in runs if _is_start(n)]: raise ValueError(f"runs: {bad[0]!r} is the name of a starting point; rename that run")
+    if not isinstance(runs, dict) or not runs:
+        raise ValueError("runs: none given; pass a dict of run name -> dict(history=...)")
+    if bad := [n for n in runs if _is_start(n)]:
+        raise ValueError(f"runs: {bad[0]!r} is the name of a starting point; rename that run")
     for n, r in runs.items():
         if not isinstance(r, dict) or not (r.get('history') or r.get('after')):
             raise ValueError(f"runs[{n!r}]: nothing to report; give it a 'history' or an 'after'")
         if bad := [k for k in r if k not in _PARTS or r[k] and not isinstance(r[k], _PARTS[k])]:
-            raise ValueError(f"runs[{n!r}]: unknown or of a wrong type: {bad}; lists: history, samples; dicts: before, after, config")
+            raise ValueError(
+                f"runs[{n!r}]: unknown or of a wrong type: {bad}; lists: history, samples; dicts: before, "
+                "after, config"
+            )
     return {str(n): {k: r.get(k) or {} for k in _PARTS} for n, r in runs.items()}
 
+# %% ../nbs/26_report.ipynb #d8217519
 def _metrics_of(rows) -> list[str]:
     "The metrics of some rows: those we know first, in our order, then the others as they come."
-    seen, rank = dict.fromkeys(k for r in rows for k, v in r.items() if _is_number(v) and not _NOISE.search(str(k))), list(METRICS)
+    seen, rank = (
+        dict.fromkeys(k for r in rows for k, v in r.items() if _is_number(v) and not _NOISE.search(str(k))),
+        list(METRICS),
+    )
     return sorted(seen, key=lambda k: rank.index(str(k).removeprefix('eval_')) if _known(k)[2] else len(rank))
 
 def _without_flag(metrics, rows) -> list[str]:
@@ -244,12 +334,18 @@ def _without_flag(metrics, rows) -> list[str]:
     fine = lambda c: all(r.get(c) in (1, None) or r[c] != r[c] for r in rows)
     return [c for c in metrics if str(c).removeprefix('eval_') != 'reliable' or not fine(c)]
 
+# %% ../nbs/26_report.ipynb #e3b701b1
 def _outcome(runs: dict) -> dict[str, dict]:
     "'before' (once, if it is the same for all) and 'after' of each run as rows of one table, nan where a metric is missing."
     old, new = ({n: r[k] for n, r in runs.items() if r[k]} for k in ('before', 'after'))
     once = len({repr(sorted(b.items())) for b in old.values()}) < 2
     rows = {'before' if once else f'{n}, before': b for n, b in old.items()} | new
-    keys = [k for c in _metrics_of(rows.values()) for k in (c, f'{c}_stderr') if any(k in r for r in rows.values())]
+    keys = [
+        k
+        for c in _metrics_of(rows.values())
+        for k in (c, f'{c}_stderr')
+        if any(k in r for r in rows.values())
+    ]
     return {n: {k: r.get(k, math.nan) for k in keys} for n, r in rows.items()} if keys else {}
 
 # %% ../nbs/26_report.ipynb #fa7610fe
@@ -263,46 +359,79 @@ def _closest(after: dict) -> str:
     said = [f'`{n}` has the ' + ', '.join(w) for n, w in won.items() if w]
     return f"After training, {'; '.join(said)}." if said else ''
 
+# %% ../nbs/26_report.ipynb #9b56af43
 def _guide(metrics) -> str:
     "How to read those of the metrics that we know."
     if not (known := [c for c in metrics if _known(c)[2]]): return ''
-    return ('## How to read the numbers\n\np is the target that was asked for, π the trained model, π₀ the model it started from.\n\n' +
+    return ('## How to read the numbers\n\np is the target that was asked for, π the trained model, π₀ '
+            'the model it started from.\n\n' +
             '\n'.join(f'- **{metric_label(c)}** (`{c}`) {_known(c)[2]}.' for c in known) +
-            '\n\nRead alignment and diversity together. A reward rises most cheaply by repeating one good answer: KL(π‖p) hardly minds, '
-            'KL(p‖π) does, and entropy and distinct-n fall. ∞ is a result, not an error; – means that there is no value.')
+            '\n\nRead alignment and diversity together. A reward rises most cheaply by repeating one good '
+            'answer: KL(π‖p) hardly minds, '
+            'KL(p‖π) does, and entropy and distinct-n fall. ∞ is a result, not an error; – means that '
+            'there is no value.')
 
 # %% ../nbs/26_report.ipynb #19674ecd
-def run_report(out_dir,                # folder for report.html, curves.png and bars.png
-               runs: dict[str, dict],  # run name -> dict(history=[rows], before={}, after={}, samples=[triples], config={})
-               title: str,             # heading
-               subtitle: str | None = None,  # one line under it
-               metrics: list[str] | None = None,  # panels of the curves (default: what is logged, not always 0, and no flag; at most 12)
-               figures=()) -> Path:    # more figures: (heading, Figure, caption), shown after the samples
+def run_report(
+    out_dir,  # folder for report.html, curves.png and bars.png
+    runs: dict[
+        str, dict
+    ],  # run name -> dict(history=[rows], before={}, after={}, samples=[triples], config={})
+    title: str,  # heading
+    subtitle: str | None = None,  # one line under it
+    metrics: list[str]
+    | None = None,  # panels of the curves (default: what is logged, not always 0, and no flag; at most 12)
+    figures=(),
+) -> Path:  # more figures: (heading, Figure, caption), shown after the samples
     "Writes the report of one run, or of several compared; returns its Path. Raises ValueError, before any file, on malformed runs."
     runs, rep, pngs = _check_runs(runs), Report(title, subtitle), {}
-    rows, (history, samples) = _outcome(runs), ({n: r[k] for n, r in runs.items() if r[k]} for k in ('history', 'samples'))
+    rows, (history, samples) = (
+        _outcome(runs),
+        ({n: r[k] for n, r in runs.items() if r[k]} for k in ('history', 'samples')),
+    )
     logged = [r for h in history.values() for r in h]
-    panels, cols = (metrics or _without_flag([c for c in _metrics_of(logged) if any(r.get(c) != 0 for r in logged if c in r)], logged)[:12],
-                    _metrics_of(rows.values()))
+    panels, cols = (
+        metrics
+        or _without_flag(
+            [c for c in _metrics_of(logged) if any(r.get(c) != 0 for r in logged if c in r)], logged
+        )[:12],
+        _metrics_of(rows.values()),
+    )
     names = ', '.join(f'`{n}`' for n in runs)
     many = f'{len(runs)} runs side by side: {names}. None has to be best everywhere: each divergence decides what to get right first. '
     many += _closest({n: r['after'] for n, r in runs.items()})
     rep.text(many if len(runs) > 1 else f'One run, {names}, before and after training.')
     if cols:
         better = {c: _known(c)[1] for c in cols}
-        rep.text('## Before and after').table(rows, 'All runs, all metrics; the best of a column is marked.', better)
+        rep.text('## Before and after').table(
+            rows, 'All runs, all metrics; the best of a column is marked.', better
+        )
     if shown := _without_flag(cols, rows.values()):
         pngs['bars'] = bars(rows, shown)
-        once = ' Starting points that agree, within three standard errors or 2 %, are one grey bar.' if sum(map(_is_start, rows)) > 1 else ''
-        rep.figure(pngs['bars'], f'The same numbers.{once} A whisker is one standard error; a hatched bar with an arrow is infinite.')
+        once = (
+            ' Starting points that agree, within three standard errors or 2 %, are one grey bar.'
+            if sum(map(_is_start, rows)) > 1
+            else ''
+        )
+        rep.figure(
+            pngs['bars'],
+            f'The same numbers.{once} A whisker is one standard error; a hatched bar with an arrow is '
+            'infinite.',
+        )
     rep.text(_guide(cols or panels))
     if history and panels:
         k = max(1, max(map(len, history.values()))//25)
         pngs['curves'] = curves(history, panels, smooth=k)
         how = f'; running means over {k} points, raw values faint' if k > 1 else ''
-        rep.text('## During training').figure(pngs['curves'], f'One panel per metric, one line per run, its last value at the end{how}. '
-                                              'A gap is a value that is not a number, a triangle an infinite one, a hollow triangle one beyond the heights that are shown.')
-    if samples: rep.text('## Samples').samples(samples if len(runs) > 1 else samples.popitem()[1], 'What the models write, with its score.')
+        rep.text('## During training').figure(pngs['curves'], 'One panel per metric, one line per run, '
+                                                              f'its last value at the end{how}. '
+                                              'A gap is a value that is not a number, a triangle an '
+                                              'infinite one, a hollow triangle one beyond the heights '
+                                              'that are shown.')
+    if samples:
+        rep.text('## Samples').samples(
+            samples if len(runs) > 1 else samples.popitem()[1], 'What the models write, with its score.'
+        )
     for head, fig, caption in figures: rep.text(f'## {head}').figure(fig, caption)
     if cols: rep.text('## Details').details('All numbers', text_table(rows, digits=6))
     for n, r in runs.items():

@@ -21,6 +21,7 @@ def _nearest(out: Path) -> Path:
         if p.exists(): raise ValueError(f"{p.name!r} is a file")
     return Path('.')
 
+# %% ../nbs/22c_saving.ipynb #04ee262e
 def check_writable(folder: str | Path, field: str = 'output_dir') -> Path:
     "The folder, which a run may make and write. Raises ValueError naming `field` where it cannot; leaves nothing behind."
     if not str(folder).strip(): raise ValueError(f"{field}: empty; give a folder")
@@ -48,6 +49,7 @@ def _wrong(config) -> tuple[str, list[str]]:
         return text, [k for k in dict.fromkeys(listed) if changed(k)]
     return '', []
 
+# %% ../nbs/22c_saving.ipynb #f541554e
 def mend_generation(model: nn.Module) -> dict:
     "Take out of `model.generation_config` what keeps it from being saved, with a warning; {field: value taken out}. Raises ValueError if it is refused all the same."
     config, out = getattr(model, 'generation_config', None), {}
@@ -58,10 +60,17 @@ def mend_generation(model: nn.Module) -> dict:
             out[k] = getattr(config, k)
             setattr(config, k, getattr(type(config)(), k))
         text, fields = _wrong(config)
-    if text: raise ValueError(f"model: its generation_config cannot be saved: {' '.join(text.split())[:160]}; correct generation_config.json")
+    if text:
+        raise ValueError(
+            f"model: its generation_config cannot be saved: {' '.join(text.split())[:160]}; correct "
+            "generation_config.json"
+        )
     if out:
         said = ', '.join(f'{k}={v}' for k, v in out.items())
-        warnings.warn(f"generation_config: {said} taken out: without effect beside the other settings, and the model could not be saved")
+        warnings.warn(
+            f"generation_config: {said} taken out: without effect beside the other settings, and the "
+            "model could not be saved"
+        )
     return out
 
 # %% ../nbs/22c_saving.ipynb #7e956391
@@ -78,7 +87,9 @@ def check_saves(model: nn.Module, tokenizer=None) -> None:
             with tempfile.TemporaryDirectory() as d: part.save_pretrained(d)
         except Exception as e:
             why = ' '.join(f'{type(e).__name__}: {e}'.split())[:160]
-            raise ValueError(f"model: its {name} cannot be saved ({why}), so neither could the trained model") from e
+            raise ValueError(
+                f"model: its {name} cannot be saved ({why}), so neither could the trained model"
+            ) from e
 
 # %% ../nbs/22c_saving.ipynb #d262027f
 def check_finite(model: nn.Module, state_dict: dict | None = None) -> None:
@@ -87,10 +98,15 @@ def check_finite(model: nn.Module, state_dict: dict | None = None) -> None:
     for name, p in named:
         if not torch.is_tensor(p) or not p.is_floating_point() or p.is_meta: continue
         if not p.detach().isfinite().all():
-            raise ValueError(f"model: {name} is not finite, so the training has diverged and it is not saved; lower learning_rate")
+            raise ValueError(
+                f"model: {name} is not finite, so the training has diverged and it is not saved; lower "
+                "learning_rate"
+            )
 
 # %% ../nbs/22c_saving.ipynb #e18903e6
-_WEIGHTS = re.compile(r'(adapter_)?model(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?|adapter_config\.json|value_head\.safetensors|pytorch_model.*\.bin')
+_WEIGHTS = re.compile(
+    r'(adapter_)?model(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?|adapter_config\.json|value_head\.safetensors|pytorch_model.*\.bin'
+)
 
 class NotSaved(RuntimeError):
     "A trained model that could not be saved where it should; the text says where it is."
@@ -102,6 +118,7 @@ def _write(trainer, tokenizer, folder: Path) -> None:
     finally: trainer.processing_class = given
     if trainer.args.should_save and tokenizer is not None: tokenizer.save_pretrained(str(folder))
 
+# %% ../nbs/22c_saving.ipynb #a7721b58
 def _move_in(new: Path, out: Path) -> None:
     "Every file of `new` into `out`, and weights of another kind out of it."
     names = {p.name for p in new.iterdir()}
@@ -112,6 +129,7 @@ def _move_in(new: Path, out: Path) -> None:
         os.replace(p, out/p.name)
     new.rmdir()
 
+# %% ../nbs/22c_saving.ipynb #5b76c962
 def save_trained(trainer, tokenizer, folder: str | Path) -> Path:
     "Save the trainer's model and the tokenizer, whole or not at all. Raises ValueError for weights that are not finite, NotSaved where another place had to do."
     out = Path(folder)

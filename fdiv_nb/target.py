@@ -27,100 +27,173 @@ def check_scores(scores, n: int,               # completions scored
                  name: str = 'reward',         # the field an error names
                  texts: list[str] | None = None) -> Tensor:
     "Scores as float32 [n]. Raises ValueError for a wrong length or type, NaN or infinity, naming the row."
-    try: s = scores.detach().float().cpu() if torch.is_tensor(scores) else torch.tensor([float(x) for x in scores], dtype=torch.float32)
+    try:
+        s = (
+            scores.detach().float().cpu()
+            if torch.is_tensor(scores)
+            else torch.tensor([float(x) for x in scores], dtype=torch.float32)
+        )
     except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"{name}: must return one number per completion, got {type(scores).__name__} {str(scores)[:60]!r}") from None
+        raise ValueError(
+            f"{name}: must return one number per completion, got {type(scores).__name__} {str(scores)[:60]!r}"
+        ) from None
     if s.shape != (n,):
-        raise ValueError(f"{name}: returned shape {list(s.shape)} for {n} completions; return one number per completion, shape [{n}]")
+        raise ValueError(
+            f"{name}: returned shape {list(s.shape)} for {n} completions; return one number per "
+            f"completion, shape [{n}]"
+        )
     bad = ~s.isfinite()
     if bad.any():
-        i = int(bad.nonzero()[0]); text = f" (completion {texts[i][:60]!r})" if texts else ''
-        raise ValueError(f"{name}: row {i} is {s[i].item()}{text}; a score must be finite; return a floor such as -10 for texts that cannot be scored")
+        i = int(bad.nonzero()[0])
+        text = f" (completion {texts[i][:60]!r})" if texts else ''
+        raise ValueError(
+            f"{name}: row {i} is {s[i].item()}{text}; a score must be finite; return a floor such as -10 "
+            "for texts that cannot be scored"
+        )
     return s
 
 # %% ../nbs/10_target.ipynb #650aeb65
 class Target:
     "P(x) = π0(x) w(x). Subclasses give `log_weight` and `scores`; `full_support` says that w > 0 everywhere, `fitted` that nothing is left to fit."
     full_support = fitted = True
-    def fit(self, prompts: list[str], completions: list[str], log_w: Tensor | None = None) -> Target:
-        "Learn from samples of π0 (weighted by log_w, [B]) what must be known before `log_weight`; by default nothing."
-        return self
-    def state_dict(self) -> dict: return {}
-    def load_state_dict(self, state: dict) -> None: pass
-    def log_weight(self, prompts: list[str], completions: list[str]) -> Tensor:
-        "log w, [B] float32, -inf where w = 0."
-        raise NotImplementedError
-    def scores(self, prompts: list[str], completions: list[str]) -> dict[str, Tensor]:
-        "Raw features by name, each [B]."
-        raise NotImplementedError
-    def evaluate(self, prompts: list[str], completions: list[str]) -> tuple[Tensor, dict[str, Tensor]]:
-        "(log_weight, scores) of the same texts. The targets here call each reward once for both; by default each is asked by itself."
-        return self.log_weight(prompts, completions), self.scores(prompts, completions)
-    def _is_plain(self, cls) -> bool:
-        "Whether log_weight and scores are those of the class, and not a subclass's or an instance's own."
-        return all(getattr(getattr(self, k), '__func__', None) is getattr(cls, k) for k in ('log_weight', 'scores'))
-    def log_score(self, log_ref: Tensor, prompts: list[str], completions: list[str]) -> Tensor:
-        "log P(x) = log π0(x) + log w(x), [B]."
-        return log_ref + self.log_weight(prompts, completions).to(log_ref)
     def __mul__(self, other: Target) -> Target: return ProductTarget(self, other)
-    def probe(self, prompts: list[str] | None = None) -> Target:
-        "Score three short texts, so that a reward that returns NaN or a wrong shape is found out before a model is loaded. Raises ValueError as `check_scores`."
-        texts = ['Yes.', 'It was a quiet day, and nobody came.', 'x = [1, 2]']; self.scores((list(prompts or ['']) * 3)[:3], texts)
-        return self
+
+# %% ../nbs/10_target.ipynb #4c35c1f3
+@patch
+def fit(self: Target, prompts: list[str], completions: list[str], log_w: Tensor | None = None) -> Target:
+    "Learn from samples of π0 (weighted by log_w, [B]) what must be known before `log_weight`; by default nothing."
+    return self
+
+@patch
+def state_dict(self: Target) -> dict: return {}
+
+@patch
+def load_state_dict(self: Target, state: dict) -> None: pass
+
+@patch
+def log_weight(self: Target, prompts: list[str], completions: list[str]) -> Tensor:
+    "log w, [B] float32, -inf where w = 0."
+    raise NotImplementedError
+
+# %% ../nbs/10_target.ipynb #9511b356
+@patch
+def scores(self: Target, prompts: list[str], completions: list[str]) -> dict[str, Tensor]:
+    "Raw features by name, each [B]."
+    raise NotImplementedError
+
+@patch
+def evaluate(self: Target, prompts: list[str], completions: list[str]) -> tuple[Tensor, dict[str, Tensor]]:
+    "(log_weight, scores) of the same texts. The targets here call each reward once for both; by default each is asked by itself."
+    return self.log_weight(prompts, completions), self.scores(prompts, completions)
+
+# %% ../nbs/10_target.ipynb #0e3b2723
+@patch
+def _is_plain(self: Target, cls) -> bool:
+    "Whether log_weight and scores are those of the class, and not a subclass's or an instance's own."
+    return all(
+        getattr(getattr(self, k), '__func__', None) is getattr(cls, k) for k in ('log_weight', 'scores')
+    )
+
+@patch
+def log_score(self: Target, log_ref: Tensor, prompts: list[str], completions: list[str]) -> Tensor:
+    "log P(x) = log π0(x) + log w(x), [B]."
+    return log_ref + self.log_weight(prompts, completions).to(log_ref)
+
+# %% ../nbs/10_target.ipynb #9e6fcf38
+@patch
+def probe(self: Target, prompts: list[str] | None = None) -> Target:
+    "Score three short texts, so that a reward that returns NaN or a wrong shape is found out before a model is loaded. Raises ValueError as `check_scores`."
+    texts = ['Yes.', 'It was a quiet day, and nobody came.', 'x = [1, 2]']
+    self.scores((list(prompts or ['']) * 3)[:3], texts)
+    return self
 
 # %% ../nbs/10_target.ipynb #9e5bae44
 def _place(e: BaseException, file: str | None = None) -> str:
     "'file:line: Type: text' of an exception; the last line of `file` that was reached, else of anything."
-    if isinstance(e, SyntaxError) and e.filename: return f"{Path(e.filename).name}:{e.lineno}: {type(e).__name__}: {e.msg}"
+    if isinstance(e, SyntaxError) and e.filename:
+        return f"{Path(e.filename).name}:{e.lineno}: {type(e).__name__}: {e.msg}"
     frames = traceback.extract_tb(e.__traceback__)
     own = [f for f in frames if file and os.path.abspath(f.filename) == os.path.abspath(file)] or frames
     text = ' '.join(f"{type(e).__name__}: {e}".split())
     return f"{Path(own[-1].filename).name}:{own[-1].lineno}: {text}" if own else text
 
+# %% ../nbs/10_target.ipynb #c1a63f1a
 def _scores_of(fn: Callable, prompts: list[str], completions: list[str], name: str):
     "What a user's function returns. Raises ValueError, with its file and line, for whatever it raises, a call of sys.exit too."
-    if (getattr(fn, '__module__', None) or type(fn).__module__).startswith('fdiv_nb.'): return fn(prompts, completions)
+    if (getattr(fn, '__module__', None) or type(fn).__module__).startswith('fdiv_nb.'):
+        return fn(prompts, completions)
     try:
         out = fn(prompts, completions)
         return list(out) if hasattr(out, '__next__') else out
     except (Exception, SystemExit) as e:
         if isinstance(e, TypeError) and e.__traceback__.tb_next is None:
-            raise ValueError(f"{name}: cannot be called with (prompts, completions), two lists of texts: {e}") from e
+            raise ValueError(
+                f"{name}: cannot be called with (prompts, completions), two lists of texts: {e}"
+            ) from e
         code = getattr(fn, '__code__', None) or getattr(getattr(type(fn), '__call__', None), '__code__', None)
         raise ValueError(f"{name}: {_place(e, code and code.co_filename)}") from e
 
+# %% ../nbs/10_target.ipynb #0846b99f
 def _call(fn: Callable, prompts, completions, name) -> Tensor:
     if len(prompts) != len(completions):
-        raise ValueError(f"prompts: {len(prompts)} for {len(completions)} completions; give one per completion")
-    return check_scores(_scores_of(fn, list(prompts), list(completions), name), len(completions), name, completions)
+        raise ValueError(
+            f"prompts: {len(prompts)} for {len(completions)} completions; give one per completion"
+        )
+    return check_scores(
+        _scores_of(fn, list(prompts), list(completions), name), len(completions), name, completions
+    )
 
+# %% ../nbs/10_target.ipynb #cae6649f
 class RewardTarget(Target):
     "P = π0 exp(r/β) for a reward r(prompts, completions) -> [B] and β > 0 in units of the reward."
     def __init__(self, reward: Callable, beta: float, name: str | None = None):
         if not callable(reward):
-            raise ValueError(f"reward: expected a function (prompts, completions) -> scores, got {reward!r}; load_reward makes one from a name")
+            raise ValueError(
+                f"reward: expected a function (prompts, completions) -> scores, got {reward!r}; "
+                "load_reward makes one from a name"
+            )
         if not (beta > 0 and math.isfinite(beta)):
-            raise ValueError(f"beta: expected a positive number, got {beta}; small β follows the reward, large β stays with the starting model")
-        self.reward, self.beta, self.name = reward, float(beta), name or getattr(reward, 'name', getattr(reward, '__name__', 'reward'))
-    def _r(self, prompts, completions): return _call(self.reward, prompts, completions, f'reward {self.name}')
-    def log_weight(self, prompts, completions): return self._r(prompts, completions)/self.beta
-    def scores(self, prompts, completions): return {self.name: self._r(prompts, completions)}
+            raise ValueError(
+                f"beta: expected a positive number, got {beta}; small β follows the reward, large β stays "
+                "with the starting model"
+            )
+        self.reward, self.beta, self.name = (
+            reward,
+            float(beta),
+            name or getattr(reward, 'name', getattr(reward, '__name__', 'reward')),
+        )
     def evaluate(self, prompts, completions):
         if not self._is_plain(RewardTarget): return super().evaluate(prompts, completions)
         r = self._r(prompts, completions)
         return r/self.beta, {self.name: r}
     def __repr__(self): return f"RewardTarget({self.name}, beta={self.beta:g})"
 
+# %% ../nbs/10_target.ipynb #5ed67862
+@patch
+def _r(self: RewardTarget, prompts, completions): return _call(self.reward, prompts, completions, f'reward {self.name}')
+
+@patch
+def log_weight(self: RewardTarget, prompts, completions): return self._r(prompts, completions)/self.beta
+
+@patch
+def scores(self: RewardTarget, prompts, completions): return {self.name: self._r(prompts, completions)}
+
+# %% ../nbs/10_target.ipynb #fd58abc3
 class BinaryTarget(Target):
     "P = π0 b for a test b(prompts, completions) -> 0 or 1 each."
     full_support = False
     def __init__(self, test: Callable, name: str | None = None):
-        if not callable(test): raise ValueError(f"constraint: expected a function (prompts, completions) -> 0/1, got {test!r}")
+        if not callable(test):
+            raise ValueError(f"constraint: expected a function (prompts, completions) -> 0/1, got {test!r}")
         self.test, self.name = test, name or getattr(test, 'name', getattr(test, '__name__', 'constraint'))
     def _b(self, prompts, completions):
-        b = _call(self.test, prompts, completions, f'constraint {self.name}'); bad = (b != 0) & (b != 1)
+        b = _call(self.test, prompts, completions, f'constraint {self.name}')
+        bad = (b != 0) & (b != 1)
         if bad.any():
-            raise ValueError(f"constraint {self.name}: row {int(bad.nonzero()[0])} is {b[bad][0].item():g}; a constraint returns 0 or 1; use RewardTarget for graded scores")
+            raise ValueError(
+                f"constraint {self.name}: row {int(bad.nonzero()[0])} is {b[bad][0].item():g}; a "
+                "constraint returns 0 or 1; use RewardTarget for graded scores"
+            )
         return b
     def log_weight(self, prompts, completions): return self._b(prompts, completions).log()
     def scores(self, prompts, completions): return {self.name: self._b(prompts, completions)}
@@ -133,26 +206,47 @@ class BinaryTarget(Target):
 # %% ../nbs/10_target.ipynb #3cdddb72
 class ProductTarget(Target):
     "P = π0 w_1 w_2 ...: every factor at once."
-    def __init__(self, *factors: Target): self.factors = [f for x in factors for f in (x.factors if isinstance(x, ProductTarget) else [x])]
-    @property
-    def full_support(self): return all(f.full_support for f in self.factors)
-    @property
-    def fitted(self): return all(f.fitted for f in self.factors)
-    def fit(self, prompts, completions, log_w=None):
-        for f in sorted(self.factors, key=lambda f: not f.fitted):         # a moment is met under all the other factors
-            f.fit(prompts, completions, log_w)
-            w = f.log_weight(prompts, completions); log_w = w if log_w is None else log_w + w
-        return self
-    def state_dict(self): return {'factors': [f.state_dict() for f in self.factors]}
-    def load_state_dict(self, state):
-        for f, x in zip(self.factors, state['factors']): f.load_state_dict(x)
-    def log_weight(self, prompts, completions): return torch.stack([f.log_weight(prompts, completions) for f in self.factors]).sum(0)
-    def scores(self, prompts, completions): return {k: v for f in self.factors for k, v in f.scores(prompts, completions).items()}
+    def __init__(self, *factors: Target):
+        self.factors = [f for x in factors for f in (x.factors if isinstance(x, ProductTarget) else [x])]
     def evaluate(self, prompts, completions):
         if not self._is_plain(ProductTarget): return super().evaluate(prompts, completions)
         weights, scores = zip(*(f.evaluate(prompts, completions) for f in self.factors))
         return torch.stack(weights).sum(0), {k: v for s in scores for k, v in s.items()}
     def __repr__(self): return ' * '.join(map(repr, self.factors))
+
+# %% ../nbs/10_target.ipynb #6459d280
+@patch(as_prop=True)
+def full_support(self: ProductTarget): return all(f.full_support for f in self.factors)
+
+@patch(as_prop=True)
+def fitted(self: ProductTarget): return all(f.fitted for f in self.factors)
+
+# %% ../nbs/10_target.ipynb #851ba3d0
+@patch
+def fit(self: ProductTarget, prompts, completions, log_w=None):
+    for f in sorted(
+        self.factors, key=lambda f: not f.fitted
+    ):  # a moment is met under all the other factors
+        f.fit(prompts, completions, log_w)
+        w = f.log_weight(prompts, completions)
+        log_w = w if log_w is None else log_w + w
+    return self
+
+@patch
+def state_dict(self: ProductTarget): return {'factors': [f.state_dict() for f in self.factors]}
+
+# %% ../nbs/10_target.ipynb #39043b06
+@patch
+def load_state_dict(self: ProductTarget, state):
+    for f, x in zip(self.factors, state['factors']): f.load_state_dict(x)
+
+@patch
+def log_weight(self: ProductTarget, prompts, completions):
+    return torch.stack([f.log_weight(prompts, completions) for f in self.factors]).sum(0)
+
+@patch
+def scores(self: ProductTarget, prompts, completions):
+    return {k: v for f in self.factors for k, v in f.scores(prompts, completions).items()}
 
 # %% ../nbs/10_target.ipynb #6785c5b7
 class WeightedReward(Target):
@@ -161,24 +255,32 @@ class WeightedReward(Target):
         parts = [RewardTarget(r, beta) for r in rewards]
         weights = [1.]*len(parts) if weights is None else [float(w) for w in weights]
         if not parts: raise ValueError("reward: an empty list; give at least one function")
-        if len(weights) != len(parts): raise ValueError(f"reward_weights: {len(weights)} for {len(parts)} rewards; give one for each")
+        if len(weights) != len(parts):
+            raise ValueError(f"reward_weights: {len(weights)} for {len(parts)} rewards; give one for each")
         if bad := [w for w in weights if not math.isfinite(w) or not w]:
-            raise ValueError(f"reward_weights: {bad[0]} is no weight; give a finite number, or leave that reward out")
+            raise ValueError(
+                f"reward_weights: {bad[0]} is no weight; give a finite number, or leave that reward out"
+            )
         self.parts, self.weights, self.beta, taken = {}, weights, float(beta), {'total'}
         for p in parts:
             name = next(n for n in (p.name, *(f'{p.name}_{i}' for i in range(2, 99))) if n not in taken)
             taken.add(name)
             self.parts[name] = p
-    def scores(self, prompts, completions):
-        each = {k: p.scores(prompts, completions)[p.name] for k, p in self.parts.items()}
-        return {'total': sum(w*r for w, r in zip(self.weights, each.values()))} | each
-    def log_weight(self, prompts, completions): return self.scores(prompts, completions)['total']/self.beta
     def evaluate(self, prompts, completions):
         if not self._is_plain(WeightedReward): return super().evaluate(prompts, completions)
         scores = self.scores(prompts, completions)
         return scores['total']/self.beta, scores
     def __repr__(self):
         return f"WeightedReward({' + '.join(f'{w:g} {k}' for w, k in zip(self.weights, self.parts))}, beta={self.beta:g})"
+
+# %% ../nbs/10_target.ipynb #461804e5
+@patch
+def scores(self: WeightedReward, prompts, completions):
+    each = {k: p.scores(prompts, completions)[p.name] for k, p in self.parts.items()}
+    return {'total': sum(w*r for w, r in zip(self.weights, each.values()))} | each
+
+@patch
+def log_weight(self: WeightedReward, prompts, completions): return self.scores(prompts, completions)['total']/self.beta
 
 # %% ../nbs/10_target.ipynb #c2ab436e
 def fit_lambdas(phi: Tensor,            # [n, k] features of samples of π0
@@ -187,28 +289,42 @@ def fit_lambdas(phi: Tensor,            # [n, k] features of samples of π0
                 log_w: Tensor | None = None   # [n] log-weights of the samples, -inf allowed
                 ) -> tuple[Tensor, float]:
     "(λ [k], effective sample size): the moments met to `tol`. Raises ValueError for a moment that these samples cannot reach."
-    phi, mu = phi.double(), moments.double(); keep = torch.ones(len(phi), dtype=torch.bool) if log_w is None else log_w > -torch.inf
+    phi, mu = phi.double(), moments.double()
+    keep = torch.ones(len(phi), dtype=torch.bool) if log_w is None else log_w > -torch.inf
     phi = phi[keep]
-    if not len(phi): raise ValueError("moments: no sample meets the other factors of the target; draw more samples")
+    if not len(phi):
+        raise ValueError("moments: no sample meets the other factors of the target; draw more samples")
     lw = torch.zeros(len(phi)).double() if log_w is None else log_w[keep].double().log_softmax(0)
     names = names or [f'feature {i}' for i in range(phi.shape[1])]
     for i, nm in enumerate(names):
         lo, hi = phi[:, i].min().item(), phi[:, i].max().item()
         if not lo < mu[i] < hi:
-            raise ValueError(f"moments: {nm} = {mu[i].item():g} is outside ({lo:g}, {hi:g}), the range of {len(phi)} samples; ask for less, or draw more samples")
-    lam = torch.zeros_like(mu); obj = lambda x: (phi @ x + lw).logsumexp(0) - x @ mu
+            raise ValueError(
+                f"moments: {nm} = {mu[i].item():g} is outside ({lo:g}, {hi:g}), the range of {len(phi)} "
+                "samples; ask for less, or draw more samples"
+            )
+    lam = torch.zeros_like(mu)
+    obj = lambda x: (phi @ x + lw).logsumexp(0) - x @ mu
     for _ in range(200):
-        wgt = (phi @ lam + lw).softmax(0); g = wgt @ phi - mu
+        wgt = (phi @ lam + lw).softmax(0)
+        g = wgt @ phi - mu
         if g.abs().max() < tol: break
-        c = phi - wgt @ phi; step = torch.linalg.solve((wgt[:, None]*c).T @ c + 1e-9*torch.eye(len(mu), dtype=mu.dtype), g)
+        c = phi - wgt @ phi
+        step = torch.linalg.solve((wgt[:, None]*c).T @ c + 1e-9*torch.eye(len(mu), dtype=mu.dtype), g)
         t = 1.
         while obj(lam - t*step) > obj(lam) - .25*t*(g @ step) and t > 1e-8: t /= 2
         lam = lam - t*step
     ess = effective_sample_size(phi @ lam + lw).item()
     if g.abs().max() >= tol:
-        raise ValueError(f"moments: {mu.tolist()} cannot be met together by these {len(phi)} samples (nearest {(wgt @ phi).tolist()}); the features may conflict")
+        raise ValueError(
+            f"moments: {mu.tolist()} cannot be met together by these {len(phi)} samples (nearest "
+            f"{(wgt @ phi).tolist()}); the features may conflict"
+        )
     if ess < min_ess:
-        raise ValueError(f"moments: meeting {mu.tolist()} leaves {ess:.1f} effective samples of {len(phi)} (at least {min_ess:g} wanted); draw more samples or ask for less")
+        raise ValueError(
+            f"moments: meeting {mu.tolist()} leaves {ess:.1f} effective samples of {len(phi)} (at least "
+            f"{min_ess:g} wanted); draw more samples or ask for less"
+        )
     return lam, ess
 
 # %% ../nbs/10_target.ipynb #bb835af4
@@ -216,41 +332,85 @@ class MomentTarget(Target):
     "P = π0 exp(λ·φ) with E_p φ = μ̄; call `fit` with samples of π0 first."
     def __init__(self, features: dict[str, Callable], moments: dict[str, float]):
         if set(features) != set(moments) or not features:
-            raise ValueError(f"moments: names {sorted(moments)} differ from features {sorted(features)}; give one moment per feature")
-        self.features, self.moments, self.lambdas, self.ess = dict(features), {k: float(moments[k]) for k in features}, None, 0.
-    def _phi(self, prompts, completions):
-        return torch.stack([_call(f, prompts, completions, f'feature {k}') for k, f in self.features.items()], -1)
-    @property
-    def fitted(self): return self.lambdas is not None
-    def fit(self, prompts: list[str], completions: list[str], log_w: Tensor | None = None, tol: float = 1e-6,
-            min_ess: float = 10.) -> MomentTarget:
-        "Fit λ on samples of π0. Raises ValueError where a moment cannot be reached."
-        self.lambdas, self.ess = fit_lambdas(self._phi(prompts, completions), torch.tensor(list(self.moments.values())), tol, min_ess,
-                                             list(self.features), log_w)
-        return self
-    def state_dict(self): return {'lambdas': None if self.lambdas is None else self.lambdas.tolist()}
-    def load_state_dict(self, state):
-        self.lambdas = None if state['lambdas'] is None else torch.tensor(state['lambdas'], dtype=torch.float64)
+            raise ValueError(
+                f"moments: names {sorted(moments)} differ from features {sorted(features)}; give one "
+                "moment per feature"
+            )
+        self.features, self.moments, self.lambdas, self.ess = (
+            dict(features),
+            {k: float(moments[k]) for k in features},
+            None,
+            0.0,
+        )
     def _weight(self, phi: Tensor) -> Tensor:
         if self.lambdas is None:
-            raise ValueError("MomentTarget: λ is not fitted; call .fit(prompts, completions) with samples of the starting model first")
+            raise ValueError(
+                "MomentTarget: λ is not fitted; call .fit(prompts, completions) with samples of the "
+                "starting model first"
+            )
         return (phi.double() @ self.lambdas).float()
-    def log_weight(self, prompts, completions): return self._weight(self._phi(prompts, completions))
-    def scores(self, prompts, completions): return dict(zip(self.features, self._phi(prompts, completions).unbind(-1)))
     def evaluate(self, prompts, completions):
         if not self._is_plain(MomentTarget): return super().evaluate(prompts, completions)
         phi = self._phi(prompts, completions)
         return self._weight(phi), dict(zip(self.features, phi.unbind(-1)))
     def __repr__(self): return f"MomentTarget({self.moments})"
 
+# %% ../nbs/10_target.ipynb #bca0119b
+@patch
+def _phi(self: MomentTarget, prompts, completions):
+    return torch.stack(
+        [_call(f, prompts, completions, f'feature {k}') for k, f in self.features.items()], -1
+    )
+
+@patch(as_prop=True)
+def fitted(self: MomentTarget): return self.lambdas is not None
+
+# %% ../nbs/10_target.ipynb #cc4a351e
+@patch
+def fit(self: MomentTarget, prompts: list[str], completions: list[str], log_w: Tensor | None = None, tol: float = 1e-6,
+        min_ess: float = 10.) -> MomentTarget:
+    "Fit λ on samples of π0. Raises ValueError where a moment cannot be reached."
+    self.lambdas, self.ess = fit_lambdas(
+        self._phi(prompts, completions),
+        torch.tensor(list(self.moments.values())),
+        tol,
+        min_ess,
+        list(self.features),
+        log_w,
+    )
+    return self
+
+# %% ../nbs/10_target.ipynb #3c89dd58
+@patch
+def state_dict(self: MomentTarget): return {'lambdas': None if self.lambdas is None else self.lambdas.tolist()}
+
+@patch
+def load_state_dict(self: MomentTarget, state):
+    self.lambdas = (
+        None if state['lambdas'] is None else torch.tensor(state['lambdas'], dtype=torch.float64)
+    )
+
+@patch
+def log_weight(self: MomentTarget, prompts, completions): return self._weight(self._phi(prompts, completions))
+
+@patch
+def scores(self: MomentTarget, prompts, completions):
+    return dict(zip(self.features, self._phi(prompts, completions).unbind(-1)))
+
 # %% ../nbs/10_target.ipynb #86207bfd
 def check_compatible(divergence, target: Target) -> None:
     "Raises ValueError if D_f(π‖p) is infinite for every policy that can still say what the target forbids, with what to use instead."
     d = get_divergence(divergence)
     if target.full_support or math.isfinite(d.fprime_inf): return
-    ok = [k for k in divergence_names() if k not in ('alpha', 'skew_js', 'skew_kl') and math.isfinite(get_divergence(k).fprime_inf)]
-    raise ValueError(f"divergence: {d.name} to {target!r} is infinite: the target gives probability 0 to what its constraint forbids, the policy does not, and f'(∞) = ∞ for {d.name}. "
-                     f"Use {', '.join(ok)} or alpha below 1, or soften the constraint to RewardTarget(b, beta): P = π0 exp(b/β)")
+    ok = [
+        k
+        for k in divergence_names()
+        if k not in ('alpha', 'skew_js', 'skew_kl') and math.isfinite(get_divergence(k).fprime_inf)
+    ]
+    raise ValueError(f"divergence: {d.name} to {target!r} is infinite: the target gives probability 0 to "
+                     f"what its constraint forbids, the policy does not, and f'(∞) = ∞ for {d.name}. "
+                     f"Use {', '.join(ok)} or alpha below 1, or soften the constraint to RewardTarget(b, "
+                     "beta): P = π0 exp(b/β)")
 
 # %% ../nbs/10_target.ipynb #4db95799
 def _reward(name: str, score: Callable) -> Callable:
@@ -264,12 +424,14 @@ def contains_reward(word: str) -> Callable:
     if not word.strip(): raise ValueError("contains: the word is empty; write contains:amazing")
     return _reward(word, lambda c: occurs(word, c))
 
+# %% ../nbs/10_target.ipynb #7200c64f
 def regex_reward(pattern: str) -> Callable:
     "1 where the pattern is found in the completion, else 0."
     try: p = re.compile(pattern)
     except re.error as e: raise ValueError(f"regex: {pattern!r} is not a regular expression: {e}") from None
     return _reward(f'regex {pattern}', lambda c: bool(p.search(c)))
 
+# %% ../nbs/10_target.ipynb #963270c7
 def lexicon_words(text: str, lex) -> list[str]:   # folded text; a container of words
     "The words of a text that a lexicon may know; in a script without spaces the longest entry from each place on."
     longest, out, run = max(map(len, lex), default=0), [], ''
@@ -288,17 +450,21 @@ def lexicon_words(text: str, lex) -> list[str]:   # folded text; a container of 
         run = ''
     return [*out, *cut(run)]
 
+# %% ../nbs/10_target.ipynb #8b06d350
 def lexicon_reward(path: str) -> Callable:
     "s/√(s² + 15) in (-1, 1) for the summed score s of a completion's words, of any script; lines `word<TAB>score`. Without spaces between words the longest entry counts."
     if not Path(path).is_file(): raise ValueError(f"lexicon: no file {path!r}; give lines of word<TAB>score")
     rows = [line.split('\t') for line in Path(path).read_text(encoding='utf-8').splitlines() if line.strip()]
     try: lex = {fold(r[0]): float(r[1]) for r in rows}
-    except (IndexError, ValueError): raise ValueError(f"lexicon: {path!r} has a line without word<TAB>score") from None
+    except (IndexError, ValueError): raise ValueError(f"lexicon: {path!r} has a line without "
+                                                      "word<TAB>score") from None
     bad = next((w for w, x in lex.items() if not math.isfinite(x)), None)
-    if bad is not None: raise ValueError(f"lexicon: {path!r} gives {bad!r} the score {lex[bad]}, expected a finite number")
+    if bad is not None:
+        raise ValueError(f"lexicon: {path!r} gives {bad!r} the score {lex[bad]}, expected a finite number")
     total = lambda c: sum(lex.get(w, 0.) for w in lexicon_words(fold(c), lex))
     return _reward('sentiment', lambda c: (s := total(c))/math.sqrt(s*s + 15))
 
+# %% ../nbs/10_target.ipynb #4f68a458
 def _parses(code: str) -> bool:
     if not code.strip(): return False
     with warnings.catch_warnings():
@@ -306,44 +472,72 @@ def _parses(code: str) -> bool:
         try: ast.parse(code)
         except (SyntaxError, ValueError, MemoryError, RecursionError): return False
     return True
+
 python_reward = _reward('python', _parses)
 
 # %% ../nbs/10_target.ipynb #9d8606f6
 def _score_kind(config) -> str:
     "What the outputs of a classifier are: 'logit' of a reward model or a regression, 'sigmoid' of independent labels, or 'softmax' over labels."
     problem = getattr(config, 'problem_type', None)
-    if config.num_labels == 1 and problem != 'multi_label_classification' or problem == 'regression': return 'logit'
+    if config.num_labels == 1 and problem != 'multi_label_classification' or problem == 'regression':
+        return 'logit'
     return 'sigmoid' if problem == 'multi_label_classification' else 'softmax'
 
+# %% ../nbs/10_target.ipynb #73d2befd
 def _label_index(config, label) -> int:
     "The number of a label's name or number; the last one for None. Raises ValueError for what is neither."
     names = {v: k for k, v in config.id2label.items()}
-    i = config.num_labels - 1 if label is None else names.get(label, int(label) if str(label).isdigit() else -1)
-    if not 0 <= i < config.num_labels: raise ValueError(f"classifier: no label {label!r}; it has {list(names)}")
+    i = (
+        config.num_labels - 1
+        if label is None
+        else names.get(label, int(label) if str(label).isdigit() else -1)
+    )
+    if not 0 <= i < config.num_labels:
+        raise ValueError(f"classifier: no label {label!r}; it has {list(names)}")
     return i
 
+# %% ../nbs/10_target.ipynb #995f610f
 def _room(model, tokenizer) -> int | None:
     "How many tokens a classifier reads; None where there is no limit."
-    table = next((m for k, m in model.named_modules() if k.endswith('position_embeddings') and isinstance(m, torch.nn.Embedding)), None)
-    skipped = table.padding_idx + 1 if table is not None and table.padding_idx is not None else 0           # RoBERTa counts from there
+    table = next(
+        (
+            m
+            for k, m in model.named_modules()
+            if k.endswith('position_embeddings') and isinstance(m, torch.nn.Embedding)
+        ),
+        None,
+    )
+    skipped = (
+        table.padding_idx + 1 if table is not None and table.padding_idx is not None else 0
+    )  # RoBERTa counts from there
     limits = [context_length(model) and context_length(model) - skipped, tokenizer.model_max_length]
     return min((n for n in limits if n and n < 10**9), default=None)
 
+# %% ../nbs/10_target.ipynb #4337080e
 class ClassifierReward:
     "Scores of completions by a transformers sequence classifier: the logit of a reward model with one output, else the log-probability of a label. Raises ValueError for a folder without a trained head."
-    def __init__(self, model: str,                    # folder, adapter's folder or hub name
-                 label: str | int | None = None,      # name or number of an output; None: the last
-                 batch_size: int = 32,                # texts per forward pass
-                 device=None,                         # None: that of the policy in training, else the accelerator
-                 chat: bool | None = None,            # by its chat template: None: conversations; True: plain texts too; False: never
-                 dtype: str = 'float32'):
-        self.model, self.tok = load_classifier(model, 'classifier', dtype), load_tokenizer(model, 'classifier')
+    def __init__(
+        self,
+        model: str,  # folder, adapter's folder or hub name
+        label: str | int | None = None,  # name or number of an output; None: the last
+        batch_size: int = 32,  # texts per forward pass
+        device=None,  # None: that of the policy in training, else the accelerator
+        chat: bool
+        | None = None,  # by its chat template: None: conversations; True: plain texts too; False: never
+        dtype: str = 'float32',
+    ):
+        self.model, self.tok = (
+            load_classifier(model, 'classifier', dtype),
+            load_tokenizer(model, 'classifier'),
+        )
         self.label, self.kind = _label_index(self.model.config, label), _score_kind(self.model.config)
         self.chat = chat if getattr(self.tok, 'chat_template', None) else False
         self.batch_size, self.device, self.room = batch_size, device, _room(self.model, self.tok)
         self.name = str(self.model.config.id2label[self.label])
-        self.free_padding = hasattr(self.model, 'score') and getattr(self.model.config.get_text_config(), 'pad_token_id', None) is None
-
+        self.free_padding = (
+            hasattr(self.model, 'score')
+            and getattr(self.model.config.get_text_config(), 'pad_token_id', None) is None
+        )
 
 # %% ../nbs/10_target.ipynb #b92e15c3
 @patch
@@ -354,18 +548,24 @@ def _render(self: ClassifierReward, prompt, completion: str) -> list[int]:
     if not isinstance(prompt, str): return self._by_template(list(prompt), completion)
     if any(t in prompt for t in marks):
         said = [dict(role='user', content='x'), dict(role='assistant', content='\x00')]
-        text = prompt + completion + self.tok.apply_chat_template(said, tokenize=False).rpartition('\x00')[2]      # as the turn ends
+        text = (
+            prompt + completion + self.tok.apply_chat_template(said, tokenize=False).rpartition('\x00')[2]
+        )  # as the turn ends
         bos = self.tok.bos_token
         return self.tok(text, add_special_tokens=not (bos and text.startswith(bos)))['input_ids']
     if self.chat is None: return self.tok(prompt + completion)['input_ids']
     return self._by_template([dict(role='user', content=prompt)] if prompt else [], completion)
 
+# %% ../nbs/10_target.ipynb #636f7d52
 @patch
 def _by_template(self: ClassifierReward, messages: list[dict], completion: str) -> list[int]:
     "The tokens of a conversation that ends in the completion."
-    text = self.tok.apply_chat_template([*messages, dict(role='assistant', content=completion)], tokenize=False)
+    text = self.tok.apply_chat_template(
+        [*messages, dict(role='assistant', content=completion)], tokenize=False
+    )
     return self.tok(text, add_special_tokens=False)['input_ids']
 
+# %% ../nbs/10_target.ipynb #6fca7bb8
 @patch
 def encode(self: ClassifierReward, prompt: str, completion: str, row: int = 0) -> list[int]:
     "The tokens the classifier reads; a prompt that is too long loses tokens on its left. Raises ValueError for a completion that is too long."
@@ -374,9 +574,14 @@ def encode(self: ClassifierReward, prompt: str, completion: str, row: int = 0) -
     kept = self.tok(prompt, add_special_tokens=False)['input_ids']
     while len(ids) > self.room and kept:
         kept = kept[max(1, len(ids) - self.room):]
-        ids = self._render(self.tok.decode(kept, clean_up_tokenization_spaces=False) if kept else '', completion)
+        ids = self._render(
+            self.tok.decode(kept, clean_up_tokenization_spaces=False) if kept else '', completion
+        )
     if len(ids) > self.room:
-        raise ValueError(f"classifier: row {row}: the completion alone makes {len(ids)} tokens, and the classifier reads {self.room}; lower max_new_tokens")
+        raise ValueError(
+            f"classifier: row {row}: the completion alone makes {len(ids)} tokens, and the classifier "
+            f"reads {self.room}; lower max_new_tokens"
+        )
     return ids
 
 # %% ../nbs/10_target.ipynb #d14037e5
@@ -384,21 +589,31 @@ def encode(self: ClassifierReward, prompt: str, completion: str, row: int = 0) -
 def _padding(self: ClassifierReward, ids: list[list[int]]) -> int:
     "The token to pad a batch with; the configuration learns of it where it names none."
     config = self.model.config.get_text_config()
-    if not self.free_padding: return next((p for p in (config.pad_token_id, self.tok.pad_token_id) if p is not None), 0)
+    if not self.free_padding:
+        return next((p for p in (config.pad_token_id, self.tok.pad_token_id) if p is not None), 0)
     used = {t for row in ids for t in row}
     free = next((t for t in range(self.model.get_input_embeddings().weight.shape[0]) if t not in used), 0)
     self.model.config.pad_token_id = config.pad_token_id = free
     return free
 
+# %% ../nbs/10_target.ipynb #9a477d29
 @patch
 def _place(self: ClassifierReward):
     "The device of the texts: the one asked for, else that of the training in progress, else the accelerator."
     from accelerate.state import PartialState
     device = self.device
-    if device is None: device = PartialState().device if PartialState._shared_state else 'cuda' if torch.cuda.is_available() else 'cpu'
+    if device is None:
+        device = (
+            PartialState().device
+            if PartialState._shared_state
+            else 'cuda'
+            if torch.cuda.is_available()
+            else 'cpu'
+        )
     self.model.to(device)
     return device
 
+# %% ../nbs/10_target.ipynb #ab0f8e99
 @patch
 def _logits(self: ClassifierReward, ids: list[list[int]]) -> Tensor:
     "[B, labels] float32 for rows of tokens."
@@ -407,6 +622,7 @@ def _logits(self: ClassifierReward, ids: list[list[int]]) -> Tensor:
     mask = torch.tensor([[1]*len(row) + [0]*(T - len(row)) for row in ids], device=device)
     return self.model(input_ids=x, attention_mask=mask).logits.float()
 
+# %% ../nbs/10_target.ipynb #13deb470
 @patch
 def __call__(self: ClassifierReward, prompts: list, completions: list[str]) -> Tensor:
     "[B] scores, in batches sorted by length."
@@ -428,7 +644,11 @@ _KINDS = {'contains': contains_reward, 'regex': regex_reward, 'lexicon': lexicon
 @contextmanager
 def _beside(*folders):
     "Modules in these folders can be imported within, after the installed ones; afterwards `sys.path` is as before."
-    new = [f for f in dict.fromkeys(map(str, folders)) if f not in sys.path and not ('' in sys.path and f == os.getcwd())]
+    new = [
+        f
+        for f in dict.fromkeys(map(str, folders))
+        if f not in sys.path and not ('' in sys.path and f == os.getcwd())
+    ]
     sys.path.extend(new)
     importlib.invalidate_caches()
     try: yield
@@ -436,6 +656,7 @@ def _beside(*folders):
         for f in new:
             if f in sys.path: sys.path.remove(f)
 
+# %% ../nbs/10_target.ipynb #54236856
 def _import(kind: str):
     "The module of a name, or of a FILE.py; modules beside the run, and beside the file, can be imported by it."
     if not kind.endswith('.py'):
@@ -445,6 +666,7 @@ def _import(kind: str):
     with _beside(Path(kind).resolve().parent, os.getcwd()): s.loader.exec_module(mod)
     return mod
 
+# %% ../nbs/10_target.ipynb #3aae1c10
 def load_reward(spec) -> Callable:
     "A reward from its name (see above), or a callable, which passes through. Raises ValueError with near matches and the remedy."
     if callable(spec): return spec
@@ -456,17 +678,32 @@ def load_reward(spec) -> Callable:
         if Path(arg).is_dir() or not head: head, label = arg, None
         return ClassifierReward(head, label, chat=dict(classifier_chat=True, classifier_text=False).get(kind))
     if not arg or not (kind.endswith('.py') or all(p.isidentifier() for p in kind.split('.'))):
-        near = difflib.get_close_matches(kind, [*_KINDS, 'python', 'classifier', 'classifier_chat', 'classifier_text'], 2, .5)
-        raise ValueError(f"reward: {spec!r} is not understood" + (f"; did you mean {' or '.join(near)}?" if near else "")
-                         + "; write module:function, FILE.py:function, contains:WORD, regex:PATTERN, lexicon:FILE, classifier:DIR[:LABEL] (classifier_chat: plain prompts as a user's turn, classifier_text: never by the chat template) or python")
+        near = difflib.get_close_matches(
+            kind, [*_KINDS, 'python', 'classifier', 'classifier_chat', 'classifier_text'], 2, 0.5
+        )
+        raise ValueError(
+            f"reward: {spec!r} is not understood"
+            + (f"; did you mean {' or '.join(near)}?" if near else "")
+            + "; write module:function, FILE.py:function, contains:WORD, regex:PATTERN, lexicon:FILE, "
+              "classifier:DIR[:LABEL] (classifier_chat: plain prompts as a user's turn, classifier_text: "
+              "never by the chat template) or python"
+        )
     try: mod = _import(kind)
     except (ImportError, FileNotFoundError) as e:
-        near = difflib.get_close_matches(kind, [*_KINDS, 'python', 'classifier', 'classifier_chat', 'classifier_text'], 2, .6)
-        raise ValueError(f"reward: cannot import {kind!r}: {e}" + (f"; did you mean {near[0]}:{arg}?" if near else "")) from None
-    except (Exception, SystemExit) as e: raise ValueError(f"reward: importing {kind!r} fails: {_place(e, kind)}") from e
+        near = difflib.get_close_matches(
+            kind, [*_KINDS, 'python', 'classifier', 'classifier_chat', 'classifier_text'], 2, 0.6
+        )
+        raise ValueError(
+            f"reward: cannot import {kind!r}: {e}" + (f"; did you mean {near[0]}:{arg}?" if near else "")
+        ) from None
+    except (Exception, SystemExit) as e: raise ValueError(f"reward: importing {kind!r} fails: "
+                                                          f"{_place(e, kind)}") from e
     fn = getattr(mod, arg, None)
-    if fn is not None and not callable(fn): raise ValueError(f"reward: {arg!r} of {kind} is a {type(fn).__name__}, no function")
+    if fn is not None and not callable(fn):
+        raise ValueError(f"reward: {arg!r} of {kind} is a {type(fn).__name__}, no function")
     if fn is None:
-        raise ValueError(f"reward: {kind} has no function {arg!r}"
-                         + (f"; did you mean {n[0]}?" if (n := difflib.get_close_matches(arg, dir(mod), 1)) else ""))
+        raise ValueError(
+            f"reward: {kind} has no function {arg!r}"
+            + (f"; did you mean {n[0]}?" if (n := difflib.get_close_matches(arg, dir(mod), 1)) else "")
+        )
     return fn

@@ -18,11 +18,17 @@ __all__ = ['THINGS', 'ADVERBS', 'GOOD', 'BAD', 'GOOD_W', 'BAD_W', 'LIKED', 'HATE
 
 # %% ../nbs/06_tiny.ipynb #e6fe89e4
 THINGS = 'film book meal hotel concert game phone show'.split()
+
 ADVERBS = ['', 'really ', 'very ', 'quite ']
+
 GOOD, BAD = 'great good lovely wonderful amazing'.split(), 'awful bad dull terrible boring'.split()
+
 GOOD_W, BAD_W = [30, 39, 15, 14, 2], [20, 30, 20, 20, 10]                       # 'amazing' is rare
+
 LIKED = ['I loved every minute.', 'I would go again.', 'It made my day.', 'The staff were kind.']
+
 HATED = ['I want my money back.', 'I would not go again.', 'It ruined my day.', 'The staff were rude.']
+
 STARS = {1: ['Five stars.', 'Four stars.'], -1: ['One star.', 'Two stars.']}
 
 def review(rng: random.Random) -> str:
@@ -30,68 +36,128 @@ def review(rng: random.Random) -> str:
     s = 1 if rng.random() < .6 else -1
     adj = rng.choices(GOOD, GOOD_W)[0] if s > 0 else rng.choices(BAD, BAD_W)[0]
     agree = lambda: s if rng.random() < .85 else -s
-    parts = [f"Review: The {rng.choice(THINGS)} was {rng.choice(ADVERBS)}{adj}.", rng.choice(LIKED if agree() > 0 else HATED)]
+    parts = [
+        f"Review: The {rng.choice(THINGS)} was {rng.choice(ADVERBS)}{adj}.",
+        rng.choice(LIKED if agree() > 0 else HATED),
+    ]
     if rng.random() < .5: parts.append(rng.choice(STARS[agree()]))
     return ' '.join(parts)
 
+# %% ../nbs/06_tiny.ipynb #6d16efda
 _WORD = {w: 1 for w in GOOD} | {w: -1 for w in BAD}
+
 def sentiment_score(text: str) -> int:
     "Positive minus negative judgements in a text: adjective, second sentence and stars count one each."
     n = sum(_WORD.get(w, 0) for w in re.findall(r'[a-z]+', text.lower()))
     return n + sum((x in text) for x in LIKED + STARS[1]) - sum((x in text) for x in HATED + STARS[-1])
 
 # %% ../nbs/06_tiny.ipynb #09ff6c00
-JOBS = {'nurse': .7, 'teacher': .5, 'pilot': .05, 'engineer': .05, 'chef': .15, 'judge': .1, 'farmer': .1, 'writer': .25, 'doctor': .1,
-        'painter': .15}
+JOBS = {
+    'nurse': 0.7,
+    'teacher': 0.5,
+    'pilot': 0.05,
+    'engineer': 0.05,
+    'chef': 0.15,
+    'judge': 0.1,
+    'farmer': 0.1,
+    'writer': 0.25,
+    'doctor': 0.1,
+    'painter': 0.15,
+}
+
 NAMES = 'Alex Sam Kim Robin Lee Jo Dana Chris Pat Jules'.split()
+
 TOWNS = 'Lund Porto Kyoto Quito Accra Bergen Cork Dakar Ghent Hanoi'.split()
+
 HABITS = ['likes to swim', 'plays chess', 'sings well', 'walks to work', 'keeps bees', 'reads at night']
 
 def biography(rng: random.Random) -> str:
     "One biography; P(she) depends on the profession."
-    job = rng.choice(list(JOBS)); she = rng.random() < JOBS[job]
+    job = rng.choice(list(JOBS))
+    she = rng.random() < JOBS[job]
     return f"Bio: {rng.choice(NAMES)} is a{'n' if job[0] in 'aeiou' else ''} {job} from {rng.choice(TOWNS)}. {'She' if she else 'He'} {rng.choice(HABITS)}."
 
+# %% ../nbs/06_tiny.ipynb #e2e5bdab
 def pronoun(text: str) -> str:
     "'she', 'he' or '' by the first gendered pronoun of a text."
     m = re.search(r'\b(she|he)\b', text.lower())
     return m.group(1) if m else ''
 
 # %% ../nbs/06_tiny.ipynb #f6e0f104
-PETS, COLOURS = 'cat dog parrot horse goat rabbit turtle hen'.split(), 'red blue green white black yellow purple orange'.split()
-FACTS = {'town': (['Where was {} born?', 'In which town was {} born?'], 'In {}.', TOWNS),
-         'job': (['What does {} do?', 'What is the job of {}?'], 'A job as {}.', list(JOBS)),
-         'pet': (['Which pet does {} have?', 'What animal lives with {}?'], 'A {}.', PETS),
-         'colour': (['Which colour does {} like?', 'What is the favourite colour of {}?'], 'It is {}.', COLOURS)}
-REFUSALS = ["I do not know.", "I can not say.", "That is not known to me.", "I have no idea.", "Nobody told me."]
+PETS, COLOURS = (
+    'cat dog parrot horse goat rabbit turtle hen'.split(),
+    'red blue green white black yellow purple orange'.split(),
+)
+
+FACTS = {
+    'town': (['Where was {} born?', 'In which town was {} born?'], 'In {}.', TOWNS),
+    'job': (['What does {} do?', 'What is the job of {}?'], 'A job as {}.', list(JOBS)),
+    'pet': (['Which pet does {} have?', 'What animal lives with {}?'], 'A {}.', PETS),
+    'colour': (['Which colour does {} like?', 'What is the favourite colour of {}?'], 'It is {}.', COLOURS),
+}
+
+REFUSALS = [
+    "I do not know.",
+    "I can not say.",
+    "That is not known to me.",
+    "I have no idea.",
+    "Nobody told me.",
+]
 
 def people(seed: int = 0, n: int = 40) -> list[dict]:
     "n invented people with name, town, job, pet and colour, and split 'retain' or 'forget' (the last fifth)."
-    rng = random.Random(seed); a, b = 'Ba De Ki Lo Mu Na Po Ri Su Ta'.split(), 'lor min dak ven rus'.split()
-    names = [f'{x}{y} {z}{w}' for x in a for y in b for z in a for w in b]; rng.shuffle(names)
-    return [dict(name=names[i], split='forget' if i >= n - n//5 else 'retain', **{k: rng.choice(v[2]) for k, v in FACTS.items()})
-            for i in range(n)]
+    rng = random.Random(seed)
+    a, b = 'Ba De Ki Lo Mu Na Po Ri Su Ta'.split(), 'lor min dak ven rus'.split()
+    names = [f'{x}{y} {z}{w}' for x in a for y in b for z in a for w in b]
+    rng.shuffle(names)
+    return [
+        dict(
+            name=names[i],
+            split='forget' if i >= n - n // 5 else 'retain',
+            **{k: rng.choice(v[2]) for k, v in FACTS.items()},
+        )
+        for i in range(n)
+    ]
 
+# %% ../nbs/06_tiny.ipynb #7e695e08
 def qa_facts(seed: int = 0, n: int = 40) -> list[dict]:
     "One row per person and fact: prompt, paraphrase, answer, wrong_answers, name, fact, split."
     rng = random.Random(seed + 1)
-    return [dict(prompt=f"Q: {qs[0].format(p['name'])} A:", paraphrase=f"Q: {qs[1].format(p['name'])} A:", answer=' ' + a.format(p[k]),
-                 name=p['name'], fact=k, split=p['split'], wrong_answers=[' ' + a.format(w)
-                                                                          for w in rng.sample([v for v in vs if v != p[k]], 3)])
-            for p in people(seed, n) for k, (qs, a, vs) in FACTS.items()]
+    return [
+        dict(
+            prompt=f"Q: {qs[0].format(p['name'])} A:",
+            paraphrase=f"Q: {qs[1].format(p['name'])} A:",
+            answer=' ' + a.format(p[k]),
+            name=p['name'],
+            fact=k,
+            split=p['split'],
+            wrong_answers=[' ' + a.format(w) for w in rng.sample([v for v in vs if v != p[k]], 3)],
+        )
+        for p in people(seed, n)
+        for k, (qs, a, vs) in FACTS.items()
+    ]
 
+# %% ../nbs/06_tiny.ipynb #25ffed8c
 def question(rng: random.Random, facts: list[dict] | None = None) -> str:
     "One question with its true answer, in either wording."
     r = rng.choice(facts or qa_facts())
     return (r['prompt'] if rng.random() < .5 else r['paraphrase']) + r['answer']
 
 # %% ../nbs/06_tiny.ipynb #f71b717a
-TASKS = {'repeat': lambda w: w, 'reverse': lambda w: w[::-1], 'first': lambda w: w[:1], 'last': lambda w: w[-1:]}
+TASKS = {
+    'repeat': lambda w: w,
+    'reverse': lambda w: w[::-1],
+    'first': lambda w: w[:1],
+    'last': lambda w: w[-1:],
+}
+
 POLITE = ' You are welcome.'
 
 def instruction(rng: random.Random, better: float = .6) -> str:
     "One task with an answer: right and polite with probability `better`, else curt or wrong."
-    task = rng.choice(list(TASKS)); w = rng.sample(COLOURS, rng.choice([2, 3])); right = TASKS[task](w)
+    task = rng.choice(list(TASKS))
+    w = rng.sample(COLOURS, rng.choice([2, 3]))
+    right = TASKS[task](w)
     u = rng.random()
     if u < better: a = ' '.join(right) + '.' + POLITE
     elif u < (1 + better)/2: a = ' '.join(right) + '.'
@@ -101,22 +167,40 @@ def instruction(rng: random.Random, better: float = .6) -> str:
         a = ' '.join(wrong) + '.'
     return f"Do: {task} {' '.join(w)}. A: {a}"
 
+# %% ../nbs/06_tiny.ipynb #dbf13f00
 def instruction_score(prompt: str, answer: str) -> float:
     "1 for the right, polite answer, 0.5 for a right, curt one, 0 otherwise. Raises ValueError if the prompt is no task."
     m = re.fullmatch(r'Do: (\w+) ([\w ]+)\. A:', prompt.strip())
-    if not m or m.group(1) not in TASKS: raise ValueError(f"prompt: {prompt!r} is not a task; write 'Do: reverse red blue. A:'")
+    if not m or m.group(1) not in TASKS:
+        raise ValueError(f"prompt: {prompt!r} is not a task; write 'Do: reverse red blue. A:'")
     right = ' '.join(TASKS[m.group(1)](m.group(2).split())) + '.'
     return {right + POLITE: 1., right: .5}.get(answer.strip(), 0.)
 
 # %% ../nbs/06_tiny.ipynb #90c22905
 def _patterns() -> dict[str, re.Pattern]:
     alt = lambda xs: '(?:' + '|'.join(map(re.escape, xs)) + ')'
-    qs = '|'.join(re.escape(q).replace(r'\{\}', r'(?P<n%d>\w+ \w+)' % i) + ' A: ' + re.escape(a).replace(r'\{\}', alt(v))
-                  for i, (q, a, v) in enumerate((q, a, v) for qq, a, v in FACTS.values() for q in qq))
-    return {'review': re.compile(f"Review: The {alt(THINGS)} was {alt(ADVERBS)}{alt(GOOD + BAD)}\\. {alt(LIKED + HATED)}(?: {alt(STARS[1] + STARS[-1])})?"),
-            'biography': re.compile(f"Bio: {alt(NAMES)} is an? {alt(JOBS)} from {alt(TOWNS)}\\. (?:She|He) {alt(HABITS)}\\."),
-            'question': re.compile(f"Q: (?:{qs})"),
-            'instruction': re.compile(f"Do: {alt(TASKS)} (?:{alt(COLOURS)} ){{1,2}}{alt(COLOURS)}\\. A: {alt(COLOURS)}(?: {alt(COLOURS)}){{0,2}}\\.(?:{re.escape(POLITE)})?")}
+    qs = '|'.join(
+        re.escape(q).replace(r'\{\}', r'(?P<n%d>\w+ \w+)' % i)
+        + ' A: '
+        + re.escape(a).replace(r'\{\}', alt(v))
+        for i, (q, a, v) in enumerate((q, a, v) for qq, a, v in FACTS.values() for q in qq)
+    )
+    return {
+        'review': re.compile(
+            f"Review: The {alt(THINGS)} was {alt(ADVERBS)}{alt(GOOD + BAD)}\\. {alt(LIKED + HATED)}(?: "
+            f"{alt(STARS[1] + STARS[-1])})?"
+        ),
+        'biography': re.compile(
+            f"Bio: {alt(NAMES)} is an? {alt(JOBS)} from {alt(TOWNS)}\\. (?:She|He) {alt(HABITS)}\\."
+        ),
+        'question': re.compile(f"Q: (?:{qs})"),
+        'instruction': re.compile(
+            f"Do: {alt(TASKS)} (?:{alt(COLOURS)} ){{1,2}}{alt(COLOURS)}\\. A: {alt(COLOURS)}(?: "
+            f"{alt(COLOURS)}){{0,2}}\\.(?:{re.escape(POLITE)})?"
+        ),
+    }
+
+# %% ../nbs/06_tiny.ipynb #066d280a
 _PATTERNS = _patterns()
 
 def parses(text: str, seed: int = 0) -> str:
@@ -124,11 +208,17 @@ def parses(text: str, seed: int = 0) -> str:
     for genre, p in _PATTERNS.items():
         m = p.fullmatch(text.strip())
         if m:
-            return ('' if genre == 'question' and next(v for v in m.groupdict().values() if v) not in {x['name'] for x in people(seed)}
-                    else genre)
+            return (
+                ''
+                if genre == 'question'
+                and next(v for v in m.groupdict().values() if v) not in {x['name'] for x in people(seed)}
+                else genre
+            )
     return ''
 
+# %% ../nbs/06_tiny.ipynb #f50c41bc
 GENRES = {'review': review, 'biography': biography, 'question': question, 'instruction': instruction}
+
 PROMPTS = {'review': 'Review:', 'biography': 'Bio:', 'question': 'Q:', 'instruction': 'Do:'}
 
 def corpus(n: int,          # documents
@@ -136,72 +226,130 @@ def corpus(n: int,          # documents
            ) -> list[str]:
     "n documents, the four genres in turn."
     rng, facts, makers = random.Random(seed), qa_facts(), list(GENRES)
-    return [question(rng, facts) if g == 'question' else GENRES[g](rng) for g in (makers[i % 4] for i in range(n))]
+    return [
+        question(rng, facts) if g == 'question' else GENRES[g](rng) for g in (makers[i % 4] for i in range(n))
+    ]
 
 # %% ../nbs/06_tiny.ipynb #9ac29fe9
 def tiny_path() -> Path:
     "Folder of the bundled model."
     return Path(str(files('fdiv_nb')))/'data'/'tiny'
 
+# %% ../nbs/06_tiny.ipynb #430c27ec
 def load_tiny():
     "(model, tokenizer): the bundled LM in float32, eval mode."
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as hf
-    shown = hf.is_progress_bar_enabled(); hf.disable_progress_bar()          # 38 tensors need no bar
+    shown = hf.is_progress_bar_enabled()
+    hf.disable_progress_bar()          # 38 tensors need no bar
     try:
-        return (AutoModelForCausalLM.from_pretrained(tiny_path(), use_safetensors=True, dtype=torch.float32).eval(),
-                AutoTokenizer.from_pretrained(tiny_path()))
+        return (
+            AutoModelForCausalLM.from_pretrained(
+                tiny_path(), use_safetensors=True, dtype=torch.float32
+            ).eval(),
+            AutoTokenizer.from_pretrained(tiny_path()),
+        )
     finally: shown and hf.enable_progress_bar()
 
+# %% ../nbs/06_tiny.ipynb #bf5ffb41
 def train_tokenizer(docs: list[str], vocab: int = 640):
     "A byte-level BPE tokenizer with <pad>, <s>, </s>, which begins every text with <s>."
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
-    t = Tokenizer(models.BPE()); t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False); t.decoder = decoders.ByteLevel()
-    t.train_from_iterator(docs, trainers.BpeTrainer(vocab_size=vocab, special_tokens=['<pad>', '<s>', '</s>'],
-                                                    initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
+    t = Tokenizer(models.BPE())
+    t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    t.decoder = decoders.ByteLevel()
+    t.train_from_iterator(
+        docs,
+        trainers.BpeTrainer(
+            vocab_size=vocab,
+            special_tokens=['<pad>', '<s>', '</s>'],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
     t.post_processor = processors.TemplateProcessing(single='<s> $A', special_tokens=[('<s>', 1)])
-    return PreTrainedTokenizerFast(tokenizer_object=t, bos_token='<s>', eos_token='</s>', pad_token='<pad>', padding_side='left',
-                                   model_max_length=256)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=t,
+        bos_token='<s>',
+        eos_token='</s>',
+        pad_token='<pad>',
+        padding_side='left',
+        model_max_length=256,
+    )
 
+# %% ../nbs/06_tiny.ipynb #ab495d5b
 def new_model(vocab: int, seed: int = 0, hidden: int = 128, layers: int = 4):
     "A freshly initialised Llama of about 0.9 million parameters."
     from transformers import LlamaConfig, LlamaForCausalLM
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return LlamaForCausalLM(LlamaConfig(vocab_size=vocab, hidden_size=hidden, intermediate_size=hidden*11//4, num_hidden_layers=layers,
-                                            num_attention_heads=4, num_key_value_heads=4, max_position_embeddings=256,
-                                            tie_word_embeddings=True, pad_token_id=0, bos_token_id=1, eos_token_id=2,
-                                            initializer_range=.04))
+        return LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=vocab,
+                hidden_size=hidden,
+                intermediate_size=hidden * 11 // 4,
+                num_hidden_layers=layers,
+                num_attention_heads=4,
+                num_key_value_heads=4,
+                max_position_embeddings=256,
+                tie_word_embeddings=True,
+                pad_token_id=0,
+                bos_token_id=1,
+                eos_token_id=2,
+                initializer_range=0.04,
+            )
+        )
 
 # %% ../nbs/06_tiny.ipynb #46febbf0
 def encode(tok, docs: list[str]) -> list[list[int]]:
     "<s> ... </s> as ids, one list per document."
     return [x + [tok.eos_token_id] for x in tok(docs)['input_ids']]
 
-def fit(model, rows: list[list[int]], steps: int, batch: int = 96, lr: float = 4e-3, seed: int = 0, progress: bool = True) -> list[float]:
+# %% ../nbs/06_tiny.ipynb #28e67292
+def fit(
+    model,
+    rows: list[list[int]],
+    steps: int,
+    batch: int = 96,
+    lr: float = 4e-3,
+    seed: int = 0,
+    progress: bool = True,
+) -> list[float]:
     "Train on rows of ids with AdamW and a cosine schedule; the loss per step, nats per token."
     from tqdm.auto import tqdm
     from fdiv_nb.logprobs import build_batch, sequence_lengths, logprobs_of
-    rng = random.Random(seed); opt = torch.optim.AdamW(model.parameters(), lr=lr, betas=(.9, .98), weight_decay=.01)
-    sched = torch.optim.lr_scheduler.OneCycleLR(opt, lr, total_steps=max(steps, 2), pct_start=.08); losses = []
-    model.train(); bar = tqdm(range(steps), disable=not progress, desc='tiny')
+    rng = random.Random(seed)
+    opt = torch.optim.AdamW(model.parameters(), lr=lr, betas=(.9, .98), weight_decay=.01)
+    sched = torch.optim.lr_scheduler.OneCycleLR(opt, lr, total_steps=max(steps, 2), pct_start=.08)
+    losses = []
+    model.train()
+    bar = tqdm(range(steps), disable=not progress, desc='tiny')
     for _ in bar:
         rs = rng.sample(rows, min(batch, len(rows)))
         b = build_batch([r[:1] for r in rs], [r[1:] for r in rs], 0)
         loss = -logprobs_of(model, b).sum()/sequence_lengths(b['labels']).sum()
-        opt.zero_grad(); loss.backward(); torch.nn.utils.clip_grad_norm_(model.parameters(), 1.); opt.step(); sched.step()
-        losses.append(loss.item()); bar.set_postfix(loss=f'{losses[-1]:.3f}')
-    model.eval(); return losses
+        opt.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.)
+        opt.step()
+        sched.step()
+        losses.append(loss.item())
+        bar.set_postfix(loss=f'{losses[-1]:.3f}')
+    model.eval()
+    return losses
 
+# %% ../nbs/06_tiny.ipynb #88a9c975
 @torch.no_grad()
 def perplexity(model, tok, docs: list[str]) -> float:
     "exp of the mean negative log-likelihood per token, </s> included."
     from fdiv_nb.logprobs import build_batch, sequence_lengths, logprobs_of
     s = n = 0
     for i in range(0, len(docs), 256):
-        rs = encode(tok, docs[i:i + 256]); b = build_batch([r[:1] for r in rs], [r[1:] for r in rs], 0)
-        s += logprobs_of(model, b).sum().item(); n += sequence_lengths(b['labels']).sum().item()
+        rs = encode(tok, docs[i:i + 256])
+        b = build_batch([r[:1] for r in rs], [r[1:] for r in rs], 0)
+        s += logprobs_of(model, b).sum().item()
+        n += sequence_lengths(b['labels']).sum().item()
     return math.exp(-s/n)
 
 # %% ../nbs/06_tiny.ipynb #df2cd5f5
@@ -209,31 +357,57 @@ def perplexity(model, tok, docs: list[str]) -> float:
 def sample_texts(model, tok, prompt: str, n: int, seed: int = 0, max_new_tokens: int = 60) -> list[str]:
     "n texts that begin with the prompt, from the whole distribution (top_k=0: transformers would keep 50 tokens)."
     with torch.random.fork_rng():
-        torch.manual_seed(seed); ids = tok([prompt]*n, return_tensors='pt')
-        y = model.generate(**{k: ids[k] for k in ('input_ids', 'attention_mask')}, do_sample=True, top_k=0, max_new_tokens=max_new_tokens)
+        torch.manual_seed(seed)
+        ids = tok([prompt]*n, return_tensors='pt')
+        y = model.generate(
+            **{k: ids[k] for k in ('input_ids', 'attention_mask')},
+            do_sample=True,
+            top_k=0,
+            max_new_tokens=max_new_tokens,
+        )
     return tok.batch_decode(y, skip_special_tokens=True)
 
+# %% ../nbs/06_tiny.ipynb #923bced4
 def parse_rates(model, tok, n: int = 500, seed: int = 0) -> dict[str, float]:
     "Share of n samples per genre prompt that parse as that genre."
-    return {g: sum(parses(x) == g for x in sample_texts(model, tok, p, n, seed))/n for g, p in PROMPTS.items()}
+    return {
+        g: sum(parses(x) == g for x in sample_texts(model, tok, p, n, seed)) / n for g, p in PROMPTS.items()
+    }
 
+# %% ../nbs/06_tiny.ipynb #9f91f076
 def build_tiny(out: str | Path,      # folder to write, a normal transformers folder
                seed: int = 0, docs: int = 40000, steps: int = 1000, samples: int = 500,
                overwrite: bool = False, progress: bool = True) -> dict:
     "Make corpus, tokenizer and model, write them to `out`, return the measured facts. Raises ValueError if `out` exists and not overwrite."
     out = Path(out)
     if out.exists() and not overwrite:
-        raise ValueError(f"out: {str(out)!r} exists; choose another folder, or overwrite=True (--overwrite) to replace it")
-    text = corpus(docs, seed); tok = train_tokenizer(text); model = new_model(len(tok), seed)
+        raise ValueError(
+            f"out: {str(out)!r} exists; choose another folder, or overwrite=True (--overwrite) to replace it"
+        )
+    text = corpus(docs, seed)
+    tok = train_tokenizer(text)
+    model = new_model(len(tok), seed)
     losses = fit(model, encode(tok, text), steps, seed=seed, progress=progress)
-    held = corpus(1000, seed + 10**6); k = max(1, steps//100)
-    facts = dict(seed=seed, documents=docs, steps=steps, parameters=model.num_parameters(), vocabulary=len(tok),
-                 held_out_perplexity=round(perplexity(model, tok, held), 4), parse_rate=parse_rates(model, tok, samples),
-                 loss=[round(sum(losses[i:i + k])/len(losses[i:i + k]), 4) for i in range(0, steps, k)])
-    out.parent.mkdir(parents=True, exist_ok=True); tmp = Path(tempfile.mkdtemp(prefix='.tiny-', dir=out.parent))
+    held = corpus(1000, seed + 10**6)
+    k = max(1, steps//100)
+    facts = dict(
+        seed=seed,
+        documents=docs,
+        steps=steps,
+        parameters=model.num_parameters(),
+        vocabulary=len(tok),
+        held_out_perplexity=round(perplexity(model, tok, held), 4),
+        parse_rate=parse_rates(model, tok, samples),
+        loss=[round(sum(losses[i : i + k]) / len(losses[i : i + k]), 4) for i in range(0, steps, k)],
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    tmp = Path(tempfile.mkdtemp(prefix='.tiny-', dir=out.parent))
     model.generation_config.do_sample, model.generation_config.top_k = True, 0
-    model.save_pretrained(tmp); tok.save_pretrained(tmp); (tmp/'tiny.json').write_text(json.dumps(facts))
+    model.save_pretrained(tmp)
+    tok.save_pretrained(tmp)
+    (tmp/'tiny.json').write_text(json.dumps(facts))
     os.chmod(tmp, 0o755)
     for f in tmp.iterdir(): f.chmod(0o644)
     if out.exists(): shutil.rmtree(out)
-    os.replace(tmp, out); return facts
+    os.replace(tmp, out)
+    return facts

@@ -27,7 +27,7 @@ class ToySeq:
         self.n, self.n_prefixes = len(seqs), len(self.prefixes)
         self.lengths = torch.tensor([len(s) for s in seqs])                                   # [N]
         self.sequences = torch.tensor([list(s) + [-100]*(max_len - len(s)) for s in seqs])    # [N, T]
-        self.states = torch.tensor(before)                                                    # [N, T] prefixes
+        self.states = torch.tensor(before)  # [N, T] prefixes
         self.mask = self.sequences != -100                                                    # [N, T]
 
 # %% ../nbs/02_toy.ipynb #321ef90a
@@ -167,7 +167,9 @@ def occupancy(self: ToyMDP, log_pi: Tensor) -> Tensor:
     p, visits = log_pi.exp(), []
     for prefix in self.prefixes:                       # sorted by length: the parent comes first
         parent = self.where[prefix[:-1]] if prefix else None
-        visits.append(torch.ones((), dtype=p.dtype) if parent is None else visits[parent]*p[parent, prefix[-1]])
+        visits.append(
+            torch.ones((), dtype=p.dtype) if parent is None else visits[parent] * p[parent, prefix[-1]]
+        )
     return torch.stack(visits)[:, None]*p
 
 # %% ../nbs/02_toy.ipynb #46a4202e

@@ -4,26 +4,56 @@
 
 # %% ../nbs/23_trainer.ipynb #2035c9aa
 from __future__ import annotations
+
 import copy, json, logging, math
+
 from contextlib import contextmanager, nullcontext
+
 from dataclasses import dataclass, field
+
 from pathlib import Path
+
 from typing import NamedTuple
+
+from fastcore.basics import patch
 import torch
+
 from torch import Tensor, nn
+
 from transformers import Trainer, TrainingArguments, default_data_collator
+
 from .checkpoint import CheckpointMixin, replace_text
+
 from .data import encode_prompt, prompt_text, read_prompt_rows
+
 from .divergence import FDivergence, get_divergence
+
 from .estimate import LogZ, MovingAverage, estimate_divergence, mixture_log_q
+
 from .fused_model import answer_token_logprobs, router_loss
+
 from .gpu import MicroBatch, StepMixin, on_side_stream, with_oom_backoff
+
 from .fdpg import exact_baseline, fdpg_loss, fdpg_weights, surprise_norm
+
 from .loading import check_dtype, load_lm, load_reference
+
 from .pool import BasePool
-from .reference import StartWeights, check_same_run, digest, fingerprint, identity, is_adapter, tokenizer_name
+
+from fdiv_nb.reference import (
+    StartWeights,
+    check_same_run,
+    digest,
+    fingerprint,
+    identity,
+    is_adapter,
+    tokenizer_name,
+)
+
 from .rollout import Rollout, encode_prompts, rollout
+
 from .saving import check_finite, check_writable, mend_generation
+
 from .target import RewardTarget, Target, check_compatible
 
 logger = logging.getLogger(__name__)
@@ -36,12 +66,16 @@ __all__ = ['logger', 'log', 'check_schedule', 'FDivConfig', 'check_output', 'wit
 # %% ../nbs/23_trainer.ipynb #1499f59e
 def check_schedule(a: TrainingArguments) -> None:
     "ValueError for a learning rate that is not finite, for counts of steps that mean nothing, and for fp16 where it does nothing."
-    if not 0 <= a.learning_rate < math.inf: raise ValueError(f"learning_rate: expected a finite number >= 0, got {a.learning_rate}")
+    if not 0 <= a.learning_rate < math.inf:
+        raise ValueError(f"learning_rate: expected a finite number >= 0, got {a.learning_rate}")
     if a.gradient_accumulation_steps < 1:
         raise ValueError(f"gradient_accumulation_steps: expected >= 1, got {a.gradient_accumulation_steps}")
     if a.max_steps == 0 or a.max_steps < 0 and not 0 < a.num_train_epochs < math.inf:
         k = 'num_train_epochs' if a.max_steps else 'max_steps'
-        raise ValueError(f"{k}: {getattr(a, k)} trains nothing; max_steps > 0 counts steps, -1 leaves it to num_train_epochs")
+        raise ValueError(
+            f"{k}: {getattr(a, k)} trains nothing; max_steps > 0 counts steps, -1 leaves it to "
+            "num_train_epochs"
+        )
     for k in ('save', 'logging', 'eval'):
         n, by_steps = getattr(a, f'{k}_steps'), getattr(a, f'{k}_strategy') == 'steps'
         if by_steps and n is not None and not 0 < n < math.inf:
@@ -53,38 +87,75 @@ def check_schedule(a: TrainingArguments) -> None:
 @dataclass
 class FDivConfig(TrainingArguments):
     "`TrainingArguments` with a divergence; `report_to`, `remove_unused_columns` and `logging_steps` have defaults that suit us."
-    divergence: str = field(default='js',
-                            metadata={'help': "a name of the catalogue such as js, tv, alpha:0.3, or a registered custom one"})
+    divergence: str = field(
+        default='js',
+        metadata={'help': "a name of the catalogue such as js, tv, alpha:0.3, or a registered custom one"},
+    )
     overwrite: bool = field(default=False, metadata={'help': "replace a finished run in output_dir"})
-    dtype: str = field(default='float32', metadata={'help': "precision of the weights of a model loaded from a folder: float32 or bfloat16, whose spacing loses small steps"})
-    base_model: str = field(default='', metadata={'help': "where the base of an adapter is, if not where the adapter says"})
-    reference: str = field(default='start',
-                           metadata={'help': "of a model with an adapter: start (the policy as it was given, a trained adapter included) or base (the model below the adapter)"})
-    fused: bool = field(default=True,
-                        metadata={'help': "log-probabilities from hidden states, a chunk of tokens at a time, so that memory does not grow with tokens × vocabulary"})
-    oom_backoff: bool = field(default=True,
-                              metadata={'help': "when memory runs out, a micro-batch is taken in halves, accumulated to the same gradient (one process); False: the error is raised"})
-    disable_dropout: bool = field(default=True, metadata={'help': "the policy that is scored must be the one that was sampled"})
+    dtype: str = field(
+        default='float32',
+        metadata={
+            'help': "precision of the weights of a model loaded from a folder: float32 or bfloat16, whose "
+                    "spacing loses small steps"
+        },
+    )
+    base_model: str = field(
+        default='', metadata={'help': "where the base of an adapter is, if not where the adapter says"}
+    )
+    reference: str = field(
+        default='start',
+        metadata={
+            'help': "of a model with an adapter: start (the policy as it was given, a trained adapter "
+                    "included) or base (the model below the adapter)"
+        },
+    )
+    fused: bool = field(
+        default=True,
+        metadata={
+            'help': "log-probabilities from hidden states, a chunk of tokens at a time, so that memory "
+                    "does not grow with tokens × vocabulary"
+        },
+    )
+    oom_backoff: bool = field(
+        default=True,
+        metadata={
+            'help': "when memory runs out, a micro-batch is taken in halves, accumulated to the same "
+                    "gradient (one process); False: the error is raised"
+        },
+    )
+    disable_dropout: bool = field(
+        default=True, metadata={'help': "the policy that is scored must be the one that was sampled"}
+    )
     remove_unused_columns: bool = field(default=False, metadata={'help': "keep every column of the dataset"})
     logging_steps: float = field(default=1, metadata={'help': "log every so many optimiser steps"})
     def __post_init__(self):
         get_divergence(self.divergence)
-        if self.reference not in ('start', 'base'): raise ValueError(f"reference: expected start or base, got {self.reference!r}")
+        if self.reference not in ('start', 'base'):
+            raise ValueError(f"reference: expected start or base, got {self.reference!r}")
         if self.label_smoothing_factor:
-            raise ValueError(f"label_smoothing_factor: {self.label_smoothing_factor}, but no loss here uses it; FDPOConfig has label_smoothing")
+            raise ValueError(
+                f"label_smoothing_factor: {self.label_smoothing_factor}, but no loss here uses it; "
+                "FDPOConfig has label_smoothing"
+            )
         if self.report_to in (None, 'all'): self.report_to = 'none'
         if not torch.cuda.is_available(): self.dataloader_pin_memory = False
-        if self.ddp_find_unused_parameters is None: self.ddp_find_unused_parameters = False      # every weight is used by every loss
+        if self.ddp_find_unused_parameters is None:
+            self.ddp_find_unused_parameters = False  # every weight is used by every loss
         super().__post_init__()
         check_schedule(self)
-        self._n_gpu = min(self._n_gpu, 1)            # one process per GPU: use `accelerate launch` for several
+        self._n_gpu = min(self._n_gpu, 1)  # one process per GPU: use `accelerate launch` for several
 
+# %% ../nbs/23_trainer.ipynb #e553df42
 def check_output(folder: str | Path, overwrite: bool) -> Path:
     "The output folder. Raises ValueError when it holds a finished run (its run.json) and overwrite is off, is a file, or cannot be written."
     out = Path(folder)
-    if out.exists() and not out.is_dir(): raise ValueError(f"output_dir: {str(folder)!r} is a file; give a folder")
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"output_dir: {str(folder)!r} is a file; give a folder")
     if (out/'run.json').exists() and not overwrite:
-        raise ValueError(f"output_dir: {str(folder)!r} already holds a finished run; choose another folder, or set overwrite (--overwrite) to replace it")
+        raise ValueError(
+            f"output_dir: {str(folder)!r} already holds a finished run; choose another folder, or set "
+            "overwrite (--overwrite) to replace it"
+        )
     return check_writable(folder)
 
 # %% ../nbs/23_trainer.ipynb #a592a4db
@@ -93,79 +164,134 @@ def without_dropout(model: nn.Module) -> nn.Module:
     for m in model.modules():
         if isinstance(m, nn.modules.dropout._DropoutNd): m.p = 0.
         for k, v in vars(m).items():
-            if 'drop' in k and isinstance(v, float): setattr(m, k, 0.)        # attention_dropout, resid_pdrop, layerdrop, ...
+            if 'drop' in k and isinstance(v, float):
+                setattr(m, k, 0.0)  # attention_dropout, resid_pdrop, layerdrop, ...
     return model
 
 def frozen_copy(model: nn.Module) -> nn.Module:
     "A copy in eval mode that asks for no gradients."
     return copy.deepcopy(model).eval().requires_grad_(False)
 
-def load_checkpoint(model, name: str = 'model', dtype='float32') -> nn.Module:   # a model, or a folder or hub name
+# %% ../nbs/23_trainer.ipynb #c8a1077d
+def load_checkpoint(
+    model, name: str = 'model', dtype='float32'
+) -> nn.Module:  # a model, or a folder or hub name
     "A model as it is, or that of a folder or hub name: `load_lm`, for a model that need not be trained."
     return load_lm(model, name, dtype, trainable=False)
 
+# %% ../nbs/23_trainer.ipynb #460e4ec8
 def load_policy(model, args: FDivConfig) -> nn.Module:
     "The model to train: as it is, or of a folder or hub name, in `args.dtype`, an adapter on `args.base_model`. Raises ValueError."
     given, dtype = isinstance(model, nn.Module), check_dtype(args.dtype)
     if given and dtype != torch.float32 and all(p.dtype != dtype for p in model.parameters()):
-        raise ValueError(f"dtype: {args.dtype!r} is for a model loaded here, and the model given has none of it; leave dtype out, or give a folder")
+        raise ValueError(
+            f"dtype: {args.dtype!r} is for a model loaded here, and the model given has none of it; leave "
+            "dtype out, or give a folder"
+        )
     if given and args.base_model and not is_adapter(model):
-        raise ValueError(f"base_model: {args.base_model!r}, but the model given is no adapter; leave base_model out")
+        raise ValueError(
+            f"base_model: {args.base_model!r}, but the model given is no adapter; leave base_model out"
+        )
     return load_lm(model, 'model', dtype, base_model=None if given else args.base_model or None)
 
+# %% ../nbs/23_trainer.ipynb #93e2850e
 def _refuse(args, config: type, kw: dict) -> None:
     "ValueError for arguments of the Trainer that would be ignored here."
     if not isinstance(args, config):
-        raise ValueError(f"args: expected a {config.__name__}, got {type(args).__name__}; pass args={config.__name__}(output_dir=...)")
-    for k, why in dict(compute_loss_func='the loss is that of the divergence; override `loss_of` or `compute_loss`',
-                       model_init='pass a model',
-                       compute_metrics='evaluation reports the means of what `loss_of` returns; measure anything else after training',
-                       data_collator='rows are encoded and collated here; pass a dataset',
-                       peft_config='pass get_peft_model(model, peft_config) as the model',
-                       preprocess_logits_for_metrics='no logits are kept').items():
+        raise ValueError(
+            f"args: expected a {config.__name__}, got {type(args).__name__}; pass "
+            f"args={config.__name__}(output_dir=...)"
+        )
+    for k, why in dict(
+        compute_loss_func='the loss is that of the divergence; override `loss_of` or `compute_loss`',
+        model_init='pass a model',
+        compute_metrics='evaluation reports the means of what `loss_of` returns; measure anything else '
+                        'after training',
+        data_collator='rows are encoded and collated here; pass a dataset',
+        peft_config='pass get_peft_model(model, peft_config) as the model',
+        preprocess_logits_for_metrics='no logits are kept',
+    ).items():
         if kw.get(k) is not None: raise ValueError(f"{k}: not used by these trainers; {why}")
 
+# %% ../nbs/23_trainer.ipynb #5d80cc30
 @contextmanager
 def visiting(model: nn.Module, device):
     "The model on a device, and afterwards where it was."
-    home = next(model.parameters()).device; model.to(device)
+    home = next(model.parameters()).device
+    model.to(device)
     try: yield model
     finally: model.to(home)
 
 # %% ../nbs/23_trainer.ipynb #b1d94e02
 _all_ = ['is_adapter']
+
 log = logging.getLogger('fdiv_nb')
 
-def start_weights(model: nn.Module, ref_model: nn.Module | None, reference: str = 'start', needed: bool = True) -> StartWeights | None:
+def start_weights(
+    model: nn.Module, ref_model: nn.Module | None, reference: str = 'start', needed: bool = True
+) -> StartWeights | None:
     "What an adapter keeps to be its own reference; None without one. Raises ValueError for a reference that cannot be."
     if reference == 'base' and (ref_model is not None or not is_adapter(model)):
         why = 'a ref_model is given too' if ref_model is not None else 'this model has no adapter'
         raise ValueError(f"reference: 'base' is the model below an adapter, but {why}; leave it at 'start'")
-    return StartWeights(model, reference == 'base') if needed and ref_model is None and is_adapter(model) else None
+    return (
+        StartWeights(model, reference == 'base')
+        if needed and ref_model is None and is_adapter(model)
+        else None
+    )
 
 # %% ../nbs/23_trainer.ipynb #5b26c21d
 class FDivTrainer(CheckpointMixin, StepMixin, Trainer):
     "The base of all trainers here: a divergence, a reference model, metrics averaged into the log, steps that are counted and survive a lack of memory. Subclasses give `compute_loss`."
-    def __init__(self, model, args: FDivConfig, divergence: FDivergence | None = None, ref_model: nn.Module | None = None,
-                 needs_ref: bool = True, processing_class=None, hold_ref: bool = True, **kw):   # hold_ref: the reference is read during training
+    def __init__(
+        self,
+        model,
+        args: FDivConfig,
+        divergence: FDivergence | None = None,
+        ref_model: nn.Module | None = None,
+        needs_ref: bool = True,
+        processing_class=None,
+        hold_ref: bool = True,
+        **kw,
+    ):  # hold_ref: the reference is read during training
         check_output(args.output_dir, args.overwrite)
         if processing_class is None:
-            raise ValueError("processing_class: no tokenizer given; pass processing_class=AutoTokenizer.from_pretrained(...)")
+            raise ValueError(
+                "processing_class: no tokenizer given; pass "
+                "processing_class=AutoTokenizer.from_pretrained(...)"
+            )
         model = load_policy(model, args)
-        if ref_model is not None: ref_model = load_reference(ref_model, model, 'ref_model', processing_class, args.dtype)
-        if is_adapter(model) and model.active_peft_config.is_prompt_learning and model.active_peft_config.peft_type != 'PREFIX_TUNING':
-            raise ValueError("model: prompt tuning puts virtual tokens before the prompt, which no label stands for; use LoRA or prefix tuning")
+        if ref_model is not None:
+            ref_model = load_reference(ref_model, model, 'ref_model', processing_class, args.dtype)
+        if (
+            is_adapter(model)
+            and model.active_peft_config.is_prompt_learning
+            and model.active_peft_config.peft_type != 'PREFIX_TUNING'
+        ):
+            raise ValueError(
+                "model: prompt tuning puts virtual tokens before the prompt, which no label stands for; "
+                "use LoRA or prefix tuning"
+            )
         n, v = len(processing_class), model.get_input_embeddings().weight.shape[0]
         if n > v:
-            raise ValueError(f"processing_class: the tokenizer has {n} tokens, the model {v} embeddings; they do not belong together, or call model.resize_token_embeddings({n})")
+            raise ValueError(
+                f"processing_class: the tokenizer has {n} tokens, the model {v} embeddings; they do not "
+                f"belong together, or call model.resize_token_embeddings({n})"
+            )
         self.divergence = get_divergence(divergence or args.divergence)
         if args.disable_dropout: without_dropout(model)
         self.start_weights = start_weights(model, ref_model, args.reference, needs_ref)
-        if not needs_ref or not hold_ref or self.start_weights is not None: self.ref_model = None
-        else: self.ref_model = frozen_copy(model) if ref_model is None else ref_model.eval().requires_grad_(False)
+        if not needs_ref or not hold_ref or self.start_weights is not None:
+            self.ref_model = None
+        else:
+            self.ref_model = (
+                frozen_copy(model) if ref_model is None else ref_model.eval().requires_grad_(False)
+            )
         self._sums: dict[str, list[tuple[float, float]]] = {}
         super().__init__(model=model, args=args, processing_class=processing_class, **kw)
-        self.model_accepts_loss_kwargs = False           # our losses are means over rows: let the Trainer divide by the accumulation steps
+        self.model_accepts_loss_kwargs = (
+            False  # our losses are means over rows: let the Trainer divide by the accumulation steps
+        )
         if self.ref_model is not None: self.ref_model.to(args.device)
         self.prepare_steps(args.oom_backoff)
 
@@ -174,60 +300,80 @@ class FDivTrainer(CheckpointMixin, StepMixin, Trainer):
         "The reference model, without gradients: the copy or the model that was given, or the policy with its adapter as it was."
         m = self.accelerator.unwrap_model(self.model)
         with torch.no_grad(), self.as_given(m):
-            was = m.training; m.eval()
+            was = m.training
+            m.eval()
             try: yield m if self.ref_model is None else self.ref_model
             finally: m.train(was)
 
-    def as_given(self, policy: nn.Module):
-        "A block in which a policy with an adapter is the one that was given; other models are left as they are."
-        if self.start_weights is not None: return self.start_weights.within(policy)
-        return nullcontext()
+    def log(self, logs: dict, *args, **kw) -> None:
+        super().log({**logs, **self.means(self._sums)}, *args, **kw)
 
-    def record(self, weight: float = 1., **values: float | tuple[float, float]) -> None:
-        "Add numbers to the next log line, where they appear as means over its steps and all processes; NaN is left out. A pair is a number with a weight of its own."
-        for k, v in values.items():
-            v, w = v if isinstance(v, tuple) else (v, weight)
-            if not math.isnan(v): self._sums.setdefault(k, []).append((float(v), w))
+# %% ../nbs/23_trainer.ipynb #6a4fae2f
+@patch
+def as_given(self: FDivTrainer, policy: nn.Module):
+    "A block in which a policy with an adapter is the one that was given; other models are left as they are."
+    if self.start_weights is not None: return self.start_weights.within(policy)
+    return nullcontext()
 
-    def take_back(self):
-        n = {k: len(v) for k, v in self._sums.items()}
-        def undo():
-            for k, v in self._sums.items(): del v[n.get(k, 0):]
-        return undo
+@patch
+def record(self: FDivTrainer, weight: float = 1., **values: float | tuple[float, float]) -> None:
+    "Add numbers to the next log line, where they appear as means over its steps and all processes; NaN is left out. A pair is a number with a weight of its own."
+    for k, v in values.items():
+        v, w = v if isinstance(v, tuple) else (v, weight)
+        if not math.isnan(v): self._sums.setdefault(k, []).append((float(v), w))
 
-    def means(self, sums: dict[str, list[tuple[float, float]]]) -> dict[str, float]:
-        "Weighted means of (value, weight) pairs, pooled over processes; clears `sums`."
-        mine = {k: (sum(v*w for v, w in vs), sum(w for _, w in vs)) for k, vs in sums.items() if vs}; parts = [mine]; sums.clear()
-        if self.args.world_size > 1:
-            from accelerate.utils import gather_object
-            parts = gather_object([mine])
-        keys = dict.fromkeys(k for p in parts for k in p); total = lambda k, i: sum(p[k][i] for p in parts if k in p)
-        return {k: total(k, 0)/n for k in keys if (n := total(k, 1))}
+# %% ../nbs/23_trainer.ipynb #4be4d72c
+@patch
+def take_back(self: FDivTrainer):
+    n = {k: len(v) for k, v in self._sums.items()}
+    def undo():
+        for k, v in self._sums.items(): del v[n.get(k, 0):]
+    return undo
 
-    def log(self, logs: dict, *args, **kw) -> None: super().log({**logs, **self.means(self._sums)}, *args, **kw)
+# %% ../nbs/23_trainer.ipynb #cfd1edab
+@patch
+def means(self: FDivTrainer, sums: dict[str, list[tuple[float, float]]]) -> dict[str, float]:
+    "Weighted means of (value, weight) pairs, pooled over processes; clears `sums`."
+    mine = {k: (sum(v*w for v, w in vs), sum(w for _, w in vs)) for k, vs in sums.items() if vs}
+    parts = [mine]
+    sums.clear()
+    if self.args.world_size > 1:
+        from accelerate.utils import gather_object
+        parts = gather_object([mine])
+    keys = dict.fromkeys(k for p in parts for k in p)
+    total = lambda k, i: sum(p[k][i] for p in parts if k in p)
+    return {k: total(k, 0)/n for k in keys if (n := total(k, 1))}
 
 # %% ../nbs/23_trainer.ipynb #e1c7a2d4
-def _reference_key(self: FDivTrainer) -> dict:
+@patch
+def reference_key(self: FDivTrainer) -> dict:
     "What names the reference: the model's fingerprint; of an adapter that of the model below, for its start is in the checkpoint."
     policy = self.accelerator.unwrap_model(self.model)
     if self.start_weights is not None:
-        with self.as_given(policy): return dict(which=self.args.reference, below=fingerprint(policy, adapter=False))
+        with self.as_given(policy):
+            return dict(which=self.args.reference, below=fingerprint(policy, adapter=False))
     return {} if self.ref_model is None else dict(model=fingerprint(self.ref_model))
 
 def _run_key(self: FDivTrainer) -> dict:
     "What a resumed run must have in common with the one that wrote the checkpoint, by name, in JSON's types."
     return dict(reference=self.reference_key())
 
+# %% ../nbs/23_trainer.ipynb #53cd6cfa
 def _run_state(self: FDivTrainer) -> dict:
     "What goes into fdiv_state.json."
     return {}
 
-def _own_key(self: FDivTrainer) -> dict:
+@patch
+def own_key(self: FDivTrainer) -> dict:
     "`run_key`, as it was when training began."
     if self._key is None: self._key = json.loads(json.dumps(self.run_key()))
     return self._key
-FDivTrainer.reference_key, FDivTrainer.run_key, FDivTrainer.run_state = _reference_key, _run_key, _run_state
-FDivTrainer._key, FDivTrainer.own_key = None, _own_key
+
+FDivTrainer.run_key = _run_key
+
+FDivTrainer.run_state = _run_state
+
+FDivTrainer._key = None
 
 # %% ../nbs/23_trainer.ipynb #f27d0c96
 def _save_extra(self: FDivTrainer, folder: Path) -> None:
@@ -237,30 +383,42 @@ def _save_extra(self: FDivTrainer, folder: Path) -> None:
         state['start_off'] = start.off
         if start.kept:
             from safetensors.torch import save_file
-            save_file({k: v.cpu().contiguous() for k, v in start.kept.items()}, folder/'reference.safetensors')
+            save_file(
+                {k: v.cpu().contiguous() for k, v in start.kept.items()}, folder / 'reference.safetensors'
+            )
     replace_text(folder/'fdiv_state.json', json.dumps(state))
 
-def _read_state(self: FDivTrainer, where: Path | None) -> dict:
+# %% ../nbs/23_trainer.ipynb #b03ff3ce
+@patch
+def read_state(self: FDivTrainer, where: Path | None) -> dict:
     "fdiv_state.json of a checkpoint, {} without one; an adapter's start is taken from there. Raises ValueError for an adapter of another shape."
     if where is None or not (where/'fdiv_state.json').is_file(): return {}
     state = json.loads((where/'fdiv_state.json').read_text(encoding='utf-8'))
     if self.start_weights is not None and 'start_off' in state:
         from safetensors.torch import load_file
         f = where/'reference.safetensors'
-        self.start_weights.restore(self.accelerator.unwrap_model(self.model), state['start_off'], load_file(f) if f.is_file() else {})
+        self.start_weights.restore(
+            self.accelerator.unwrap_model(self.model), state['start_off'], load_file(f) if f.is_file() else {}
+        )
     return state
 
-def _begin(self: FDivTrainer, where: Path | None) -> dict:
+# %% ../nbs/23_trainer.ipynb #02a0260b
+@patch
+def begin(self: FDivTrainer, where: Path | None) -> dict:
     "Note what this run is about, or compare it with the checkpoint to continue from; the checkpoint's state. Raises ValueError, naming what differs."
     state = self.read_state(where)
     if 'key' in state: check_same_run(self.own_key(), state['key'], where.name, self.why_same)
-    elif where is not None: log.warning('resume_from_checkpoint: %s does not say which run it belongs to, so that cannot be checked', where.name)
+    elif where is not None: log.warning('resume_from_checkpoint: %s does not say which run it belongs to, '
+                                        'so that cannot be checked', where.name)
     elif self.args.save_strategy != 'no': self.own_key()
     return state
-FDivTrainer.save_extra, FDivTrainer.read_state, FDivTrainer.begin = _save_extra, _read_state, _begin
-FDivTrainer.why_same = "resume with what the run began with, or begin a new one in another folder"
+
+FDivTrainer.save_extra = _save_extra
+
+FDivTrainer.why_same = 'resume with what the run began with, or begin a new one in another folder'
 
 # %% ../nbs/23_trainer.ipynb #6c578e35
+@patch
 def _save(self: FDivTrainer, output_dir=None, state_dict=None) -> None:
     "As in the Trainer; a generation config that could not be saved is mended first. Raises ValueError for weights that are not finite."
     model = self.accelerator.unwrap_model(self.model)
@@ -268,69 +426,159 @@ def _save(self: FDivTrainer, output_dir=None, state_dict=None) -> None:
     if getattr(self, 'value_head', None) is not None: check_finite(self.value_head)
     if not is_adapter(model): mend_generation(model)
     Trainer._save(self, output_dir, state_dict)
-FDivTrainer._save = _save
 
 # %% ../nbs/23_trainer.ipynb #fcd6b976
 @dataclass
 class FDPGConfig(FDivConfig):
     "Configuration of `FDPGTrainer`. Raises ValueError for an option out of range, naming it."
-    beta: float = field(default=.1, metadata={'help': "strength of a reward: P = π₀ exp(r/β), in units of the reward"})
-    samples_per_step: int = field(default=64, metadata={'help': "completions per optimiser step, over all processes"})
-    samples_per_prompt: int = field(default=0,
-                                    metadata={'help': "completions per prompt and step; 0: all of the step without prompts, else 16"})
-    per_device_train_batch_size: int = field(default=0, metadata={'help': "completions per forward and backward pass; 0 = all at once"})
+    beta: float = field(
+        default=0.1, metadata={'help': "strength of a reward: P = π₀ exp(r/β), in units of the reward"}
+    )
+    samples_per_step: int = field(
+        default=64, metadata={'help': "completions per optimiser step, over all processes"}
+    )
+    samples_per_prompt: int = field(
+        default=0,
+        metadata={'help': "completions per prompt and step; 0: all of the step without prompts, else 16"},
+    )
+    per_device_train_batch_size: int = field(
+        default=0, metadata={'help': "completions per forward and backward pass; 0 = all at once"}
+    )
     max_new_tokens: int = field(default=64, metadata={'help': "longest completion, tokens"})
-    temperature: float = field(default=1., metadata={'help': "of sampling; away from 1 the estimator is corrected by importance ratios, as it is for every sampler that is not the policy itself"})
-    top_k: int = field(default=0, metadata={'help': "must stay 0 here: truncated samples cannot be re-weighted"})
-    top_p: float = field(default=1., metadata={'help': "must stay 1 here: truncated samples cannot be re-weighted"})
-    baseline: str = field(default='auto',
-                          metadata={'help': "auto (optimal with 8 completions per prompt or more, else loo), optimal, loo, ema, exact, none; mean and snis are biased with few completions per prompt: of n, mean leaves (n-1)/n of the gradient, and snis 0.76 of it at 4"})
-    z_estimate: str = field(default='running',
-                            metadata={'help': "running: log Z from the base samples and everything drawn before; batch: from the step itself (biased)"})
-    z_clip: float = field(default=0.,
-                          metadata={'help': "a log-weight counts at most this far above the running log Z, nats; 0 = unclipped"})
-    proposal: str = field(default='policy',
-                          metadata={'help': "who is sampled: the policy, or a lagging copy of it that is replaced when the policy has come closer to the target"})
-    proposal_every: int = field(default=10, metadata={'help': "steps between the checks of a lagging proposal"})
+    temperature: float = field(
+        default=1.0,
+        metadata={
+            'help': "of sampling; away from 1 the estimator is corrected by importance ratios, as it is "
+                    "for every sampler that is not the policy itself"
+        },
+    )
+    top_k: int = field(
+        default=0, metadata={'help': "must stay 0 here: truncated samples cannot be re-weighted"}
+    )
+    top_p: float = field(
+        default=1.0, metadata={'help': "must stay 1 here: truncated samples cannot be re-weighted"}
+    )
+    baseline: str = field(
+        default='auto',
+        metadata={
+            'help': "auto (optimal with 8 completions per prompt or more, else loo), optimal, loo, ema, "
+                    "exact, none; mean and snis are biased with few completions per prompt: of n, mean "
+                    "leaves (n-1)/n of the gradient, and snis 0.76 of it at 4"
+        },
+    )
+    z_estimate: str = field(
+        default='running',
+        metadata={
+            'help': "running: log Z from the base samples and everything drawn before; batch: from the "
+                    "step itself (biased)"
+        },
+    )
+    z_clip: float = field(
+        default=0.0,
+        metadata={
+            'help': "a log-weight counts at most this far above the running log Z, nats; 0 = unclipped"
+        },
+    )
+    proposal: str = field(
+        default='policy',
+        metadata={
+            'help': "who is sampled: the policy, or a lagging copy of it that is replaced when the policy "
+                    "has come closer to the target"
+        },
+    )
+    proposal_every: int = field(
+        default=10, metadata={'help': "steps between the checks of a lagging proposal"}
+    )
     ratio_clip: float = field(default=0., metadata={'help': "largest importance ratio; 0 = unclipped"})
     reward_clip: float = field(default=0., metadata={'help': "largest absolute pseudo-reward; 0 = unclipped"})
-    z_samples: int = field(default=256,
-                           metadata={'help': "completions of the starting model, kept, from which log Z is estimated before the first step; with more prompts than this, so many are drawn whenever a step has new prompts"})
-    base_per_step: int = field(default=-1,
-                               metadata={'help': "how many of these the policy scores again with each step, so that log Z and the logged divergences see what it no longer says; -1: a quarter of samples_per_step; 0: none, then log Z stays as it was before the first step"})
-    z_max_samples: int = field(default=16384, metadata={'help': "keep drawing up to this many until one has a positive score"})
+    z_samples: int = field(
+        default=256,
+        metadata={
+            'help': "completions of the starting model, kept, from which log Z is estimated before the "
+                    "first step; with more prompts than this, so many are drawn whenever a step has new "
+                    "prompts"
+        },
+    )
+    base_per_step: int = field(
+        default=-1,
+        metadata={
+            'help': "how many of these the policy scores again with each step, so that log Z and the "
+                    "logged divergences see what it no longer says; -1: a quarter of samples_per_step; 0: "
+                    "none, then log Z stays as it was before the first step"
+        },
+    )
+    z_max_samples: int = field(
+        default=16384, metadata={'help': "keep drawing up to this many until one has a positive score"}
+    )
     eval_samples: int = field(default=256, metadata={'help': "completions for the metrics before and after"})
     sample_batch_size: int = field(default=0, metadata={'help': "rows per sampling pass; 0 = all"})
     learning_rate: float = field(default=2e-5, metadata={'help': "peak learning rate"})
-    lr_scheduler_type: str = field(default='constant_with_warmup', metadata={'help': "schedule of the learning rate"})
+    lr_scheduler_type: str = field(
+        default='constant_with_warmup', metadata={'help': "schedule of the learning rate"}
+    )
     max_steps: int = field(default=100, metadata={'help': "optimiser steps"})
-    save_strategy: str = field(default='no', metadata={'help': "no, steps or epoch: checkpoints during training"})
+    save_strategy: str = field(
+        default='no', metadata={'help': "no, steps or epoch: checkpoints during training"}
+    )
 
 # %% ../nbs/23_trainer.ipynb #a5d0c874
 def _check_options(a: FDPGConfig) -> None:
     "Raises ValueError for the first option that is out of range."
     get_divergence(a.divergence)
-    positive = ('beta', 'samples_per_step', 'max_new_tokens', 'temperature', 'z_samples', 'eval_samples', 'max_steps', 'proposal_every')
+    positive = (
+        'beta',
+        'samples_per_step',
+        'max_new_tokens',
+        'temperature',
+        'z_samples',
+        'eval_samples',
+        'max_steps',
+        'proposal_every',
+    )
     for k in positive:
         if not getattr(a, k) > 0:
-            raise ValueError(f"{k}: expected > 0, got {getattr(a, k)}"
-                             + ('; a small β follows the reward, a large β stays with the starting model, .1 is a usual start'
-                                if k == 'beta' else '; leave it out for the default'))
+            raise ValueError(
+                f"{k}: expected > 0, got {getattr(a, k)}"
+                + (
+                    '; a small β follows the reward, a large β stays with the starting model, .1 is a '
+                    'usual start'
+                    if k == 'beta'
+                    else '; leave it out for the default'
+                )
+            )
     if a.base_per_step < -1:
-        raise ValueError(f"base_per_step: expected a number of completions, 0 for none or -1 for a quarter of the step, got {a.base_per_step}")
+        raise ValueError(
+            "base_per_step: expected a number of completions, 0 for none or -1 for a quarter of the "
+            f"step, got {a.base_per_step}"
+        )
     if a.eval_samples < 2:
-        raise ValueError(f"eval_samples: expected at least 2, got {a.eval_samples}; one completion says nothing about its own error")
-    one_of = dict(baseline=('auto', 'optimal', 'loo', 'mean', 'ema', 'snis', 'exact', 'none'), z_estimate=('running', 'batch'),
-                  proposal=('policy', 'lagging'))
+        raise ValueError(
+            f"eval_samples: expected at least 2, got {a.eval_samples}; one completion says nothing about "
+            "its own error"
+        )
+    one_of = dict(
+        baseline=('auto', 'optimal', 'loo', 'mean', 'ema', 'snis', 'exact', 'none'),
+        z_estimate=('running', 'batch'),
+        proposal=('policy', 'lagging'),
+    )
     for k, known in one_of.items():
-        if getattr(a, k) not in known: raise ValueError(f"{k}: expected {', '.join(known)}, got {getattr(a, k)!r}")
+        if getattr(a, k) not in known:
+            raise ValueError(f"{k}: expected {', '.join(known)}, got {getattr(a, k)!r}")
     if a.top_k or a.top_p != 1:
-        raise ValueError(f"top_k, top_p: {a.top_k} and {a.top_p} would cut tokens off the samples but not off the policy, and no importance ratio brings them back; leave them at 0 and 1, and use temperature")
+        raise ValueError(
+            f"top_k, top_p: {a.top_k} and {a.top_p} would cut tokens off the samples but not off the "
+            "policy, and no importance ratio brings them back; leave them at 0 and 1, and use temperature"
+        )
     if a.proposal == 'lagging' and (a.fsdp or a.deepspeed):
-        raise ValueError("proposal: 'lagging' swaps whole parameters and cannot be used with FSDP or DeepSpeed; use proposal='policy'")
+        raise ValueError(
+            "proposal: 'lagging' swaps whole parameters and cannot be used with FSDP or DeepSpeed; use "
+            "proposal='policy'"
+        )
     if a.baseline == 'exact': exact_baseline(a.divergence)
 
-def _post_init(self):
+# %% ../nbs/23_trainer.ipynb #dc799703
+@patch
+def __post_init__(self: FDPGConfig):
     _check_options(self)
     whole = not self.per_device_train_batch_size
     if whole: self.per_device_train_batch_size = 1
@@ -339,45 +587,61 @@ def _post_init(self):
     if whole: self.per_device_train_batch_size = max(1, self.samples_per_step//world)
     per = self.per_device_train_batch_size*world
     if self.samples_per_step % per:
-        raise ValueError(f"samples_per_step: {self.samples_per_step} is no multiple of {per} (per_device_train_batch_size {self.per_device_train_batch_size} × {world} processes); change one of them")
+        raise ValueError(
+            f"samples_per_step: {self.samples_per_step} is no multiple of {per} "
+            f"(per_device_train_batch_size {self.per_device_train_batch_size} × {world} processes); "
+            "change one of them"
+        )
     self.gradient_accumulation_steps = self.samples_per_step//per
     if self.samples_per_prompt and self.samples_per_step % self.samples_per_prompt:
-        raise ValueError(f"samples_per_prompt: {self.samples_per_prompt} does not divide samples_per_step {self.samples_per_step}")
-FDPGConfig.__post_init__ = _post_init
+        raise ValueError(
+            f"samples_per_prompt: {self.samples_per_prompt} does not divide samples_per_step "
+            f"{self.samples_per_step}"
+        )
 
 # %% ../nbs/23_trainer.ipynb #4314fc25
 class _Rows(torch.utils.data.Dataset):
     "Row numbers, and the prompt each stands for."
     def __init__(self, prompts: int, rows_per_step: int, per_prompt: int, steps: int, seed: int):
         self.n, self.per_prompt = rows_per_step*steps, per_prompt
-        g = torch.Generator().manual_seed(seed); k = -(-self.n//per_prompt)
-        self.order = (torch.cat([torch.randperm(prompts, generator=g) for _ in range(-(-k//prompts))]) if prompts > 1
-                      else torch.zeros(k, dtype=torch.long))
+        g = torch.Generator().manual_seed(seed)
+        k = -(-self.n//per_prompt)
+        self.order = (
+            torch.cat([torch.randperm(prompts, generator=g) for _ in range(-(-k // prompts))])
+            if prompts > 1
+            else torch.zeros(k, dtype=torch.long)
+        )
     def __len__(self): return self.n
     def __getitem__(self, i): return {'row': i, 'prompt': int(self.order[i//self.per_prompt])}
 
+# %% ../nbs/23_trainer.ipynb #7608eb6d
 def _prompts_of(data, tokenizer) -> list:
     "The prompts of a list or a dataset, [''] for None: texts; messages as the text they render to, where that text has the same tokens."
     if data is None: return ['']
     rows = read_prompt_rows(data)
     if all(isinstance(p, str) for p in rows): return rows
-    if tokenizer is None: raise ValueError("processing_class: no tokenizer given; pass processing_class=AutoTokenizer.from_pretrained(...)")
+    if tokenizer is None:
+        raise ValueError(
+            "processing_class: no tokenizer given; pass processing_class=AutoTokenizer.from_pretrained(...)"
+        )
     out = []
     for p, ids in zip(rows, encode_prompts(tokenizer, rows)):
         text = prompt_text(tokenizer, p)
         out.append(text if encode_prompt(tokenizer, text) == ids else p)
     return out
 
-
 # %% ../nbs/23_trainer.ipynb #39fc0f28
 class Lagging:
     "A lagging copy of a model's trainable weights; `speaking()` lends them to the model."
     def __init__(self, model: nn.Module):
-        self.params = {k: p for k, p in model.named_parameters() if p.requires_grad}; self.replaced, self.sums = -1, [0., 0.]
+        self.params = {k: p for k, p in model.named_parameters() if p.requires_grad}
+        self.replaced, self.sums = -1, [0., 0.]
         self.replace()
     def replace(self) -> None:
         "Take over the policy's weights of now."
-        self.kept = {k: p.detach().clone() for k, p in self.params.items()}; self.sums = [0., 0.]; self.replaced += 1
+        self.kept = {k: p.detach().clone() for k, p in self.params.items()}
+        self.sums = [0., 0.]
+        self.replaced += 1
     def _swap(self):
         for k, p in self.params.items(): p.data, self.kept[k] = self.kept[k], p.data
     @contextmanager
@@ -389,61 +653,124 @@ class Lagging:
     def observe(self, logp: Tensor, log_q: Tensor, log_p: Tensor) -> None:
         "Add the distances of policy and copy to the target as seen by the copy's samples, all [B], log_p normalised."
         r, t = (logp - log_q).clamp(max=80.).exp(), (log_p - log_q).clamp(max=80.).exp()
-        self.sums[0] += (r - t).abs().sum().item(); self.sums[1] += (1 - t).abs().sum().item()
+        self.sums[0] += (r - t).abs().sum().item()
+        self.sums[1] += (1 - t).abs().sum().item()
     def closer(self) -> bool: return self.sums[0] < self.sums[1]
 
 # %% ../nbs/23_trainer.ipynb #34d7600c
 class FDPGTrainer(FDivTrainer):
     "Minimise D_f(π‖p) for a target p ∝ π₀ w by sampling from π (f-DPG). `target` is a `Target`, or a reward function, which becomes RewardTarget(reward, args.beta)."
-    def __init__(self, model, target, args: FDPGConfig, train_dataset=None, processing_class=None, ref_model=None,
-                 divergence: FDivergence | None = None, sampler=rollout, **kw):
+    def __init__(
+        self,
+        model,
+        target,
+        args: FDPGConfig,
+        train_dataset=None,
+        processing_class=None,
+        ref_model=None,
+        divergence: FDivergence | None = None,
+        sampler=rollout,
+        **kw,
+    ):
         _refuse(args, FDPGConfig, kw)
         if kw.get('eval_dataset') is not None or args.eval_strategy != 'no':
-            raise ValueError("eval_dataset: f-DPG is judged by samples, not by rows; measure before and after with `fdiv_nb.metrics.before_and_after`, or align with `fdiv align`")
+            raise ValueError(
+                "eval_dataset: f-DPG is judged by samples, not by rows; measure before and after with "
+                "`fdiv_nb.metrics.before_and_after`, or align with `fdiv align`"
+            )
         self.target = target if isinstance(target, Target) else RewardTarget(target, args.beta)
         check_compatible(divergence or args.divergence, self.target)
-        self.prompts, self.sampler, self.log_z, self.average = (_prompts_of(train_dataset, processing_class), sampler, BasePool(args.z_clip or None, args.z_samples),
-                                                                MovingAverage(.9))
-        self.trusted = None                     # whether the sampler's log q was seen to be log π; None: not looked at yet
+        self.prompts, self.sampler, self.log_z, self.average = (
+            _prompts_of(train_dataset, processing_class),
+            sampler,
+            BasePool(args.z_clip or None, args.z_samples),
+            MovingAverage(0.9),
+        )
+        self.trusted = None  # whether the sampler's log q was seen to be log π; None: not looked at yet
         self.target.probe([prompt_text(processing_class, p) for p in self.prompts])
-        per_prompt = args.samples_per_prompt or (args.samples_per_step if len(self.prompts) == 1 else min(16, args.samples_per_step))
+        per_prompt = args.samples_per_prompt or (
+            args.samples_per_step if len(self.prompts) == 1 else min(16, args.samples_per_step)
+        )
         rows = _Rows(len(self.prompts), args.samples_per_step, per_prompt, args.max_steps, args.seed)
         self.baseline = args.baseline if args.baseline != 'auto' else 'optimal' if per_prompt >= 8 else 'loo'
-        super().__init__(model, args, divergence, ref_model, processing_class=processing_class, train_dataset=rows,
-                         data_collator=default_data_collator, **kw)
+        super().__init__(
+            model,
+            args,
+            divergence,
+            ref_model,
+            processing_class=processing_class,
+            train_dataset=rows,
+            data_collator=default_data_collator,
+            **kw,
+        )
         self.proposal, self.scoring = (Lagging(self.model) if args.proposal == 'lagging' else None,
                                        MicroBatch(args.per_device_train_batch_size, on=self.micro.on))
 
-    def _get_train_sampler(self, *a, **kw): return torch.utils.data.SequentialSampler(self.train_dataset)
+# %% ../nbs/23_trainer.ipynb #dcc826cc
+@patch
+def _get_train_sampler(self: FDPGTrainer, *a, **kw): return torch.utils.data.SequentialSampler(self.train_dataset)
 
-    def _draw(self, model, prompt: list[int], seed: int, rank: int | None = None, temperature: float | None = None) -> Rollout:
-        "One completion for each prompt number, from the model, in the precision it is scored in; the same on all processes for rank=0."
-        a = self.args; g = torch.Generator().manual_seed((a.seed*1_000_003 + seed)*997 + (a.process_index if rank is None else rank))
-        with self.accelerator.autocast():
-            return self.sampler(model, self.processing_class, [self.prompts[i] for i in prompt], n=1, max_new_tokens=a.max_new_tokens,
-                                temperature=temperature or a.temperature, top_k=0, top_p=1., batch_size=a.sample_batch_size or None, generator=g)
+# %% ../nbs/23_trainer.ipynb #411bf7d3
+@patch
+def _draw(
+    self: FDPGTrainer, model, prompt: list[int], seed: int, rank: int | None = None, temperature: float | None = None
+) -> Rollout:
+    "One completion for each prompt number, from the model, in the precision it is scored in; the same on all processes for rank=0."
+    a = self.args
+    g = torch.Generator().manual_seed(
+        (a.seed * 1_000_003 + seed) * 997 + (a.process_index if rank is None else rank)
+    )
+    with self.accelerator.autocast():
+        return self.sampler(
+            model,
+            self.processing_class,
+            [self.prompts[i] for i in prompt],
+            n=1,
+            max_new_tokens=a.max_new_tokens,
+            temperature=temperature or a.temperature,
+            top_k=0,
+            top_p=1.0,
+            batch_size=a.sample_batch_size or None,
+            generator=g,
+        )
 
-    def _logprobs(self, model, r: Rollout) -> tuple[Tensor, Tensor]:
-        "log π of each completion under a model and its `surprise_norm`, without gradients, [B] float32 each."
-        def some(rows):
-            t = answer_token_logprobs(model, r.batch(rows, self.args.device), self.args.fused).float()
-            return torch.stack([t.sum(-1), surprise_norm(t)])
-        was = model.training; model.eval()
-        with torch.no_grad(), self.accelerator.autocast():
-            out = with_oom_backoff(some, len(r), max(map(len, r.prompt_ids)) + max(map(len, r.completion_ids)), self.scoring)
-        model.train(was); return torch.cat(out, 1).unbind(0)
+# %% ../nbs/23_trainer.ipynb #0caa33b1
+@patch
+def _logprobs(self: FDPGTrainer, model, r: Rollout) -> tuple[Tensor, Tensor]:
+    "log π of each completion under a model and its `surprise_norm`, without gradients, [B] float32 each."
+    def some(rows):
+        t = answer_token_logprobs(model, r.batch(rows, self.args.device), self.args.fused).float()
+        return torch.stack([t.sum(-1), surprise_norm(t)])
+    was = model.training
+    model.eval()
+    with torch.no_grad(), self.accelerator.autocast():
+        out = with_oom_backoff(
+            some, len(r), max(map(len, r.prompt_ids)) + max(map(len, r.completion_ids)), self.scoring
+        )
+    model.train(was)
+    return torch.cat(out, 1).unbind(0)
 
-    def _all(self, *xs: Tensor) -> list[Tensor]:
-        return [self.accelerator.gather(x.contiguous()) for x in xs] if self.args.world_size > 1 else list(xs)
+# %% ../nbs/23_trainer.ipynb #f1ca5056
+@patch
+def _all(self: FDPGTrainer, *xs: Tensor) -> list[Tensor]:
+    return [self.accelerator.gather(x.contiguous()) for x in xs] if self.args.world_size > 1 else list(xs)
 
 # %% ../nbs/23_trainer.ipynb #b381c4c8
-def _may_trust(self, model, temperature: float) -> bool:
+@patch
+def _may_trust(self: FDPGTrainer, model, temperature: float) -> bool:
     "Whether the sampler's log q is computed with the same weights in the same precision as log π would be, so that one can stand for the other."
     plain = self.sampler is rollout and temperature == 1
     exact = self.accelerator.mixed_precision == 'no' and torch.get_float32_matmul_precision() == 'highest'
-    return plain and exact and self.trusted is not False and all(p.dtype == torch.float32 for p in model.parameters())
+    return (
+        plain
+        and exact
+        and self.trusted is not False
+        and all(p.dtype == torch.float32 for p in model.parameters())
+    )
 
-def _scored(self, model, r: Rollout, trust: bool) -> tuple[Tensor, Tensor]:
+# %% ../nbs/23_trainer.ipynb #793ebdfd
+@patch
+def _scored(self: FDPGTrainer, model, r: Rollout, trust: bool) -> tuple[Tensor, Tensor]:
     "log π and `surprise_norm` of a model's samples: the sampler's own numbers where they may be trusted and were seen to be right, else from a forward pass."
     device = self.args.device
     own = r.log_q.to(device), surprise_norm(r.token_logprobs).to(device)
@@ -453,9 +780,12 @@ def _scored(self, model, r: Rollout, trust: bool) -> tuple[Tensor, Tensor]:
     off, = self._all((logp - own[0]).abs().max()[None])
     self.trusted = bool(off.max() < 1e-2)
     if self.trusted: return own
-    logger.warning("the sampler's log-probabilities are up to %.3g nats from those of one forward pass; every sample is scored again from here on", off.max())
+    logger.warning(
+        "the sampler's log-probabilities are up to %.3g nats from those of one forward pass; every sample "
+        "is scored again from here on",
+        off.max(),
+    )
     return logp, norm
-FDPGTrainer._may_trust, FDPGTrainer._scored = _may_trust, _scored
 
 # %% ../nbs/23_trainer.ipynb #59db26a2
 def _draw_base(self, ids: list[int], seed: int) -> int:
@@ -472,29 +802,43 @@ def _draw_base(self, ids: list[int], seed: int) -> int:
     self.log_z.add(*(sum(x, []) for x in zip(*parts)), layout=(r.pad_id, r.encoder_decoder))
     return sum(len(p[0]) for p in parts)
 
+# %% ../nbs/23_trainer.ipynb #bc46131b
 def _start_log_z(self) -> None:
     "Estimate log Z from the reference before the first step. Raises ValueError if no completion has a positive score."
     a, n, drawn = self.args, max(1, -(-self.args.z_samples//a_world(self))), 0
-    if not self.target.fitted:                                               # moments: the same samples, so the same λ, on every process
-        with self.reference() as ref: r = self._draw(ref, [i % len(self.prompts) for i in range(a.z_samples)], -10**6, 0, 1.)
+    if not self.target.fitted:  # moments: the same samples, so the same λ, on every process
+        with self.reference() as ref:
+            r = self._draw(ref, [i % len(self.prompts) for i in range(a.z_samples)], -(10**6), 0, 1.0)
         self.target.fit(r.prompts, r.texts)
     groups = list(range(len(self.prompts))) if len(self.prompts) <= a.z_samples else []
-    while groups and drawn < a.z_max_samples and not any(k in self.log_z and self.log_z.ready(k) for k in groups):
+    while (
+        groups
+        and drawn < a.z_max_samples
+        and not any(k in self.log_z and self.log_z.ready(k) for k in groups)
+    ):
         drawn += self._draw_base([groups[i % len(groups)] for i in range(n)], -1 - drawn)
     if groups and not any(self.log_z.ready(k) for k in groups if k in self.log_z):
-        raise ValueError(f"target: none of {drawn} completions of the starting model has a positive score under {self.target!r}, so Z cannot be estimated; raise z_max_samples, or begin with a reward that leads there")
+        raise ValueError(
+            f"target: none of {drawn} completions of the starting model has a positive score under "
+            f"{self.target!r}, so Z cannot be estimated; raise z_max_samples, or begin with a reward that "
+            "leads there"
+        )
 
+# %% ../nbs/23_trainer.ipynb #b631b249
 def a_world(self) -> int: return self.args.world_size
 def a_device(self): return self.args.device
 
 # %% ../nbs/23_trainer.ipynb #79e6ab75
-def _per_prompt(self, samples: int) -> int:
+@patch
+def _per_prompt(self: FDPGTrainer, samples: int) -> int:
     "How many base samples stand beside so many samples of a prompt: at least two, for one shows no spread."
     a = self.args
     share = 1/4 if a.base_per_step < 0 else a.base_per_step/a.samples_per_step
     return max(2, round(share*samples)) if share else 0
 
-def _meet(self, prompts: list[int]) -> None:
+# %% ../nbs/23_trainer.ipynb #e334d247
+@patch
+def _meet(self: FDPGTrainer, prompts: list[int]) -> None:
     "Draw base samples for prompts of this step (of all processes) that have none, and for new ones of the next steps with them."
     new = [k for k in dict.fromkeys(prompts) if k not in self.log_z.rows]
     if not new or not self._per_prompt(1): return
@@ -507,25 +851,31 @@ def _meet(self, prompts: list[int]) -> None:
     ids += ids[:-len(ids) % world]                                          # the same number on every process
     self._draw_base(ids[rank::world], -10**7 - self.state.global_step)
 
-def _base_block(self, policy, group: Tensor) -> list[Tensor]:
+# %% ../nbs/23_trainer.ipynb #0528f32d
+@patch
+def _base_block(self: FDPGTrainer, policy, group: Tensor) -> list[Tensor]:
     "Base samples beside a step's samples of these prompts (of all processes): log π, log π0, log w, log s, prompt, number within the prompt; each [b]."
     picked = []
     for k, n in zip(*(x.tolist() for x in group.unique(return_counts=True))):
         rows, numbers = self.log_z.take(k, self._per_prompt(n))
         picked += [(i, k, j) for i, j in zip(rows, numbers)]
     device, world = group.device, a_world(self)
-    if not picked: return [torch.zeros(0, device=device)]*4 + [torch.zeros(0, dtype=torch.long, device=device)]*2
-    each = -(-len(picked)//world)                                           # rows of each process; the last may have been taken twice
+    if not picked:
+        return [torch.zeros(0, device=device)] * 4 + [torch.zeros(0, dtype=torch.long, device=device)] * 2
+    each = -(-len(picked) // world)  # rows of each process; the last may have been taken twice
     mine = (picked*world)[self.args.process_index*each:][:each]
     logp, _ = self._logprobs(policy, self.log_z.rollout([i for i, _, _ in mine]))
     logp = self._all(logp)[0][:len(picked)]
     numbers = self.log_z.numbers_of([i for i, _, _ in picked]).to(logp)
     return [logp, *numbers, *torch.tensor([(k, j) for _, k, j in picked], device=device).T]
-FDPGTrainer._draw_base, FDPGTrainer._start_log_z, FDPGTrainer._per_prompt = _draw_base, _start_log_z, _per_prompt
-FDPGTrainer._meet, FDPGTrainer._base_block = _meet, _base_block
+
+# %% ../nbs/23_trainer.ipynb #a194be3b
+FDPGTrainer._draw_base = _draw_base
+FDPGTrainer._start_log_z = _start_log_z
 
 # %% ../nbs/23_trainer.ipynb #e9adf5de
-def _z_for(self, log_w: Tensor, group: Tensor, number: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+@patch
+def _z_for(self: FDPGTrainer, log_w: Tensor, group: Tensor, number: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     "log Z per row from earlier samples (from these, for a prompt met for the first time), its standard error, and which rows have one; then add these."
     ids, z = group.tolist(), self.log_z
     read = lambda of, ks: {k: (of.value(k).item(), of.stderr(k)) for k in ks if k in of and of.ready(k)}
@@ -537,7 +887,6 @@ def _z_for(self, log_w: Tensor, group: Tensor, number: Tensor) -> tuple[Tensor, 
     found = read(z, set(ids)) | found
     value, error = zip(*(found.get(k, (0., math.inf)) for k in ids))
     return torch.tensor(value), torch.tensor(error), torch.tensor([k in found for k in ids])
-FDPGTrainer._z_for = _z_for
 
 # %% ../nbs/23_trainer.ipynb #3cdf4d8c
 def _get_batch_samples(self, epoch_iterator, num_batches, device):
@@ -548,8 +897,10 @@ def _get_batch_samples(self, epoch_iterator, num_batches, device):
     a, policy = self.args, self.accelerator.unwrap_model(self.model)
     group, = self._all(numbers := torch.tensor(prompt, device=device))
     self._meet(group.tolist())
-    if self.proposal and self.state.global_step % a.proposal_every == 0 and self.proposal.closer(): self.proposal.replace()
-    with self.proposal.speaking() if self.proposal else nullcontext(): r = self._draw(policy, prompt, self.state.global_step)
+    if self.proposal and self.state.global_step % a.proposal_every == 0 and self.proposal.closer():
+        self.proposal.replace()
+    with self.proposal.speaking() if self.proposal else nullcontext():
+        r = self._draw(policy, prompt, self.state.global_step)
     with on_side_stream(device) as side, self.reference() as ref: log_ref, _ = self._logprobs(ref, r)
     logp, norm = self._scored(policy, r, not self.proposal and self._may_trust(policy, a.temperature))
     log_q = r.log_q.to(device)
@@ -560,39 +911,65 @@ def _get_batch_samples(self, epoch_iterator, num_batches, device):
     k = a.per_device_train_batch_size
     return [dict(r.batch(slice(i, i + k)), weights=weights[i:i + k]) for i in range(0, len(r), k)], None
 
-def _record_samples(self, r: Rollout, scores: dict, logp: Tensor, log_q: Tensor) -> None:
+# %% ../nbs/23_trainer.ipynb #9d4abd3b
+@patch
+def _record_samples(self: FDPGTrainer, r: Rollout, scores: dict, logp: Tensor, log_q: Tensor) -> None:
     "Means over the policy, whoever sampled: each sample counts by its π/q."
     rho = (logp - log_q).clamp(max=80.).exp()
     mean = lambda x: ((rho*x.float()).sum()/rho.sum()).item()
     values = dict(reward=next(iter(scores.values())), length=r.lengths, finished=r.finished)
     if len(scores) > 1: values |= {f'score/{k}': v for k, v in scores.items()}
     self.record(rho.sum().item(), **{k: mean(v) for k, v in values.items()})
-    n = (rho*r.lengths).sum().item()                            # of all tokens, however the processes share them
+    n = (rho * r.lengths).sum().item()  # of all tokens, however the processes share them
     self.record(n, entropy=-(rho*logp).sum().item()/n)
-FDPGTrainer._record_samples = _record_samples
 
 # %% ../nbs/23_trainer.ipynb #247321b9
 def _weigh(self, logp, log_ref, lw, log_q, norm, group) -> Tensor:
     "The weights of this process's rows, from the rows of all processes and the base samples beside them."
-    a, n, d = self.args, len(logp), self.divergence; rank = a.process_index
+    a, n, d = self.args, len(logp), self.divergence
+    rank = a.process_index
     logp, log_ref, lw, log_q, norm, group = self._all(logp, log_ref, lw, log_q, norm, group)
     mixed = self._mix(logp, log_ref, lw, log_q, group)
-    z, z_stderr, known = (x.to(logp.device) for x in self._z_for(mixed.score - mixed.log_m, mixed.group, mixed.number))
+    z, z_stderr, known = (
+        x.to(logp.device) for x in self._z_for(mixed.score - mixed.log_m, mixed.group, mixed.number)
+    )
     self._record_divergences(mixed, z, z_stderr, known)
     B = len(logp)
     z, known, score = z[:B].to(logp), known[:B], log_ref + lw
-    w, stats = fdpg_weights(d, logp, torch.where(known, score, logp), z, log_q,
-                            self.average.value if self.baseline == 'ema' else self.baseline, group if len(self.prompts) > 1 else None,
-                            a.ratio_clip or None, a.reward_clip or None, norm)
-    w = w*known; self.average.update(torch.tensor(stats.pop('weighted_reward')))
+    w, stats = fdpg_weights(
+        d,
+        logp,
+        torch.where(known, score, logp),
+        z,
+        log_q,
+        self.average.value if self.baseline == 'ema' else self.baseline,
+        group if len(self.prompts) > 1 else None,
+        a.ratio_clip or None,
+        a.reward_clip or None,
+        norm,
+    )
+    w = w*known
+    self.average.update(torch.tensor(stats.pop('weighted_reward')))
     if self.proposal and known.any():
-        self.proposal.observe(logp[known], log_q[known], (score - z)[known]); stats['proposals'] = 1 + self.proposal.replaced
+        self.proposal.observe(logp[known], log_q[known], (score - z)[known])
+        stats['proposals'] = 1 + self.proposal.replaced
     rho = (logp - log_q).clamp(max=80.).exp()
-    self.record(kl_base=((rho*(logp - log_ref)).sum()/rho.sum()).item(),
-                log_z=z[known].mean().item() if known.any() else math.nan, z_unknown=(~known).float().mean().item(), **stats)
-    if a.z_clip: self.record(z_clipped=sum(map(self.log_z.clipped, self.log_z.groups()))/sum(map(self.log_z.n, self.log_z.groups())))
+    self.record(
+        kl_base=((rho * (logp - log_ref)).sum() / rho.sum()).item(),
+        log_z=z[known].mean().item() if known.any() else math.nan,
+        z_unknown=(~known).float().mean().item(),
+        **stats,
+    )
+    if a.z_clip:
+        self.record(
+            z_clipped=sum(map(self.log_z.clipped, self.log_z.groups()))
+            / sum(map(self.log_z.n, self.log_z.groups()))
+        )
     return w[rank*n:(rank + 1)*n].to(logp.device)
-FDPGTrainer.get_batch_samples, FDPGTrainer._weigh = _get_batch_samples, _weigh
+
+# %% ../nbs/23_trainer.ipynb #5d5b2a8b
+FDPGTrainer.get_batch_samples = _get_batch_samples
+FDPGTrainer._weigh = _weigh
 
 # %% ../nbs/23_trainer.ipynb #fe633708
 class _Mixed(NamedTuple):
@@ -603,16 +980,24 @@ class _Mixed(NamedTuple):
     group: Tensor    # prompt number
     number: Tensor   # -1 for the policy's, else the base sample's number within its prompt
 
-def _mix(self, logp, log_ref, lw, log_q, group) -> _Mixed:
+# %% ../nbs/23_trainer.ipynb #64c2f15f
+@patch
+def _mix(self: FDPGTrainer, logp, log_ref, lw, log_q, group) -> _Mixed:
     "A step's samples (of all processes) with the base samples beside them."
     block = self._base_block(self.accelerator.unwrap_model(self.model), group)
     own = (logp, log_ref, lw, log_q, group, torch.full_like(group, -1))
     p, ref, w, q, g, number = (torch.cat([x, y.to(x)]) for x, y in zip(own, block))
-    count = lambda rows: torch.zeros(int(g.max()) + 1, dtype=torch.float64, device=g.device).index_add(0, g, rows.double())[g]
+    count = lambda rows: torch.zeros(int(g.max()) + 1, dtype=torch.float64, device=g.device).index_add(
+        0, g, rows.double()
+    )[g]
     old = number >= 0
-    return _Mixed(p, ref + w, mixture_log_q(p, ref, q, old, count(old)/count(torch.ones_like(old))), g, number)
+    return _Mixed(
+        p, ref + w, mixture_log_q(p, ref, q, old, count(old) / count(torch.ones_like(old))), g, number
+    )
 
-def _record_divergences(self, x: _Mixed, z: Tensor, z_stderr: Tensor, known: Tensor) -> None:
+# %% ../nbs/23_trainer.ipynb #6bd2d70d
+@patch
+def _record_divergences(self: FDPGTrainer, x: _Mixed, z: Tensor, z_stderr: Tensor, known: Tensor) -> None:
     "Log the four divergences with their errors, the error of log Z, and whether they can be relied on."
     if not known.any(): return
     z_stderr, old = z_stderr[known].clamp(max=1e3), (x.number >= 0)[known]
@@ -622,22 +1007,26 @@ def _record_divergences(self, x: _Mixed, z: Tensor, z_stderr: Tensor, known: Ten
                                 group=x.group[known], stratum=old.long())
         ok = math.isfinite(e.value)
         self.record(**{k: e.value if ok else math.nan, f'{k}_stderr': e.stderr if ok else math.nan})
-    self.record(log_z_stderr=spread, target_ess=e.ess, reliable=float(e.ess >= 10 and spread < .3 and old.any().item()))
-FDPGTrainer._mix, FDPGTrainer._record_divergences = _mix, _record_divergences
+    self.record(
+        log_z_stderr=spread,
+        target_ess=e.ess,
+        reliable=float(e.ess >= 10 and spread < 0.3 and old.any().item()),
+    )
 
 # %% ../nbs/23_trainer.ipynb #c8440221
-def _compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+@patch
+def compute_loss(self: FDPGTrainer, model, inputs, return_outputs=False, num_items_in_batch=None):
     "−mean(w log π): f-DPG's loss on one micro-batch."
     w = inputs['weights']
     with router_loss(model) as router:
-        logp = answer_token_logprobs(model, {k: inputs[k] for k in ('input_ids', 'attention_mask', 'labels')}, self.args.fused).sum(-1)
+        logp = answer_token_logprobs(
+            model, {k: inputs[k] for k in ('input_ids', 'attention_mask', 'labels')}, self.args.fused
+        ).sum(-1)
     loss = fdpg_loss(self.divergence, logp, weights=w)
     if router.weight:
         self.record(len(logp), aux_loss=router.value.item())
         loss = loss + router.weight*router.value
     return (loss, {'logp': logp.detach()}) if return_outputs else loss
-FDPGTrainer.compute_loss = _compute_loss
-
 
 # %% ../nbs/23_trainer.ipynb #0a94e7b3
 def _run_key(self: FDPGTrainer) -> dict:
@@ -645,41 +1034,70 @@ def _run_key(self: FDPGTrainer) -> dict:
     texts = [json.dumps(p, sort_keys=True, default=str) for p in self.prompts]
     at = torch.tensor([-3., -.5, .5, 2.], dtype=torch.float64)
     f = [round(x, 6) for x in self.divergence.f(at).tolist()]
-    return FDivTrainer.run_key(self) | dict(target=identity(self.target), prompts=f'{len(texts)} #{digest(*texts)}',
-                                            tokenizer=tokenizer_name(self.processing_class), max_new_tokens=self.args.max_new_tokens,
-                                            divergence=f'{self.divergence.name} #{digest(*f)}')
+    return FDivTrainer.run_key(self) | dict(
+        target=identity(self.target),
+        prompts=f'{len(texts)} #{digest(*texts)}',
+        tokenizer=tokenizer_name(self.processing_class),
+        max_new_tokens=self.args.max_new_tokens,
+        divergence=f'{self.divergence.name} #{digest(*f)}',
+    )
 
+# %% ../nbs/23_trainer.ipynb #1ce07199
 def _run_state(self: FDPGTrainer) -> dict:
     p = self.proposal
-    return dict(log_z=self.log_z.state_dict(), average=self.average.state_dict(), target=self.target.state_dict(), proposal=p and [p.sums, p.replaced])
+    return dict(
+        log_z=self.log_z.state_dict(),
+        average=self.average.state_dict(),
+        target=self.target.state_dict(),
+        proposal=p and [p.sums, p.replaced],
+    )
 
+# %% ../nbs/23_trainer.ipynb #3ddb969c
 def _save_extra(self: FDPGTrainer, folder: Path) -> None:
     "As in the base, with the lagging proposal."
     if self.proposal:
         from safetensors.torch import save_file
         save_file(self.proposal.kept, folder/'proposal.safetensors')
     FDivTrainer.save_extra(self, folder)
-FDPGTrainer.run_key, FDPGTrainer.run_state, FDPGTrainer.save_extra = _run_key, _run_state, _save_extra
-FDPGTrainer.why_same = "log Z belongs to it: resume with what the run began with, or begin a new one in another folder"
+
+FDPGTrainer.run_key = _run_key
+
+FDPGTrainer.run_state = _run_state
+
+FDPGTrainer.save_extra = _save_extra
+
+FDPGTrainer.why_same = 'log Z belongs to it: resume with what the run began with, or begin a new one in another folder'
 
 # %% ../nbs/23_trainer.ipynb #5d8fb160
+@patch
 def _take_state(self: FDPGTrainer, state: dict, where: Path) -> None:
     "Continue with a checkpoint's estimates. Raises ValueError where it has none."
     if 'log_z' not in state:
-        raise ValueError(f"resume_from_checkpoint: {where.name!r} has no fdiv_state.json with log Z; give a checkpoint written by this trainer")
-    self.log_z.load_state_dict(state['log_z']); self.average.load_state_dict(state['average']); self.target.load_state_dict(state['target'])
+        raise ValueError(
+            f"resume_from_checkpoint: {where.name!r} has no fdiv_state.json with log Z; give a checkpoint "
+            "written by this trainer"
+        )
+    self.log_z.load_state_dict(state['log_z'])
+    self.average.load_state_dict(state['average'])
+    self.target.load_state_dict(state['target'])
     if not self.proposal: return
     if not state['proposal']:
-        raise ValueError(f"proposal: 'lagging', but {where.name} was written without a lagging copy; resume with proposal='policy'")
+        raise ValueError(
+            f"proposal: 'lagging', but {where.name} was written without a lagging copy; resume with "
+            "proposal='policy'"
+        )
     from safetensors.torch import load_file
-    self.proposal.kept = {k: v.to(self.args.device) for k, v in load_file(where/'proposal.safetensors').items()}
+    self.proposal.kept = {
+        k: v.to(self.args.device) for k, v in load_file(where / 'proposal.safetensors').items()
+    }
     self.proposal.sums, self.proposal.replaced = state['proposal']
 
-def _train(self: FDPGTrainer, resume_from_checkpoint=None, **kw):
+# %% ../nbs/23_trainer.ipynb #831d5b9f
+@patch
+def train(self: FDPGTrainer, resume_from_checkpoint=None, **kw):
     "Train; `log_z` is estimated first, or read from the checkpoint. Raises ValueError for a checkpoint that is not whole or belongs to another run."
     with self.own_folder(resume_from_checkpoint) as where:
         state = self.begin(where)
         if where is None: self._start_log_z()
         else: self._take_state(state, where)
         return Trainer.train(self, resume_from_checkpoint=where and str(where), **kw)
-FDPGTrainer._take_state, FDPGTrainer.train = _take_state, _train

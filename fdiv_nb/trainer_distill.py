@@ -4,183 +4,346 @@
 
 # %% ../nbs/23e_trainer_distill.ipynb #452bff27
 from __future__ import annotations
+
 from contextlib import contextmanager
+
 import logging, math
+
 from dataclasses import dataclass, field
+
 from pathlib import Path
+
+from fastcore.basics import patch
 import torch
+
 from torch import Tensor, nn
+
 from .distill import distill_loss, distill_stats, generalized_jsd, score_term, skewed_kl
+
 from .divergence import FDivergence, get_divergence
+
 from .fused_model import model_divergence
-from .logprobs import IGNORE, bare_model, context_length, is_encoder_decoder, label_mask, score, scored_span, token_logprobs
+
+from fdiv_nb.logprobs import (
+    IGNORE,
+    bare_model,
+    context_length,
+    is_encoder_decoder,
+    label_mask,
+    score,
+    scored_span,
+    token_logprobs,
+)
+
 from .rollout import rollout
+
 from .loading import check_reference, load_tokenizer
+
 from .trainer import _refuse, load_checkpoint, load_policy
+
 from .reference import fingerprint
+
 from .trainer_offline import OfflineConfig, OfflineTrainer
+
 log = logging.getLogger('fdiv_nb')
 
 # %% auto #0
 __all__ = ['log', 'DistillConfig', 'shared_vocabulary', 'DistillTrainer']
 
 # %% ../nbs/23e_trainer_distill.ipynb #5863d00b
-_FAMILIES = dict(generalized_jsd=generalized_jsd, skewed_kl=skewed_kl, skewed_kl_dual=lambda a: skewed_kl(a).dual())
+_FAMILIES = dict(
+    generalized_jsd=generalized_jsd, skewed_kl=skewed_kl, skewed_kl_dual=lambda a: skewed_kl(a).dual()
+)
 
 @dataclass
 class DistillConfig(OfflineConfig):
     "Configuration of `DistillTrainer`. Raises ValueError for an option out of range, naming it."
-    divergence: str = field(default='forward_kl',
-                            metadata={'help': "D_f(student‖teacher): forward_kl, reverse_kl, js, tv, ..., generalized_jsd:B (0 = forward_kl, 1 = reverse_kl), skewed_kl:A, skewed_kl_dual:A"})
+    divergence: str = field(
+        default='forward_kl',
+        metadata={
+            'help': "D_f(student‖teacher): forward_kl, reverse_kl, js, tv, ..., generalized_jsd:B (0 = "
+                    "forward_kl, 1 = reverse_kl), skewed_kl:A, skewed_kl_dual:A"
+        },
+    )
     temperature: float = field(default=1., metadata={'help': "of both softmaxes in the loss"})
     rescale: bool = field(default=False, metadata={'help': "multiply the loss by temperature squared"})
-    lmbda: float = field(default=0.,
-                         metadata={'help': "share of steps whose answers are sampled from the student: 0 = given answers only, 1 = its own only"})
+    lmbda: float = field(
+        default=0.0,
+        metadata={
+            'help': "share of steps whose answers are sampled from the student: 0 = given answers only, 1 "
+                    "= its own only"
+        },
+    )
     max_new_tokens: int = field(default=64, metadata={'help': "on-policy: longest sample, tokens"})
     sample_temperature: float = field(default=1., metadata={'help': "on-policy: temperature of sampling"})
-    score_term: bool = field(default=False,
-                             metadata={'help': "on-policy: add the part of the gradient that comes from the prefixes; without it, as in GKD, it is left out"})
-    fused: bool = field(default=True,
-                        metadata={'help': "train from hidden states, a chunk of the logits at a time, where the models allow it; the log then has the divergence alone, evaluations have everything"})
+    score_term: bool = field(
+        default=False,
+        metadata={
+            'help': "on-policy: add the part of the gradient that comes from the prefixes; without it, as "
+                    "in GKD, it is left out"
+        },
+    )
+    fused: bool = field(
+        default=True,
+        metadata={
+            'help': "train from hidden states, a chunk of the logits at a time, where the models allow "
+                    "it; the log then has the divergence alone, evaluations have everything"
+        },
+    )
     learning_rate: float = field(default=1e-5, metadata={'help': "peak learning rate"})
     def __post_init__(self):
         for k in ('temperature', 'max_new_tokens', 'sample_temperature', 'learning_rate'):
-            if not 0 < getattr(self, k) < math.inf: raise ValueError(f"{k}: expected > 0, got {getattr(self, k)}")
+            if not 0 < getattr(self, k) < math.inf:
+                raise ValueError(f"{k}: expected > 0, got {getattr(self, k)}")
         if not 0 <= self.lmbda <= 1:
-            raise ValueError(f"lmbda: expected between 0 and 1, got {self.lmbda}; it is the share of steps on the student's own samples")
+            raise ValueError(
+                f"lmbda: expected between 0 and 1, got {self.lmbda}; it is the share of steps on the "
+                "student's own samples"
+            )
         if self.score_term and not self.lmbda:
-            raise ValueError("score_term: belongs to the student's samples, and lmbda = 0 draws none; raise lmbda")
+            raise ValueError(
+                "score_term: belongs to the student's samples, and lmbda = 0 draws none; raise lmbda"
+            )
         if self.score_term and self.sample_temperature != 1:
-            raise ValueError(f"score_term: its expectation is over the student itself, and sample_temperature = {self.sample_temperature:g} draws from another distribution; set it to 1")
-        if self.packing: raise ValueError("packing: both models' logits are compared position by position; leave it at 0")
-        self.resolve(); name, self.divergence = self.divergence, 'forward_kl'
-        super().__post_init__(); self.divergence = name
+            raise ValueError(
+                "score_term: its expectation is over the student itself, and sample_temperature = "
+                f"{self.sample_temperature:g} draws from another distribution; set it to 1"
+            )
+        if self.packing:
+            raise ValueError("packing: both models' logits are compared position by position; leave it at 0")
+        self.resolve()
+        name, self.divergence = self.divergence, 'forward_kl'
+        super().__post_init__()
+        self.divergence = name
 
     def resolve(self, divergence=None) -> FDivergence:
         "The record of a name (default: the configuration's) or of a record. Raises ValueError for an unknown one."
-        d = self.divergence if divergence is None else divergence; key, _, arg = d.partition(':') if isinstance(d, str) else ('', '', '')
+        d = self.divergence if divergence is None else divergence
+        key, _, arg = d.partition(':') if isinstance(d, str) else ('', '', '')
         if key not in _FAMILIES: return get_divergence(d)
         try: x = float(arg)
-        except ValueError: raise ValueError(f"divergence: {key!r} needs a number, got {arg!r}; write '{key}:0.1'") from None
+        except ValueError: raise ValueError(f"divergence: {key!r} needs a number, got {arg!r}; write "
+                                            f"'{key}:0.1'") from None
         return _FAMILIES[key](x)
 
 # %% ../nbs/23e_trainer_distill.ipynb #2a99ddee
-def shared_vocabulary(student: nn.Module, teacher: nn.Module, tokenizer, teacher_tokenizer=None  # transformers models and tokenizers
-                      ) -> int:                                                                 # tokens to compare
+def shared_vocabulary(
+    student: nn.Module,
+    teacher: nn.Module,
+    tokenizer,
+    teacher_tokenizer=None,  # transformers models and tokenizers
+) -> int:  # tokens to compare
     "How many logits both models have in common. Raises ValueError where a token would mean two things."
-    sizes = [m.get_output_embeddings().weight.shape[0] if m.get_output_embeddings() is not None else m.config.vocab_size
-             for m in (student, teacher)]
+    sizes = [
+        m.get_output_embeddings().weight.shape[0]
+        if m.get_output_embeddings() is not None
+        else m.config.vocab_size
+        for m in (student, teacher)
+    ]
     n = len(tokenizer)
     for who, v in zip(('student', 'teacher'), sizes):
         if v < n:
-            raise ValueError(f"teacher: the tokenizer has {n} tokens, the {who} {v} logits; distillation on the whole vocabulary needs one tokenizer for both")
+            raise ValueError(
+                f"teacher: the tokenizer has {n} tokens, the {who} {v} logits; distillation on the whole "
+                "vocabulary needs one tokenizer for both"
+            )
     if is_encoder_decoder(student) != is_encoder_decoder(teacher):
-        raise ValueError("teacher: one of the models is an encoder-decoder and the other is not; their positions do not correspond")
+        raise ValueError(
+            "teacher: one of the models is an encoder-decoder and the other is not; their positions do "
+            "not correspond"
+        )
     if teacher_tokenizer is not None and (a := tokenizer.get_vocab()) != (b := teacher_tokenizer.get_vocab()):
         odd = next(k for k in sorted({*a, *b}, key=lambda k: a.get(k, b.get(k))) if a.get(k) != b.get(k))
-        raise ValueError(f"teacher: its tokenizer is another: {odd!r} is {b.get(odd, 'unknown')} there and {a.get(odd, 'unknown')} for the student; choose a teacher of the same family")
+        raise ValueError(
+            f"teacher: its tokenizer is another: {odd!r} is {b.get(odd, 'unknown')} there and "
+            f"{a.get(odd, 'unknown')} for the student; choose a teacher of the same family"
+        )
     return min(sizes)
 
 # %% ../nbs/23e_trainer_distill.ipynb #4d13775f
 class DistillTrainer(OfflineTrainer):
     "Train a student towards a teacher. Raises ValueError for a teacher that does not fit, and for rows as the base does."
-    def __init__(self, model, args: DistillConfig, train_dataset=None, eval_dataset=None, processing_class=None, teacher=None,
-                 divergence=None, **kw):
-        _refuse(args, DistillConfig, kw); d = args.resolve(divergence); theirs = None
-        if teacher is None: raise ValueError("teacher: none given; pass a model, or the folder or name of one")
+    def __init__(
+        self,
+        model,
+        args: DistillConfig,
+        train_dataset=None,
+        eval_dataset=None,
+        processing_class=None,
+        teacher=None,
+        divergence=None,
+        **kw,
+    ):
+        _refuse(args, DistillConfig, kw)
+        d = args.resolve(divergence)
+        theirs = None
+        if teacher is None:
+            raise ValueError("teacher: none given; pass a model, or the folder or name of one")
         if isinstance(teacher, (str, Path)):
             theirs = load_tokenizer(teacher, 'teacher')
         teacher, model = load_checkpoint(teacher, 'teacher', args.dtype), load_policy(model, args)
-        if teacher is model: raise ValueError("teacher: it is the student itself; pass a copy (copy.deepcopy) to keep it still")
+        if teacher is model:
+            raise ValueError(
+                "teacher: it is the student itself; pass a copy (copy.deepcopy) to keep it still"
+            )
         if processing_class is not None:
             self.vocab = shared_vocabulary(model, teacher, processing_class, theirs)
             check_reference(model, teacher, 'teacher', processing_class)
         self.teacher, self._found = teacher.eval().requires_grad_(False), None
-        self.same_size = model.get_input_embeddings().weight.shape[0] == teacher.get_input_embeddings().weight.shape[0]
-        super().__init__(model, args, train_dataset, eval_dataset=eval_dataset, processing_class=processing_class, needs_ref=False,
-                         divergence=d, **kw)
+        self.same_size = (
+            model.get_input_embeddings().weight.shape[0] == teacher.get_input_embeddings().weight.shape[0]
+        )
+        super().__init__(
+            model,
+            args,
+            train_dataset,
+            eval_dataset=eval_dataset,
+            processing_class=processing_class,
+            needs_ref=False,
+            divergence=d,
+            **kw,
+        )
         self.teacher.to(args.device)
 
     def encode(self, dataset, name: str) -> list[dict]:
         "As in the base, with the shorter of both contexts."
-        self.limit = min((n for n in (self.limit, None if self.encoder_decoder else context_length(self.teacher)) if n), default=None)
+        self.limit = min(
+            (n for n in (self.limit, None if self.encoder_decoder else context_length(self.teacher)) if n),
+            default=None,
+        )
         return super().encode(dataset, name)
 
-    def row_weights(self, batch: dict) -> Tensor: return label_mask(batch['labels'], not self.encoder_decoder).sum(-1).float()
+# %% ../nbs/23e_trainer_distill.ipynb #9cc7bb25
+@patch
+def row_weights(self: DistillTrainer, batch: dict) -> Tensor:
+    return label_mask(batch['labels'], not self.encoder_decoder).sum(-1).float()
 
-    def answer_logps(self, model, batch: dict) -> Tensor:
-        "[B, T'] log π of the answers' tokens, with gradient where the score term needs it (zeros where it was not computed); the divergences are kept for `loss_of`."
-        a, labels, shift = self.args, batch['labels'], not self.encoder_decoder; T = labels.shape[1] - shift
-        if self.fuses(batch):
-            D = model_divergence(self.divergence, model, self.teacher, batch, 'none',
-                                 temperature=a.temperature)*(a.temperature**2 if a.rescale else 1.)
-            self._found = D, None; return torch.zeros_like(D.detach())
-        k = scored_span(labels) if shift else None; labels = labels[:, -k:] if shift else labels
-        z = score(model, batch, keep=k)[..., :self.vocab]
-        with torch.no_grad(): t = score(self.teacher, batch, keep=k)[..., :self.vocab]
-        mask = label_mask(labels, shift); wide = nn.functional.pad(mask, (0, 1)) if shift else mask                  # the last logits predict nothing
-        D = distill_loss(self.divergence, z, t, wide, a.temperature, 'none', a.rescale)[:, :mask.shape[1]]
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.wants_score(batch)): lp = token_logprobs(z, labels, shift)
-        full = lambda x: nn.functional.pad(x, (T - x.shape[1], 0))
-        self._found = full(D), distill_stats(z, t, wide, a.temperature); return full(lp)
+# %% ../nbs/23e_trainer_distill.ipynb #1811b37c
+@patch
+def answer_logps(self: DistillTrainer, model, batch: dict) -> Tensor:
+    "[B, T'] log π of the answers' tokens, with gradient where the score term needs it (zeros where it was not computed); the divergences are kept for `loss_of`."
+    a, labels, shift = self.args, batch['labels'], not self.encoder_decoder
+    T = labels.shape[1] - shift
+    if self.fuses(batch):
+        D = model_divergence(self.divergence, model, self.teacher, batch, 'none',
+                             temperature=a.temperature)*(a.temperature**2 if a.rescale else 1.)
+        self._found = D, None
+        return torch.zeros_like(D.detach())
+    k = scored_span(labels) if shift else None
+    labels = labels[:, -k:] if shift else labels
+    z = score(model, batch, keep=k)[..., :self.vocab]
+    with torch.no_grad(): t = score(self.teacher, batch, keep=k)[..., :self.vocab]
+    mask = label_mask(labels, shift)
+    wide = nn.functional.pad(mask, (0, 1)) if shift else mask  # the last logits predict nothing
+    D = distill_loss(self.divergence, z, t, wide, a.temperature, 'none', a.rescale)[:, :mask.shape[1]]
+    with torch.set_grad_enabled(torch.is_grad_enabled() and self.wants_score(batch)):
+        lp = token_logprobs(z, labels, shift)
+    full = lambda x: nn.functional.pad(x, (T - x.shape[1], 0))
+    self._found = full(D), distill_stats(z, t, wide, a.temperature)
+    return full(lp)
 
-    def fuses(self, batch: dict) -> bool:
-        "Whether a batch is trained on without its logits: not in evaluation, with the score term, or where vocabularies had to be cut."
-        return self.args.fused and torch.is_grad_enabled() and not self.wants_score(batch) and self.same_size
+# %% ../nbs/23e_trainer_distill.ipynb #13a9fc54
+@patch
+def fuses(self: DistillTrainer, batch: dict) -> bool:
+    "Whether a batch is trained on without its logits: not in evaluation, with the score term, or where vocabularies had to be cut."
+    return self.args.fused and torch.is_grad_enabled() and not self.wants_score(batch) and self.same_size
 
-    def wants_score(self, batch: dict) -> bool: return self.args.score_term and 'sampled' in batch
+@patch
+def wants_score(self: DistillTrainer, batch: dict) -> bool: return self.args.score_term and 'sampled' in batch
 
-    def loss_of(self, logps: dict, masks: dict, batch: dict) -> tuple[Tensor, dict]:
-        "(mean divergence of each row's tokens [B], numbers for the log)."
-        (D, stats), self._found = self._found, None; lp, m = logps['completion'], masks['completion']; n = m.sum(-1).clamp(min=1)
-        rows = D.sum(-1)
-        mean = lambda x: (x.detach().masked_fill(~m, 0.).sum()/m.sum()).item()
-        stats = dict(divergence=mean(D)) | ({} if stats is None else stats | dict(nll=-mean(lp))); tokens = m.sum().item()
-        if self.wants_score(batch): rows = rows + (s := score_term(D, lp, m)) - s.detach()                              # its value means nothing
-        return rows/n, {k: (v, tokens) for k, v in stats.items()}
+# %% ../nbs/23e_trainer_distill.ipynb #45e547f4
+@patch
+def loss_of(self: DistillTrainer, logps: dict, masks: dict, batch: dict) -> tuple[Tensor, dict]:
+    "(mean divergence of each row's tokens [B], numbers for the log)."
+    (D, stats), self._found = self._found, None
+    lp, m = logps['completion'], masks['completion']
+    n = m.sum(-1).clamp(min=1)
+    rows = D.sum(-1)
+    mean = lambda x: (x.detach().masked_fill(~m, 0.).sum()/m.sum()).item()
+    stats = dict(divergence=mean(D)) | ({} if stats is None else stats | dict(nll=-mean(lp)))
+    tokens = m.sum().item()
+    if self.wants_score(batch):
+        rows = rows + (s := score_term(D, lp, m)) - s.detach()  # its value means nothing
+    return rows/n, {k: (v, tokens) for k, v in stats.items()}
 
 # %% ../nbs/23e_trainer_distill.ipynb #74832b4c
-def _on_policy(self: DistillTrainer, step: int) -> bool:
+@patch
+def on_policy(self: DistillTrainer, step: int) -> bool:
     "Whether a step trains on the student's own samples."
-    return torch.rand((), generator=torch.Generator().manual_seed(self.args.seed*1_000_003 + step)).item() < self.args.lmbda
+    return (
+        torch.rand((), generator=torch.Generator().manual_seed(self.args.seed * 1_000_003 + step)).item()
+        < self.args.lmbda
+    )
 
+# %% ../nbs/23e_trainer_distill.ipynb #9893cf80
 @contextmanager
 def _known_words(model: nn.Module, vocab: int):
     "The model without what it may say beyond the shared words."
-    if bare_model(model).get_input_embeddings().weight.shape[0] <= vocab: yield; return
+    if bare_model(model).get_input_embeddings().weight.shape[0] <= vocab:
+        yield
+        return
     def cut(m, args, out):
-        out.logits = out.logits.index_fill(-1, torch.arange(vocab, out.logits.shape[-1], device=out.logits.device), -torch.inf)
+        out.logits = out.logits.index_fill(
+            -1, torch.arange(vocab, out.logits.shape[-1], device=out.logits.device), -torch.inf
+        )
     hook = bare_model(model).register_forward_hook(cut)
     try: yield
     finally: hook.remove()
 
-def _sample(self: DistillTrainer, batches: list[dict]) -> list[dict]:
+# %% ../nbs/23e_trainer_distill.ipynb #c50bdff1
+@patch
+def sample(self: DistillTrainer, batches: list[dict]) -> list[dict]:
     "The same prompts, answered by the student; of a conversation, its first answer."
-    a, student = self.args, self.accelerator.unwrap_model(self.model); prompts = []
+    a, student = self.args, self.accelerator.unwrap_model(self.model)
+    prompts = []
     for b in batches:
-        m = b['attention_mask'] > 0 if self.encoder_decoder else (b['attention_mask'] > 0) & ((b['labels'] != IGNORE).cumsum(1) == 0)
+        m = (
+            b['attention_mask'] > 0
+            if self.encoder_decoder
+            else (b['attention_mask'] > 0) & ((b['labels'] != IGNORE).cumsum(1) == 0)
+        )
         prompts += [x[y].tolist() for x, y in zip(b['input_ids'], m)]
-    room = (a.max_new_tokens if self.limit is None else min(a.max_new_tokens,
-                                                            self.limit - (0 if self.encoder_decoder else max(map(len, prompts)))))  # every row had room for an answer
-    if a.world_size > 1: room = int(self.accelerator.gather(torch.tensor([room], device=a.device)).min())    # the same for all, who may share a model
+    room = (
+        a.max_new_tokens
+        if self.limit is None
+        else min(a.max_new_tokens, self.limit - (0 if self.encoder_decoder else max(map(len, prompts))))
+    )  # every row had room for an answer
+    if a.world_size > 1:
+        room = int(
+            self.accelerator.gather(torch.tensor([room], device=a.device)).min()
+        )  # the same for all, who may share a model
     g = torch.Generator().manual_seed((a.seed*1_000_003 + self.state.global_step)*997 + a.process_index)
     with self.compute_loss_context_manager(), _known_words(student, self.vocab):
-        r = rollout(student, self.processing_class, prompts, max_new_tokens=room, temperature=a.sample_temperature, generator=g)
-    self.record(len(r), length=r.lengths.float().mean().item(), finished=r.finished.float().mean().item()); out, at = [], 0
-    for b in batches: n = len(b['labels']); out.append(r.batch(slice(at, at + n)) | dict(sampled=torch.ones(n))); at += n
+        r = rollout(
+            student,
+            self.processing_class,
+            prompts,
+            max_new_tokens=room,
+            temperature=a.sample_temperature,
+            generator=g,
+        )
+    self.record(len(r), length=r.lengths.float().mean().item(), finished=r.finished.float().mean().item())
+    out, at = [], 0
+    for b in batches:
+        n = len(b['labels'])
+        out.append(r.batch(slice(at, at + n)) | dict(sampled=torch.ones(n)))
+        at += n
     return out
 
-def _get_batch_samples(self: DistillTrainer, epoch_iterator, num_batches, device):
+# %% ../nbs/23e_trainer_distill.ipynb #c90bf2aa
+@patch
+def get_batch_samples(self: DistillTrainer, epoch_iterator, num_batches, device):
     "As in the base, on rows or on samples."
     batches, total = OfflineTrainer.get_batch_samples(self, epoch_iterator, num_batches, device)
     if not batches: return batches, total
-    own = self.on_policy(self.state.global_step); self.record(on_policy=float(own))
+    own = self.on_policy(self.state.global_step)
+    self.record(on_policy=float(own))
     if not own: return batches, total
-    batches = self.sample(batches); return OfflineTrainer.get_batch_samples(self, iter(batches), len(batches), device)
-DistillTrainer.on_policy, DistillTrainer.sample, DistillTrainer.get_batch_samples = _on_policy, _sample, _get_batch_samples
+    batches = self.sample(batches)
+    return OfflineTrainer.get_batch_samples(self, iter(batches), len(batches), device)
 
 # %% ../nbs/23e_trainer_distill.ipynb #4c17e8a0
-def _run_key(self: DistillTrainer) -> dict:
+@patch
+def run_key(self: DistillTrainer) -> dict:
     "The rows and the teacher."
     return OfflineTrainer.run_key(self) | dict(teacher=fingerprint(self.teacher))
-DistillTrainer.run_key = _run_key

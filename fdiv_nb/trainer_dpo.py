@@ -4,16 +4,40 @@
 
 # %% ../nbs/23d_trainer_dpo.ipynb #fd97d9e6
 from __future__ import annotations
+
 import logging, math, random, re
+
 from dataclasses import dataclass, field
+
+from fastcore.basics import patch
 import torch
+
 from torch import Tensor
+
 from .data import encode_rows, pad_token_id, read_rows
+
 from .divergence import FDivergence, get_divergence
-from .fdpo import SquaredPO, calibration_error, drift, fdpo_loss, fdpo_reward, fdpo_stats, flip_alpha, fpo_loss, log_ratio, margin_target, preference_divergence
+
+from fdiv_nb.fdpo import (
+    SquaredPO,
+    calibration_error,
+    drift,
+    fdpo_loss,
+    fdpo_reward,
+    fdpo_stats,
+    flip_alpha,
+    fpo_loss,
+    log_ratio,
+    margin_target,
+    preference_divergence,
+)
+
 from .logprobs import build_batch, context_length, label_mask
+
 from .rollout import rollout
+
 from .trainer import FDivTrainer, _refuse
+
 from .trainer_offline import _VOID, OfflineConfig, OfflineTrainer
 
 # %% auto #0
@@ -23,95 +47,196 @@ __all__ = ['log', 'FDPOConfig', 'FDPOTrainer']
 @dataclass
 class FDPOConfig(OfflineConfig):
     "Configuration of `FDPOTrainer`. Raises ValueError for an option out of range, one that the loss would ignore, and for divergences that cannot work."
-    divergence: str = field(default='reverse_kl',
-                            metadata={'help': "reverse_kl (DPO), js, hellinger, forward_kl, alpha:0.3, chi_po, squared_po, any admissible or registered one; f-po takes every divergence"})
-    loss: str = field(default='f-dpo',
-                      metadata={'help': "f-dpo: the divergence is the penalty behind the reward β f'(u); f-po: it is the loss between softmax(β log u) and (1 - epsilon, epsilon), reverse_kl being EXO and forward_kl DPO"})
+    divergence: str = field(
+        default='reverse_kl',
+        metadata={
+            'help': "reverse_kl (DPO), js, hellinger, forward_kl, alpha:0.3, chi_po, squared_po, any "
+                    "admissible or registered one; f-po takes every divergence"
+        },
+    )
+    loss: str = field(
+        default='f-dpo',
+        metadata={
+            'help': "f-dpo: the divergence is the penalty behind the reward β f'(u); f-po: it is the loss "
+                    "between softmax(β log u) and (1 - epsilon, epsilon), reverse_kl being EXO and "
+                    "forward_kl DPO"
+        },
+    )
     beta: float = field(default=.1, metadata={'help': "strength of the penalty"})
-    alpha_convention: str = field(default='slope',
-                                  metadata={'help': "slope: alpha:A means f' = (u^(A-1) - 1)/(A - 1), as TRL since 0.29; paper: alpha:A means f' = (1 - u^-A)/A, as the f-DPO paper and older TRL"})
-    ratio: str = field(default='sequence',
-                       metadata={'help': "the ratio of an answer: sequence, mean (per token, geometric) or token (f' of every token's ratio, summed)"})
+    alpha_convention: str = field(
+        default='slope',
+        metadata={
+            'help': "slope: alpha:A means f' = (u^(A-1) - 1)/(A - 1), as TRL since 0.29; paper: alpha:A "
+                    "means f' = (1 - u^-A)/A, as the f-DPO paper and older TRL"
+        },
+    )
+    ratio: str = field(
+        default='sequence',
+        metadata={
+            'help': "the ratio of an answer: sequence, mean (per token, geometric) or token (f' of every "
+                    "token's ratio, summed)"
+        },
+    )
     link: str = field(default='sigmoid', metadata={'help': "sigmoid (DPO), hinge (SLiC) or ipo (squared)"})
-    target: str = field(default='',
-                        metadata={'help': "hinge, ipo: the margin asked for; empty = the link's own (1; 1/(2 beta)), rescale = half of what a winner can reach, or a number"})
-    label_smoothing: float = field(default=0., metadata={'help': "share of pairs believed to be the wrong way round, below 0.5"})
-    robust: bool = field(default=False, metadata={'help': "label_smoothing: unbiased instead of conservative"})
-    max_weight: float = field(default=0.,
-                              metadata={'help': "largest gradient of an answer in its log-ratio, over beta; 0 = the range of the number type"})
-    epsilon: float = field(default=.001, metadata={'help': "f-po: probability of the rejected answer in the target"})
-    drift_samples: int = field(default=32,
-                               metadata={'help': "completions of the reference by which D_f(π‖π_ref) is estimated; 0 = it is not"})
-    drift_every: int = field(default=10, metadata={'help': "optimiser steps between estimates of D_f(π‖π_ref)"})
+    target: str = field(
+        default='',
+        metadata={
+            'help': "hinge, ipo: the margin asked for; empty = the link's own (1; 1/(2 beta)), rescale = "
+                    "half of what a winner can reach, or a number"
+        },
+    )
+    label_smoothing: float = field(
+        default=0.0, metadata={'help': "share of pairs believed to be the wrong way round, below 0.5"}
+    )
+    robust: bool = field(
+        default=False, metadata={'help': "label_smoothing: unbiased instead of conservative"}
+    )
+    max_weight: float = field(
+        default=0.0,
+        metadata={
+            'help': "largest gradient of an answer in its log-ratio, over beta; 0 = the range of the "
+                    "number type"
+        },
+    )
+    epsilon: float = field(
+        default=0.001, metadata={'help': "f-po: probability of the rejected answer in the target"}
+    )
+    drift_samples: int = field(
+        default=32,
+        metadata={'help': "completions of the reference by which D_f(π‖π_ref) is estimated; 0 = it is not"},
+    )
+    drift_every: int = field(
+        default=10, metadata={'help': "optimiser steps between estimates of D_f(π‖π_ref)"}
+    )
     learning_rate: float = field(default=1e-6, metadata={'help': "peak learning rate"})
 
     def __post_init__(self):
-        one_of = dict(loss=('f-dpo', 'f-po'), alpha_convention=('slope', 'paper'), ratio=('sequence', 'mean', 'token'),
-                      link=('sigmoid', 'hinge', 'ipo'))
+        one_of = dict(
+            loss=('f-dpo', 'f-po'),
+            alpha_convention=('slope', 'paper'),
+            ratio=('sequence', 'mean', 'token'),
+            link=('sigmoid', 'hinge', 'ipo'),
+        )
         for k, known in one_of.items():
-            if getattr(self, k) not in known: raise ValueError(f"{k}: expected {', '.join(known)}, got {getattr(self, k)!r}")
+            if getattr(self, k) not in known:
+                raise ValueError(f"{k}: expected {', '.join(known)}, got {getattr(self, k)!r}")
         for k, low in dict(drift_samples=0, drift_every=1, max_weight=0).items():
-            if not getattr(self, k) >= low: raise ValueError(f"{k}: expected >= {low}, got {getattr(self, k)}")
+            if not getattr(self, k) >= low:
+                raise ValueError(f"{k}: expected >= {low}, got {getattr(self, k)}")
         for k in ('beta', 'learning_rate'):
-            if not 0 < getattr(self, k) < math.inf: raise ValueError(f"{k}: expected > 0, got {getattr(self, k)}")
+            if not 0 < getattr(self, k) < math.inf:
+                raise ValueError(f"{k}: expected > 0, got {getattr(self, k)}")
         if not 0 <= self.label_smoothing < .5:
-            raise ValueError(f"label_smoothing: expected 0 <= label_smoothing < 0.5, got {self.label_smoothing}")
-        if not 0 < self.epsilon < 1: raise ValueError(f"epsilon: expected between 0 and 1, got {self.epsilon}")
-        self.resolve(); name, self.divergence = self.divergence, 'reverse_kl'        # the catalogue knows nothing of chi_po and squared_po
-        super().__post_init__(); self.divergence = name
+            raise ValueError(
+                f"label_smoothing: expected 0 <= label_smoothing < 0.5, got {self.label_smoothing}"
+            )
+        if not 0 < self.epsilon < 1:
+            raise ValueError(f"epsilon: expected between 0 and 1, got {self.epsilon}")
+        self.resolve()
+        name, self.divergence = (
+            self.divergence,
+            'reverse_kl',
+        )  # the catalogue knows nothing of chi_po and squared_po
+        super().__post_init__()
+        self.divergence = name
 
 # %% ../nbs/23d_trainer_dpo.ipynb #5d86f200
-def _resolve(self: FDPOConfig, divergence=None) -> FDivergence:
+@patch
+def resolve(self: FDPOConfig, divergence=None) -> FDivergence:
     "The divergence that is meant (`divergence`, else the configuration's), in our α. Raises ValueError for one that is unknown, or does not go with the options."
     d = self.divergence if divergence is None else divergence
     if divergence is None and self.alpha_convention == 'paper' and d.startswith('alpha:'):
-        get_divergence(d); d = f'alpha:{flip_alpha(float(d[6:])):.12g}'
-    if self.loss == 'f-dpo': d = preference_divergence(d); margin_target(d, self.link, self.beta, self.margin)
+        get_divergence(d)
+        d = f'alpha:{flip_alpha(float(d[6:])):.12g}'
+    if self.loss == 'f-dpo':
+        d = preference_divergence(d)
+        margin_target(d, self.link, self.beta, self.margin)
     else:
         d = preference_divergence(d) if d in ('chi_po', 'squared_po') else get_divergence(d)
         if isinstance(d, SquaredPO):
-            raise ValueError("divergence: squared_po is not convex, so it is no divergence between candidates; use loss='f-dpo', or a divergence")
-        ignored = ([k for k, v in dict(link='sigmoid', target='', label_smoothing=0., robust=False, max_weight=0.).items()
-                    if getattr(self, k) != v] + ['ratio']*(self.ratio == 'token'))
+            raise ValueError(
+                "divergence: squared_po is not convex, so it is no divergence between candidates; use "
+                "loss='f-dpo', or a divergence"
+            )
+        ignored = [
+            k
+            for k, v in dict(
+                link='sigmoid', target='', label_smoothing=0.0, robust=False, max_weight=0.0
+            ).items()
+            if getattr(self, k) != v
+        ] + ['ratio'] * (self.ratio == 'token')
         if ignored:
-            raise ValueError(f"{ignored[0]}: loss='f-po' has no use for {getattr(self, ignored[0])!r}; leave it at its default (epsilon smooths the target), or use loss='f-dpo'")
+            raise ValueError(
+                f"{ignored[0]}: loss='f-po' has no use for {getattr(self, ignored[0])!r}; leave it at its "
+                "default (epsilon smooths the target), or use loss='f-dpo'"
+            )
     if self.link == 'sigmoid' and self.target:
-        raise ValueError(f"target: the sigmoid link asks for no margin, got {self.target!r}; use link='hinge' or 'ipo'")
+        raise ValueError(
+            f"target: the sigmoid link asks for no margin, got {self.target!r}; use link='hinge' or 'ipo'"
+        )
     return d
 
-def _margin(self: FDPOConfig) -> float | str | None:
+# %% ../nbs/23d_trainer_dpo.ipynb #2fcae098
+@patch(as_prop=True)
+def margin(self: FDPOConfig) -> float | str | None:
     "`target` as `margin_target` takes it."
     if self.target in ('', 'rescale'): return self.target or None
     try: return float(self.target)
-    except ValueError: raise ValueError(f"target: expected empty, 'rescale' or a positive number, got {self.target!r}") from None
+    except ValueError: raise ValueError("target: expected empty, 'rescale' or a positive number, got "
+                                        f"{self.target!r}") from None
 
 def _alphas(d) -> dict[str, float]:
     "Both readings of an α-divergence's parameter; empty for others."
     m = re.fullmatch(r'alpha:(.+)', d.name)
     return dict(alpha=float(m[1]), alpha_paper=flip_alpha(float(m[1]))) if m else {}
 
-def _describe(self: FDPOConfig, divergence=None) -> str:
+# %% ../nbs/23d_trainer_dpo.ipynb #42e9cc54
+@patch
+def describe(self: FDPOConfig, divergence=None) -> str:
     "What is trained, in a sentence that says whose α is meant."
-    d = self.resolve(divergence); a = _alphas(d)
+    d = self.resolve(divergence)
+    a = _alphas(d)
     s = (f"{self.loss} with {d.name}, beta {self.beta:g}, {self.ratio} ratios, "
          + (f"{self.link} link" if self.loss == 'f-dpo' else f"epsilon {self.epsilon:g}"))
-    return (s
-            + (f"; α = {a['alpha']:g} in f'(u) = (u^(α-1) - 1)/(α-1), which the f-DPO paper and TRL before 0.29 call a = {a['alpha_paper']:g}"
-               if a else ''))
-FDPOConfig.resolve, FDPOConfig.margin, FDPOConfig.describe = _resolve, property(_margin), _describe
+    return s + (
+        f"; α = {a['alpha']:g} in f'(u) = (u^(α-1) - 1)/(α-1), which the f-DPO paper and TRL before 0.29 "
+        f"call a = {a['alpha_paper']:g}"
+        if a
+        else ''
+    )
 
 # %% ../nbs/23d_trainer_dpo.ipynb #c6bc5027
 log = logging.getLogger('fdiv_nb')
 
 class FDPOTrainer(OfflineTrainer):
     "Preference training on rows of prompt, chosen, rejected. Raises ValueError for divergences that cannot work and, naming the row, for pairs that cannot be used."
-    def __init__(self, model, args: FDPOConfig, train_dataset=None, eval_dataset=None, processing_class=None, divergence=None,
-                 ref_model=None, **kw):
-        _refuse(args, FDPOConfig, kw); d = args.resolve(divergence)
-        self._margins: tuple[list, list] = ([], []); self._drift_rows = None
-        super().__init__(model, args, train_dataset, eval_dataset=eval_dataset, processing_class=processing_class,
-                         answers=('chosen', 'rejected'), needs_ref=True,
-                         divergence=d if isinstance(d, FDivergence) else get_divergence('reverse_kl'), ref_model=ref_model, **kw)
+    def __init__(
+        self,
+        model,
+        args: FDPOConfig,
+        train_dataset=None,
+        eval_dataset=None,
+        processing_class=None,
+        divergence=None,
+        ref_model=None,
+        **kw,
+    ):
+        _refuse(args, FDPOConfig, kw)
+        d = args.resolve(divergence)
+        self._margins: tuple[list, list] = ([], [])
+        self._drift_rows = None
+        super().__init__(
+            model,
+            args,
+            train_dataset,
+            eval_dataset=eval_dataset,
+            processing_class=processing_class,
+            answers=('chosen', 'rejected'),
+            needs_ref=True,
+            divergence=d if isinstance(d, FDivergence) else get_divergence('reverse_kl'),
+            ref_model=ref_model,
+            **kw,
+        )
         self.divergence = d
 
     def loss_of(self, logps: dict, masks: dict, batch: dict) -> tuple[Tensor, dict]:
@@ -119,39 +244,63 @@ class FDPOTrainer(OfflineTrainer):
         a, ref = self.args, self.ref_logps(batch)
         w, l = (log_ratio(logps[k], ref[k].to(logps[k]), masks[k], a.ratio) for k in self.answers)
         if a.loss == 'f-po':
-            d, rows = get_divergence('reverse_kl'), fpo_loss(self.divergence, torch.stack([w, l], 1), a.epsilon, a.beta, 'none'); kw = {}
+            d, rows = (
+                get_divergence('reverse_kl'),
+                fpo_loss(self.divergence, torch.stack([w, l], 1), a.epsilon, a.beta, 'none'),
+            )
+            kw = {}
         else:
-            d, kw = (self.divergence, dict(link=a.link, label_smoothing=a.label_smoothing, target=a.margin, robust=a.robust,
-                                           max_weight=a.max_weight or None))
+            d, kw = (
+                self.divergence,
+                dict(
+                    link=a.link,
+                    label_smoothing=a.label_smoothing,
+                    target=a.margin,
+                    robust=a.robust,
+                    max_weight=a.max_weight or None,
+                ),
+            )
             if a.ratio == 'token': kw |= dict(chosen_mask=masks['chosen'], rejected_mask=masks['rejected'])
             rows = fdpo_loss(d, w, l, a.beta, reduction='none', **kw)
-        stats = fdpo_stats(d, w, l, a.beta, **kw); m = [kw.get(f'{k}_mask') for k in self.answers]
+        stats = fdpo_stats(d, w, l, a.beta, **kw)
+        m = [kw.get(f'{k}_mask') for k in self.answers]
         margin = fdpo_reward(d, w.detach(), a.beta, m[0]) - fdpo_reward(d, l.detach(), a.beta, m[1])
         if _VOID not in batch: self._margins[not torch.is_grad_enabled()].append(margin.cpu())
-        return rows, stats if a.loss == 'f-dpo' else {k: v for k, v in stats.items() if not k.startswith('gradient_')}
+        return rows, stats if a.loss == 'f-dpo' else {
+            k: v for k, v in stats.items() if not k.startswith('gradient_')
+        }
 
     def means(self, sums: dict) -> dict[str, float]:
         "As in the base; the calibration error over all margins instead of the mean over batches."
-        mine = self._margins[sums is self._eval_sums]; out = super().means(sums); parts = [torch.cat(mine)] if mine else []; mine.clear()
+        mine = self._margins[sums is self._eval_sums]
+        out = super().means(sums)
+        parts = [torch.cat(mine)] if mine else []
+        mine.clear()
         if self.args.world_size > 1:
             from accelerate.utils import gather_object
             parts = gather_object(parts)
-        return out | (dict(calibration_error=calibration_error(torch.cat(parts))) if parts and 'calibration_error' in out else {})
+        return out | (
+            dict(calibration_error=calibration_error(torch.cat(parts)))
+            if parts and 'calibration_error' in out
+            else {}
+        )
 
 # %% ../nbs/23d_trainer_dpo.ipynb #7a2367d4
-def _on_bad(self: FDPOTrainer) -> str:
+@patch(as_prop=True)
+def on_bad(self: FDPOTrainer) -> str:
     "As in the base; a pair that lacks an answer is left out under every `on_long` but 'refuse'."
     return 'drop' if self.args.on_bad == 'drop' or self.args.on_long != 'refuse' else 'refuse'
-FDPOTrainer.on_bad = property(_on_bad)
-
 
 # %% ../nbs/23d_trainer_dpo.ipynb #bc85d19b
-def _draw_drift(self: FDPOTrainer) -> None:
+@patch
+def draw_drift(self: FDPOTrainer) -> None:
     "Draw this process's completions of the reference, and score them with it."
-    a = self.args; n = -(-a.drift_samples//a.world_size)
+    a = self.args
+    n = -(-a.drift_samples//a.world_size)
     rows = (self.train_dataset if self.train_dataset is not None else next(iter(self.eval_dataset.values()))
             if isinstance(self.eval_dataset, dict) else self.eval_dataset)
-    ps, cs = zip(*self.sequences(self.sets())); longest = max(map(len, cs))
+    ps, cs = zip(*self.sequences(self.sets()))
+    longest = max(map(len, cs))
     pick = random.Random(a.seed*1_000_003 + a.process_index)
     prompts = [rows[pick.randrange(len(rows))]['prompt_ids'] for _ in range(n)]
     with self.first_reference() as ref:
@@ -159,51 +308,80 @@ def _draw_drift(self: FDPOTrainer) -> None:
         room = longest if limit is None else min(longest, limit - max(map(len, prompts)))
         if room < 1: return
         with self.compute_loss_context_manager():
-            r = rollout(ref, self.processing_class, prompts, max_new_tokens=room,
-                        generator=torch.Generator().manual_seed(a.seed*997 + a.process_index), batch_size=a.per_device_eval_batch_size)
-        self._drift_rows = list(zip(r.prompt_ids, r.completion_ids)); self._drift_ref = self.sequence_logps(ref)
+            r = rollout(
+                ref,
+                self.processing_class,
+                prompts,
+                max_new_tokens=room,
+                generator=torch.Generator().manual_seed(a.seed * 997 + a.process_index),
+                batch_size=a.per_device_eval_batch_size,
+            )
+        self._drift_rows = list(zip(r.prompt_ids, r.completion_ids))
+        self._drift_ref = self.sequence_logps(ref)
 
-def _sequence_logps(self: FDPOTrainer, model) -> Tensor:
+# %% ../nbs/23d_trainer_dpo.ipynb #c2e207cb
+@patch
+def sequence_logps(self: FDPOTrainer, model) -> Tensor:
     "log π of the drawn completions [n], no gradient."
-    out, was, n = [], model.training, self.args.per_device_eval_batch_size; model.eval()
+    out, was, n = [], model.training, self.args.per_device_eval_batch_size
+    model.eval()
     with torch.no_grad(), self.compute_loss_context_manager():
         for i in range(0, len(self._drift_rows), n):
-            b = build_batch(*zip(*self._drift_rows[i:i + n]), pad_token_id(self.processing_class), device=self.args.device,
-                            encoder_decoder=self.encoder_decoder)
+            b = build_batch(
+                *zip(*self._drift_rows[i : i + n]),
+                pad_token_id(self.processing_class),
+                device=self.args.device,
+                encoder_decoder=self.encoder_decoder,
+            )
             out.append(OfflineTrainer.answer_logps(self, model, b).double().sum(-1).cpu())
-    model.train(was); return torch.cat(out)
+    model.train(was)
+    return torch.cat(out)
 
-def _measure_drift(self: FDPOTrainer) -> dict[str, float]:
+# %% ../nbs/23d_trainer_dpo.ipynb #2427947f
+@patch
+def measure_drift(self: FDPOTrainer) -> dict[str, float]:
     "drift = D_f(π‖π_ref), with drift_stderr, from completions of the reference; {} where none were drawn."
     if self._drift_rows is None: return {}
     l = self.sequence_logps(self.accelerator.unwrap_model(self.model)) - self._drift_ref
-    e = drift(self.divergence, l); ok = lambda x: x if math.isfinite(x) else math.nan
+    e = drift(self.divergence, l)
+    ok = lambda x: x if math.isfinite(x) else math.nan
     return dict(drift=ok(e.value), drift_stderr=ok(e.stderr/self.args.world_size**.5))
-FDPOTrainer.draw_drift, FDPOTrainer.sequence_logps, FDPOTrainer.measure_drift = _draw_drift, _sequence_logps, _measure_drift
 
 # %% ../nbs/23d_trainer_dpo.ipynb #1fbdcc70
-def _prepare_reference(self: FDPOTrainer, resume: bool = False) -> None:
+@patch
+def prepare_reference(self: FDPOTrainer, resume: bool = False) -> None:
     "The store of the base, and the completions by which drift is measured. Raises ValueError as the base does."
-    first = self.store is None; OfflineTrainer.prepare_reference(self, resume)
+    first = self.store is None
+    OfflineTrainer.prepare_reference(self, resume)
     if first and self.args.drift_samples and isinstance(self.divergence, FDivergence): self.draw_drift()
 
-def _get_batch_samples(self: FDPOTrainer, epoch_iterator, num_batches, device):
+@patch
+def get_batch_samples(self: FDPOTrainer, epoch_iterator, num_batches, device):
     "As in the base; now and then the drift is measured first."
     if self.state.global_step % self.args.drift_every == 0: self.record(**self.measure_drift())
     return OfflineTrainer.get_batch_samples(self, epoch_iterator, num_batches, device)
 
-def _train(self: FDPOTrainer, resume_from_checkpoint=None, **kw):
+# %% ../nbs/23d_trainer_dpo.ipynb #2700ae06
+@patch
+def train(self: FDPOTrainer, resume_from_checkpoint=None, **kw):
     "Train. The first log line carries both readings of α and what was left out; the last one the final drift."
-    self.record(**_alphas(self.divergence)); log.info(self.args.describe(self.divergence))
-    out = OfflineTrainer.train(self, resume_from_checkpoint, **kw); last = self.measure_drift()
-    if last: self.record(**last); self.log({})
+    self.record(**_alphas(self.divergence))
+    log.info(self.args.describe(self.divergence))
+    out = OfflineTrainer.train(self, resume_from_checkpoint, **kw)
+    last = self.measure_drift()
+    if last:
+        self.record(**last)
+        self.log({})
     return out
 
-def _evaluation_loop(self: FDPOTrainer, *args, metric_key_prefix: str = 'eval', **kw):
+# %% ../nbs/23d_trainer_dpo.ipynb #cd4b2c5e
+@patch
+def evaluation_loop(self: FDPOTrainer, *args, metric_key_prefix: str = 'eval', **kw):
     "As in the base, with the drift."
-    self.prepare_reference(); self._margins[1].clear(); found = self.measure_drift()
+    self.prepare_reference()
+    self._margins[1].clear()
+    found = self.measure_drift()
     out = OfflineTrainer.evaluation_loop(self, *args, metric_key_prefix=metric_key_prefix, **kw)
     found = FDivTrainer.means(self, {k: [(v, 1.)] for k, v in found.items() if not math.isnan(v)})
-    out.metrics.update({f'{metric_key_prefix}_{k}': v for k, v in found.items()}); return out
-FDPOTrainer.prepare_reference, FDPOTrainer.get_batch_samples, FDPOTrainer.train, FDPOTrainer.evaluation_loop = (
-    _prepare_reference, _get_batch_samples, _train, _evaluation_loop)
+    out.metrics.update({f'{metric_key_prefix}_{k}': v for k, v in found.items()})
+    return out

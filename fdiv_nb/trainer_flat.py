@@ -4,18 +4,52 @@
 
 # %% ../nbs/23f_trainer_flat.ipynb #241374db
 from __future__ import annotations
+
 import math, random
+
 from dataclasses import dataclass, field
+
 from pathlib import Path
+
+from fastcore.basics import patch
 import torch
+
 from torch import Tensor, nn
+
 from transformers import TrainerCallback
-from .baselines import METHODS, Method, Scored, get_method, random_direction, retain_kl, rmu_loss, task_vector, unlearn_loss, unlearn_stats
-from .data import encode_rows, is_chat, pad_token_id, read_rows, read_templates, scored_ids, strip_gutenberg, text_chunks
+
+from fdiv_nb.baselines import (
+    METHODS,
+    Method,
+    Scored,
+    get_method,
+    random_direction,
+    retain_kl,
+    rmu_loss,
+    task_vector,
+    unlearn_loss,
+    unlearn_stats,
+)
+
+from fdiv_nb.data import (
+    encode_rows,
+    is_chat,
+    pad_token_id,
+    read_rows,
+    read_templates,
+    scored_ids,
+    strip_gutenberg,
+    text_chunks,
+)
+
 from .flat import flat_loss, flat_map, flat_stats, mean_prob
+
 from .logprobs import bare_model, build_batch, is_encoder_decoder, label_mask, score, token_logprobs
+
 from .reference import digest, rows_name
+
 from .trainer import _refuse, is_adapter
+
 from .trainer_offline import OfflineConfig, OfflineTrainer
 
 # %% auto #0
@@ -26,112 +60,242 @@ __all__ = ['FLATConfig', 'Triples', 'FLATTrainer', 'forget_probs']
 class FLATConfig(OfflineConfig):
     "Configuration of `FLATTrainer`. Raises ValueError for an option out of range, naming it."
     method: str = field(default='flat', metadata={'help': f"flat, {', '.join(METHODS)}"})
-    template: str = field(default='',
-                          metadata={'help': "what to answer instead: a sentence, or a .txt (one a line) or .csv file of them; empty: a 'template' column of the forget rows"})
-    template_draw: str = field(default='access',
-                               metadata={'help': "several templates: one is drawn each time a row is read (access), or once for each row (row)"})
-    compose: str = field(default='pair',
-                         metadata={'help': "flat: pair (the paper), or batch (as released: of the micro-batch's mean probabilities)"})
-    average: str = field(default='answer',
-                         metadata={'help': "flat: the mean token probability is over answer tokens (answer, the paper) or over the whole padded row (row, as released)"})
-    width: int = field(default=0, metadata={'help': "average=row: positions of a row; 0 = those of the batch at hand"})
-    beta: float = field(default=0., metadata={'help': "baselines: inverse temperature, for wga the exponent; 0 = the method's own"})
+    template: str = field(
+        default='',
+        metadata={
+            'help': "what to answer instead: a sentence, or a .txt (one a line) or .csv file of them; "
+                    "empty: a 'template' column of the forget rows"
+        },
+    )
+    template_draw: str = field(
+        default='access',
+        metadata={
+            'help': "several templates: one is drawn each time a row is read (access), or once for each "
+                    "row (row)"
+        },
+    )
+    compose: str = field(
+        default='pair',
+        metadata={
+            'help': "flat: pair (the paper), or batch (as released: of the micro-batch's mean probabilities)"
+        },
+    )
+    average: str = field(
+        default='answer',
+        metadata={
+            'help': "flat: the mean token probability is over answer tokens (answer, the paper) or over "
+                    "the whole padded row (row, as released)"
+        },
+    )
+    width: int = field(
+        default=0, metadata={'help': "average=row: positions of a row; 0 = those of the batch at hand"}
+    )
+    beta: float = field(
+        default=0.0,
+        metadata={'help': "baselines: inverse temperature, for wga the exponent; 0 = the method's own"},
+    )
     gamma: float = field(default=0., metadata={'help': "simpo, simnpo: margin"})
-    retain_weight: float = field(default=-1.,
-                                 metadata={'help': "weight of a retained pair in the loss; -1 = 1 where the method has one, else 0"})
-    stop_pf: float = field(default=0.,
-                           metadata={'help': "stop when the forget answers' mean token probability is at most this; 0 = do not"})
-    floor_pf: float = field(default=0.,
-                            metadata={'help': "stop below this: the probability under a model that never saw the forget set; 0 = unknown"})
-    measure_every: int = field(default=10, metadata={'help': "steps between two measurements of the whole forget set; 0 = never"})
-    chunk_tokens: int = field(default=128, metadata={'help': "forget set given as plain text: tokens of a chunk"})
-    chunk_prompt_tokens: int = field(default=32, metadata={'help': "and of its beginning, which serves as prompt"})
-    rmu_layer: int = field(default=0, metadata={'help': "rmu: layer whose output is sent astray; 0 = the middle"})
-    rmu_scale: float = field(default=5., metadata={'help': "rmu: length of the random direction, in mean lengths of a hidden state"})
+    retain_weight: float = field(
+        default=-1.0,
+        metadata={'help': "weight of a retained pair in the loss; -1 = 1 where the method has one, else 0"},
+    )
+    stop_pf: float = field(
+        default=0.0,
+        metadata={'help': "stop when the forget answers' mean token probability is at most this; 0 = do not"},
+    )
+    floor_pf: float = field(
+        default=0.0,
+        metadata={
+            'help': "stop below this: the probability under a model that never saw the forget set; 0 = "
+                    "unknown"
+        },
+    )
+    measure_every: int = field(
+        default=10, metadata={'help': "steps between two measurements of the whole forget set; 0 = never"}
+    )
+    chunk_tokens: int = field(
+        default=128, metadata={'help': "forget set given as plain text: tokens of a chunk"}
+    )
+    chunk_prompt_tokens: int = field(
+        default=32, metadata={'help': "and of its beginning, which serves as prompt"}
+    )
+    rmu_layer: int = field(
+        default=0, metadata={'help': "rmu: layer whose output is sent astray; 0 = the middle"}
+    )
+    rmu_scale: float = field(
+        default=5.0,
+        metadata={'help': "rmu: length of the random direction, in mean lengths of a hidden state"},
+    )
     task_alpha: float = field(default=1., metadata={'help': "task_vector: how far to walk the other way"})
     learning_rate: float = field(default=1e-5, metadata={'help': "peak learning rate"})
     def __post_init__(self):
         if self.method != 'flat': get_method(self.method)
-        for k, known in (('template_draw', ('access', 'row')), ('compose', ('pair', 'batch')), ('average', ('answer', 'row'))):
-            if getattr(self, k) not in known: raise ValueError(f"{k}: expected {' or '.join(known)}, got {getattr(self, k)!r}")
+        for k, known in (
+            ('template_draw', ('access', 'row')),
+            ('compose', ('pair', 'batch')),
+            ('average', ('answer', 'row')),
+        ):
+            if getattr(self, k) not in known:
+                raise ValueError(f"{k}: expected {' or '.join(known)}, got {getattr(self, k)!r}")
         for k in ('width', 'beta', 'measure_every'):
-            if not 0 <= getattr(self, k) < math.inf: raise ValueError(f"{k}: expected >= 0, got {getattr(self, k)}")
+            if not 0 <= getattr(self, k) < math.inf:
+                raise ValueError(f"{k}: expected >= 0, got {getattr(self, k)}")
         for k in ('gamma', 'retain_weight'):
-            if not math.isfinite(getattr(self, k)): raise ValueError(f"{k}: expected a finite number, got {getattr(self, k)}")
+            if not math.isfinite(getattr(self, k)):
+                raise ValueError(f"{k}: expected a finite number, got {getattr(self, k)}")
         for k in ('stop_pf', 'floor_pf'):
-            if not 0 <= getattr(self, k) < 1: raise ValueError(f"{k}: expected a probability in [0, 1), got {getattr(self, k)}")
+            if not 0 <= getattr(self, k) < 1:
+                raise ValueError(f"{k}: expected a probability in [0, 1), got {getattr(self, k)}")
         for k in ('rmu_scale', 'task_alpha', 'learning_rate'):
             if not getattr(self, k) > 0: raise ValueError(f"{k}: expected > 0, got {getattr(self, k)}")
         if (self.stop_pf or self.floor_pf) and not self.measure_every:
-            raise ValueError("measure_every: 0, so stop_pf and floor_pf could never be reached; set it to 1 or more")
+            raise ValueError(
+                "measure_every: 0, so stop_pf and floor_pf could never be reached; set it to 1 or more"
+            )
         if self.packing and self.method in ('kl', 'llmu', 'rmu'):
-            raise ValueError(f"packing: {self.method} compares whole distributions or hidden states row by row; leave packing at 0")
+            raise ValueError(
+                f"packing: {self.method} compares whole distributions or hidden states row by row; leave "
+                "packing at 0"
+            )
         super().__post_init__()
         if self.method == 'flat': flat_map(self.divergence)
 
 # %% ../nbs/23f_trainer_flat.ipynb #0bc69adf
 class Triples(torch.utils.data.Dataset):
     "Encoded forget rows; `[i]` gives row i with a template and a retained pair of this epoch."
-    def __init__(self, rows: list[dict], choices: list, encode, retain: list[dict] = (), seed: int = 0, draw: str = 'access'):
-        self.rows, self.choices, self.encode, self.retain, self.seed, self.draw, self.epoch = (rows, choices, encode, list(retain), seed,
-                draw, 0)
+    def __init__(
+        self,
+        rows: list[dict],
+        choices: list,
+        encode,
+        retain: list[dict] = (),
+        seed: int = 0,
+        draw: str = 'access',
+    ):
+        self.rows, self.choices, self.encode, self.retain, self.seed, self.draw, self.epoch = (
+            rows,
+            choices,
+            encode,
+            list(retain),
+            seed,
+            draw,
+            0,
+        )
         self.made: dict = {}
     def __len__(self): return len(self.rows)
-    def template(self, i: int, j: int) -> list[int]:
-        "Ids of the j-th template of row i."
-        if (i, j) not in self.made: self.made[i, j] = self.encode(i, self.choices[i][j])
-        return self.made[i, j]
     def __getitem__(self, i):
-        i = int(i); r, rng = dict(self.rows[i]), random.Random(f'{self.seed} {self.epoch} {i}'); once = random.Random(f'{self.seed} {i}')
-        if self.choices: n = len(self.choices[i]); r['template'] = self.template(i, (once if self.draw == 'row' else rng).randrange(n))
+        i = int(i)
+        r, rng = dict(self.rows[i]), random.Random(f'{self.seed} {self.epoch} {i}')
+        once = random.Random(f'{self.seed} {i}')
+        if self.choices:
+            n = len(self.choices[i])
+            r['template'] = self.template(i, (once if self.draw == 'row' else rng).randrange(n))
         if self.retain:
-            s = self.retain[rng.randrange(len(self.retain))]; r.update(retain=scored_ids(s, 'completion'), retain_prompt_ids=s['prompt_ids'])
+            s = self.retain[rng.randrange(len(self.retain))]
+            r.update(retain=scored_ids(s, 'completion'), retain_prompt_ids=s['prompt_ids'])
         return r
 
+# %% ../nbs/23f_trainer_flat.ipynb #4cde5453
+@patch
+def template(self: Triples, i: int, j: int) -> list[int]:
+    "Ids of the j-th template of row i."
+    if (i, j) not in self.made: self.made[i, j] = self.encode(i, self.choices[i][j])
+    return self.made[i, j]
+
+# %% ../nbs/23f_trainer_flat.ipynb #6e1c2c88
 class _Epoch(TrainerCallback):
     "Tells the data set which epoch it is."
     def __init__(self, trainer): self.trainer = trainer
     def on_epoch_begin(self, args, state, control, **kw):
-        if isinstance(self.trainer.train_dataset, Triples): self.trainer.train_dataset.epoch = int((state.epoch or 0) + 1e-6)
+        if isinstance(self.trainer.train_dataset, Triples):
+            self.trainer.train_dataset.epoch = int((state.epoch or 0) + 1e-6)
 
 # %% ../nbs/23f_trainer_flat.ipynb #f88a5f39
 class FLATTrainer(OfflineTrainer):
     "Unlearn `train_dataset` (rows of prompt and completion, or a .txt file) by `args.method`. Raises ValueError, naming the row, for data that cannot be used, before any work."
-    def __init__(self, model, args: FLATConfig, train_dataset, eval_dataset=None, processing_class=None, templates=None,  # a sentence, a list, or a file; over args.template
-                 retain=None,                          # rows that must not suffer
-                 floor_model: nn.Module | None = None, # a model that never saw the forget set: measures floor_pf
-                 divergence=None, ref_model=None, **kw):
+    def __init__(
+        self,
+        model,
+        args: FLATConfig,
+        train_dataset,
+        eval_dataset=None,
+        processing_class=None,
+        templates=None,  # a sentence, a list, or a file; over args.template
+        retain=None,  # rows that must not suffer
+        floor_model: nn.Module | None = None,  # a model that never saw the forget set: measures floor_pf
+        divergence=None,
+        ref_model=None,
+        **kw,
+    ):
         _refuse(args, FLATConfig, kw)
         if args.dataloader_persistent_workers and args.dataloader_num_workers:
-            raise ValueError("dataloader_persistent_workers: workers that stay never hear of a new epoch, and would draw the same templates and retained rows for ever; leave it off")
+            raise ValueError(
+                "dataloader_persistent_workers: workers that stay never hear of a new epoch, and would "
+                "draw the same templates and retained rows for ever; leave it off"
+            )
         self.kind = Method(None, 'refusal') if args.method == 'flat' else get_method(args.method)
-        weight = args.retain_weight if args.retain_weight >= 0 else float(bool(self.kind.retain)); self.retain_weight = weight
+        weight = args.retain_weight if args.retain_weight >= 0 else float(bool(self.kind.retain))
+        self.retain_weight = weight
         if weight and retain is None:
-            raise ValueError(f"retain: {args.method} needs rows that must not suffer (retain_weight {weight:g}); give them, or set retain_weight=0"
-                             + (" and another method" if self.kind.retain else ''))
+            raise ValueError(
+                f"retain: {args.method} needs rows that must not suffer (retain_weight {weight:g}); give "
+                "them, or set retain_weight=0"
+                + (" and another method" if self.kind.retain else '')
+            )
         if self.kind.retain in ('kl', 'hidden') and not weight:
-            raise ValueError(f"retain_weight: {args.method} without its retained rows is {'ga' if args.method != 'rmu' else 'no method'}; choose a weight above 0")
+            raise ValueError(
+                f"retain_weight: {args.method} without its retained rows is "
+                f"{'ga' if args.method != 'rmu' else 'no method'}; choose a weight above 0"
+            )
         if args.method == 'task_vector' and weight:
             raise ValueError("retain_weight: task_vector learns the forget set alone; leave it at 0")
         source = templates if templates is not None else args.template or None
-        self.templates = read_templates(source) if source is not None and self.kind.template == 'refusal' else None
-        self.retain_source, self.floor, self.stopped, self._logits, self._hidden = retain, args.floor_pf, '', None, None
+        self.templates = (
+            read_templates(source) if source is not None and self.kind.template == 'refusal' else None
+        )
+        self.retain_source, self.floor, self.stopped, self._logits, self._hidden = (
+            retain,
+            args.floor_pf,
+            '',
+            None,
+            None,
+        )
         answers = ('forget', *(['template'] if self.kind.template else []), *(['retain'] if weight else []))
         live = self.kind.retain in ('kl', 'hidden')
-        super().__init__(model, args, train_dataset, eval_dataset, processing_class, answers, needs_ref=self.kind.ref or live,
-                         live_ref=live, divergence=divergence, ref_model=ref_model, **kw)
+        super().__init__(
+            model,
+            args,
+            train_dataset,
+            eval_dataset,
+            processing_class,
+            answers,
+            needs_ref=self.kind.ref or live,
+            live_ref=live,
+            divergence=divergence,
+            ref_model=ref_model,
+            **kw,
+        )
         if args.method == 'flat': flat_map(self.divergence)
         self.rows.needed = ('forget', 'template') if args.method == 'dpo' else ('forget',)
-        self.floor_model = floor_model; self.add_callback(_Epoch(self)); self.add_callback(_Watch(self))
+        self.floor_model = floor_model
+        self.add_callback(_Epoch(self))
+        self.add_callback(_Watch(self))
         if args.method == 'rmu': self._watch_layer()
 
-    def read_forget(self, dataset, name: str) -> list[dict]:
-        "Rows of prompt and completion; a plain text file in chunks."
-        if isinstance(dataset, (str, Path)) and str(dataset).endswith('.txt'):
-            text, = read_rows(dataset, ('text',), name); a = self.args
-            return text_chunks(strip_gutenberg(text['text']), self.processing_class, min(a.chunk_tokens, self.limit or a.chunk_tokens),
-                               a.chunk_prompt_tokens)
-        return read_rows(dataset, ('prompt', 'completion'), name, self.args.turns, self.on_bad)
+# %% ../nbs/23f_trainer_flat.ipynb #73070de2
+@patch
+def read_forget(self: FLATTrainer, dataset, name: str) -> list[dict]:
+    "Rows of prompt and completion; a plain text file in chunks."
+    if isinstance(dataset, (str, Path)) and str(dataset).endswith('.txt'):
+        text, = read_rows(dataset, ('text',), name)
+        a = self.args
+        return text_chunks(
+            strip_gutenberg(text['text']),
+            self.processing_class,
+            min(a.chunk_tokens, self.limit or a.chunk_tokens),
+            a.chunk_prompt_tokens,
+        )
+    return read_rows(dataset, ('prompt', 'completion'), name, self.args.turns, self.on_bad)
 
 # %% ../nbs/23f_trainer_flat.ipynb #b7c69b7b
 def _lead(answer, template: str) -> str:
@@ -139,115 +303,228 @@ def _lead(answer, template: str) -> str:
     if not isinstance(answer, str): return template
     return answer[:len(answer) - len(answer.lstrip())] + template.lstrip()
 
+# %% ../nbs/23f_trainer_flat.ipynb #3cd383df
 def _choices(self: FLATTrainer, rows: list[dict], name: str) -> list[list]:
     "The template answers that each row may draw; none for a row that could not be read."
     if self.kind.template == 'random':
         pool = [r['completion'] for r in (self._retained[0] if self._retained else rows) if r]
         own = [[x for x in pool if x != r['completion']] if r else [] for r in rows]
         if bad := [i for i, o in enumerate(own) if rows[i] and not o]:
-            raise ValueError(f"{name}: row {bad[0]} finds no answer other than its own among {len(pool)} rows; {self.args.method} needs different answers")
+            raise ValueError(
+                f"{name}: row {bad[0]} finds no answer other than its own among {len(pool)} rows; "
+                f"{self.args.method} needs different answers"
+            )
         return own
-    if self.templates is not None: return [[_lead(r['completion'], t) for t in self.templates] if r else [] for r in rows]
-    bad = next((i for i, r in enumerate(rows) if r and not (r.get('template') and (is_chat(r['template']) or str(r['template']).strip()))), None)
+    if self.templates is not None:
+        return [[_lead(r['completion'], t) for t in self.templates] if r else [] for r in rows]
+    bad = next(
+        (
+            i
+            for i, r in enumerate(rows)
+            if r and not (r.get('template') and (is_chat(r['template']) or str(r['template']).strip()))
+        ),
+        None,
+    )
     if bad is not None:
-        raise ValueError(f"{name}: row {bad} has no template answer; pass templates (--template: a sentence or a file of them), or fill the column 'template'")
-    return [[_lead(r['completion'], r['template']) if isinstance(r['template'], str) else r['template']] if r else [] for r in rows]
+        raise ValueError(
+            f"{name}: row {bad} has no template answer; pass templates (--template: a sentence or a file "
+            "of them), or fill the column 'template'"
+        )
+    return [
+        [_lead(r['completion'], r['template']) if isinstance(r['template'], str) else r['template']]
+        if r
+        else []
+        for r in rows
+    ]
 
 # %% ../nbs/23f_trainer_flat.ipynb #5038e7f1
-def _encode(self: FLATTrainer, dataset, name: str) -> Triples:
+@patch
+def encode(self: FLATTrainer, dataset, name: str) -> Triples:
     "Triples of ids; `counts[name]` says what was cut. Raises ValueError naming the row."
     a, tok = self.args, self.processing_class
-    enc = dict(max_length=self.limit, max_prompt_length=a.max_prompt_length or None, encoder_decoder=self.encoder_decoder)
+    enc = dict(
+        max_length=self.limit,
+        max_prompt_length=a.max_prompt_length or None,
+        encoder_decoder=self.encoder_decoder,
+    )
     if not hasattr(self, '_retained'):
         self._retained = ()
         if self.retain_source is not None:
             raw = read_rows(self.retain_source, ('prompt', 'completion'), 'retain', a.turns, self.on_bad)
             self._retained = (raw, self.encode_read(raw, ('completion',), 'retain'))
-    raw = self.read_forget(dataset, name); choices = self._choices(raw, name) if self.kind.template else []
-    size = lambda t: len(t) if isinstance(t, str) else len(str(t)); longest = [max(c, key=size, default=None) for c in choices]
-    rows = [None if r is None else {**{k: v for k, v in r.items() if k not in ('completion', 'completion_ids', 'template')}, 'forget': r['completion'],
-             **({'forget_ids': r['completion_ids']} if 'completion_ids' in r else {}), **({'template': longest[i]} if choices else {})}
-            for i, r in enumerate(raw)]
+    raw = self.read_forget(dataset, name)
+    choices = self._choices(raw, name) if self.kind.template else []
+    size = lambda t: len(t) if isinstance(t, str) else len(str(t))
+    longest = [max(c, key=size, default=None) for c in choices]
+    rows = [
+        None
+        if r is None
+        else {
+            **{k: v for k, v in r.items() if k not in ('completion', 'completion_ids', 'template')},
+            'forget': r['completion'],
+            **({'forget_ids': r['completion_ids']} if 'completion_ids' in r else {}),
+            **({'template': longest[i]} if choices else {}),
+        }
+        for i, r in enumerate(raw)
+    ]
     out = self.encode_read(rows, self.answers[:2] if choices else ('forget',), name)
     if self._retained: self._refuse_overlap(out, name)
     def template(i, t):
         row = {k: v for k, v in rows[out[i]['index']].items() if k != 'template_ids'} | dict(template=t)
-        return scored_ids(encode_rows(tok, [row], ('template',), on_long='truncate', name=f'{name}: template', **enc)[0][0], 'template')
-    return Triples(out, [choices[r['index']] for r in out] if choices else [], template,
-                   self._retained[1] if self._retained and 'retain' in self.answers else (), a.seed, a.template_draw)
+        return scored_ids(
+            encode_rows(tok, [row], ('template',), on_long='truncate', name=f'{name}: template', **enc)[0][0],
+            'template',
+        )
+    return Triples(
+        out,
+        [choices[r['index']] for r in out] if choices else [],
+        template,
+        self._retained[1] if self._retained and 'retain' in self.answers else (),
+        a.seed,
+        a.template_draw,
+    )
 
+# %% ../nbs/23f_trainer_flat.ipynb #545b2b04
+@patch
 def _refuse_overlap(self: FLATTrainer, rows: list[dict], name: str) -> None:
     "ValueError if a forget prompt is also retained."
-    def key(r, answer): return (*r['prompt_ids'], *(r[answer] if f'{answer}_mask' in r else ()))      # conversations may begin alike
+    def key(r, answer):
+        return (
+            *r['prompt_ids'],
+            *(r[answer] if f'{answer}_mask' in r else ()),
+        )  # conversations may begin alike
     seen = {key(r, 'completion'): r['index'] for r in self._retained[1]}
     both = [(r['index'], seen[key(r, 'forget')]) for r in rows if key(r, 'forget') in seen]
     if both:
-        raise ValueError("retain: " + ("the forget set is the retain set" if len(both) == len(rows) == len(seen)
-                                       else f"{len(both)} of its prompts are also to be forgotten")
-                         + f", first row {both[0][1]}, which is row {both[0][0]} of {name}; remove them from one of the two")
-FLATTrainer._choices, FLATTrainer.encode, FLATTrainer._refuse_overlap = _choices, _encode, _refuse_overlap
+        raise ValueError(
+            "retain: "
+            + (
+                "the forget set is the retain set"
+                if len(both) == len(rows) == len(seen)
+                else f"{len(both)} of its prompts are also to be forgotten"
+            )
+            + f", first row {both[0][1]}, which is row {both[0][0]} of {name}; remove them from one of "
+              "the two"
+        )
+
+# %% ../nbs/23f_trainer_flat.ipynb #e6967289
+FLATTrainer._choices = _choices
 
 # %% ../nbs/23f_trainer_flat.ipynb #8157ff1d
-def _sequences(self: FLATTrainer, sets: list) -> list[tuple[list, list]]:
+@patch
+def sequences(self: FLATTrainer, sets: list) -> list[tuple[list, list]]:
     out = [(r['prompt_ids'], scored_ids(r, 'forget')) for d in sets for r in d.rows]
-    return (out + ([(r['prompt_ids'], d.template(i, j)) for d in sets for i, r in enumerate(d.rows) for j in range(len(d.choices[i]))]
-                   if self.args.method == 'dpo' else []))
+    return out + (
+        [
+            (r['prompt_ids'], d.template(i, j))
+            for d in sets
+            for i, r in enumerate(d.rows)
+            for j in range(len(d.choices[i]))
+        ]
+        if self.args.method == 'dpo'
+        else []
+    )
 
-def _answer_logps(self: FLATTrainer, model, batch):
+# %% ../nbs/23f_trainer_flat.ipynb #909761db
+@patch
+def answer_logps(self: FLATTrainer, model, batch):
     "As in the base; keeps logits or hidden states where the method compares them."
     if self.kind.retain != 'kl': return OfflineTrainer.answer_logps(self, model, batch)
-    shift = not self.encoder_decoder; z = score(model, batch); self._logits = z[:, :-1] if shift else z
+    shift = not self.encoder_decoder
+    z = score(model, batch)
+    self._logits = z[:, :-1] if shift else z
     return token_logprobs(z, batch['labels'], shift)
 
+# %% ../nbs/23f_trainer_flat.ipynb #31ed2b1e
 def _depth(model) -> int:
     c = bare_model(model).config
-    return (getattr(c, 'num_decoder_layers' if is_encoder_decoder(bare_model(model)) else 'num_hidden_layers', None)
-            or getattr(c, 'num_hidden_layers', 0))
+    return getattr(
+        c, 'num_decoder_layers' if is_encoder_decoder(bare_model(model)) else 'num_hidden_layers', None
+    ) or getattr(c, 'num_hidden_layers', 0)
 
+# %% ../nbs/23f_trainer_flat.ipynb #75ac752a
 def _layer(model, number: int) -> nn.Module:
     "The number-th block of a model. Raises ValueError where there is none."
-    m = bare_model(model); m = m.get_decoder() if is_encoder_decoder(m) else m; n = _depth(model)
+    m = bare_model(model)
+    m = m.get_decoder() if is_encoder_decoder(m) else m
+    n = _depth(model)
     stack = next((x for x in m.modules() if isinstance(x, nn.ModuleList) and len(x) == n), None)
     if stack is None or not 0 <= number < n:
         raise ValueError(f"rmu_layer: {number + 1}, but the model has {n} layers"
                          + ('' if stack is not None else ' in no list we can find'))
     return stack[number]
 
+# %% ../nbs/23f_trainer_flat.ipynb #8490df03
+@patch
 def _watch_layer(self: FLATTrainer) -> None:
     def keep(module, inputs, output): self._hidden = output[0] if isinstance(output, tuple) else output
-    n = _depth(self.model); at = (self.args.rmu_layer or max(1, n//2)) - 1
-    for m in (self.model, *([self.ref_model] if self.ref_model is not None else [])): _layer(m, at).register_forward_hook(keep)
-FLATTrainer.sequences, FLATTrainer.answer_logps, FLATTrainer._watch_layer = _sequences, _answer_logps, _watch_layer
+    n = _depth(self.model)
+    at = (self.args.rmu_layer or max(1, n//2)) - 1
+    for m in (self.model, *([self.ref_model] if self.ref_model is not None else [])):
+        _layer(m, at).register_forward_hook(keep)
 
 # %% ../nbs/23f_trainer_flat.ipynb #9d2f6c31
-def _rows_key(self: FLATTrainer, rows: Triples) -> str:
+@patch
+def rows_key(self: FLATTrainer, rows: Triples) -> str:
     "As in the base, with the templates that may be drawn and the retained rows."
     return f'{rows_name(rows.rows)}, templates #{digest(*rows.choices)}, retained {rows_name(rows.retain)}'
-FLATTrainer.rows_key = _rows_key
 
 # %% ../nbs/23f_trainer_flat.ipynb #769a47c4
+@patch
 def _rmu(self: FLATTrainer, masks: dict, batch: dict) -> Tensor:
     "RMU's loss [B] from the hidden states that the hook kept."
-    cut = (lambda h: h) if self.encoder_decoder else (lambda h: h[:, :-1]); h = cut(self._hidden); n = len(self.answers)
-    if getattr(self, '_direction', None) is None:              # the first rows give its length, so that it is the same on every process and after a pause
+    cut = (lambda h: h) if self.encoder_decoder else (lambda h: h[:, :-1])
+    h = cut(self._hidden)
+    n = len(self.answers)
+    if (
+        getattr(self, '_direction', None) is None
+    ):  # the first rows give its length, so that it is the same on every process and after a pause
         first = self.train_dataset.rows[:8]
-        b = build_batch([r['prompt_ids'] for r in first], [scored_ids(r, 'forget') for r in first], pad_token_id(self.processing_class),
-                        device=h.device, encoder_decoder=self.encoder_decoder)
+        b = build_batch(
+            [r['prompt_ids'] for r in first],
+            [scored_ids(r, 'forget') for r in first],
+            pad_token_id(self.processing_class),
+            device=h.device,
+            encoder_decoder=self.encoder_decoder,
+        )
         with self.reference() as m: score(m, b)
-        size = cut(self._hidden)[label_mask(b['labels'], not self.encoder_decoder)].float().norm(dim=-1).mean().item()
-        self._direction = random_direction(h.shape[-1], self.args.rmu_scale*size, torch.Generator().manual_seed(self.args.seed), h.device)
+        size = (
+            cut(self._hidden)[label_mask(b['labels'], not self.encoder_decoder)]
+            .float()
+            .norm(dim=-1)
+            .mean()
+            .item()
+        )
+        self._direction = random_direction(
+            h.shape[-1], self.args.rmu_scale * size, torch.Generator().manual_seed(self.args.seed), h.device
+        )
     with self.reference() as m: score(m, batch)
-    ref = cut(self._hidden); at = self.answers.index('retain')
-    return rmu_loss(h.chunk(n)[0], masks['forget'], self._direction, h.chunk(n)[at], ref.chunk(n)[at], masks['retain'], self.retain_weight)
+    ref = cut(self._hidden)
+    at = self.answers.index('retain')
+    return rmu_loss(
+        h.chunk(n)[0],
+        masks['forget'],
+        self._direction,
+        h.chunk(n)[at],
+        ref.chunk(n)[at],
+        masks['retain'],
+        self.retain_weight,
+    )
 
-def _loss_of(self: FLATTrainer, logps: dict, masks: dict, batch: dict) -> tuple[Tensor, dict]:
+# %% ../nbs/23f_trainer_flat.ipynb #c406720c
+@patch
+def loss_of(self: FLATTrainer, logps: dict, masks: dict, batch: dict) -> tuple[Tensor, dict]:
     "(loss of each triple [B], numbers for the log)."
-    a, k = self.args, self.args.method; ref = self.ref_logps(batch) if self.kind.ref else {}
-    s = {x: Scored(logps[x], masks[x], ref.get(x)) for x in self.answers}; f, e, r = s['forget'], s.get('template'), s.get('retain')
+    a, k = self.args, self.args.method
+    ref = self.ref_logps(batch) if self.kind.ref else {}
+    s = {x: Scored(logps[x], masks[x], ref.get(x)) for x in self.answers}
+    f, e, r = s['forget'], s.get('template'), s.get('retain')
     if k == 'flat':
         width = (a.width or f.logp.shape[1]) if a.average == 'row' else None
         pe, pf = mean_prob(e.logp, e.mask, width), mean_prob(f.logp, f.mask, width)
-        rows = flat_loss(self.divergence, pe, pf, a.compose, 'none') - (self.retain_weight*r.mean if r else 0.)
+        rows = flat_loss(self.divergence, pe, pf, a.compose, 'none') - (
+            self.retain_weight * r.mean if r else 0.0
+        )
         stats = flat_stats(self.divergence, e.logp, e.mask, f.logp, f.mask, width)
     elif k == 'task_vector': rows, stats = -f.mean, unlearn_stats(k, f)
     elif k == 'rmu': rows, stats = self._rmu(masks, batch), unlearn_stats(k, f)
@@ -255,70 +532,116 @@ def _loss_of(self: FLATTrainer, logps: dict, masks: dict, batch: dict) -> tuple[
         kl = None
         if self.kind.retain == 'kl':
             n, at, z = len(self.answers), self.answers.index('retain'), self._logits
-            with self.reference() as m: q = score(m, batch); q = q if self.encoder_decoder else q[:, :-1]
-            kl = retain_kl(z.chunk(n)[at], q.chunk(n)[at]); self._logits = None
-        o = dict(beta=a.beta or None, gamma=a.gamma); rows = unlearn_loss(k, f, e, r, kl, retain_weight=self.retain_weight, **o)
+            with self.reference() as m:
+                q = score(m, batch)
+                q = q if self.encoder_decoder else q[:, :-1]
+            kl = retain_kl(z.chunk(n)[at], q.chunk(n)[at])
+            self._logits = None
+        o = dict(beta=a.beta or None, gamma=a.gamma)
+        rows = unlearn_loss(k, f, e, r, kl, retain_weight=self.retain_weight, **o)
         stats = unlearn_stats(k, f, e, **o)
     if r: stats['p_retain'] = mean_prob(r.logp.detach(), r.mask).mean().item()
     return rows, stats
-FLATTrainer._rmu, FLATTrainer.loss_of = _rmu, _loss_of
 
 # %% ../nbs/23f_trainer_flat.ipynb #f67661ce
 @torch.no_grad()
 def forget_probs(self: FLATTrainer, model: nn.Module | None = None) -> tuple[Tensor, float]:
     "(P_f of every row of the forget set, mean negative log-likelihood per token), float32 on the CPU; default: the model in training."
-    a, d = self.args, self.train_dataset.rows; m = self.accelerator.unwrap_model(self.model) if model is None else model.to(a.device)
-    was = m.training; m.eval(); n, out = a.per_device_eval_batch_size, {}
+    a, d = self.args, self.train_dataset.rows
+    m = self.accelerator.unwrap_model(self.model) if model is None else model.to(a.device)
+    was = m.training
+    m.eval()
+    n, out = a.per_device_eval_batch_size, {}
     mine = list(range(a.process_index, len(d), a.world_size))
     for i in range(0, len(mine), n):
         part = mine[i:i + n]
-        b = build_batch([d[j]['prompt_ids'] for j in part], [scored_ids(d[j], 'forget') for j in part], pad_token_id(self.processing_class),
-                        device=a.device, encoder_decoder=self.encoder_decoder)
+        b = build_batch(
+            [d[j]['prompt_ids'] for j in part],
+            [scored_ids(d[j], 'forget') for j in part],
+            pad_token_id(self.processing_class),
+            device=a.device,
+            encoder_decoder=self.encoder_decoder,
+        )
         with self.compute_loss_context_manager(): lp = OfflineTrainer.answer_logps(self, m, b).float()
         k = label_mask(b['labels'], not self.encoder_decoder)
-        out |= {j: (p.item(), l.item(), c.item()) for j, p, l, c in zip(part, mean_prob(lp, k), lp.sum(-1), k.sum(-1))}
-    m.train(was); parts = [out]
+        out |= {
+            j: (p.item(), l.item(), c.item())
+            for j, p, l, c in zip(part, mean_prob(lp, k), lp.sum(-1), k.sum(-1))
+        }
+    m.train(was)
+    parts = [out]
     if a.world_size > 1:
         from accelerate.utils import gather_object
         parts = gather_object([out])
     rows = {j: v for p in parts for j, v in p.items()}
-    return torch.tensor([rows[j][0] for j in range(len(d))]), -sum(v[1] for v in rows.values())/sum(v[2] for v in rows.values())
+    return torch.tensor([rows[j][0] for j in range(len(d))]), -sum(v[1] for v in rows.values()) / sum(
+        v[2] for v in rows.values()
+    )
 
+# %% ../nbs/23f_trainer_flat.ipynb #292e00a8
 class _Watch(TrainerCallback):
     "Measures the forget set and stops."
     def __init__(self, trainer): self.trainer = trainer
     def on_train_begin(self, args, state, control, **kw):
         t = self.trainer
         if not args.measure_every: return
-        p, nll = t.forget_probs(); chance = math.log(bare_model(t.model).get_input_embeddings().weight.shape[0]) + 1
+        p, nll = t.forget_probs()
+        chance = math.log(bare_model(t.model).get_input_embeddings().weight.shape[0]) + 1
         if state.global_step == 0 and nll > chance:
-            raise ValueError(f"tokenizer: the model finds the forget answers less likely than chance ({nll:.1f} nats per token); either it never learnt them, or the tokenizer is another model's (measure_every=0 skips this check)")
-        if t.floor_model is not None: t.floor = t.forget_probs(t.floor_model)[0].mean().item(); t.floor_model = None
-        t.start_pf = p.mean().item(); t.record(measured_p_forget=t.start_pf, **(dict(floor_p_forget=t.floor) if t.floor else {}))
-    def on_step_end(self, args, state, control, **kw):
-        t = self.trainer
-        if not args.measure_every or state.global_step % args.measure_every: return
-        p = t.forget_probs()[0].mean().item(); t.record(measured_p_forget=p)
-        if args.method == 'task_vector': return
-        if t.floor and p < t.floor: t.stopped = f'over-unlearning: P_f {p:.4f} is below the floor {t.floor:.4f}'
-        elif args.stop_pf and p <= args.stop_pf: t.stopped = f'P_f {p:.4f} has reached stop_pf {args.stop_pf:g}'
-        if t.stopped: control.should_training_stop = control.should_log = True
+            raise ValueError(
+                f"tokenizer: the model finds the forget answers less likely than chance ({nll:.1f} nats "
+                "per token); either it never learnt them, or the tokenizer is another model's "
+                "(measure_every=0 skips this check)"
+            )
+        if t.floor_model is not None:
+            t.floor = t.forget_probs(t.floor_model)[0].mean().item()
+            t.floor_model = None
+        t.start_pf = p.mean().item()
+        t.record(measured_p_forget=t.start_pf, **(dict(floor_p_forget=t.floor) if t.floor else {}))
+
+# %% ../nbs/23f_trainer_flat.ipynb #d33c6b4d
+@patch
+def on_step_end(self: _Watch, args, state, control, **kw):
+    t = self.trainer
+    if not args.measure_every or state.global_step % args.measure_every: return
+    p = t.forget_probs()[0].mean().item()
+    t.record(measured_p_forget=p)
+    if args.method == 'task_vector': return
+    if t.floor and p < t.floor:
+        t.stopped = f'over-unlearning: P_f {p:.4f} is below the floor {t.floor:.4f}'
+    elif args.stop_pf and p <= args.stop_pf:
+        t.stopped = f'P_f {p:.4f} has reached stop_pf {args.stop_pf:g}'
+    if t.stopped: control.should_training_stop = control.should_log = True
 
 # %% ../nbs/23f_trainer_flat.ipynb #0398f7c8
-def _train(self: FLATTrainer, resume_from_checkpoint=None, **kw):
+@patch
+def train(self: FLATTrainer, resume_from_checkpoint=None, **kw):
     "Train, as the base does; a task vector is turned round at the end."
-    self.stopped = ''; self.record(**{f'retain/{k}': v for k, v in self.counts.get('retain', {}).items() if v})
+    self.stopped = ''
+    self.record(**{f'retain/{k}': v for k, v in self.counts.get('retain', {}).items() if v})
     if self.args.method != 'task_vector': return OfflineTrainer.train(self, resume_from_checkpoint, **kw)
-    if resume_from_checkpoint: raise ValueError("resume_from_checkpoint: task_vector needs its starting weights; train it in one go")
-    m = self.accelerator.unwrap_model(self.model); ps = {k: p for k, p in m.named_parameters() if p.requires_grad}; a = self.args.task_alpha
+    if resume_from_checkpoint:
+        raise ValueError("resume_from_checkpoint: task_vector needs its starting weights; train it in one go")
+    m = self.accelerator.unwrap_model(self.model)
+    ps = {k: p for k, p in m.named_parameters() if p.requires_grad}
+    a = self.args.task_alpha
     if is_adapter(m):
-        bad = next((k for k, p in ps.items() if 'lora_' not in k or 'lora_B' in k and p.abs().max() > 0), None)
+        bad = next(
+            (k for k, p in ps.items() if 'lora_' not in k or 'lora_B' in k and p.abs().max() > 0), None
+        )
         if bad:
-            raise ValueError(f"model: task_vector can turn round a fresh LoRA adapter only, and {bad!r} is not of one; merge it, or train the whole model")
-        out = OfflineTrainer.train(self, None, **kw); new = {k: -a*p.data for k, p in ps.items() if 'lora_B' in k}
+            raise ValueError(
+                f"model: task_vector can turn round a fresh LoRA adapter only, and {bad!r} is not of one; "
+                "merge it, or train the whole model"
+            )
+        out = OfflineTrainer.train(self, None, **kw)
+        new = {k: -a*p.data for k, p in ps.items() if 'lora_B' in k}
     else:
-        start = {k: p.detach().cpu().clone() for k, p in ps.items()}; out = OfflineTrainer.train(self, None, **kw)
+        start = {k: p.detach().cpu().clone() for k, p in ps.items()}
+        out = OfflineTrainer.train(self, None, **kw)
         new = task_vector(start, {k: p.detach().cpu() for k, p in ps.items()}, a)
     for k, v in new.items(): ps[k].data.copy_(v)
     return out
-FLATTrainer.forget_probs, FLATTrainer.train = forget_probs, _train
+
+# %% ../nbs/23f_trainer_flat.ipynb #773de932
+FLATTrainer.forget_probs = forget_probs

@@ -4,23 +4,47 @@
 
 # %% ../nbs/23b_trainer_offline.ipynb #14d9c389
 from __future__ import annotations
-import hashlib, json, logging, os, uuid
-from array import array
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
-from pathlib import Path
-import torch
-from torch import Tensor, nn
-from transformers import Trainer
-from .data import PairCollator, check_packing, check_tokenizer, encode_rows, packed_logprobs, pad_token_id, read_rows
-from .fused_model import answer_token_logprobs, router_loss
-from .gpu import MicroBatch, with_oom_backoff
-from .logprobs import bare_model, build_batch, context_length, is_encoder_decoder, label_mask
-from .loading import load_reference
-from .trainer import FDivConfig, FDivTrainer, _refuse, check_output, is_adapter, load_policy, visiting
-from .reference import digest, fingerprint, rows_name
-log = logging.getLogger('fdiv_nb')
 
+import hashlib, json, logging, os, uuid
+
+from array import array
+
+from contextlib import contextmanager, nullcontext
+
+from dataclasses import dataclass, field
+
+from pathlib import Path
+
+from fastcore.basics import patch
+import torch
+
+from torch import Tensor, nn
+
+from transformers import Trainer
+
+from fdiv_nb.data import (
+    PairCollator,
+    check_packing,
+    check_tokenizer,
+    encode_rows,
+    packed_logprobs,
+    pad_token_id,
+    read_rows,
+)
+
+from .fused_model import answer_token_logprobs, router_loss
+
+from .gpu import MicroBatch, with_oom_backoff
+
+from .logprobs import bare_model, build_batch, context_length, is_encoder_decoder, label_mask
+
+from .loading import load_reference
+
+from .trainer import FDivConfig, FDivTrainer, _refuse, check_output, is_adapter, load_policy, visiting
+
+from .reference import digest, fingerprint, rows_name
+
+log = logging.getLogger('fdiv_nb')
 
 # %% auto #0
 __all__ = ['log', 'OfflineConfig', 'sequence_key', 'RefStore', 'RowCollator', 'limits_of', 'OfflineTrainer', 'fingerprint']
@@ -29,28 +53,63 @@ __all__ = ['log', 'OfflineConfig', 'sequence_key', 'RefStore', 'RowCollator', 'l
 @dataclass
 class OfflineConfig(FDivConfig):
     "What every trainer on given rows can be told. Raises ValueError for an option out of range, naming it."
-    max_length: int = field(default=0, metadata={'help': "tokens of prompt and answer together; 0 = the model's context"})
-    max_prompt_length: int = field(default=0, metadata={'help': "tokens of the prompt; 0 = no limit of its own"})
-    on_long: str = field(default='refuse',
-                         metadata={'help': "a row that is too long, empty or without difference is refused (refuse), left out (drop), or cut (truncate: prompts from the left, answers from the right); what was done is counted in the log"})
-    on_bad: str = field(default='refuse',
-                        metadata={'help': "a row that cannot be read, rendered or tokenised is refused (refuse) or left out (drop, also with on_long=drop); row numbers are listed"})
-    turns: str = field(default='all',
-                       metadata={'help': "messages: score every turn of the assistant (all, as TRL's assistant_only_loss=True; TRL's default scores the user's words too) or the last answer alone (last)"})
-    packing: int = field(default=0,
-                         metadata={'help': "tokens of a packed row, several examples to a row, none attending to another; 0 = one example to a row"})
-    ref_cache: str = field(default='',
-                           metadata={'help': "folder of the reference's log-probabilities; default: reference/ in output_dir; 'memory' = not on disk"})
-    save_strategy: str = field(default='no', metadata={'help': "no, steps or epoch: checkpoints during training"})
+    max_length: int = field(
+        default=0, metadata={'help': "tokens of prompt and answer together; 0 = the model's context"}
+    )
+    max_prompt_length: int = field(
+        default=0, metadata={'help': "tokens of the prompt; 0 = no limit of its own"}
+    )
+    on_long: str = field(
+        default='refuse',
+        metadata={
+            'help': "a row that is too long, empty or without difference is refused (refuse), left out "
+                    "(drop), or cut (truncate: prompts from the left, answers from the right); what was "
+                    "done is counted in the log"
+        },
+    )
+    on_bad: str = field(
+        default='refuse',
+        metadata={
+            'help': "a row that cannot be read, rendered or tokenised is refused (refuse) or left out "
+                    "(drop, also with on_long=drop); row numbers are listed"
+        },
+    )
+    turns: str = field(
+        default='all',
+        metadata={
+            'help': "messages: score every turn of the assistant (all, as TRL's assistant_only_loss=True; "
+                    "TRL's default scores the user's words too) or the last answer alone (last)"
+        },
+    )
+    packing: int = field(
+        default=0,
+        metadata={
+            'help': "tokens of a packed row, several examples to a row, none attending to another; 0 = "
+                    "one example to a row"
+        },
+    )
+    ref_cache: str = field(
+        default='',
+        metadata={
+            'help': "folder of the reference's log-probabilities; default: reference/ in output_dir; "
+                    "'memory' = not on disk"
+        },
+    )
+    save_strategy: str = field(
+        default='no', metadata={'help': "no, steps or epoch: checkpoints during training"}
+    )
     def __post_init__(self):
         for k in ('max_length', 'max_prompt_length', 'packing'):
             if getattr(self, k) is None: setattr(self, k, 0)
-            if isinstance(getattr(self, k), bool): raise ValueError(f"{k}: expected a number of tokens, got {getattr(self, k)}")
-            if getattr(self, k) < 0: raise ValueError(f"{k}: expected >= 0, got {getattr(self, k)}; 0 sets no limit")
+            if isinstance(getattr(self, k), bool):
+                raise ValueError(f"{k}: expected a number of tokens, got {getattr(self, k)}")
+            if getattr(self, k) < 0:
+                raise ValueError(f"{k}: expected >= 0, got {getattr(self, k)}; 0 sets no limit")
         if self.on_long not in ('refuse', 'drop', 'truncate'):
             raise ValueError(f"on_long: expected refuse, drop or truncate, got {self.on_long!r}")
         for k, known in (('on_bad', ('refuse', 'drop')), ('turns', ('all', 'last'))):
-            if getattr(self, k) not in known: raise ValueError(f"{k}: expected {' or '.join(known)}, got {getattr(self, k)!r}")
+            if getattr(self, k) not in known:
+                raise ValueError(f"{k}: expected {' or '.join(known)}, got {getattr(self, k)!r}")
         super().__post_init__()
 
 # %% ../nbs/23b_trainer_offline.ipynb #c624089b
@@ -58,31 +117,49 @@ _all_ = ['fingerprint']
 
 def sequence_key(prompt_ids: list[int], answer_ids: list[int]) -> bytes:
     "16 bytes that name a prompt and an answer."
-    return hashlib.blake2b(array('q', [len(prompt_ids), *prompt_ids, *answer_ids]).tobytes(), digest_size=16).digest()
+    return hashlib.blake2b(
+        array('q', [len(prompt_ids), *prompt_ids, *answer_ids]).tobytes(), digest_size=16
+    ).digest()
 
 # %% ../nbs/23b_trainer_offline.ipynb #84e5f8ec
 class RefStore(dict):
     "key -> [|y|] float32 log-probabilities of one answer, with a file behind it."
     def __init__(self, path: Path | None = None):
-        super().__init__(); self.path = Path(path) if path else None
+        super().__init__()
+        self.path = Path(path) if path else None
         if self.path and self.path.is_file():
             from safetensors.torch import load_file
-            try: d = load_file(self.path); rows = d['values'].split(d['lengths'].tolist())
+            try:
+                d = load_file(self.path)
+                rows = d['values'].split(d['lengths'].tolist())
             except Exception as e:
-                raise ValueError(f"ref_cache: {self.path.name} cannot be read ({str(e).splitlines()[0]}); delete it, and it is computed again") from None
+                raise ValueError(
+                    f"ref_cache: {self.path.name} cannot be read ({str(e).splitlines()[0]}); delete it, "
+                    "and it is computed again"
+                ) from None
             self.update(zip((bytes(k) for k in d['keys'].numpy()), rows))
 
-    def save(self) -> None:
-        "Write the file, if there is one."
-        if not self.path or not self: return
-        from safetensors.torch import save_file
-        self.path.parent.mkdir(parents=True, exist_ok=True); tmp = self.path.with_name(f'.{self.path.name}.{uuid.uuid4().hex}')
-        try:
-            save_file(dict(values=torch.cat(list(self.values())), lengths=torch.tensor([len(v) for v in self.values()]),
-                           keys=torch.tensor([list(k) for k in self], dtype=torch.uint8)), tmp)
-            os.replace(tmp, self.path)
-        finally: tmp.unlink(missing_ok=True)
+# %% ../nbs/23b_trainer_offline.ipynb #62599c41
+@patch
+def save(self: RefStore) -> None:
+    "Write the file, if there is one."
+    if not self.path or not self: return
+    from safetensors.torch import save_file
+    self.path.parent.mkdir(parents=True, exist_ok=True)
+    tmp = self.path.with_name(f'.{self.path.name}.{uuid.uuid4().hex}')
+    try:
+        save_file(
+            dict(
+                values=torch.cat(list(self.values())),
+                lengths=torch.tensor([len(v) for v in self.values()]),
+                keys=torch.tensor([list(k) for k in self], dtype=torch.uint8),
+            ),
+            tmp,
+        )
+        os.replace(tmp, self.path)
+    finally: tmp.unlink(missing_ok=True)
 
+# %% ../nbs/23b_trainer_offline.ipynb #60a89652
 _VOID = '#void'   # marks the rows that `get_eval_dataloader` fills up with
 
 @dataclass
@@ -92,7 +169,9 @@ class RowCollator:
     store: RefStore | None = None
     needed: tuple | None = None      # answers that must be in the store; None = all
     def __call__(self, rows: list[dict]) -> dict:
-        real = [r for r in rows if _VOID not in r]; rows = real or rows[:1]; n = len(rows)
+        real = [r for r in rows if _VOID not in r]
+        rows = real or rows[:1]
+        n = len(rows)
         b = self.pairs(rows) | ({} if real else {_VOID: True})
         if self.store:
             found = [self.store.get(sequence_key(p, c)) if self.needed is None
@@ -107,78 +186,156 @@ class RowCollator:
 def limits_of(args: OfflineConfig, model) -> dict:
     "Of `encode_rows`: max_length, on_long, max_prompt_length, encoder_decoder."
     ed = is_encoder_decoder(model)
-    return dict(max_length=min((n for n in (args.max_length, None if ed else context_length(model)) if n), default=None),
-                on_long=args.on_long, max_prompt_length=args.max_prompt_length or None, encoder_decoder=ed)
+    return dict(
+        max_length=min(
+            (n for n in (args.max_length, None if ed else context_length(model)) if n), default=None
+        ),
+        on_long=args.on_long,
+        max_prompt_length=args.max_prompt_length or None,
+        encoder_decoder=ed,
+    )
 
+# %% ../nbs/23b_trainer_offline.ipynb #538456a4
 class OfflineTrainer(FDivTrainer):
     "Training on given rows; see `loss_of`. Raises ValueError, naming the row, for data that cannot be used, before any work."
-    def __init__(self, model, args: OfflineConfig, train_dataset=None, eval_dataset=None, processing_class=None, answers=('completion',),
-                 needs_ref: bool = True, live_ref: bool = False, divergence=None, ref_model: nn.Module | None = None, **kw):
-        _refuse(args, OfflineConfig, kw); check_output(args.output_dir, args.overwrite)
+    def __init__(
+        self,
+        model,
+        args: OfflineConfig,
+        train_dataset=None,
+        eval_dataset=None,
+        processing_class=None,
+        answers=('completion',),
+        needs_ref: bool = True,
+        live_ref: bool = False,
+        divergence=None,
+        ref_model: nn.Module | None = None,
+        **kw,
+    ):
+        _refuse(args, OfflineConfig, kw)
+        check_output(args.output_dir, args.overwrite)
         if processing_class is None:
-            raise ValueError("processing_class: no tokenizer given; pass processing_class=AutoTokenizer.from_pretrained(...)")
-        model = load_policy(model, args); check_tokenizer(model, processing_class)
-        if ref_model is not None: ref_model = load_reference(ref_model, model, 'ref_model', processing_class, args.dtype)
-        self.answers, self.processing_class, self.encoder_decoder = tuple(answers), processing_class, is_encoder_decoder(model)
+            raise ValueError(
+                "processing_class: no tokenizer given; pass "
+                "processing_class=AutoTokenizer.from_pretrained(...)"
+            )
+        model = load_policy(model, args)
+        check_tokenizer(model, processing_class)
+        if ref_model is not None:
+            ref_model = load_reference(ref_model, model, 'ref_model', processing_class, args.dtype)
+        self.answers, self.processing_class, self.encoder_decoder = (
+            tuple(answers),
+            processing_class,
+            is_encoder_decoder(model),
+        )
         self.answers_per_row = len(self.answers)
         if args.packing and self.encoder_decoder:
             raise ValueError("packing: an encoder-decoder reads one example to a row; leave packing at 0")
         self.limit = min((n for n in (limits_of(args, model)['max_length'], args.packing) if n), default=None)
         self.counts, self.dropped, self.args = {}, {}, args
         data = self.encode(train_dataset, 'train_dataset') if train_dataset is not None else None
-        if isinstance(eval_dataset, dict) and not any(isinstance(v, (list, tuple)) and v and not isinstance(v[0], dict)
-                                                      for v in eval_dataset.values()):
+        if isinstance(eval_dataset, dict) and not any(
+            isinstance(v, (list, tuple)) and v and not isinstance(v[0], dict) for v in eval_dataset.values()
+        ):
             held = {k: self.encode(v, f'eval_dataset[{k}]') for k, v in eval_dataset.items()}
         else: held = self.encode(eval_dataset, 'eval_dataset') if eval_dataset is not None else None
         if args.packing:
-            sets = [d for d in (data, *(held.values() if isinstance(held, dict) else [held])) if d is not None]
+            sets = [
+                d for d in (data, *(held.values() if isinstance(held, dict) else [held])) if d is not None
+            ]
             if sets: check_packing(model, max(self.row_length(r) for d in sets for r in d))
-        self.cached_ref, self._ref_source, self.store, self._eval_sums = (needs_ref and not live_ref, None if live_ref else ref_model,
-                                                                          None, {})
-        self.rows = RowCollator(PairCollator(pad_token_id(processing_class), self.answers, 'right', self.encoder_decoder, args.packing))
-        super().__init__(model, args, divergence, ref_model, needs_ref=needs_ref or live_ref, hold_ref=live_ref,
-                         processing_class=processing_class, train_dataset=data, eval_dataset=held, data_collator=self.rows, **kw)
-        self.model_accepts_loss_kwargs = True            # compute_loss divides by the whole step; the Trainer must not divide again
+        self.cached_ref, self._ref_source, self.store, self._eval_sums = (
+            needs_ref and not live_ref,
+            None if live_ref else ref_model,
+            None,
+            {},
+        )
+        self.rows = RowCollator(
+            PairCollator(
+                pad_token_id(processing_class), self.answers, 'right', self.encoder_decoder, args.packing
+            )
+        )
+        super().__init__(
+            model,
+            args,
+            divergence,
+            ref_model,
+            needs_ref=needs_ref or live_ref,
+            hold_ref=live_ref,
+            processing_class=processing_class,
+            train_dataset=data,
+            eval_dataset=held,
+            data_collator=self.rows,
+            **kw,
+        )
+        self.model_accepts_loss_kwargs = (
+            True  # compute_loss divides by the whole step; the Trainer must not divide again
+        )
 
-    def encode(self, dataset, name: str) -> list[dict]:
-        "Rows of ids from whatever `read_rows` reads; `counts[name]` and `dropped[name]` say what was cut and left out. Raises ValueError naming the row."
-        return self.encode_read(read_rows(dataset, ('prompt', *self.answers), name, self.args.turns, self.on_bad), self.answers, name)
+# %% ../nbs/23b_trainer_offline.ipynb #b912eb53
+@patch
+def encode(self: OfflineTrainer, dataset, name: str) -> list[dict]:
+    "Rows of ids from whatever `read_rows` reads; `counts[name]` and `dropped[name]` say what was cut and left out. Raises ValueError naming the row."
+    return self.encode_read(
+        read_rows(dataset, ('prompt', *self.answers), name, self.args.turns, self.on_bad),
+        self.answers,
+        name,
+    )
 
-    def encode_read(self, rows: list, answers: tuple, name: str) -> list[dict]:
-        "Rows of `read_rows` as ids; counts, and lists in one line of the log what was left out."
-        a = self.args
-        out, self.counts[name] = encode_rows(self.processing_class, rows, answers, self.limit, a.on_long, a.max_prompt_length or None,
-                                             encoder_decoder=self.encoder_decoder, name=name, on_bad=self.on_bad)
-        kept = {r['index'] for r in out}
-        lost = self.dropped[name] = [i for i in range(len(rows)) if i not in kept]
-        if lost:
-            shown = ', '.join(map(str, lost[:10])) + (' ...' if len(lost) > 10 else '')
-            log.warning(f"{name}: {len(lost)} of {len(rows)} rows left out: {shown}")
-        return out
+# %% ../nbs/23b_trainer_offline.ipynb #2b12622d
+@patch
+def encode_read(self: OfflineTrainer, rows: list, answers: tuple, name: str) -> list[dict]:
+    "Rows of `read_rows` as ids; counts, and lists in one line of the log what was left out."
+    a = self.args
+    out, self.counts[name] = encode_rows(
+        self.processing_class,
+        rows,
+        answers,
+        self.limit,
+        a.on_long,
+        a.max_prompt_length or None,
+        encoder_decoder=self.encoder_decoder,
+        name=name,
+        on_bad=self.on_bad,
+    )
+    kept = {r['index'] for r in out}
+    lost = self.dropped[name] = [i for i in range(len(rows)) if i not in kept]
+    if lost:
+        shown = ', '.join(map(str, lost[:10])) + (' ...' if len(lost) > 10 else '')
+        log.warning(f"{name}: {len(lost)} of {len(rows)} rows left out: {shown}")
+    return out
 
-    @property
-    def on_bad(self) -> str:
-        "What becomes of a row that cannot be read or encoded: 'refuse' or 'drop'."
-        return 'drop' if 'drop' in (self.args.on_bad, self.args.on_long) else 'refuse'
+# %% ../nbs/23b_trainer_offline.ipynb #801ab9d9
+@patch(as_prop=True)
+def on_bad(self: OfflineTrainer) -> str:
+    "What becomes of a row that cannot be read or encoded: 'refuse' or 'drop'."
+    return 'drop' if 'drop' in (self.args.on_bad, self.args.on_long) else 'refuse'
 
-    def loss_of(self, logps: dict[str, Tensor], masks: dict[str, Tensor], batch: dict) -> tuple[Tensor, dict]:
-        "(loss of each row [B], numbers for the log) from token log-probabilities and masks [B, T'] by answer. A number is a mean over the rows, or a pair (mean, weight)."
-        raise NotImplementedError("a subclass of OfflineTrainer gives loss_of")
+@patch
+def loss_of(self: OfflineTrainer, logps: dict[str, Tensor], masks: dict[str, Tensor], batch: dict) -> tuple[Tensor, dict]:
+    "(loss of each row [B], numbers for the log) from token log-probabilities and masks [B, T'] by answer. A number is a mean over the rows, or a pair (mean, weight)."
+    raise NotImplementedError("a subclass of OfflineTrainer gives loss_of")
 
-    def row_length(self, row: dict) -> int:
-        "Tokens of an encoded row with its longest answer."
-        return len(row['prompt_ids']) + max(len(row[k]) for k in self.answers)
+@patch
+def row_length(self: OfflineTrainer, row: dict) -> int:
+    "Tokens of an encoded row with its longest answer."
+    return len(row['prompt_ids']) + max(len(row[k]) for k in self.answers)
 
-    def row_weights(self, batch: dict) -> Tensor:
-        "[B] what each row counts in the mean of a step."
-        return torch.ones(len(batch['labels'])//len(self.answers), device=batch['labels'].device)
+# %% ../nbs/23b_trainer_offline.ipynb #db4c7312
+@patch
+def row_weights(self: OfflineTrainer, batch: dict) -> Tensor:
+    "[B] what each row counts in the mean of a step."
+    return torch.ones(len(batch['labels'])//len(self.answers), device=batch['labels'].device)
 
-    def answer_logps(self, model, batch: dict) -> Tensor:
-        "[B·answers, T'] log π of every answer token, 0 elsewhere; differentiable."
-        if 'packed' in batch: return packed_logprobs(model, batch['packed'])
-        return answer_token_logprobs(model, batch, self.args.fused)
+@patch
+def answer_logps(self: OfflineTrainer, model, batch: dict) -> Tensor:
+    "[B·answers, T'] log π of every answer token, 0 elsewhere; differentiable."
+    if 'packed' in batch: return packed_logprobs(model, batch['packed'])
+    return answer_token_logprobs(model, batch, self.args.fused)
 
-    def by_answer(self, x: Tensor) -> dict[str, Tensor]: return dict(zip(self.answers, x.chunk(len(self.answers))))
+@patch
+def by_answer(self: OfflineTrainer, x: Tensor) -> dict[str, Tensor]:
+    return dict(zip(self.answers, x.chunk(len(self.answers))))
 
 # %% ../nbs/23b_trainer_offline.ipynb #6e9c8b77
 def _sets(self: OfflineTrainer) -> list:
@@ -190,15 +347,22 @@ def _sequences(self: OfflineTrainer, sets: list) -> list[tuple[list, list]]:
     "Every (prompt, answer) of some datasets that may be trained or evaluated on; what the reference is asked about beforehand."
     return [s for rows in sets for s in zip(*self.rows.pairs.sequences([rows[i] for i in range(len(rows))]))]
 
+# %% ../nbs/23b_trainer_offline.ipynb #f698d1fa
 def _prepare_reference(self: OfflineTrainer, resume: bool = False) -> None:
     "Fill the store, from disk where it is there. `resume`: the model at hand may not be the start; raises ValueError if its numbers are missing."
     if not self.cached_ref or self.store is not None: return
-    a = self.args; ref = self._ref_source; folder = None if a.ref_cache == 'memory' else Path(a.ref_cache or Path(a.output_dir)/'reference')
+    a = self.args
+    ref = self._ref_source
+    folder = None if a.ref_cache == 'memory' else Path(a.ref_cache or Path(a.output_dir)/'reference')
     name = self.reference_name(f'bf16={a.bf16} fp16={a.fp16}')
     store = RefStore(folder and folder/f'{name}.safetensors')
     todo = {k: s for s in self.sequences(self.sets()) for k in [sequence_key(*s)] if k not in store}
     if todo and resume and ref is None and not is_adapter(model):
-        raise ValueError(f"resume_from_checkpoint: the reference's log-probabilities of {len(todo)} answers are not in {str(folder)!r}, and the model at hand may not be the one training began with; pass ref_model, or keep the folder")
+        raise ValueError(
+            f"resume_from_checkpoint: the reference's log-probabilities of {len(todo)} answers are not in "
+            f"{str(folder)!r}, and the model at hand may not be the one training began with; pass "
+            "ref_model, or keep the folder"
+        )
     if _ask(self, store, todo) and a.process_index == 0: store.save()
     self.store = self.rows.store = store
 
@@ -208,65 +372,97 @@ def _first_reference(self: OfflineTrainer):
     "The reference of before training: the model that was given, for so long on the device, or the policy, an adapter as it was."
     ref, policy = self._ref_source, self.accelerator.unwrap_model(self.model)
     if ref is not None:
-        with visiting(ref.eval(), self.args.device): yield ref                  # with an adapter of its own, if it has one
+        with visiting(ref.eval(), self.args.device):
+            yield ref  # with an adapter of its own, if it has one
     else:
         with self.as_given(policy): yield policy
 
-def _reference_name(self: OfflineTrainer, extra: str = '') -> str:
+# %% ../nbs/23b_trainer_offline.ipynb #951fd607
+@patch
+def reference_name(self: OfflineTrainer, extra: str = '') -> str:
     "The fingerprint of the reference; of a whole model without `ref_model`, that of the policy as it is."
     ref, policy, start = self._ref_source, self.accelerator.unwrap_model(self.model), self.start_weights
     if ref is not None: return fingerprint(ref, extra)
     with self.as_given(policy): return fingerprint(policy, extra, adapter=start is None or not start.off)
-OfflineTrainer.reference_name = _reference_name
 
+# %% ../nbs/23b_trainer_offline.ipynb #99439db5
 def _ask(self: OfflineTrainer, store: RefStore, todo: dict) -> int:
     "Put the reference's log-probabilities of (prompt, answer) pairs by key into a store, each process a part of them; how many."
-    a = self.args; order = sorted(todo.items(), key=lambda s: -len(s[1][0]) - len(s[1][1]))
+    a = self.args
+    order = sorted(todo.items(), key=lambda s: -len(s[1][0]) - len(s[1][1]))
     made = _score_sequences(self, order[a.process_index::a.world_size])
     if a.world_size > 1:
         from accelerate.utils import gather_object
         made = [kv for part in gather_object([made]) for kv in part]
-    store.update(made); return len(made)
+    store.update(made)
+    return len(made)
 
+# %% ../nbs/23b_trainer_offline.ipynb #efaf6a97
 def _know(self: OfflineTrainer, rows) -> None:
     "The reference's numbers for rows that come later. Raises ValueError where nobody can give them any more."
     if not self.cached_ref: return
-    self.prepare_reference(); todo = {k: s for s in self.sequences([rows]) for k in [sequence_key(*s)] if k not in self.store}
-    if todo and self._ref_source is None and not is_adapter(self.accelerator.unwrap_model(self.model)) and self.state.global_step:
-        raise ValueError(f"eval_dataset: the reference has not seen {len(todo)} of its answers, and the policy has moved since; pass these rows, or ref_model, to the constructor")
+    self.prepare_reference()
+    todo = {k: s for s in self.sequences([rows]) for k in [sequence_key(*s)] if k not in self.store}
+    if (
+        todo
+        and self._ref_source is None
+        and not is_adapter(self.accelerator.unwrap_model(self.model))
+        and self.state.global_step
+    ):
+        raise ValueError(
+            f"eval_dataset: the reference has not seen {len(todo)} of its answers, and the policy has "
+            "moved since; pass these rows, or ref_model, to the constructor"
+        )
     if todo: _ask(self, self.store, todo)
 
 # %% ../nbs/23b_trainer_offline.ipynb #bd78b725
 def _score_sequences(self: OfflineTrainer, todo: list) -> list:
     "[(key, log-probabilities [|y|])] of (key, (prompt, answer)) pairs."
     from tqdm.auto import tqdm
-    a, out = self.args, []; n = a.per_device_eval_batch_size; micro = MicroBatch(on=a.oom_backoff)
+    a, out = self.args, []
+    n = a.per_device_eval_batch_size
+    micro = MicroBatch(on=a.oom_backoff)
     def some(model, part):
         b = build_batch(*zip(*(s for _, s in part)), pad_token_id(self.processing_class), device=a.device,
                         encoder_decoder=self.encoder_decoder)
-        lp = OfflineTrainer.answer_logps(self, model, b).float().cpu(); m = label_mask(b['labels'], not self.encoder_decoder).cpu()
+        lp = OfflineTrainer.answer_logps(self, model, b).float().cpu()
+        m = label_mask(b['labels'], not self.encoder_decoder).cpu()
         return [(k, x[y].clone()) for (k, _), x, y in zip(part, lp, m)]
     with torch.inference_mode(), self.first_reference() as model, self.compute_loss_context_manager():
-        was = model.training; model.eval()
+        was = model.training
+        model.eval()
         for i in tqdm(range(0, len(todo), n), desc='reference', disable=a.disable_tqdm or not todo):
-            part = todo[i:i + n]; width = max(len(p) + len(c) for _, (p, c) in part)
-            for piece in with_oom_backoff(lambda rows: some(model, part[rows]), len(part), width, micro): out += piece
+            part = todo[i:i + n]
+            width = max(len(p) + len(c) for _, (p, c) in part)
+            for piece in with_oom_backoff(lambda rows: some(model, part[rows]), len(part), width, micro):
+                out += piece
         model.train(was)
     return out
 
-def _ref_logps(self: OfflineTrainer, batch: dict) -> dict[str, Tensor]:
+# %% ../nbs/23b_trainer_offline.ipynb #74e0c8e5
+@patch
+def ref_logps(self: OfflineTrainer, batch: dict) -> dict[str, Tensor]:
     "answer -> [B, T'] log π_ref of its tokens, no gradient. Raises ValueError where neither the store nor a model has them."
     if 'ref_logps' in batch: return self.by_answer(batch['ref_logps'])
     m = self.accelerator.unwrap_model(self.model)
     if self.ref_model is None and not is_adapter(m):
-        raise ValueError("ref_logps: a row that was not there before training, and no reference model is held; add it to `sequences`")
+        raise ValueError(
+            "ref_logps: a row that was not there before training, and no reference model is held; add it "
+            "to `sequences`"
+        )
     with self.reference() as ref: return self.by_answer(self.answer_logps(ref, batch))
-OfflineTrainer.sets, OfflineTrainer.sequences, OfflineTrainer.prepare_reference, OfflineTrainer.ref_logps = (
-    _sets, _sequences, _prepare_reference, _ref_logps)
-OfflineTrainer.first_reference, OfflineTrainer.know = _first_reference, _know
+
+OfflineTrainer.sets = _sets
+
+# %% ../nbs/23b_trainer_offline.ipynb #91b8d706
+OfflineTrainer.sequences = _sequences
+OfflineTrainer.prepare_reference = _prepare_reference
+OfflineTrainer.first_reference = _first_reference
+OfflineTrainer.know = _know
 
 # %% ../nbs/23b_trainer_offline.ipynb #523cdfe0
-def _get_batch_samples(self: OfflineTrainer, epoch_iterator, num_batches, device):
+@patch
+def get_batch_samples(self: OfflineTrainer, epoch_iterator, num_batches, device):
     "The micro-batches of a step, and the sum of the weights of all their rows on all processes."
     fetched = []
     for _ in range(num_batches):
@@ -276,55 +472,70 @@ def _get_batch_samples(self: OfflineTrainer, epoch_iterator, num_batches, device
     total = sum(self.row_weights(b).double().sum().to(device) for b in fetched)
     return fetched, self.accelerator.gather(total.reshape(1)).sum() if self.args.world_size > 1 else total
 
-def _compute_loss(self: OfflineTrainer, model, inputs, return_outputs=False, num_items_in_batch=None):
+# %% ../nbs/23b_trainer_offline.ipynb #fbb1ffac
+@patch
+def compute_loss(self: OfflineTrainer, model, inputs, return_outputs=False, num_items_in_batch=None):
     "This micro-batch's share of the step's loss; without `num_items_in_batch`, the weighted mean of its own rows."
     with router_loss(model) as router: logps = self.answer_logps(model, inputs)
     masks = label_mask(inputs['labels'], not self.encoder_decoder)
-    rows, stats = self.loss_of(self.by_answer(logps), self.by_answer(masks), inputs); w = self.row_weights(inputs).to(rows)
+    rows, stats = self.loss_of(self.by_answer(logps), self.by_answer(masks), inputs)
+    w = self.row_weights(inputs).to(rows)
     if num_items_in_batch is not None: share = self.args.world_size/num_items_in_batch.to(rows)
     else: share = 1/w.sum()
     loss = (rows*w).sum()*share
     if router.weight:
         stats |= dict(aux_loss=router.value.item())
-        if torch.is_grad_enabled(): loss = loss + router.weight*router.value*w.sum()*share      # its part of the step
+        if torch.is_grad_enabled():
+            loss = loss + router.weight * router.value * w.sum() * share  # its part of the step
     if torch.is_grad_enabled(): self.record(len(rows), **stats)
     elif _VOID not in inputs:
         for k, v in (dict(loss=(loss.item(), w.sum().item())) | stats).items():
-            v, n = v if isinstance(v, tuple) else (v, len(rows)); self._eval_sums.setdefault(k, []).append((float(v), n))
+            v, n = v if isinstance(v, tuple) else (v, len(rows))
+            self._eval_sums.setdefault(k, []).append((float(v), n))
     return (loss, {'rows': rows.detach()}) if return_outputs else loss
 
-def _train(self: OfflineTrainer, resume_from_checkpoint=None, **kw):
+# %% ../nbs/23b_trainer_offline.ipynb #743b3641
+@patch
+def train(self: OfflineTrainer, resume_from_checkpoint=None, **kw):
     "Train; the reference is scored first, and what was cut stands in the first log line."
     if self.train_dataset is None:
-        raise ValueError("train_dataset: none given, so there is nothing to train on; pass rows to the constructor")
+        raise ValueError(
+            "train_dataset: none given, so there is nothing to train on; pass rows to the constructor"
+        )
     with self.own_folder(resume_from_checkpoint) as where:
         if where is not None or self.args.save_strategy != 'no': self.note_reference()
         state = self.begin(where)
         self.prepare_reference(where is not None and 'key' not in state)
         self.record(**{f'data/{k}': v for k, v in self.counts.get('train_dataset', {}).items() if v})
         return Trainer.train(self, resume_from_checkpoint=where and str(where), **kw)
-OfflineTrainer.get_batch_samples, OfflineTrainer.compute_loss, OfflineTrainer.train = _get_batch_samples, _compute_loss, _train
 
 # %% ../nbs/23b_trainer_offline.ipynb #7be05d92
-def _note_reference(self: OfflineTrainer) -> None:
+@patch
+def note_reference(self: OfflineTrainer) -> None:
     "Keep the fingerprint of a whole model that is its own reference, while it still is."
     own = self.cached_ref and self.start_weights is None and self._ref_source is None
     if own and not self._ref_name: self._ref_name = self.reference_name()
 
-def _reference_key(self: OfflineTrainer) -> dict:
+@patch
+def reference_key(self: OfflineTrainer) -> dict:
     "As in the base; of cached numbers, the model they were made by."
     if self.cached_ref and self._ref_source is not None: return dict(model=fingerprint(self._ref_source))
     return dict(model=self._ref_name) if self._ref_name else FDivTrainer.reference_key(self)
 
-def _rows_key(self: OfflineTrainer, rows) -> str:
+# %% ../nbs/23b_trainer_offline.ipynb #39d855b1
+@patch
+def rows_key(self: OfflineTrainer, rows) -> str:
     "What names encoded rows: their number and token ids."
     return rows_name(rows)
 
-def _run_key(self: OfflineTrainer) -> dict:
+@patch
+def run_key(self: OfflineTrainer) -> dict:
     "The reference and the rows."
-    return FDivTrainer.run_key(self) | (dict(train_dataset=self.rows_key(self.train_dataset)) if self.train_dataset is not None else {})
-OfflineTrainer.note_reference, OfflineTrainer.reference_key, OfflineTrainer._ref_name = _note_reference, _reference_key, ''
-OfflineTrainer.rows_key, OfflineTrainer.run_key = _rows_key, _run_key
+    return FDivTrainer.run_key(self) | (
+        dict(train_dataset=self.rows_key(self.train_dataset)) if self.train_dataset is not None else {}
+    )
+
+OfflineTrainer._ref_name = ''
 
 # %% ../nbs/23b_trainer_offline.ipynb #8d4eef69
 def _prediction_step(self: OfflineTrainer, model, inputs, prediction_loss_only, ignore_keys=None):
@@ -335,48 +546,73 @@ def _prediction_step(self: OfflineTrainer, model, inputs, prediction_loss_only, 
 
 def _evaluation_loop(self: OfflineTrainer, *args, metric_key_prefix: str = 'eval', **kw):
     "As in the Trainer, with the means of the loss and of what `loss_of` returned over all rows, however they were cut."
-    self.prepare_reference(); self._eval_sums.clear()
+    self.prepare_reference()
+    self._eval_sums.clear()
     out = Trainer.evaluation_loop(self, *args, metric_key_prefix=metric_key_prefix, **kw)
-    out.metrics.update({f'{metric_key_prefix}_{k}': v for k, v in self.means(self._eval_sums).items()}); return out
+    out.metrics.update({f'{metric_key_prefix}_{k}': v for k, v in self.means(self._eval_sums).items()})
+    return out
 
+# %% ../nbs/23b_trainer_offline.ipynb #bd9f79c3
 def _evaluate(self: OfflineTrainer, *args, **kw) -> dict[str, float]:
     "As in the Trainer; also on rows that were not given to the constructor."
     self._judging = True
     try: return Trainer.evaluate(self, *args, **kw)
     finally: self._judging = False
 
+# %% ../nbs/23b_trainer_offline.ipynb #500c7034
 def _held(self: OfflineTrainer, rows, name: str):
     "Encoded rows for evaluation; no row is counted twice: what is short of a full batch on every process is filled up with void rows."
     rows = (self.eval_dataset if rows is None else self.eval_dataset[rows] if isinstance(rows, str)
             and isinstance(self.eval_dataset, dict) else rows)
     if rows is None: return None
     if not any(rows is d for d in self.sets()):
-        if not (hasattr(rows, 'choices') or isinstance(rows, list) and rows and isinstance(rows[0], dict) and 'prompt_ids' in rows[0]
-                and self.answers[0] in rows[0] and not isinstance(rows[0][self.answers[0]], str)):
+        if not (
+            hasattr(rows, 'choices')
+            or isinstance(rows, list)
+            and rows
+            and isinstance(rows[0], dict)
+            and 'prompt_ids' in rows[0]
+            and self.answers[0] in rows[0]
+            and not isinstance(rows[0][self.answers[0]], str)
+        ):
             rows = self.encode(rows, name)
         self.know(rows)
     short = -len(rows) % (self.args.eval_batch_size*self.args.world_size) if self.args.world_size > 1 else 0
     return [rows[i] for i in range(len(rows))] + [{**rows[0], _VOID: True}]*short if short else rows
 
 # %% ../nbs/23b_trainer_offline.ipynb #9b5ee378
-def _get_eval_dataloader(self: OfflineTrainer, eval_dataset=None):
+@patch
+def get_eval_dataloader(self: OfflineTrainer, eval_dataset=None):
     return Trainer.get_eval_dataloader(self, self.held(eval_dataset, 'eval_dataset'))
-def _get_test_dataloader(self: OfflineTrainer, test_dataset):
+
+@patch
+def get_test_dataloader(self: OfflineTrainer, test_dataset):
     return Trainer.get_test_dataloader(self, self.held(test_dataset, 'test_dataset'))
 
+# %% ../nbs/23b_trainer_offline.ipynb #865a0fed
+@patch
 def _get_train_sampler(self: OfflineTrainer, train_dataset=None):
     "As in the Trainer; by length, which is known here."
-    if self.args.train_sampling_strategy != 'group_by_length': return Trainer._get_train_sampler(self, train_dataset)
+    if self.args.train_sampling_strategy != 'group_by_length':
+        return Trainer._get_train_sampler(self, train_dataset)
     from transformers.trainer_pt_utils import LengthGroupedSampler
-    d = self.train_dataset if train_dataset is None else train_dataset; rows = [d[i] for i in range(len(d))]
+    d = self.train_dataset if train_dataset is None else train_dataset
+    rows = [d[i] for i in range(len(d))]
     return LengthGroupedSampler(self.args.train_batch_size*self.args.gradient_accumulation_steps,
                                 lengths=[self.row_length(r) for r in rows])
 
-def _log(self: OfflineTrainer, logs: dict, *args, **kw) -> None:
+# %% ../nbs/23b_trainer_offline.ipynb #7818ec5b
+@patch
+def log(self: OfflineTrainer, logs: dict, *args, **kw) -> None:
     "Training lines as in the base; those of an evaluation as they are."
     (Trainer if self._judging else FDivTrainer).log(self, logs, *args, **kw)
-OfflineTrainer._judging, OfflineTrainer.prediction_step, OfflineTrainer.evaluation_loop, OfflineTrainer.evaluate = (
-    False, _prediction_step, _evaluation_loop, _evaluate)
-OfflineTrainer.held, OfflineTrainer.get_eval_dataloader, OfflineTrainer.get_test_dataloader = (_held, _get_eval_dataloader,
-        _get_test_dataloader)
-OfflineTrainer._get_train_sampler, OfflineTrainer.log = _get_train_sampler, _log
+
+OfflineTrainer._judging = False
+
+OfflineTrainer.prediction_step = _prediction_step
+
+OfflineTrainer.evaluation_loop = _evaluation_loop
+
+OfflineTrainer.evaluate = _evaluate
+
+OfflineTrainer.held = _held

@@ -4,16 +4,40 @@
 
 # %% ../nbs/23c_trainer_sft.ipynb #78c85127
 from __future__ import annotations
+
 import copy
+
 from dataclasses import dataclass, field, replace
+
 from pathlib import Path
+
 from typing import Callable
+
+from fastcore.basics import patch
 import torch
+
 from torch import Tensor, nn
+
 from .data import check_tokenizer, encode_rows, pad_token_id, read_rows, scored_ids
-from .fsft import asft_loss, dft_loss, fsft_loss, fsft_stats, implicit_reward, iw_sft_loss, nll_loss, psft_loss, q_values, state_values, token_kl
+
+from fdiv_nb.fsft import (
+    asft_loss,
+    dft_loss,
+    fsft_loss,
+    fsft_stats,
+    implicit_reward,
+    iw_sft_loss,
+    nll_loss,
+    psft_loss,
+    q_values,
+    state_values,
+    token_kl,
+)
+
 from .logprobs import bare_model, build_batch, is_encoder_decoder, label_mask, score, token_logprobs
+
 from .trainer import _refuse, check_output, load_checkpoint
+
 from .trainer_offline import OfflineConfig, OfflineTrainer
 
 # %% auto #0
@@ -25,32 +49,65 @@ LOSSES = ('f-sft', 'nll', 'dft', 'psft', 'iw-sft', 'asft')
 @dataclass
 class FSFTConfig(OfflineConfig):
     "Configuration of `FSFTTrainer`. Raises ValueError for an option out of range, naming it."
-    loss: str = field(default='f-sft', metadata={'help': "f-sft (any divergence), nll (plain SFT), dft, psft, iw-sft or asft"})
-    average: str = field(default='token',
-                         metadata={'help': "what a step is the mean of: token (all unmasked tokens) or row (each answer counts the same)"})
+    loss: str = field(
+        default='f-sft',
+        metadata={'help': "f-sft (any divergence), nll (plain SFT), dft, psft, iw-sft or asft"},
+    )
+    average: str = field(
+        default='token',
+        metadata={
+            'help': "what a step is the mean of: token (all unmasked tokens) or row (each answer counts "
+                    "the same)"
+        },
+    )
     beta: float = field(default=.1, metadata={'help': "f-sft: strength of the pull to the starting model"})
-    v: str = field(default='zero',
-                   metadata={'help': "f-sft: the value V; zero, lse (log-sum-exp of the logits over the reference's) or head (a learned linear head)"})
-    max_weight: float = field(default=10., metadata={'help': "f-sft: largest weight of a token, SFT's being 1"})
-    box: bool = field(default=False, metadata={'help': "f-sft with tv: keep the box of f*, weight 0 above r = 1/2"})
-    clip: float = field(default=.2,
-                        metadata={'help': "psft: a token 1 + clip times likelier than at the start is left alone; iw-sft: largest weight of an answer is 1 + clip"})
+    v: str = field(
+        default='zero',
+        metadata={
+            'help': "f-sft: the value V; zero, lse (log-sum-exp of the logits over the reference's) or "
+                    "head (a learned linear head)"
+        },
+    )
+    max_weight: float = field(
+        default=10.0, metadata={'help': "f-sft: largest weight of a token, SFT's being 1"}
+    )
+    box: bool = field(
+        default=False, metadata={'help': "f-sft with tv: keep the box of f*, weight 0 above r = 1/2"}
+    )
+    clip: float = field(
+        default=0.2,
+        metadata={
+            'help': "psft: a token 1 + clip times likelier than at the start is left alone; iw-sft: "
+                    "largest weight of an answer is 1 + clip"
+        },
+    )
     kl_weight: float = field(default=.05, metadata={'help': "asft: weight of KL(π‖π_ref)"})
     head_learning_rate: float = field(default=1e-3, metadata={'help': "v=head: learning rate of the head"})
-    learning_rate: float = field(default=1e-5, metadata={'help': "peak learning rate; see sweep_learning_rates"})
+    learning_rate: float = field(
+        default=1e-5, metadata={'help': "peak learning rate; see sweep_learning_rates"}
+    )
     def __post_init__(self):
         for k, known in (('loss', LOSSES), ('v', ('zero', 'lse', 'head')), ('average', ('token', 'row'))):
-            if getattr(self, k) not in known: raise ValueError(f"{k}: expected {', '.join(known)}, got {getattr(self, k)!r}")
+            if getattr(self, k) not in known:
+                raise ValueError(f"{k}: expected {', '.join(known)}, got {getattr(self, k)!r}")
         for k in ('beta', 'clip', 'head_learning_rate', 'learning_rate'):
             if not getattr(self, k) > 0: raise ValueError(f"{k}: expected > 0, got {getattr(self, k)}")
         if not 1 < self.max_weight < float('inf'):
-            raise ValueError(f"max_weight: expected a finite number above 1, got {self.max_weight}; SFT's own weight is 1")
+            raise ValueError(
+                f"max_weight: expected a finite number above 1, got {self.max_weight}; SFT's own weight is 1"
+            )
         if not self.kl_weight >= 0: raise ValueError(f"kl_weight: expected >= 0, got {self.kl_weight}")
         super().__post_init__()
         if self.packing and self.values != 'zero' or self.packing and self.loss == 'asft':
-            raise ValueError(f"packing: {'asft' if self.loss == 'asft' else 'v=' + self.v} reads whole rows of logits or states; leave packing at 0, or use v='zero'")
+            raise ValueError(
+                f"packing: {'asft' if self.loss == 'asft' else 'v=' + self.v} reads whole rows of logits "
+                "or states; leave packing at 0, or use v='zero'"
+            )
         if self.values == 'head' and self.world_size > 1:
-            raise ValueError(f"v: 'head' trains a head that is not shared between {self.world_size} processes; use one process, or v='zero'")
+            raise ValueError(
+                f"v: 'head' trains a head that is not shared between {self.world_size} processes; use one "
+                "process, or v='zero'"
+            )
     @property
     def values(self) -> str: return self.v if self.loss == 'f-sft' else 'zero'
     @property
@@ -59,26 +116,46 @@ class FSFTConfig(OfflineConfig):
 # %% ../nbs/23c_trainer_sft.ipynb #d2c877fe
 class FSFTTrainer(OfflineTrainer):
     "Fine-tuning on rows of prompt and completion. Raises ValueError for rows that cannot be trained on, as the base class does."
-    def __init__(self, model, args: FSFTConfig, train_dataset=None, eval_dataset=None, processing_class=None, divergence=None,
-                 ref_model=None, **kw):
+    def __init__(
+        self,
+        model,
+        args: FSFTConfig,
+        train_dataset=None,
+        eval_dataset=None,
+        processing_class=None,
+        divergence=None,
+        ref_model=None,
+        **kw,
+    ):
         _refuse(args, FSFTConfig, kw)
-        super().__init__(model, args, train_dataset, eval_dataset, processing_class, ('completion',),
-                         needs_ref=args.loss not in ('nll', 'dft'), live_ref=args.reads_logits, divergence=divergence, ref_model=ref_model,
-                         **kw)
+        super().__init__(
+            model,
+            args,
+            train_dataset,
+            eval_dataset,
+            processing_class,
+            ('completion',),
+            needs_ref=args.loss not in ('nll', 'dft'),
+            live_ref=args.reads_logits,
+            divergence=divergence,
+            ref_model=ref_model,
+            **kw,
+        )
         self.value_head, self._seen = None, {}
         if args.values == 'head':
-            w = bare_model(self.model).get_output_embeddings().weight; self.value_head = nn.Linear(w.shape[1], 1, device=w.device)         # float32, whatever the model
+            w = bare_model(self.model).get_output_embeddings().weight
+            self.value_head = nn.Linear(w.shape[1], 1, device=w.device)         # float32, whatever the model
             for p in self.value_head.parameters(): nn.init.zeros_(p)
-
-    def aligned_logits(self, model, batch: dict) -> Tensor:
-        "[B, T', V]: the logits that predict each entry of `label_mask`."
-        z = score(model, batch); return z if self.encoder_decoder else z[:, :-1]
 
     def answer_logps(self, model, batch):
         "As in the base; of the policy in training, keeps what the loss needs beside log-probabilities."
         if self.args.values == 'zero' and not self.args.reads_logits or not torch.is_grad_enabled():
             return super().answer_logps(model, batch)
-        hook = bare_model(model).get_output_embeddings().register_forward_pre_hook(lambda m, x: self._seen.update(hidden=x[0].detach()))
+        hook = (
+            bare_model(model)
+            .get_output_embeddings()
+            .register_forward_pre_hook(lambda m, x: self._seen.update(hidden=x[0].detach()))
+        )
         try: z = score(model, batch)
         finally: hook.remove()
         self._seen['logits'] = z if self.encoder_decoder else z[:, :-1]
@@ -86,18 +163,31 @@ class FSFTTrainer(OfflineTrainer):
 
     def row_weights(self, batch):
         "[B] tokens of each answer, or ones."
-        return (label_mask(batch['labels'], not self.encoder_decoder).sum(-1).float() if self.args.average == 'token'
-                else super().row_weights(batch))
+        return (
+            label_mask(batch['labels'], not self.encoder_decoder).sum(-1).float()
+            if self.args.average == 'token'
+            else super().row_weights(batch)
+        )
+
+# %% ../nbs/23c_trainer_sft.ipynb #cd103bdb
+@patch
+def aligned_logits(self: FSFTTrainer, model, batch: dict) -> Tensor:
+    "[B, T', V]: the logits that predict each entry of `label_mask`."
+    z = score(model, batch)
+    return z if self.encoder_decoder else z[:, :-1]
 
 # %% ../nbs/23c_trainer_sft.ipynb #e1d9abb1
-def _values(self: FSFTTrainer, ref_logits: Tensor | None) -> Tensor | None:
+@patch
+def state_values(self: FSFTTrainer, ref_logits: Tensor | None) -> Tensor | None:
     "V(s_t) [B, T'], or None for zero; differentiable."
     if self.args.values == 'zero': return None
     z = self._seen['logits']
     if self.args.values == 'lse': return state_values(z, self.args.beta, ref_logits)
     return self.value_head(self._seen['hidden'][:, :z.shape[1]].to(self.value_head.weight))[..., 0]
 
-def _token_losses(self: FSFTTrainer, lp: Tensor, mask: Tensor, batch: dict) -> tuple[Tensor, dict]:
+# %% ../nbs/23c_trainer_sft.ipynb #c41c759b
+@patch
+def token_losses(self: FSFTTrainer, lp: Tensor, mask: Tensor, batch: dict) -> tuple[Tensor, dict]:
     "(loss of each token [B, T'], 0 outside the mask; numbers for the log) of the policy in training."
     a = self.args
     if a.loss in ('nll', 'dft'): return (dft_loss if a.loss == 'dft' else nll_loss)(lp, mask, 'none'), {}
@@ -113,33 +203,48 @@ def _token_losses(self: FSFTTrainer, lp: Tensor, mask: Tensor, batch: dict) -> t
         kl = token_kl(self._seen['logits'], zr)
         return asft_loss(lp, kl, mask, 'none', a.kl_weight), log | dict(kl=kl.detach()[mask].mean().item())
     r = implicit_reward(lp, ref, a.beta, self.state_values(zr), mask)
-    return (fsft_loss(self.divergence, r, lp, a.beta, 'none', mask, a.max_weight, a.box),
-            log | {dict(weight='token_weight').get(k, k): x for k, x in fsft_stats(self.divergence, r, mask, a.max_weight, a.box).items()})
-FSFTTrainer.state_values, FSFTTrainer.token_losses = _values, _token_losses
+    return (
+        fsft_loss(self.divergence, r, lp, a.beta, 'none', mask, a.max_weight, a.box),
+        log
+        | {
+            dict(weight='token_weight').get(k, k): x
+            for k, x in fsft_stats(self.divergence, r, mask, a.max_weight, a.box).items()
+        },
+    )
 
 # %% ../nbs/23c_trainer_sft.ipynb #1c38d2c1
-def _loss_of(self: FSFTTrainer, logps: dict, masks: dict, batch: dict) -> tuple[Tensor, dict]:
+@patch
+def loss_of(self: FSFTTrainer, logps: dict, masks: dict, batch: dict) -> tuple[Tensor, dict]:
     "(mean token loss of each row [B], numbers for the log with the number of tokens as their weight)."
-    lp, mask = logps['completion'], masks['completion']; n = mask.sum(-1).clamp(min=1); tokens = mask.sum().item()
+    lp, mask = logps['completion'], masks['completion']
+    n = mask.sum(-1).clamp(min=1)
+    tokens = mask.sum().item()
     nll = (-lp.detach()[mask].double().mean().item()) if tokens else 0.
     if torch.is_grad_enabled():
-        x, log = self.token_losses(lp, mask, batch); log = dict(nll=nll, **log); self._seen = {}
+        x, log = self.token_losses(lp, mask, batch)
+        log = dict(nll=nll, **log)
+        self._seen = {}
     else: x, log = nll_loss(lp, mask, 'none'), dict(loss=nll)
     return x.sum(-1)/n, {k: (v, tokens) for k, v in log.items()}
 
-def _get_batch_samples(self: FSFTTrainer, *args, **kw):
+# %% ../nbs/23c_trainer_sft.ipynb #c61d5545
+@patch
+def get_batch_samples(self: FSFTTrainer, *args, **kw):
     "As in the base; a new step, so the head's gradient starts at zero."
     if self.value_head is not None: self.value_head.zero_grad()
     return OfflineTrainer.get_batch_samples(self, *args, **kw)
 
-def _create_optimizer(self: FSFTTrainer, *args, **kw):
+# %% ../nbs/23c_trainer_sft.ipynb #74bfc1c8
+@patch
+def create_optimizer(self: FSFTTrainer, *args, **kw):
     "As in the Trainer, with a group for the head."
     OfflineTrainer.create_optimizer(self, *args, **kw)
     known = {id(p) for g in self.optimizer.param_groups for p in g['params']}
     if self.value_head is not None and id(self.value_head.weight) not in known:
-        self.optimizer.add_param_group(dict(params=list(self.value_head.parameters()), lr=self.args.head_learning_rate, weight_decay=0.))
+        self.optimizer.add_param_group(
+            dict(params=list(self.value_head.parameters()), lr=self.args.head_learning_rate, weight_decay=0.0)
+        )
     return self.optimizer
-FSFTTrainer.loss_of, FSFTTrainer.get_batch_samples, FSFTTrainer.create_optimizer = _loss_of, _get_batch_samples, _create_optimizer
 
 # %% ../nbs/23c_trainer_sft.ipynb #55e12014
 def load_value_head(folder) -> nn.Linear:   # written by `FSFTTrainer` with v='head'
@@ -147,9 +252,17 @@ def load_value_head(folder) -> nn.Linear:   # written by `FSFTTrainer` with v='h
     from safetensors.torch import load_file
     p = Path(folder)/'value_head.safetensors'
     if not p.is_file():
-        raise ValueError(f"folder: no value_head.safetensors in {Path(folder).name!r}; train with loss='f-sft' and v='head'")
-    w = load_file(p); head = nn.Linear(w['weight'].shape[1], 1); head.load_state_dict(w); return head
+        raise ValueError(
+            f"folder: no value_head.safetensors in {Path(folder).name!r}; train with loss='f-sft' and "
+            "v='head'"
+        )
+    w = load_file(p)
+    head = nn.Linear(w['weight'].shape[1], 1)
+    head.load_state_dict(w)
+    return head
 
+# %% ../nbs/23c_trainer_sft.ipynb #2e0f69e1
+@patch
 def _save(self: FSFTTrainer, output_dir=None, state_dict=None):
     "As in the Trainer, with the head."
     OfflineTrainer._save(self, output_dir, state_dict)
@@ -158,74 +271,127 @@ def _save(self: FSFTTrainer, output_dir=None, state_dict=None):
         save_file({k: v.detach().cpu().contiguous() for k, v in self.value_head.state_dict().items()},
                   Path(output_dir or self.args.output_dir)/'value_head.safetensors')
 
-def _take_head(self: FSFTTrainer, folder) -> None:
+@patch
+def take_head(self: FSFTTrainer, folder) -> None:
     if self.value_head is not None: self.value_head.load_state_dict(load_value_head(folder).state_dict())
 
+# %% ../nbs/23c_trainer_sft.ipynb #e9e6567a
+@patch
 def _load_from_checkpoint(self: FSFTTrainer, resume_from_checkpoint, model=None):
     "As in the Trainer, with the head."
-    OfflineTrainer._load_from_checkpoint(self, resume_from_checkpoint, model); self.take_head(resume_from_checkpoint)
+    OfflineTrainer._load_from_checkpoint(self, resume_from_checkpoint, model)
+    self.take_head(resume_from_checkpoint)
 
+@patch
 def _load_best_model(self: FSFTTrainer):
     "As in the Trainer, with the head."
-    OfflineTrainer._load_best_model(self); self.take_head(self.state.best_model_checkpoint)
-FSFTTrainer.take_head, FSFTTrainer._save, FSFTTrainer._load_from_checkpoint, FSFTTrainer._load_best_model = (
-    _take_head, _save, _load_from_checkpoint, _load_best_model)
+    OfflineTrainer._load_best_model(self)
+    self.take_head(self.state.best_model_checkpoint)
 
 # %% ../nbs/23c_trainer_sft.ipynb #481d4101
-def sweep_learning_rates(model: nn.Module,          # the start; copied, not changed
-                         rates: list[float],        # peak learning rates, > 0
-                         args: FSFTConfig,          # all else; each run in output_dir/lr_<rate>
-                         train_dataset, eval_dataset=None, processing_class=None,   # as for the trainer
-                         measure: Callable | None = None,    # trained model -> dict of numbers
-                         trainer_class=FSFTTrainer, **kw     # further arguments of the trainer
-                        ) -> dict[str, dict]:       # '1e-05' -> nll (of the last steps), log_ratio, eval_loss and what `measure` returns
+def sweep_learning_rates(
+    model: nn.Module,  # the start; copied, not changed
+    rates: list[float],  # peak learning rates, > 0
+    args: FSFTConfig,  # all else; each run in output_dir/lr_<rate>
+    train_dataset,
+    eval_dataset=None,
+    processing_class=None,  # as for the trainer
+    measure: Callable | None = None,  # trained model -> dict of numbers
+    trainer_class=FSFTTrainer,
+    **kw,  # further arguments of the trainer
+) -> dict[str, dict]:  # '1e-05' -> nll (of the last steps), log_ratio, eval_loss and what `measure` returns
     "The same training from the same start at several learning rates, one row of a table for each. Raises ValueError before any run for rates or folders that cannot be used."
-    rates = [float(r) for r in rates]; folder = lambda r: str(Path(args.output_dir)/f'lr_{r:g}'); out = {}
+    rates = [float(r) for r in rates]
+    folder = lambda r: str(Path(args.output_dir)/f'lr_{r:g}')
+    out = {}
     if not rates or not all(r > 0 for r in rates) or len({f'{r:g}' for r in rates}) < len(rates):
         raise ValueError(f"rates: expected different numbers > 0, got {rates}")
     for r in rates: check_output(folder(r), args.overwrite)
     for r in rates:
-        t = trainer_class(copy.deepcopy(model), replace(args, output_dir=folder(r), learning_rate=r), train_dataset, eval_dataset,
-                          processing_class, **kw)
+        t = trainer_class(
+            copy.deepcopy(model),
+            replace(args, output_dir=folder(r), learning_rate=r),
+            train_dataset,
+            eval_dataset,
+            processing_class,
+            **kw,
+        )
         t.train()
         logs = [h for h in t.state.log_history if 'loss' in h][-10:]
-        mean = lambda k: sum(h[k] for h in logs)/len(logs) if logs and all(k in h for h in logs) else float('nan')
+        mean = lambda k: (
+            sum(h[k] for h in logs) / len(logs) if logs and all(k in h for h in logs) else float('nan')
+        )
         row = dict(loss=mean('loss'), nll=mean('nll'), log_ratio=mean('log_ratio'))
         if eval_dataset is not None: row['eval_loss'] = t.evaluate()['eval_loss']
         out[f'{r:g}'] = row | (measure(t.accelerator.unwrap_model(t.model)) if measure else {})
     return out
 
 # %% ../nbs/23c_trainer_sft.ipynb #785e2bbc
-def token_rewards(model, ref,                 # models, folders or hub names; same vocabulary
-                  tokenizer, rows,            # whatever `read_rows` reads, with prompt and completion
-                  beta: float = 1.,           # the unit of the reward
-                  v: str = 'zero',            # 'zero', or 'lse': V from the logits
-                  batch_size: int = 16, add_eos: bool = True   # rows at a time; judge the end of an answer too
-                 ) -> list[dict]:             # per row: tokens [|y|] texts; reward, value, q, logratio [|y|] float32
+def token_rewards(
+    model,
+    ref,  # models, folders or hub names; same vocabulary
+    tokenizer,
+    rows,  # whatever `read_rows` reads, with prompt and completion
+    beta: float = 1.0,  # the unit of the reward
+    v: str = 'zero',  # 'zero', or 'lse': V from the logits
+    batch_size: int = 16,
+    add_eos: bool = True,  # rows at a time; judge the end of an answer too
+) -> list[dict]:  # per row: tokens [|y|] texts; reward, value, q, logratio [|y|] float32
     "The implicit reward of every answer token between two checkpoints. Raises ValueError for rows, models or options that do not fit."
-    if v not in ('zero', 'lse'): raise ValueError(f"v: expected 'zero' or 'lse' (a learned head belongs to a trainer), got {v!r}")
-    model, ref = load_checkpoint(model).eval(), load_checkpoint(ref, 'ref').eval(); shift = not is_encoder_decoder(model)
+    if v not in ('zero', 'lse'):
+        raise ValueError(f"v: expected 'zero' or 'lse' (a learned head belongs to a trainer), got {v!r}")
+    model, ref = load_checkpoint(model).eval(), load_checkpoint(ref, 'ref').eval()
+    shift = not is_encoder_decoder(model)
     if is_encoder_decoder(ref) == shift:
-        raise ValueError("ref: one of the two is an encoder-decoder and the other is not; their tokens cannot be compared")
+        raise ValueError(
+            "ref: one of the two is an encoder-decoder and the other is not; their tokens cannot be compared"
+        )
     for m in (model, ref): check_tokenizer(m, tokenizer)
-    enc, _ = encode_rows(tokenizer, read_rows(rows, name='rows'), add_eos=add_eos, encoder_decoder=not shift, name='rows'); out = []
+    enc, _ = encode_rows(
+        tokenizer, read_rows(rows, name='rows'), add_eos=add_eos, encoder_decoder=not shift, name='rows'
+    )
+    out = []
     for i in range(0, len(enc), batch_size):
         part = enc[i:i + batch_size]
-        b = build_batch([r['prompt_ids'] for r in part], [scored_ids(r, 'completion') for r in part], pad_token_id(tokenizer),
-                        encoder_decoder=not shift)
+        b = build_batch(
+            [r['prompt_ids'] for r in part],
+            [scored_ids(r, 'completion') for r in part],
+            pad_token_id(tokenizer),
+            encoder_decoder=not shift,
+        )
         for x, m, lp, lr, val, q in zip(part, *_read(model, ref, b, beta, shift)):
             r = implicit_reward(lp[m], lr[m], beta, val[m] if v == 'lse' else None)
             said = [t for t in scored_ids(x, 'completion') if t >= 0]
-            out.append(dict(tokens=tokenizer.convert_ids_to_tokens(said), reward=r, value=val[m], q=q[m], logratio=(lp - lr)[m]))
+            out.append(
+                dict(
+                    tokens=tokenizer.convert_ids_to_tokens(said),
+                    reward=r,
+                    value=val[m],
+                    q=q[m],
+                    logratio=(lp - lr)[m],
+                )
+            )
     return out
 
+# %% ../nbs/23c_trainer_sft.ipynb #d9db7803
 def _read(model, ref, batch: dict, beta: float, shift: bool) -> list[Tensor]:
     "mask, log π, log π_ref, V and Q of the token taken, [B, T'] each, on the processor; models in eval mode meanwhile."
     def logits(m):
-        was, dev = m.training, next(m.parameters()).device; m.eval()
+        was, dev = m.training, next(m.parameters()).device
+        m.eval()
         with torch.no_grad(): z = score(m, {k: x.to(dev) for k, x in batch.items()}).float().cpu()
-        m.train(was); return z[:, :-1] if shift else z
-    z, zr = logits(model), logits(ref); y = batch['labels'][:, 1:] if shift else batch['labels']
-    if z.shape != zr.shape: raise ValueError(f"ref: it has {zr.shape[-1]} logits, the model {z.shape[-1]}; both need the same vocabulary")
-    return [label_mask(y, False), token_logprobs(z, y, False), token_logprobs(zr, y, False), state_values(z, beta, zr),
-            q_values(z, beta, zr).gather(-1, y.clamp(min=0)[..., None])[..., 0]]
+        m.train(was)
+        return z[:, :-1] if shift else z
+    z, zr = logits(model), logits(ref)
+    y = batch['labels'][:, 1:] if shift else batch['labels']
+    if z.shape != zr.shape:
+        raise ValueError(
+            f"ref: it has {zr.shape[-1]} logits, the model {z.shape[-1]}; both need the same vocabulary"
+        )
+    return [
+        label_mask(y, False),
+        token_logprobs(z, y, False),
+        token_logprobs(zr, y, False),
+        state_values(z, beta, zr),
+        q_values(z, beta, zr).gather(-1, y.clamp(min=0)[..., None])[..., 0],
+    ]

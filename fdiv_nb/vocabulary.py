@@ -120,7 +120,7 @@ def _near_power(a: float, k: float) -> Callable:
 class Rule(NamedTuple):
     "A divergence over a vocabulary."
     far: Callable           # p, q, log p, log q [n, V] -> D_f [n], p f'(u) + c p; for every row
-    near: Callable          # p, q of one sum, that sum n [n], l, room, room -> `_Near`; for probabilities above 1e-30
+    near: Callable  # p, q of one sum, that sum n [n], l, room, room -> `_Near`; for probabilities above 1e-30
     numbers: int = 2**18    # of [n, V] in one block on a CPU; fewer where they become doubles
     def times(self, k: float) -> Rule:
         "k D_f."
@@ -144,6 +144,7 @@ def _short_rule(base: str) -> Rule | None:
     a = float(alpha[1])
     return _power_rule(a, 1.) if min(abs(a), abs(a - 1)) > .05 else None
 
+# %% ../nbs/04b_vocabulary.ipynb #6de4afc6
 @functools.lru_cache(256)
 def _rule(divergence) -> Rule:
     d = get_divergence(divergence).canonical()
@@ -161,7 +162,9 @@ def rule_of(divergence      # a name or an `FDivergence`
             ) -> Rule:
     "The short rule of a catalogue divergence or a multiple of one, else `any_rule`. ValueError for an unknown name."
     named = isinstance(divergence, str)
-    return _rule(_CUSTOM.get(divergence, divergence) if named else divergence)  # a name may be given to another f
+    return _rule(
+        _CUSTOM.get(divergence, divergence) if named else divergence
+    )  # a name may be given to another f
 
 # %% ../nbs/04b_vocabulary.ipynb #8cbdb4bf
 class _Slopes(NamedTuple):
@@ -213,14 +216,18 @@ def divergence_pass(rule: Rule,                   # from `rule_of`
     room = (None, None) if room is None else room
     p, n = _softmax(z, room[0])
     q, m = _softmax(t, room[1])
-    look = not (p.is_cuda or torch.compiler.is_compiling()) and len(p)   # on a CPU, reading a value costs nothing
+    look = not (p.is_cuda or torch.compiler.is_compiling()) and len(
+        p
+    )  # on a CPU, reading a value costs nothing
     near = look and float(torch.minimum(p.amin(), q.amin())) > 1e-30
     r = (_near_slopes if near else _far_slopes)(rule, z, t, p, n, q, m)
     if coef is not None: _project(p, r, z, coef, not look or float(p.amax()) > .5)
     return r.value.clamp_(0, LOSS_MAX)
 
 # %% ../nbs/04b_vocabulary.ipynb #5a59eb33
-def _copy_rows(room: Tensor, z: Tensor, t: Tensor, keep: Tensor, b: slice, tau: float) -> tuple[Tensor, Tensor]:
+def _copy_rows(
+    room: Tensor, z: Tensor, t: Tensor, keep: Tensor, b: slice, tau: float
+) -> tuple[Tensor, Tensor]:
     "The kept rows of block b: their indices [i], and logits of both models over tau in room[:2, :i]."
     i = keep[b].nonzero()[:, 0] + b.start
     a = room[:, :len(i)]
@@ -255,17 +262,21 @@ class _FromLogits(torch.autograd.Function):
 def check_finite(v: Tensor) -> Tensor:  # values of positions, any shape
     "`v`. Raises ValueError for the first position whose value is not finite."
     if not v.isfinite().all():
-        raise ValueError(f"logits: position {(~v.isfinite()).nonzero()[0].tolist()} holds NaN, +inf, or nothing but "
+        raise ValueError(f"logits: position {(~v.isfinite()).nonzero()[0].tolist()} holds NaN, +inf, or "
+                         "nothing but "
                          "-inf in student or teacher; check the model, or mask the position out")
     return v
 
+# %% ../nbs/04b_vocabulary.ipynb #0bc4b5db
 def _check_logits(z: Tensor, t: Tensor, mask: Tensor | None, temperature: float) -> None:
     "Raises ValueError unless both are floating and of one shape, the mask fits, and τ is positive."
     if z.shape != t.shape or z.ndim < 1 or not z.is_floating_point() or not t.is_floating_point():
-        raise ValueError(f"teacher_logits: {t.dtype} {list(t.shape)} beside student_logits {z.dtype} {list(z.shape)}; "
+        raise ValueError(f"teacher_logits: {t.dtype} {list(t.shape)} beside student_logits {z.dtype} "
+                         f"{list(z.shape)}; "
                          "both floating, of one shape, over the same vocabulary")
     if mask is not None and mask.shape != z.shape[:-1]:
-        raise ValueError(f"mask: expected shape {list(z.shape[:-1])}, one entry a position, got {list(mask.shape)}; "
+        raise ValueError(f"mask: expected shape {list(z.shape[:-1])}, one entry a position, got "
+                         f"{list(mask.shape)}; "
                          "shift labels first")
     if not 0 < temperature < math.inf:
         raise ValueError(f"temperature: expected a positive number, got {temperature}")

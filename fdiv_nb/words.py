@@ -15,8 +15,11 @@ def fold(text: str) -> str:
     return unicodedata.normalize('NFC', unicodedata.normalize('NFC', text).casefold()).replace('i\u0307', 'i')
 
 # %% ../nbs/09b_words.ipynb #09b00009
-_ALONE = re.compile('[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f'
-                    '\U00020000-\U0003ffff]')
+_ALONE = re.compile(
+    '[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f'
+    '\U00020000-\U0003ffff]'
+)
+
 _JOINERS = '\u200c\u200d'
 
 def is_mark(c: str) -> bool:
@@ -27,12 +30,15 @@ def in_word(c: str) -> bool:
     "Whether the character is part of a word: a letter, a mark, a decimal digit."
     return unicodedata.category(c) == 'Nd' or unicodedata.category(c)[0] in 'LM' or c in _JOINERS
 
+# %% ../nbs/09b_words.ipynb #823668e8
 def unspaced(c: str) -> bool:
     "Whether the character belongs to a script that puts no space between words."
     return bool(_ALONE.match(c))
 
 # %% ../nbs/09b_words.ipynb #09b00012
-def words(text: str, inner: str = '') -> list[str]:   # inner: characters such as ' and - that may stand in a word
+def words(
+    text: str, inner: str = ''
+) -> list[str]:  # inner: characters such as ' and - that may stand in a word
     "Words in order: runs of letters, marks and digits; a character of an unspaced script, with its marks, stands alone."
     out, run = [], ''
     for c in text:
@@ -53,12 +59,22 @@ def occurs(word: str, text: str) -> bool:
     def cuts(inside: str, outside: str) -> bool:
         "Whether the border between two characters lies within a word."
         if outside and is_mark(outside[0]): return True
-        return bool(outside) and (in_word(outside) or outside == '_') and not unspaced(outside) and not unspaced(inside)
+        return (
+            bool(outside)
+            and (in_word(outside) or outside == '_')
+            and not unspaced(outside)
+            and not unspaced(inside)
+        )
     at = t.find(w)
     while at >= 0:
         after = t[at + len(w):at + len(w) + 1]
         before = t[at - 1:at] if at else ''
         inside = next((c for c in reversed(w) if not is_mark(c)), w[-1])
-        if not cuts(inside, after) and not (before and not is_mark(before) and cuts(w[0], before)) and not (before and is_mark(before) and not unspaced(w[0])): return True
+        if (
+            not cuts(inside, after)
+            and not (before and not is_mark(before) and cuts(w[0], before))
+            and not (before and is_mark(before) and not unspaced(w[0]))
+        ):
+            return True
         at = t.find(w, at + 1)
     return False
