@@ -1,7 +1,7 @@
 """Package metadata lives in settings.ini; this file only hands it to setuptools."""
 from configparser import ConfigParser
 from pathlib import Path
-from setuptools import setup
+from setuptools import find_packages, setup
 
 here = Path(__file__).parent
 cfg = ConfigParser(interpolation=None)
@@ -16,8 +16,8 @@ setup(
     author=cfg['author'],
     license=cfg['license'],
     keywords=cfg['keywords'],
-    packages=['fdiv_nb'],
-    package_data={'fdiv_nb': ['data/*/*']},
+    packages=find_packages(include=['fdiv_nb*']),
+    package_data={'fdiv_nb': ['py.typed', 'data/*/*']},
     install_requires=cfg['requirements'].split(),
     extras_require={k: cfg[f'{k}_requirements'].split() for k in ('peft', 'eval', 'dev', 'docs')},
     entry_points={'console_scripts': cfg['console_scripts'].split()},

@@ -1,5 +1,5 @@
-"""The checks behind `make test`: exported code matches the notebooks, notebooks are clean and pass, README blocks run."""
-import filecmp, os, re, shutil, subprocess, sys, tempfile, time
+"""The checks behind `make test`: exported code matches the notebooks, the house rules hold, notebooks are clean and pass, README blocks run."""
+import ast, filecmp, json, os, re, shutil, statistics, subprocess, sys, tempfile, time
 from pathlib import Path
 
 root = Path(__file__).resolve().parent.parent
@@ -8,12 +8,18 @@ bindir = Path(sys.executable).parent
 env = {**os.environ, 'PATH': f"{bindir}{os.pathsep}{os.environ.get('PATH', '')}", 'TOKENIZERS_PARALLELISM': 'false',
        'HF_HUB_OFFLINE': '1', 'MPLBACKEND': 'Agg', 'OMP_NUM_THREADS': os.environ.get('OMP_NUM_THREADS', '1')}
 passed, failed = 0, []
+BY_HAND = {'__init__.py', '_modidx.py', 'all.py'}                    # not exported from a notebook
 
 def check(name, ok, detail=''):
     global passed
     if ok: passed += 1
     else: failed.append(name)
     print(f"{'ok  ' if ok else 'FAIL'} {name}" + (f': {detail}' if detail and not ok else ''), flush=True)
+
+def notebook_paths(): return sorted(p for p in (root/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts)
+def cells_of(p): return json.loads(p.read_text(encoding='utf-8'))['cells']
+def source(c): return ''.join(c['source'])
+def is_exported(c): return c['cell_type'] == 'code' and re.match(r'(#\|[^\n]*\n)*#\|\s*exports?\b', source(c)) is not None
 
 def drift():
     "Each module of the package is, byte for byte, what its notebook exports."
@@ -22,24 +28,68 @@ def drift():
         lib = Path(d)/'fdiv_nb'
         lib.mkdir()
         shutil.copytree(root/'nbs', Path(d)/'nbs', ignore=shutil.ignore_patterns('.*'))
-        for nb in sorted((Path(d)/'nbs').glob('*.ipynb')): nb_export(str(nb), lib_path=str(lib))
-        made = {p.name for p in lib.glob('*.py')} - {'_modidx.py'}
-        kept = {p.name for p in (root/'fdiv_nb').glob('*.py')} - {'_modidx.py', '__init__.py'}
+        for nb in sorted((Path(d)/'nbs').rglob('*.ipynb')): nb_export(str(nb), lib_path=str(lib))
+        modules = lambda at: {p.relative_to(at) for p in at.rglob('*.py') if p.name not in BY_HAND}
+        made, kept = modules(lib), modules(root/'fdiv_nb')
         for name in sorted(made | kept):
             same = name in made and name in kept and filecmp.cmp(lib/name, root/'fdiv_nb'/name, shallow=False)
             check(f'export of fdiv_nb/{name}', same, 'differs from its notebook; run nbdev-export')
 
+def order_of_modules():
+    "Module name -> (number of its folder, number of its notebook)."
+    order = {}
+    for p in notebook_paths():
+        for c in cells_of(p):
+            m = re.search(r'^#\|\s*default_exp\s+(\S+)', source(c), re.M)
+            if m: order[m.group(1)] = (p.parent.name, p.name)
+    return order
+
+def imports_of(path, name):
+    "(module, names) of every import from this package, at the top or within a function."
+    package = name.split('.')[:-1]
+    for n in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        if isinstance(n, ast.ImportFrom):
+            base = n.module or ''
+            if n.level: base = '.'.join(package[:len(package) - n.level + 1] + ([n.module] if n.module else []))
+            elif base == 'fdiv_nb' or base.startswith('fdiv_nb.'): base = base[8:]
+            else: continue
+            yield base, [a.name for a in n.names]
+
+def house():
+    "Imports point downward, no private name crosses modules, exported cells have air, a divergence has one colour."
+    order = order_of_modules(); upward, private = [], []
+    for name in order:
+        for base, names in imports_of(root/'fdiv_nb'/(name.replace('.', '/') + '.py'), name):
+            for target in [base] if base in order else [f'{base}.{x}' for x in names if f'{base}.{x}' in order]:
+                if order[target] >= order[name]: upward.append(f'{name} imports {target}')
+            private += [f'{name} imports {x} of {base}' for x in names if x.startswith('_') and not x.startswith('__') and base in order]
+    check('imports point downward', not upward, '; '.join(upward))
+    check('no private name crosses modules', not private, '; '.join(private))
+    sizes, wide, longish, total, colours = [], [], 0, 0, []
+    for p in notebook_paths():
+        for i, c in enumerate(cells_of(p)):
+            s = source(c)
+            if c['cell_type'] == 'code' and re.search(r"""['"](js|tv|forward_kl|reverse_kl)['"]\s*:\s*['"](#[0-9a-fA-F]{6}|C\d|tab:)""", s):
+                if p.stem != '110_divergence': colours.append(f'{p.name}[{i}]')
+            if not is_exported(c): continue
+            lines = s.splitlines(); sizes.append(sum(1 for l in lines if l.strip() and not l.startswith('#'))); total += len(lines)
+            wide += [f'{p.name}[{i}]' for l in lines if len(l) > 120]; longish += sum(len(l) > 110 for l in lines)
+    check('no exported line is longer than 120 characters', not wide, ', '.join(wide[:20]))
+    check('at most 2 % of exported lines are longer than 110', longish <= .02*total, f'{longish} of {total}')
+    check('exported cells: median at most 10 lines', statistics.median(sizes) <= 10, f'{statistics.median(sizes)}')
+    check('exported cells: at most 8 % over 25 lines', sum(s > 25 for s in sizes) <= .08*len(sizes), f'{sum(s > 25 for s in sizes)} of {len(sizes)}')
+    check('a divergence takes its colour from divergence_color', not colours, ', '.join(colours))
+
 def clean():
     "No notebook carries execution counts, private metadata or warnings."
-    import json
-    for nb in sorted((root/'nbs').glob('*.ipynb')):
-        cells = json.loads(nb.read_text(encoding='utf-8'))['cells']
+    for nb in notebook_paths():
+        cells = cells_of(nb)
         dirty = [i for i, c in enumerate(cells) if c.get('execution_count') or any(o.get('name') == 'stderr' or o.get('output_type') == 'error' for o in c.get('outputs', []))]
-        check(f'nbs/{nb.name} is clean', not dirty, f'cells {dirty}; run nbdev-clean')
+        check(f'nbs/{nb.relative_to(root/"nbs")} is clean', not dirty, f'cells {dirty}; run nbdev-clean')
 
 def notebooks():
     "nbdev-test over every notebook, two at a time."
-    n = len(list((root/'nbs').glob('*.ipynb'))); t = time.time()
+    n = len(notebook_paths()); t = time.time()
     r = subprocess.run([bindir/'nbdev-test', 'nbs', '--n-workers', '2', '--timing'], env=env)
     check(f'nbdev-test of {n} notebooks ({time.time() - t:.0f} s)', r.returncode == 0)
 
@@ -53,7 +103,7 @@ def readme():
             check(f'README block {i + 1} ({lang})', r.returncode == 0, (r.stdout + r.stderr)[-1500:])
 
 if __name__ == '__main__':
-    steps = sys.argv[1:] or ['drift', 'clean', 'notebooks', 'readme']
+    steps = sys.argv[1:] or ['drift', 'house', 'clean', 'notebooks', 'readme']
     for s in steps: globals()[s]()
     print(f'\n{passed} passed, {len(failed)} failed')
     sys.exit(bool(failed))

@@ -3,7 +3,7 @@ import subprocess, sys, tempfile, venv
 from pathlib import Path
 
 root = Path(__file__).resolve().parent.parent
-probe = "import fdiv_nb, fdiv_nb.tiny as t, os; assert 'site-packages' in fdiv_nb.__file__; m, tok = t.load_tiny(); print(fdiv_nb.__version__, sum(p.numel() for p in m.parameters()), 'parameters')"
+probe = "import fdiv_nb, fdiv_nb.models.tiny as t, os; assert 'site-packages' in fdiv_nb.__file__; m, tok = t.load_tiny(); print(fdiv_nb.__version__, sum(p.numel() for p in m.parameters()), 'parameters')"
 
 def run(*cmd, **kw): subprocess.run([str(c) for c in cmd], check=True, **kw)
 

@@ -30,7 +30,7 @@ def plain_divergence(x, d):
     return (lq.exp()*F[d]((lp - lq).exp())).sum(-1).mean()
 
 def fused_divergence(x, d, **kw):
-    from fdiv_nb.fused import linear_divergence
+    from fdiv_nb.models.fused import linear_divergence
     return linear_divergence(d, x['h'], x['w'], x['th'], x['tw'], **kw)
 
 FLOOR, WIDE = 'four products alone', 'fdiv, 64 MiB'
@@ -63,21 +63,21 @@ def compiled(f, x, *a):
 
 def plain_logprobs(x): return -linear(x['h'], x['w']).float().log_softmax(-1).gather(-1, x['y'][:, None]).mean()
 def fused_logprobs(x):
-    from fdiv_nb.fused import linear_logprobs
+    from fdiv_nb.models.fused import linear_logprobs
     return -linear_logprobs(x['h'], x['w'], x['y']).mean()
 def trl_logprobs(x):
     from trl.trainer.utils import selective_log_softmax
     return -selective_log_softmax(linear(x['h'], x['w']).float(), x['y']).mean()
 def plain_from_logits(x): return -x['z'].log_softmax(-1).gather(-1, x['y'][:, None]).mean()
 def our_from_logits(x):
-    from fdiv_nb.logprobs import token_logprobs
+    from fdiv_nb.models.logprobs import token_logprobs
     return -token_logprobs(x['z'].view(8, -1, x['z'].shape[-1]), x['y'].view(8, -1), shift=False).mean()
 def trl_from_logits(x):
     from trl.trainer.utils import selective_log_softmax
     return -selective_log_softmax(x['z'], x['y']).mean()
 def plain_flat(x): return linear(x['h'], x['w']).float().log_softmax(-1).gather(-1, x['y'][:, None]).exp().mean()
 def fused_flat(x):
-    from fdiv_nb.fused import linear_mean_token_prob
+    from fdiv_nb.models.fused import linear_mean_token_prob
     return linear_mean_token_prob(x['h'][None], x['w'], x['y'][None]).mean()
 
 ROWS = {d: {'plain': lambda x, d=d: plain_divergence(x, d), 'fdiv': lambda x, d=d: fused_divergence(x, d)} for d in DIVERGENCES}

@@ -46,7 +46,7 @@ def interleaved(fs, rounds, cuda):
 
 def sampling(s, rounds):
     "Contenders: the loop here, generate with scores left alone, generate asked for what the loop returns, and on a GPU both with caches of fixed size."
-    from fdiv_nb.rollout import rollout
+    from fdiv_nb.models.rollout import rollout
     m, tok, prompts = world(s); cuda = s['device'] == 'cuda'; ids = torch.tensor(prompts, device=s['device']); mask = torch.ones_like(ids)
     def gen(**kw):
         with torch.no_grad(): out = m.generate(ids, attention_mask=mask, do_sample=True, top_k=0, max_new_tokens=s['new'], **kw)
@@ -65,7 +65,7 @@ def decode(m, ids, new):
 def step(s, rounds):
     "Seconds of whole f-DPG steps inside `FDPGTrainer.train`, and of the parts, measured between the steps on a copy of the model."
     from transformers import TrainerCallback
-    from fdiv_nb.trainer import FDPGConfig, FDPGTrainer
+    from fdiv_nb.training.fdpg import FDPGConfig, FDPGTrainer
     m, tok, prompts = world(s); cuda = s['device'] == 'cuda'; out = {'f-DPG step': []}; d = copy.deepcopy(m)
     ids = torch.randint(1, s['V'], (s['rows'], s['prompt'] + s['new']), generator=torch.Generator().manual_seed(1)).to(s['device']); labels, p = ids[:, s['prompt']:], s['prompt']
     def logp(model):

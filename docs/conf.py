@@ -25,11 +25,13 @@ mathjax3_config = {'tex': {'inlineMath': [['\\(', '\\)']], 'displayMath': [['\\[
 notebooks = here/'nbs'
 shutil.rmtree(notebooks, ignore_errors=True)
 notebooks.mkdir()
-for nb in sorted((here.parent/'nbs').glob('*.ipynb')):          # a reader needs no directives
+for nb in sorted((here.parent/'nbs').rglob('*.ipynb')):          # a reader needs no directives
     d = json.loads(nb.read_text(encoding='utf-8'))
     for c in d['cells']: c['source'] = [line for line in c['source'] if not line.startswith('#| ')]
     d['cells'] = [c for c in d['cells'] if ''.join(c['source']).strip()]
-    (notebooks/nb.name).write_text(json.dumps(d), encoding='utf-8')
+    to = notebooks/nb.relative_to(here.parent/'nbs')
+    to.parent.mkdir(exist_ok=True)
+    to.write_text(json.dumps(d), encoding='utf-8')
 math = here/'node_modules'/'mathjax'/'es5'/'tex-svg.js'
 if not math.is_file(): raise SystemExit("docs: MathJax is missing; run `npm ci --prefix docs` (or `make docs`, which does)")
 (here/'_static'/'mathjax').mkdir(parents=True, exist_ok=True)
