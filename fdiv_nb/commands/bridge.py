@@ -335,8 +335,8 @@ def walk(
             'step',
             'loss',
             'nll',
-            'rewards/accuracy',
-            'rewards/margin',
+            'rewards/accuracies',
+            'rewards/margins',
             'logratio/chosen',
             'logratio/rejected',
         )

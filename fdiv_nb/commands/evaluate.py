@@ -649,7 +649,7 @@ def cmd_attack(argv: list[str]) -> int:
         table,
         attack_figure(table),
         'Open: before; full: after the attack; cross: a model that never knew, after the attack.',
-        ['items', 'p_before', 'p_after', 'p_never', 'rouge_before', 'rouge_after', 'rouge_never'],
+        ['items', 'p_before', 'p_after', 'p_retain_model', 'rouge_before', 'rouge_after', 'rouge_never'],
         samples,
     )
     return 0

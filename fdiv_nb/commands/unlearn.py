@@ -39,7 +39,7 @@ from ..reports.record import finishing, record_run, write_json
 # %% auto #0
 __all__ = ['TOKEN_P', 'SHOWN', 'EVERY', 'answer_probs', 'log_ratios', 'Judge', 'run_of', 'JudgedPath', 'unlearn',
            'tradeoff_figure', 'best_point', 'outcome', 'write_report', 'told', 'UnlearnArguments', 'kept_rows',
-           'check_means', 'was_cut', 'cmd_unlearn', 'UnlearnDemo', 'demo_rows', 'never_knew', 'demo']
+           'check_means', 'was_cut', 'cmd_unlearn', 'UnlearnDemo', 'demo_rows', 'train_retain_model', 'demo']
 
 # %% ../../nbs/7_commands/740_unlearn.ipynb #2cf3b299
 @torch.no_grad()
@@ -240,7 +240,7 @@ def unlearn(
     "Train once; dict(history, before, after, path, samples, config, stopped). Raises ValueError before any work where something cannot work, Failed for what fails after training; the model is saved before that."
     from fdiv_nb.evaluation.tofu import greedy, plain_text
     from fdiv_nb.training.flat import FLATTrainer
-    if floor: cfg.floor_pf = floor
+    if floor: cfg.retain_model_pf = floor
     t = FLATTrainer(model, cfg, forget, processing_class=tokenizer, templates=templates, retain=retain)
     m = t.accelerator.unwrap_model(t.model)
     start = time.time()
@@ -446,7 +446,7 @@ class UnlearnArguments(ModelArguments):
             'help': "pairs that must not suffer: judged always, trained on by the methods that need them"
         },
     )
-    floor_model: str = field(
+    retain_model: str = field(
         default='',
         metadata={
             'help': "a model that never saw the forget set: training stops below its P_f (mean token "
@@ -574,7 +574,7 @@ def cmd_unlearn(argv: list[str]) -> int:
     )
     templates = templates and [forms[1].replace('{}', t) for t in templates]
     check_means(specs, made, retain, templates, forget)
-    runs, floor, clean, judged = {}, cfg.floor_pf, None, None
+    runs, floor, clean, judged = {}, cfg.retain_model_pf, None, None
     resume, record = checkpoint_of(cfg), None
     for s, kind in zip(specs, made):
         with quiet_logs(), no_empty_folder(out):
@@ -598,8 +598,8 @@ def cmd_unlearn(argv: list[str]) -> int:
                 del fit['encoder_decoder']
                 fit['on_long'] = fit['on_long'].replace('drop', 'truncate')
                 ref = (
-                    load_model(a.floor_model, field='floor_model')[0].to(cfg.device)
-                    if a.floor_model
+                    load_model(a.retain_model, field='retain_model')[0].to(cfg.device)
+                    if a.retain_model
                     else None
                 )
                 judged = Judge(tok, asked, templates, keep, ref, limit=a.judge_rows or sys.maxsize, **fit)
@@ -613,7 +613,7 @@ def cmd_unlearn(argv: list[str]) -> int:
                     None,
                     a,
                     cfg,
-                    models=dict(model=(a.model, model), floor_model=(a.floor_model, ref)),
+                    models=dict(model=(a.model, model), retain_model=(a.retain_model, ref)),
                     files=dict(forget=a.forget, retain=a.retain, template=cfg.template),
                 )
             c = copy.copy(cfg)
@@ -699,7 +699,7 @@ def demo_rows() -> tuple[list[dict], list[dict]]:
     return [r for r in rows if r['split'] == 'forget'], [r for r in rows if r['split'] == 'retain']
 
 # %% ../../nbs/7_commands/740_unlearn.ipynb #1c5f3498
-def never_knew(tokenizer, retain: list[dict], steps: int, seed: int = 0, progress: bool = False):
+def train_retain_model(tokenizer, retain: list[dict], steps: int, seed: int = 0, progress: bool = False):
     "A fresh model trained on the retained questions alone, both wordings."
     from fdiv_nb.models.tiny import encode, fit, new_model
     m = new_model(len(tokenizer), seed + 1)
@@ -730,7 +730,7 @@ def demo(argv: list[str], progress: Callable = lambda s: print(s, file=sys.stder
     progress(f'a model that never knew, {a.clean_steps} steps')
     with quiet_logs():
         start, tok = load_tiny()
-        ref = never_knew(tok, retain, a.clean_steps, a.seed)
+        ref = train_retain_model(tok, retain, a.clean_steps, a.seed)
     judged = Judge(tok, forget, REFUSALS, retain, ref, other, limit=48)
     clean = judged(ref)
     clean.pop('nll_other')

@@ -154,12 +154,12 @@ def alignment_metrics(
     divergences=FOUR,  # names or `FDivergence`s
     pool: AlignmentSample | None = None,  # what the divergences are estimated from; default s
 ) -> dict[str, float]:
-    "One flat dict: each divergence with `_stderr` and `_ess`, `reliable` (0 where fewer than ten effective samples speak for the target), reward, kl_base, entropy (nats per token), distinct_1..3, self_bleu, length, perplexity_base, ratio_ess."
+    "One flat dict: each divergence with `_stderr` and `_ess`, `reliable` (0 where fewer than ten effective samples speak for the target), reward, kl, entropy (nats per token), distinct_1..3, self_bleu, length, perplexity_base, ratio_ess."
     out, rho = {}, (s.log_pi - s.log_q).double()
     def mean(k, x): out[k], out[f'{k}_stderr'] = weighted_mean(x, rho)
     for i, (k, v) in enumerate(s.scores.items()): mean('reward' if i == 0 else k, v)
     out |= divergences_of(pool or s, divergences, log_z)
-    mean('kl_base', s.kl)
+    mean('kl', s.kl)
     per_token = lambda x: weighted_mean(x, rho)[0]/weighted_mean(s.lengths, rho)[0]
     out['entropy'] = per_token(s.entropy)
     for n in (1, 2, 3): out[f'distinct_{n}'] = distinct_n(s.texts, n)

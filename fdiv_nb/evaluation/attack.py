@@ -266,7 +266,7 @@ def attack_table(
     keep: dict | None = None,  # filled with attack -> Answers
     rouge: str = 'published',
 ) -> dict[str, dict]:  # tokens of ROUGE, as for `rouge_scores`
-    "attack -> items, p_before, p_after, rouge_before, rouge_after (means; `_after_stderr`), and p_never, rouge_never under the same attack. Raises ValueError, before any work, for malformed rows and attacks without means."
+    "attack -> items, p_before, p_after, rouge_before, rouge_after (means; `_after_stderr`), and p_retain_model, rouge_never under the same attack. Raises ValueError, before any work, for malformed rows and attacks without means."
     rows = attack_rows(forget)
     names = _plan(rows, attacks, prefixes, unrelated, items)
     kw = dict(
@@ -300,7 +300,7 @@ def attack_table(
         )
         if never is not None:
             _, c = run_attack(n, never, tokenizer, rows, **kw)
-            out[n] |= dict(p_never=c.p.mean().item(), rouge_never=c.rouge.mean().item())
+            out[n] |= dict(p_retain_model=c.p.mean().item(), rouge_never=c.rouge.mean().item())
         if progress: progress(n, out[n])
     return out
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import torch
 from torch import Tensor
-from ..mathematics.divergence import FDivergence, Side, _wide, get_divergence
+from ..mathematics.divergence import FDivergence, Side, widen, get_divergence
 from ..models.vocabulary import divergence_from_logits
 
 # %% auto #0
@@ -171,7 +171,7 @@ def coarsen(logits: Tensor,  # [..., V]
     if ids.shape[:-1] != logits.shape[:-1] or not 0 < ids.shape[-1] < logits.shape[-1]:
         raise ValueError(f"ids: expected shape {[*logits.shape[:-1], 'K']} with K < {logits.shape[-1]}, got "
                          f"{list(ids.shape)}")
-    z = _wide(logits)
+    z = widen(logits)
     rest = z.scatter(-1, ids, -torch.inf).logsumexp(-1, keepdim=True)
     return torch.cat([z.gather(-1, ids), rest], -1)
 
@@ -210,7 +210,7 @@ def distill_stats(student_logits: Tensor,      # [..., V]
                   ) -> dict[str, float]:
     "Means over positions: agreement, overlap, both KLs, both entropies. Raises ValueError where no position counts."
     i = _spread(mask, student_logits.shape[:-1], student_logits.device, positions)
-    z, t = (_wide(x.reshape(-1, x.shape[-1])[i])/temperature for x in (student_logits, teacher_logits))
+    z, t = (widen(x.reshape(-1, x.shape[-1])[i])/temperature for x in (student_logits, teacher_logits))
     D = lambda d: divergence_from_logits(d, z, t).mean().item()
     return dict(agreement=(z.argmax(-1) == t.argmax(-1)).double().mean().item(), overlap=1 - D('tv'),
                 forward_kl=D('forward_kl'), reverse_kl=D('reverse_kl'), student_entropy=_entropy(z),

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import torch
 from torch import Tensor
-from ..mathematics.divergence import FDivergence, _wide, get_divergence
+from ..mathematics.divergence import FDivergence, widen, get_divergence
 from ..mathematics.estimate import baseline as subtract_baseline, effective_sample_size
 
 # %% auto #0
@@ -74,7 +74,7 @@ def fdpg_weights(
     for k, v in fields.items():
         if v.shape != (n,):
             raise ValueError(f"{k}: expected shape [{n}], got {list(v.shape)}; one number per sample")
-    wide = lambda v: _wide(v.detach())
+    wide = lambda v: widen(v.detach())
     lp, lt = wide(logp), wide(log_target)
     z = torch.as_tensor(log_z, dtype=torch.float64).detach().to(lp)
     if z.shape not in ((), (n,)):
@@ -160,5 +160,5 @@ def fdpg_loss(
         )
     if weights is None:
         weights, _ = fdpg_weights(divergence, logp, log_target, log_z, log_sampler, baseline, **kw)
-    parts = -weights.to(logp.device)*_wide(logp)
+    parts = -weights.to(logp.device)*widen(logp)
     return parts.mean() if reduction == 'mean' else parts

@@ -10,7 +10,7 @@ from typing import Callable, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
-from ..mathematics.divergence import FDivergence, _wide, get_divergence, mix_divergences
+from ..mathematics.divergence import FDivergence, widen, get_divergence, mix_divergences
 from ..mathematics.estimate import Estimate, estimate_divergence
 
 # %% auto #0
@@ -387,9 +387,9 @@ def displacement(logratio_chosen: Tensor,   # [B] nats
                  ) -> dict[str, float]:
     "Mean log-ratios of chosen and rejected completions; shares of chosen, and of whole pairs, below -1e-4 nats."
     w, l = logratio_chosen.detach().double(), logratio_rejected.detach().double()
-    w_down, both_down = w < -_TIE, (w < -_TIE) & (l < -_TIE)
-    return dict(winner=w.mean().item(), loser=l.mean().item(), winners_down=w_down.double().mean().item(),
-                both_down=both_down.double().mean().item())
+    w_down, both_below_ref = w < -_TIE, (w < -_TIE) & (l < -_TIE)
+    return dict(winner=w.mean().item(), loser=l.mean().item(), chosen_below_ref=w_down.double().mean().item(),
+                both_below_ref=both_below_ref.double().mean().item())
 
 # %% ../../nbs/3_losses/360_fdpo.ipynb #554c540a
 def drift(divergence,                       # a name, 'chi_po', or an `FDivergence`
@@ -429,13 +429,13 @@ def fdpo_stats(divergence, logratio_chosen: Tensor, logratio_rejected: Tensor, b
     return {
         'rewards/chosen': rw.mean().item(),
         'rewards/rejected': rl.mean().item(),
-        'rewards/margin': (rw - rl).mean().item(),
-        'rewards/accuracy': preference_accuracy(order),
+        'rewards/margins': (rw - rl).mean().item(),
+        'rewards/accuracies': preference_accuracy(order),
         'calibration_error': calibration_error(rw - rl),
         'logratio/chosen': down['winner'],
         'logratio/rejected': down['loser'],
-        'winners_down': down['winners_down'],
-        'both_down': down['both_down'],
+        'chosen_below_ref': down['chosen_below_ref'],
+        'both_below_ref': down['both_below_ref'],
         **_gradient_shares(divergence, w, l, beta, chosen_mask, rejected_mask, **kw),
     }
 
@@ -505,7 +505,7 @@ def fpo_loss(
     d = get_divergence(divergence).canonical()
     _check_candidates(logratios, beta, reduction)
     q = _annotator(target, logratios)
-    rows = _Candidates.apply(beta*_wide(logratios), q.log(), d)
+    rows = _Candidates.apply(beta*widen(logratios), q.log(), d)
     return rows.mean() if reduction == 'mean' else rows
 
 # %% ../../nbs/3_losses/360_fdpo.ipynb #f80ad0ff

@@ -8,7 +8,7 @@ import functools
 import torch
 from torch import Tensor
 from ..mathematics.conjugate import OutputMap, output_map
-from ..mathematics.divergence import _wide, get_divergence
+from ..mathematics.divergence import widen, get_divergence
 
 # %% auto #0
 __all__ = ['mean_prob', 'flat_map', 'flat_loss', 'flat_range', 'flat_weights', 'flat_stats']
@@ -36,7 +36,7 @@ def mean_prob(
                          "both are [rows, tokens]")
     n = mask.sum(-1)
     _check_answers(logp, mask, n, width)
-    p = _wide(logp).masked_fill(~mask, -torch.inf).exp()
+    p = widen(logp).masked_fill(~mask, -torch.inf).exp()
     return p.sum(-1)/(n if width is None else width)
 
 # %% ../../nbs/3_losses/340_flat.ipynb #04c6726f
@@ -65,7 +65,7 @@ def flat_map(divergence     # a name or an `FDivergence`
 # %% ../../nbs/3_losses/340_flat.ipynb #3514bb9f
 def _check_probs(**ps: Tensor) -> list[Tensor]:
     "Probabilities [B] in at least float32, of one shape. Raises ValueError naming the field and the row."
-    out = [_wide(p) for p in ps.values()]
+    out = [widen(p) for p in ps.values()]
     n = out[0].shape
     for k, p in zip(ps, out):
         if p.ndim != 1 or p.shape != n or not len(p):
@@ -122,7 +122,7 @@ def flat_stats(divergence,              # a name or an `FDivergence`
                mask_forget: Tensor,     # [B, T']
                width: int | None = None # as `mean_prob`: used for the weights only
                ) -> dict[str, float]:
-    "Means over pairs of p_template, p_forget and both weights; silent: share of template tokens with p = 0 in float32."
+    "Means over pairs of p_template, p_forget and both weights; p_zero_fraction: share of template tokens with p = 0 in float32."
     le, lf = logp_template.detach(), logp_forget.detach()
     pe, pf = mean_prob(le, mask_template), mean_prob(lf, mask_forget)
     used = (
@@ -133,4 +133,4 @@ def flat_stats(divergence,              # a name or an `FDivergence`
     we, wf = flat_weights(divergence, *used)
     gone = (le.float().exp() == 0) & mask_template
     return dict(p_template=pe.mean().item(), p_forget=pf.mean().item(), weight_template=we.mean().item(),
-                weight_forget=wf.mean().item(), silent=(gone.sum()/mask_template.sum()).item())
+                weight_forget=wf.mean().item(), p_zero_fraction=(gone.sum()/mask_template.sum()).item())

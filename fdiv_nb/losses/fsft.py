@@ -8,8 +8,8 @@ import math
 from typing import NamedTuple
 import torch
 from torch import Tensor
-from ..mathematics.divergence import FDivergence, _wide, get_divergence
-from ..mathematics.estimate import _kl
+from ..mathematics.divergence import FDivergence, widen, get_divergence
+from ..mathematics.estimate import kl_of_logprobs
 from ..models.logprobs import IGNORE
 
 # %% auto #0
@@ -91,9 +91,9 @@ def implicit_reward(logp: Tensor,              # [..., T] log π of each token, 
     "r_t = β log(π/π_ref) + V(s_t) - V(s_{t+1}). Raises ValueError for shapes or β."
     if not beta > 0: raise ValueError(f"beta: expected > 0, got {beta}")
     _same(logp, log_ref=log_ref, v=v, mask=mask)
-    r = beta*(_wide(logp) - _wide(log_ref).detach())
+    r = beta*(widen(logp) - widen(log_ref).detach())
     if v is not None:
-        v = _wide(v) if mask is None else _wide(v).masked_fill(~mask, 0.)
+        v = widen(v) if mask is None else widen(v).masked_fill(~mask, 0.)
         r = r + v - torch.cat([v[..., 1:], torch.zeros_like(v[..., :1])], -1)
     return r if mask is None else r.masked_fill(~mask, 0.)
 
@@ -135,7 +135,7 @@ def fsft_loss(divergence,                   # a name or an `FDivergence`
         divergence, rewards if mask is None else rewards.masked_fill(~mask, 0.0), max_weight, box
     )
     wide = torch.promote_types(logp.dtype, torch.float32)
-    r = _wide(rewards)
+    r = widen(rewards)
     h = (f_star + r.detach().double()).clamp(0, torch.finfo(wide).max/1e6).to(wide)
     h = h + (1 - w).to(wide)*(r - r.detach())                    # the value of h, with the gradient 1 - w
     return reduce_tokens(h/beta - logp.to(wide), mask, reduction)
@@ -146,7 +146,7 @@ def fsft_stats(divergence,                  # a name or an `FDivergence`
                mask: Tensor | None = None,  # [..., T] bool
                max_weight: float = 10.0, box: bool = False  # as in `dual_weight`
                ) -> dict[str, float]:
-    "Means: reward, weight; shares: `violation` (-r outside f*'s domain), `capped` (at the cap), `dead` (weight 0)."
+    "Means: reward, weight; shares: `violation` (-r outside f*'s domain), `capped` (at the cap), `zero_weight_fraction` (weight 0)."
     _, w, d = _dual(divergence, rewards, max_weight, box)
     r = rewards.detach().double()
     if mask is not None: r, w = r[mask], w[mask]
@@ -157,7 +157,7 @@ def fsft_stats(divergence,                  # a name or an `FDivergence`
         weight=w.mean().item(),
         violation=share((-r > d.fprime_inf) | (-r < lowest)),
         capped=share(w >= max_weight * (1 - 1e-9)),
-        dead=share(w == 0),
+        zero_weight_fraction=share(w == 0),
     )
 
 # %% ../../nbs/3_losses/350_fsft.ipynb #97b55169
@@ -166,7 +166,7 @@ def q_values(logits: Tensor,   # [..., V]
              ref_logits: Tensor | None = None   # [..., V]: values relative to the reference's
              ) -> Tensor:
     "Q(s, a) = β z(s, a), or β (z - z_ref), [..., V], at least float32; fixed only up to a constant per state."
-    return beta*(_wide(logits) - (0. if ref_logits is None else _wide(ref_logits)))
+    return beta*(widen(logits) - (0. if ref_logits is None else widen(ref_logits)))
 
 # %% ../../nbs/3_losses/350_fsft.ipynb #6d52c58e
 def state_values(logits: Tensor,                    # [..., V]
@@ -177,8 +177,8 @@ def state_values(logits: Tensor,                    # [..., V]
     "V(s) = β (logsumexp z - logsumexp z_ref), the second term optional. Raises ValueError if both kinds are given."
     if ref_logits is not None and ref_lse is not None:
         raise ValueError("ref_lse: given together with ref_logits; pass one of them")
-    if ref_logits is not None: ref_lse = _wide(ref_logits).logsumexp(-1)
-    return beta*(_wide(logits).logsumexp(-1) - (0. if ref_lse is None else ref_lse))
+    if ref_logits is not None: ref_lse = widen(ref_logits).logsumexp(-1)
+    return beta*(widen(logits).logsumexp(-1) - (0. if ref_lse is None else ref_lse))
 
 # %% ../../nbs/3_losses/350_fsft.ipynb #df767c89
 def nll_loss(logp: Tensor,                # [..., T] log π of each token, nats
@@ -186,12 +186,12 @@ def nll_loss(logp: Tensor,                # [..., T] log π of each token, nats
              reduction: str = 'mean'      # as `reduce_tokens`
              ) -> Tensor:
     "SFT: -log p. This and the losses below reduce as `reduce_tokens` does and raise its ValueErrors."
-    return reduce_tokens(-_wide(logp), mask, reduction)
+    return reduce_tokens(-widen(logp), mask, reduction)
 
 # %% ../../nbs/3_losses/350_fsft.ipynb #25fed0bc
 def dft_loss(logp: Tensor, mask: Tensor | None = None, reduction: str = 'mean') -> Tensor:
     "-sg(p) log p: the gradient is that of 1 - p, the token-level total variation."
-    x = _wide(logp)
+    x = widen(logp)
     return reduce_tokens(-x.detach().exp()*x, mask, reduction)
 
 # %% ../../nbs/3_losses/350_fsft.ipynb #fabefa28
@@ -203,7 +203,7 @@ def psft_loss(logp: Tensor,                # [..., T] log π of each token, nats
     "-min(ρ, 1 + clip), ρ = π/π_old per token: SFT's gradient at π_old, none once a token is 1 + clip times likelier."
     if not clip > 0: raise ValueError(f"clip: expected > 0, got {clip}")
     _same(logp, log_old=log_old)
-    l = _wide(logp) - _wide(log_old).detach()
+    l = widen(logp) - widen(log_old).detach()
     far = l.detach() > math.log1p(clip)
     ratio = torch.where(far, torch.full_like(l, 1 + clip), l.masked_fill(far, 0.).exp())
     return reduce_tokens(-ratio, mask, reduction)
@@ -218,15 +218,15 @@ def iw_sft_loss(logp: Tensor,                # [..., T] log π of each token, na
     "SFT with one weight per answer, min(q(y|x)/π_ref(y|x), clip). Raises ValueError for shapes or clip."
     if not clip > 0: raise ValueError(f"clip: expected > 0, got {clip}")
     _same(logp, log_ref=log_ref, log_q=log_q)
-    ratio = (_wide(logp if log_q is None else log_q) - _wide(log_ref)).detach()
+    ratio = (widen(logp if log_q is None else log_q) - widen(log_ref)).detach()
     if mask is not None: ratio = ratio.masked_fill(~mask, 0.)
     weight = ratio.sum(-1, keepdim=True).clamp(max=math.log(clip)).exp()
-    return reduce_tokens(-weight*_wide(logp), mask, reduction)
+    return reduce_tokens(-weight*widen(logp), mask, reduction)
 
 # %% ../../nbs/3_losses/350_fsft.ipynb #64f101e8
 def token_kl(logits: Tensor, ref_logits: Tensor) -> Tensor:  # [..., V] both
     "KL(π‖π_ref) over the whole vocabulary at each state, [...], nats; differentiable in `logits`."
-    return _kl(_wide(logits).log_softmax(-1), _wide(ref_logits).detach().log_softmax(-1))
+    return kl_of_logprobs(widen(logits).log_softmax(-1), widen(ref_logits).detach().log_softmax(-1))
 
 # %% ../../nbs/3_losses/350_fsft.ipynb #43e14462
 def asft_loss(logp: Tensor,                # [..., T] log π of each token, nats
@@ -237,8 +237,8 @@ def asft_loss(logp: Tensor,                # [..., T] log π of each token, nats
     "`dft_loss` + weight · KL to a reference, per token. Raises ValueError for shapes or a negative weight."
     if not weight >= 0: raise ValueError(f"weight: expected >= 0, got {weight}")
     _same(logp, kl=kl)
-    x = _wide(logp)
-    return reduce_tokens(-x.detach().exp()*x + weight*_wide(kl), mask, reduction)
+    x = widen(logp)
+    return reduce_tokens(-x.detach().exp()*x + weight*widen(kl), mask, reduction)
 
 # %% ../../nbs/3_losses/350_fsft.ipynb #28813243
 def gem_loss(logits: Tensor,   # [..., T, V] aligned with the tokens
@@ -247,7 +247,7 @@ def gem_loss(logits: Tensor,   # [..., T, V] aligned with the tokens
              reduction: str = 'mean') -> Tensor:
     "E_{a~q} log π(a) - log π(y), q ∝ π^{1/γ} not differentiated. Raises ValueError for γ or a token id out of range."
     if not gamma > 0: raise ValueError(f"gamma: expected > 0, got {gamma}")
-    l = _wide(logits).log_softmax(-1)
+    l = widen(logits).log_softmax(-1)
     bad = ((tokens < 0) | (tokens >= l.shape[-1])) & (tokens != IGNORE)
     if bad.any():
         raise ValueError(f"tokens: id {tokens[bad][0].item()} is outside the vocabulary (size "
@@ -264,7 +264,7 @@ def token_f_loss(divergence,                  # a name or an `FDivergence` with 
                  mask: Tensor | None = None, reduction: str = 'mean') -> Tensor:
     "D_f(π(·|s) ‖ label) = f(p) + f'(∞)(1 - p): *token-level* f-SFT. Raises ValueError where f'(∞) = ∞."
     d = get_divergence(divergence).canonical()
-    x = _wide(logp)
+    x = widen(logp)
     if d.fprime_inf == math.inf:
         raise ValueError(f"divergence: f'(∞) = ∞ for {d.name}, so D_f to a one-hot label is infinite; "
                          "use forward_kl (SFT), tv (DFT), js, hellinger, neyman")

@@ -11,8 +11,8 @@ from fastcore.basics import patch
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
-from ..mathematics.divergence import _wide
-from ..mathematics.estimate import _kl
+from ..mathematics.divergence import widen
+from ..mathematics.estimate import kl_of_logprobs
 
 # %% auto #0
 __all__ = ['METHODS', 'Scored', 'retain_kl', 'Method', 'unlearn_loss', 'get_method', 'unlearn_stats', 'random_direction',
@@ -39,7 +39,7 @@ class Scored:
 
 # %% ../../nbs/3_losses/390_unlearn.ipynb #c879bf65
 @patch
-def _sum(self: Scored, x: Tensor) -> Tensor: return _wide(x).masked_fill(~self.mask, 0.).sum(-1)
+def _sum(self: Scored, x: Tensor) -> Tensor: return widen(x).masked_fill(~self.mask, 0.).sum(-1)
 
 @patch(as_prop=True)
 def length(self: Scored) -> Tensor: return self.mask.sum(-1)
@@ -62,13 +62,13 @@ def gain(self: Scored) -> Tensor:                                               
 # %% ../../nbs/3_losses/390_unlearn.ipynb #a55eec5c
 def retain_kl(logits: Tensor, ref_logits: Tensor) -> Tensor:   # [..., V] each
     "KL(π_ref‖π_θ) over the vocabulary at each position, [...], nats; differentiable in `logits`."
-    return _kl(_wide(ref_logits).detach().log_softmax(-1), _wide(logits).log_softmax(-1))
+    return kl_of_logprobs(widen(ref_logits).detach().log_softmax(-1), widen(logits).log_softmax(-1))
 
 def _ga(x, o): return x['forget'].mean
 
 def _wga(x, o):
     s = x['forget']
-    l = _wide(s.logp).masked_fill(~s.mask, 0.)
+    l = widen(s.logp).masked_fill(~s.mask, 0.)
     return s._sum((o.beta*l.detach()).exp()*l)/s.length
 
 # %% ../../nbs/3_losses/390_unlearn.ipynb #4062db31
@@ -158,9 +158,9 @@ def get_method(method: str) -> Method:
 # %% ../../nbs/3_losses/390_unlearn.ipynb #e2085a82
 def unlearn_stats(method: str, forget: Scored, template: Scored | None = None, beta: float | None = None,
                   gamma: float | None = None) -> dict[str, float]:
-    "p_forget, p_template (mean token probabilities); weight_forget, Σ_t ∂L/∂log p_t over the forget answer; braked: share of rows where it is 0. Raises ValueError as `unlearn_loss` does."
+    "p_forget, p_template (mean token probabilities); weight_forget, Σ_t ∂L/∂log p_t over the forget answer; zero_weight_fraction: share of rows where it is 0. Raises ValueError as `unlearn_loss` does."
     def p(s):
-        l = _wide(s.logp.detach()).masked_fill(~s.mask, -torch.inf)
+        l = widen(s.logp.detach()).masked_fill(~s.mask, -torch.inf)
         return (s._sum(l.exp())/s.length).mean().item()
     out = dict(p_forget=p(forget)) | (dict(p_template=p(template)) if template is not None else {})
     if METHODS[method].loss is None: return out
@@ -177,7 +177,7 @@ def unlearn_stats(method: str, forget: Scored, template: Scored | None = None, b
     return (
         out
         | dict(weight_forget=w.mean().item())
-        | (dict(braked=(w == 0).float().mean().item()) if o.loss is not _template else {})
+        | (dict(zero_weight_fraction=(w == 0).float().mean().item()) if o.loss is not _template else {})
     )
 
 # %% ../../nbs/3_losses/390_unlearn.ipynb #fc508201

@@ -10,7 +10,7 @@ from typing import Callable, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from .divergence import FDivergence, _log_u, get_divergence
+from .divergence import FDivergence, as_log_u, get_divergence
 
 # %% auto #0
 __all__ = ['Domain', 'domain', 'conjugate', 'fenchel_young_gap', 'variational_bound', 'OutputMap', 'output_map']
@@ -37,7 +37,7 @@ def conjugate(d,         # a name or an `FDivergence`
               ) -> Tensor:  # shape of `t`; its gradient is the maximiser u
     "f*(t): `d.conjugate` with its value at the very end of the domain, f*(f'(∞)) = -f°'(0)."
     d = get_divergence(d)
-    x = _log_u(t).detach()
+    x = as_log_u(t).detach()
     y = d.conjugate(t)
     hi = d.fprime_inf
     if hi == math.inf: return y
@@ -122,7 +122,7 @@ def fenchel_young_gap(d,              # a name or an `FDivergence`
     d = get_divergence(d)
     kinds = [x.dtype for x in (log_u, t) if torch.is_tensor(x)]
     out = torch.promote_types(kinds[0], kinds[-1]) if kinds else torch.float64
-    l, t = torch.broadcast_tensors(*(_log_u(x).double() for x in (log_u, t)))
+    l, t = torch.broadcast_tensors(*(as_log_u(x).double() for x in (log_u, t)))
     if l.isnan().any() or t.isnan().any():
         raise ValueError(
             "log_u, t: NaN among the inputs; check the log-probabilities they were computed from"
@@ -180,7 +180,7 @@ class OutputMap:
 # %% ../../nbs/1_mathematics/130_conjugate.ipynb #c81478c4
 def _widely(f: Callable) -> Callable:
     "f in at least single precision, in the dtype of its argument."
-    return lambda v: f(_log_u(v)).to(v.dtype) if torch.is_tensor(v) else f(_log_u(v))
+    return lambda v: f(as_log_u(v)).to(v.dtype) if torch.is_tensor(v) else f(as_log_u(v))
 
 # %% ../../nbs/1_mathematics/130_conjugate.ipynb #6867cf87
 def _flat_map(d: FDivergence) -> OutputMap:

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 # %% auto #0
-__all__ = ['LOG2', 'Side', 'side', 'chain', 'FDivergence', 'tsallis_log', 'mix_divergences', 'symmetrise', 'skew',
-           'divergence_names', 'get_divergence', 'exact_divergence', 'custom_divergence']
+__all__ = ['LOG2', 'Side', 'side', 'chain', 'widen', 'as_log_u', 'FDivergence', 'tsallis_log', 'mix_divergences', 'symmetrise',
+           'skew', 'divergence_names', 'get_divergence', 'exact_divergence', 'custom_divergence']
 
 # %% ../../nbs/1_mathematics/110_divergence.ipynb #8dd1f642
 class Side(NamedTuple):
@@ -48,18 +48,18 @@ def chain(value: Callable,  # l -> value, elementwise
     return _Chain.apply(l, value, slope)
 
 # %% ../../nbs/1_mathematics/110_divergence.ipynb #dff6c814
-def _wide(x: Tensor) -> Tensor:
+def widen(x: Tensor) -> Tensor:
     "At least float32."
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
-def _log_u(l) -> Tensor:
+def as_log_u(l) -> Tensor:
     "Log-ratios, at least float32; Python numbers become float64."
     if not torch.is_tensor(l): return torch.as_tensor(l, dtype=torch.float64)
     if not l.is_floating_point():
         raise ValueError(
             f"log_u: expected a floating tensor of log-ratios, got {l.dtype}; pass log P - log Q as floats"
         )
-    return _wide(l)
+    return widen(l)
 
 # %% ../../nbs/1_mathematics/110_divergence.ipynb #8e7cc8fe
 def _fill(y: Tensor, where: Tensor, value: float) -> Tensor:
@@ -87,7 +87,7 @@ def _evaluate(
     l, value: Callable, slope: Callable, at_zero: float | None = None, at_inf: float | None = None
 ) -> Tensor:
     "value(l) with gradient slope(l), in the dtype of l; the limits where l is -inf or +inf."
-    x = _log_u(l)
+    x = as_log_u(l)
     zero, top = x == -torch.inf, x == torch.inf
     y = chain(value, slope, x.masked_fill(zero | top, 0.) if at_zero is not None or at_inf is not None else x)
     if at_zero is not None: y = _fill(y, zero, at_zero)
@@ -136,13 +136,13 @@ def _fprime_at_zero(s: Side) -> float:
 @patch
 def log_slope(self: FDivergence, l) -> Tensor:
     "log(u f''(u)), shape of `l` = log u: finite where the slope itself would overflow or vanish."
-    y = self.log_curv(_log_u(l))
+    y = self.log_curv(as_log_u(l))
     return y.to(l.dtype) if torch.is_tensor(l) else y
 
 @patch
 def slope(self: FDivergence, l) -> Tensor:
     "u f''(u) = df'/dlog u, shape of `l` = log u."
-    y = _curve(self, _log_u(l))
+    y = _curve(self, as_log_u(l))
     return y.to(l.dtype) if torch.is_tensor(l) else y
 
 # %% ../../nbs/1_mathematics/110_divergence.ipynb #7c1e6615
@@ -479,14 +479,14 @@ def exact_divergence(divergence,    # a name or an `FDivergence`
             "the same outcomes"
         )
     for field, z in (('log_p', log_p), ('log_q', log_q)):
-        total = _log_u(z).detach().exp().sum(-1)
+        total = as_log_u(z).detach().exp().sum(-1)
         eps = 1e-2 if z.dtype in (torch.float16, torch.bfloat16) else 1e-3
         if not ((total - 1).abs() < eps).all():
             raise ValueError(
                 f"{field}: probabilities sum to {total.flatten()[(total - 1).abs().argmax()].item():.4g}, "
                 "not 1; normalise with log_softmax(-1)"
             )
-    p, q = _log_u(log_p).double(), _log_u(log_q).double()
+    p, q = as_log_u(log_p).double(), as_log_u(log_q).double()
     if p.shape != q.shape and 1 not in (p.ndim, q.ndim):
         raise ValueError(
             f"log_q: shape {list(q.shape)} differs from log_p's {list(p.shape)}; give one distribution, "
@@ -769,7 +769,7 @@ def custom_divergence(
 # %% ../../nbs/1_mathematics/110_divergence.ipynb #8d22ee72
 def _inv_fprime(self: FDivergence, t) -> Tensor:
     "log u with f'(u) = t, shape of `t`: +inf at or above f'(∞), -inf at or below f'(0)."
-    t = _log_u(t)
+    t = as_log_u(t)
     x = t.detach().double()
     lo, hi = float(self.side.fprime(torch.tensor(-2000., dtype=torch.float64))), self.fprime_inf
     inside = (x > lo) & (x < hi)
@@ -800,7 +800,7 @@ def conjugate(self: FDivergence, t) -> Tensor:
             -self.f0, top
         )  # f* grows from -f(0) to f*(f'(∞)) = -f°'(0)
         return torch.where(x > self.fprime_inf, torch.inf, y).to(t.dtype)
-    t0 = _log_u(t)
+    t0 = as_log_u(t)
     y = chain(value, lambda t: _inv_fprime(self, t).exp(), t0)
     return y.to(t.dtype) if torch.is_tensor(t) else y
 

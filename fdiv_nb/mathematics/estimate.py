@@ -9,11 +9,12 @@ from typing import Callable, NamedTuple
 from fastcore.basics import patch
 import torch
 from torch import Tensor
-from .divergence import FDivergence, _wide, get_divergence
+from .divergence import FDivergence, widen, get_divergence
 
 # %% auto #0
 __all__ = ['MIN_ESS', 'log_mean_exp', 'normalize_log_weights', 'effective_sample_size', 'Estimate', 'estimate_divergence', 'LogZ',
-           'mixture_log_q', 'MixtureLogZ', 'MovingAverage', 'baseline', 'rao_blackwell_kl', 'Interval', 'bootstrap']
+           'mixture_log_q', 'MixtureLogZ', 'MovingAverage', 'baseline', 'kl_of_logprobs', 'rao_blackwell_kl',
+           'Interval', 'bootstrap']
 
 # %% ../../nbs/1_mathematics/150_estimate.ipynb #cf9c1d55
 def _logs(x, field: str, n: int | None = None) -> Tensor:
@@ -32,7 +33,7 @@ def _logs(x, field: str, n: int | None = None) -> Tensor:
     if bad: raise ValueError(f"{field}: {bad} of {x.numel()} entries are NaN or +inf; the logarithm of a "
                              "probability or weight "
                              "may be -inf, never those: look at the scores that made them")
-    return _wide(x)
+    return widen(x)
 
 # %% ../../nbs/1_mathematics/150_estimate.ipynb #29b98b39
 def log_mean_exp(x: Tensor,      # [..., n] logarithms, -inf allowed
@@ -687,7 +688,7 @@ def _group_baseline(v: Tensor, leave_out: bool, i: Tensor, w: Tensor | None = No
     )
 
 # %% ../../nbs/1_mathematics/150_estimate.ipynb #daeda2e0
-def _kl(lp: Tensor, lq: Tensor) -> Tensor:
+def kl_of_logprobs(lp: Tensor, lq: Tensor) -> Tensor:
     "KL(P‖Q) of log-probabilities over the last dimension; what P never says costs nothing."
     never = lp == -torch.inf
     return (lp.exp()*(lp.masked_fill(never, 0.) - lq.masked_fill(never, 0.))).sum(-1)
@@ -711,8 +712,8 @@ def rao_blackwell_kl(
             "predicted positions, already shifted"
         )
     m = mask.bool()
-    logs = lambda x: _wide(x[m]).log_softmax(-1)
-    kl = _kl(logs(logits_p), logs(logits_q))                         # [N], N sampled tokens
+    logs = lambda x: widen(x[m]).log_softmax(-1)
+    kl = kl_of_logprobs(logs(logits_p), logs(logits_q))                         # [N], N sampled tokens
     return torch.zeros(m.shape, dtype=kl.dtype, device=kl.device).masked_scatter(m, kl).sum(-1)
 
 # %% ../../nbs/1_mathematics/150_estimate.ipynb #6d0284e2

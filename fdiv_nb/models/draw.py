@@ -7,16 +7,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
-from ..mathematics.divergence import _wide
-from .logprobs import _log_sum, _softmax
+from ..mathematics.divergence import widen
+from .logprobs import log_normalizer, softmax_parts
 
 # %% auto #0
-__all__ = ['sampling_logprobs', 'draw']
+__all__ = ['kept_logits', 'check_fields', 'is_whole', 'check_draw', 'sampling_logprobs', 'draw']
 
 # %% ../../nbs/2_models/275_draw.ipynb #1f9b4747
-def _cut(logits: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor:
+def kept_logits(logits: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor:
     "[..., V] log-weights of what is left to draw from: log q up to a constant of each row."
-    z = _wide(logits)
+    z = widen(logits)
     if temperature != 1: z = z/temperature
     if top_k == 1:
         i = z.argmax(-1, keepdim=True)
@@ -32,23 +32,23 @@ def _cut(logits: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor
     return z
 
 # %% ../../nbs/2_models/275_draw.ipynb #6a5c1123
-def _demand(*fields) -> None:
+def check_fields(*fields) -> None:
     "ValueError for the first (name, value, whether it can be, remedy) that cannot be."
     for name, value, ok, remedy in fields:
         if not ok: raise ValueError(f"{name}: {value!r}; {remedy}")
 
-def _whole(x, low: int) -> bool: return isinstance(x, int) and not isinstance(x, bool) and x >= low
+def is_whole(x, low: int) -> bool: return isinstance(x, int) and not isinstance(x, bool) and x >= low
 
 # %% ../../nbs/2_models/275_draw.ipynb #1240054a
-def _check_draw(temperature, top_k, top_p) -> None:
-    _demand(
+def check_draw(temperature, top_k, top_p) -> None:
+    check_fields(
         (
             'temperature',
             temperature,
             0 < temperature < float('inf'),
             'must be positive and finite; top_k=1 takes the likeliest token',
         ),
-        ('top_k', top_k, _whole(top_k, 0), 'a number of tokens; 0 keeps all'),
+        ('top_k', top_k, is_whole(top_k, 0), 'a number of tokens; 0 keeps all'),
         ('top_p', top_p, 0 < top_p <= 1, 'must be in (0, 1]; 1 keeps all'),
     )
 
@@ -60,8 +60,8 @@ def sampling_logprobs(
     top_p: float = 1.0,  # probability kept, in (0, 1]; 1 = all
 ) -> Tensor:  # [..., V] log q in nats, -inf where nothing is drawn; at least float32
     "The log-probabilities one step samples from, normalised. Applied to `score`'s logits it re-scores samples under the same truncation. Raises ValueError for options out of range."
-    _check_draw(temperature, top_k, top_p)
-    return _cut(logits, temperature, top_k, top_p).log_softmax(-1)
+    check_draw(temperature, top_k, top_p)
+    return kept_logits(logits, temperature, top_k, top_p).log_softmax(-1)
 
 # %% ../../nbs/2_models/275_draw.ipynb #93a31ead
 _BLOCK = 64
@@ -79,10 +79,10 @@ def draw(log_w: Tensor,   # [B,V] log q up to a constant of each row, -inf allow
          u: Tensor        # [B] float64 in [0, 1)
         ) -> tuple[Tensor, Tensor]:  # [B] int64 tokens, [B] their log q in nats, at least float32
     "One token per row by inverse CDF, one uniform number each; a token of probability 0 is never drawn."
-    z = _wide(log_w)
+    z = widen(log_w)
     (B, V), k = z.shape, _BLOCK
-    w, n = _softmax(z)
-    s = _log_sum(w, n)
+    w, n = softmax_parts(z)
+    s = log_normalizer(w, n)
     w = w if V % k == 0 else pad(w, (0, -V % k))
     w = w.view(B, -1, k)
     c = w.sum(-1).double().cumsum(-1)                      # [B,V/k]

@@ -11,10 +11,11 @@ from fastcore.basics import patch
 import torch
 from torch import Tensor
 from .vocabulary import Rule, check_finite, divergence_pass, rule_of
-from .logprobs import IGNORE, _log_sum, _softmax, most_rows, row_blocks
+from .logprobs import IGNORE, log_normalizer, softmax_parts, most_rows, row_blocks
 
 # %% auto #0
-__all__ = ['Head', 'chunk_size', 'linear_logprobs', 'linear_mean_token_prob', 'linear_entropy', 'linear_divergence']
+__all__ = ['onednn_pointwise', 'Head', 'onednn_pays', 'onednn_linear', 'chunk_size', 'linear_logprobs', 'linear_mean_token_prob',
+           'linear_entropy', 'linear_divergence']
 
 # %% ../../nbs/2_models/240_fused.ipynb #a46d0a0a
 @dataclass(frozen=True)
@@ -64,26 +65,26 @@ _PIECE = 2048     # tokens of the vocabulary at a time, where oneDNN returns a t
 
 _LARGE = 2**23    # multiplications from which oneDNN is used
 
-_onednn = (
+onednn_pointwise = (
     getattr(torch.ops.mkldnn, '_linear_pointwise', None) if torch.backends.mkldnn.is_available() else None
 )
 
 # %% ../../nbs/2_models/240_fused.ipynb #22339772
-def _pays(x: Tensor, w: Tensor) -> bool:
+def onednn_pays(x: Tensor, w: Tensor) -> bool:
     "Whether x wᵀ, [..., n] by [m, n], is a product for oneDNN: single precision on a CPU, and large."
-    return (_onednn is not None and x.device.type == 'cpu' and x.dtype == w.dtype == torch.float32
+    return (onednn_pointwise is not None and x.device.type == 'cpu' and x.dtype == w.dtype == torch.float32
             and x.shape[:-1].numel()*w.numel() >= _LARGE)
 
-def _by_onednn(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
+def onednn_linear(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
     "x wᵀ + b, [..., m], in a tensor of its own; without gradient."
-    return _onednn(x, w, b, 'none', [], '')
+    return onednn_pointwise(x, w, b, 'none', [], '')
 
 # %% ../../nbs/2_models/240_fused.ipynb #5f2e9df7
 def _mm_t(a: Tensor, b: Tensor, out: Tensor) -> None:
     "a bᵀ [n, m] of one type, written into `out`."
-    if not _pays(a, b): torch.mm(a, b.t(), out=out)
+    if not onednn_pays(a, b): torch.mm(a, b.t(), out=out)
     else:
-        for v in _blocks(len(b), _PIECE): out[:, v] = _by_onednn(a, b[v])
+        for v in _blocks(len(b), _PIECE): out[:, v] = onednn_linear(a, b[v])
 
 # %% ../../nbs/2_models/240_fused.ipynb #64e3966c
 def _logits(h: Tensor, head: Head, out: Tensor) -> Tensor:
@@ -224,8 +225,8 @@ def _logprob(z: Tensor, y: Tensor, coef: Tensor | None, eps: float) -> Tensor:
     "(1 - ε) log π(y) + ε mean_v log π(v) of each row; z becomes coef·gradient."
     at, top = z.gather(-1, y[:, None]), z.amax(-1, keepdim=True)
     mean = z.mean(-1) - top[:, 0] if eps else 0.
-    p, n = _softmax(z, z)
-    s = _log_sum(p, n)
+    p, n = softmax_parts(z, z)
+    s = log_normalizer(p, n)
     if coef is not None:
         p.mul_(-coef/n).scatter_add_(-1, y[:, None], coef*(1 - eps))
         if eps: p.add_(coef*(eps/z.shape[1]))

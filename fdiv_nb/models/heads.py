@@ -18,14 +18,14 @@ import torch
 
 from torch import Tensor, nn
 
-from ..mathematics.divergence import _wide
+from ..mathematics.divergence import widen
 
 from .fused import Head, linear_divergence, linear_logprobs
 
 from fdiv_nb.models.logprobs import (
     IGNORE,
-    _check_batch,
-    _target,
+    check_batch,
+    next_tokens,
     bare_model,
     is_encoder_decoder,
     score,
@@ -208,7 +208,7 @@ def through_head(
     except CannotFuse as e: z, why = None, str(e)
     _tell(m, why)
     if z is None or job.probe is not None: z = score(model, batch)
-    return None, z if temperature == 1 else _wide(z)/temperature
+    return None, z if temperature == 1 else widen(z)/temperature
 
 # %% ../../nbs/2_models/250_heads.ipynb #2b6e5697
 def _with_job(job: _Job, model, batch) -> Tensor:
@@ -256,10 +256,10 @@ def answer_token_logprobs(
     temperature: float = 1.0,  # of the distribution that is scored
 ) -> Tensor:  # [B, T-1] ([B, T] of an encoder-decoder) float32, nats; 0 where not scored
     "What `token_logprobs(score(model, batch), labels)` returns, with its gradients, from hidden states: logits at scored positions only, a chunk at a time. Raises ValueError as those do."
-    _check_batch(model, batch, ('input_ids', 'attention_mask', 'labels'), temperature)
+    check_batch(model, batch, ('input_ids', 'attention_mask', 'labels'), temperature)
     labels, shift = batch['labels'], not is_encoder_decoder(model)
     if not fused: return token_logprobs(score(model, batch, temperature), labels, shift)
-    target = _target(labels, shift)
+    target = next_tokens(labels, shift)
     fn = lambda hidden, h: _at_labels(
         lambda x: linear_logprobs(
             x, h.weight, target, h.bias, chunk, h.scale, h.softcap, h.temperature
@@ -325,9 +325,9 @@ def model_divergence(
     "D_f(student‖teacher) of the next-token distributions at every scored position, from the hidden states of both models. Raises ValueError for batches, options and models that do not fit."
     if reduction not in ('mean', 'sum', 'none'):
         raise ValueError(f"reduction: expected 'mean', 'sum' or 'none', got {reduction!r}")
-    _check_batch(student, batch, ('input_ids', 'attention_mask', 'labels'), temperature)
+    check_batch(student, batch, ('input_ids', 'attention_mask', 'labels'), temperature)
     shift = not is_encoder_decoder(student)
-    target = _target(batch['labels'], shift)
+    target = next_tokens(batch['labels'], shift)
     mask = target != IGNORE
     if reduction == 'mean' and not mask.any():
         raise ValueError(

@@ -7,18 +7,18 @@ from __future__ import annotations
 import inspect
 import torch
 from torch import Tensor, nn
-from ..mathematics.divergence import _wide
+from ..mathematics.divergence import widen
 
 # %% auto #0
-__all__ = ['IGNORE', 'label_mask', 'row_blocks', 'most_rows', 'token_logprobs', 'sequence_lengths', 'sequence_logprobs',
-           'mean_token_logprob', 'mean_token_prob', 'token_entropy', 'right_pad', 'left_pad', 'position_ids',
-           'build_batch', 'bare_model', 'forward_accepts', 'is_encoder_decoder', 'context_length', 'score',
-           'scored_span', 'logprobs_of']
+__all__ = ['IGNORE', 'next_tokens', 'label_mask', 'softmax_parts', 'log_normalizer', 'row_blocks', 'most_rows', 'token_logprobs',
+           'sequence_lengths', 'sequence_logprobs', 'mean_token_logprob', 'mean_token_prob', 'token_entropy',
+           'right_pad', 'left_pad', 'position_ids', 'build_batch', 'bare_model', 'forward_accepts',
+           'is_encoder_decoder', 'context_length', 'check_batch', 'score', 'scored_span', 'logprobs_of']
 
 # %% ../../nbs/2_models/220_logprobs.ipynb #c5521b66
 IGNORE = -100   # the label of a token that is not scored
 
-def _target(labels: Tensor, shift: bool) -> Tensor:
+def next_tokens(labels: Tensor, shift: bool) -> Tensor:
     "[B,T]: the token that each position of the logits predicts. The only label shift in the project."
     return torch.cat([labels[:, 1:], labels.new_full((len(labels), 1), IGNORE)], 1) if shift else labels
 
@@ -52,13 +52,13 @@ def _check(logits: Tensor, labels: Tensor) -> None:
     if not torch.compiler.is_compiling(): _check_ids(labels, logits.shape[2])       # which looks at values
 
 # %% ../../nbs/2_models/220_logprobs.ipynb #c616b429
-def _softmax(x: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def softmax_parts(x: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
     "p [...,V] and n [...,1] with softmax(x) = p/n."
     p = torch.softmax(x, -1, out=out)
     return p, p.sum(-1, keepdim=True)
 
-def _log_sum(p: Tensor, n: Tensor) -> Tensor:
-    "s [...,1] with log softmax(x) = x - max x - s, from what `_softmax` returns."
+def log_normalizer(p: Tensor, n: Tensor) -> Tensor:
+    "s [...,1] with log softmax(x) = x - max x - s, from what `softmax_parts` returns."
     return (n/p.amax(-1, keepdim=True)).log()
 
 # %% ../../nbs/2_models/220_logprobs.ipynb #abe06047
@@ -88,7 +88,7 @@ def _token_grad(logits: Tensor, target: Tensor, g: Tensor) -> Tensor:           
     at, g, skip = target.masked_fill(target == IGNORE, 0)[..., None].long(), g[..., None], skip[..., None]
     for b, z in enumerate(logits):                                                    # [T,V]
         for r in _rows(z):
-            e, n = _softmax(z[r].to(wide), d[b, r] if d.dtype == wide else None)
+            e, n = softmax_parts(z[r].to(wide), d[b, r] if d.dtype == wide else None)
             e.mul_(-g[b, r]/n).scatter_add_(-1, at[b, r], g[b, r])
             if some: e.masked_fill_(skip[b, r], 0)
             if d.dtype != wide: d[b, r] = e
@@ -106,7 +106,7 @@ class _TokenLogProb(torch.autograd.Function):
         for z, m, s in zip(logits, top, rest):                            # [T,V], [T], [T]
             for r in blocks:
                 x = z[r].to(wide)
-                m[r], s[r] = x.amax(-1), _log_sum(*_softmax(x, room[:len(x)]))[:, 0]
+                m[r], s[r] = x.amax(-1), log_normalizer(*softmax_parts(x, room[:len(x)]))[:, 0]
         skip = target == IGNORE
         y = logits.gather(-1, target.masked_fill(skip, 0)[..., None].long())[..., 0].to(wide)
         ctx.save_for_backward(logits, target)
@@ -126,7 +126,7 @@ def token_logprobs(
     Computed in float32 for any input type. Differentiable once.
     Raises ValueError for shapes that do not match, and for token ids outside the vocabulary."""
     _check(logits, labels)
-    y = _TokenLogProb.apply(logits, _target(labels, shift))
+    y = _TokenLogProb.apply(logits, next_tokens(labels, shift))
     return y[:, :-1] if shift else y
 
 # %% ../../nbs/2_models/220_logprobs.ipynb #a858d677
@@ -173,7 +173,7 @@ def mean_token_prob(logits: Tensor,      # [B,T,V]
 # %% ../../nbs/2_models/220_logprobs.ipynb #5b0e280d
 def _entropy(z: Tensor, skip: Tensor) -> Tensor:
     "[T,V], [T] -> [T] exact entropy, 0 where skipped."
-    l = _wide(z).masked_fill(skip[:, None], 0).log_softmax(-1)
+    l = widen(z).masked_fill(skip[:, None], 0).log_softmax(-1)
     return -(l.exp()*l.masked_fill(l == -torch.inf, 0)).sum(-1).masked_fill(skip, 0)
 
 # %% ../../nbs/2_models/220_logprobs.ipynb #d9f3f491
@@ -183,7 +183,7 @@ def token_entropy(logits: Tensor,      # [B,T,V]
                  ) -> Tensor:          # [B,T-1] ([B,T] without shift) nats in [0, log V]
     "Entropy of the distribution of each scored token, in float32; 0 elsewhere. Raises as `token_logprobs`."
     _check(logits, labels)
-    skip = _target(labels, shift) == IGNORE
+    skip = next_tokens(labels, shift) == IGNORE
     if not len(logits): h = logits.new_zeros(skip.shape)
     else: h = torch.stack([_entropy(z, s) for z, s in zip(logits, skip)])
     return h[:, :-1] if shift else h
@@ -327,7 +327,7 @@ def _check_context(field: str, real: Tensor, limit: int | None) -> None:
                          "prompt or the completion")
 
 # %% ../../nbs/2_models/220_logprobs.ipynb #b4f1086c
-def _check_batch(model, batch: dict, need: tuple, temperature: float) -> None:
+def check_batch(model, batch: dict, need: tuple, temperature: float) -> None:
     "Raises ValueError for missing fields, their shapes, the temperature, and rows beyond the context."
     missing = [k for k in need if batch.get(k) is None]
     if missing:
@@ -370,12 +370,12 @@ def score(
 
     Raises ValueError for missing fields, a bad temperature, and rows beyond the context."""
     need = ('input_ids', 'attention_mask') + (('labels',) if is_encoder_decoder(model) else ())
-    _check_batch(model, batch, need, temperature)
+    check_batch(model, batch, need, temperature)
     kw = _model_inputs(model, batch)
     if keep is not None and forward_accepts(model, 'logits_to_keep'): kw['logits_to_keep'] = keep
     z = model(**kw).logits
     if keep is not None: z = z[:, -keep:]
-    return z if temperature == 1 else _wide(z)/temperature
+    return z if temperature == 1 else widen(z)/temperature
 
 # %% ../../nbs/2_models/220_logprobs.ipynb #ee2b1863
 def scored_span(labels: Tensor   # [B,T] unshifted
@@ -390,7 +390,7 @@ def logprobs_of(model: nn.Module,         # causal or encoder-decoder
                 temperature: float = 1.   # of the distribution that is scored
                ) -> Tensor:               # [B] nats
     "log π(completion | prompt) of every row, with gradient. Raises ValueError as `score` and `token_logprobs` do."
-    _check_batch(model, batch, ('input_ids', 'attention_mask', 'labels'), temperature)
+    check_batch(model, batch, ('input_ids', 'attention_mask', 'labels'), temperature)
     labels, shift = batch['labels'], not is_encoder_decoder(model)
     k = scored_span(labels) if shift else None
     z = score(model, batch, temperature, keep=k)

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from ..training.data import encode_prompt, prompt_text
 
-from .draw import _check_draw, _cut, _demand, _whole, draw, sampling_logprobs
+from .draw import check_draw, kept_logits, check_fields, is_whole, draw, sampling_logprobs
 
-from .fused import _by_onednn, _onednn, _pays
+from .fused import onednn_linear, onednn_pointwise, onednn_pays
 
 from fdiv_nb.models.logprobs import (
     bare_model,
@@ -188,7 +188,7 @@ def _fault(r, prompts: list, n: int) -> str:
     for i, (p, c) in enumerate(zip(r.prompt_ids, r.completion_ids)):
         if not len(p) or not len(c):
             return f"gave row {i} no token in its {'prompt_ids' if len(c) else 'completion_ids'}"
-        bad = [x for x in (*p, *c) if not _whole(x, 0)]
+        bad = [x for x in (*p, *c) if not is_whole(x, 0)]
         if bad: return f"gave row {i} the token {bad[0]!r}, which is no token id"
         if list(p) != list(r.prompt_ids[i - i % n]):
             return f"gave rows {i - i % n} and {i} different prompts; the n completions of a prompt stand together"
@@ -510,7 +510,7 @@ def _quick(layer: nn.Module, plain: Callable) -> Callable:
         same = type(layer.weight) in (Tensor, nn.Parameter) and not (
             torch.is_grad_enabled() or torch.is_autocast_enabled('cpu')
         )
-        return _by_onednn(x, w, layer.bias) if same and _pays(x, w) else plain(x)
+        return onednn_linear(x, w, layer.bias) if same and onednn_pays(x, w) else plain(x)
     return forward
 
 # %% ../../nbs/2_models/290_rollout.ipynb #0cb0771f
@@ -519,7 +519,7 @@ def onednn_layers(model: nn.Module):  # any module
     "Within it the large float32 products of Linear and Conv1D layers on a processor are oneDNN's, if torch has it and no gradient is wanted. Subclasses, layers with a forward of their own and compiled models are left alone."
     from transformers.pytorch_utils import Conv1D
     all_ = list(model.modules())
-    free = _onednn and not any(getattr(m, '_compiled_call_impl', None) for m in all_)
+    free = onednn_pointwise and not any(getattr(m, '_compiled_call_impl', None) for m in all_)
     mine = [
         m
         for m in all_
@@ -547,7 +547,7 @@ def _sample(steps, u, stop, how: dict, every: int, most: Callable = int):    # u
     wait = 0 if steps.ahead is None else most(int(ahead.max()))
     for t in range(n + wait):
         col = t - ahead[at]                                        # < 0: the row still reads its prompt
-        x, l = draw(_cut(z, **how), u[at, col.clamp(0, n - 1)])
+        x, l = draw(kept_logits(z, **how), u[at, col.clamp(0, n - 1)])
         to = torch.where(alive & (col >= 0), col, n)
         toks[at, to], logq[at, to] = x, l.float()
         if t == n + wait - 1: break
@@ -792,16 +792,16 @@ def can_sample(model: nn.Module) -> bool:
 # %% ../../nbs/2_models/290_rollout.ipynb #e432f74e
 def _check_sampling(prompts, n, max_new_tokens, temperature, top_k, top_p, batch_size):
     "ValueError naming the first field that cannot be."
-    _demand(('prompts', prompts, not isinstance(prompts, str) and len(prompts) > 0,
+    check_fields(('prompts', prompts, not isinstance(prompts, str) and len(prompts) > 0,
              "pass a list of at least one prompt; [''] starts from nothing"),
-            ('n', n, _whole(n, 1), 'draw at least one completion per prompt'),
-            ('max_new_tokens', max_new_tokens, _whole(max_new_tokens, 1), 'allow at least one token'))
-    _check_draw(temperature, top_k, top_p)
-    _demand(
+            ('n', n, is_whole(n, 1), 'draw at least one completion per prompt'),
+            ('max_new_tokens', max_new_tokens, is_whole(max_new_tokens, 1), 'allow at least one token'))
+    check_draw(temperature, top_k, top_p)
+    check_fields(
         (
             'batch_size',
             batch_size,
-            batch_size is None or _whole(batch_size, 1),
+            batch_size is None or is_whole(batch_size, 1),
             'rows per forward pass; None for all at once',
         )
     )
@@ -810,9 +810,9 @@ def _check_sampling(prompts, n, max_new_tokens, temperature, top_k, top_p, batch
 def _end_tokens(ids) -> list[int]:
     "Token ids given as what ends a completion: one, or several."
     ids = ids.tolist() if hasattr(ids, 'tolist') else ids
-    ids = [ids] if _whole(ids, 0) else list(ids) if isinstance(ids, (list, tuple, set)) else [ids]
+    ids = [ids] if is_whole(ids, 0) else list(ids) if isinstance(ids, (list, tuple, set)) else [ids]
     for i in ids:
-        _demand(('eos_token_ids', i, _whole(i, 0), 'pass token ids; [] lets nothing end a completion'))
+        check_fields(('eos_token_ids', i, is_whole(i, 0), 'pass token ids; [] lets nothing end a completion'))
     return ids
 
 # %% ../../nbs/2_models/290_rollout.ipynb #efe21ef9

@@ -9,7 +9,7 @@ from typing import Callable, NamedTuple
 import torch
 from torch import Tensor
 from ..mathematics.divergence import _CUSTOM, LOG2, FDivergence, get_divergence
-from .logprobs import _softmax, most_rows, row_blocks
+from .logprobs import softmax_parts, most_rows, row_blocks
 
 # %% auto #0
 __all__ = ['LOSS_MAX', 'any_rule', 'Rule', 'rule_of', 'divergence_pass', 'check_finite', 'divergence_from_logits']
@@ -214,8 +214,8 @@ def divergence_pass(rule: Rule,                   # from `rule_of`
                     ) -> Tensor:                  # [n] D_f, in [0, 1e30]
     "D_f(softmax z ‖ softmax t) of each row and its gradient, finite; NaN for a row with NaN, +inf, or only -inf."
     room = (None, None) if room is None else room
-    p, n = _softmax(z, room[0])
-    q, m = _softmax(t, room[1])
+    p, n = softmax_parts(z, room[0])
+    q, m = softmax_parts(t, room[1])
     look = not (p.is_cuda or torch.compiler.is_compiling()) and len(
         p
     )  # on a CPU, reading a value costs nothing

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 # %% auto #0
-__all__ = ['METRICS', 'metric_label', 'divergence_color', 'number', 'running_mean', 'curves', 'bars', 'save_png']
+__all__ = ['METRICS', 'metric_of', 'metric_label', 'is_before', 'divergence_color', 'number', 'as_value', 'visible_text',
+           'check_rows', 'running_mean', 'curves', 'bars', 'write_whole', 'render_figure', 'save_png']
 
 # %% ../../nbs/6_reports/610_figures.ipynb #4e22f06a
 METRICS = {  # key -> (symbol, which way is better, what it tells)
@@ -32,7 +33,7 @@ METRICS = {  # key -> (symbol, which way is better, what it tells)
         'weighs both sides and stays finite, at most 2 log 2 = 1.386 (twice the textbook convention)',
     ),
     'reward': ('reward', 'max', 'is the average score of what π writes: *alignment*, whatever it costs'),
-    'kl_base': ('KL(π‖π₀)', None, 'is how far training has moved the model from its start'),
+    'kl': ('KL(π‖π₀)', None, 'is how far training has moved the model from its start'),
     'entropy': ('entropy', None, 'is *diversity* in nats: a policy that repeats one good answer has none'),
     **{
         f'distinct_{n}': (
@@ -44,12 +45,12 @@ METRICS = {  # key -> (symbol, which way is better, what it tells)
     },
 }
 
-def _known(name): return METRICS.get(str(name).removeprefix('eval_'), (str(name), None, ''))
+def metric_of(name): return METRICS.get(str(name).removeprefix('eval_'), (str(name), None, ''))
 
 # %% ../../nbs/6_reports/610_figures.ipynb #856c4981
 def metric_label(name: str) -> str:  # key of a metric, with or without 'eval_'
     "The symbol a reader sees: KL(p‖π) for 'forward_kl'; an unknown name is its own label."
-    return _known(name)[0]
+    return metric_of(name)[0]
 
 # %% ../../nbs/6_reports/610_figures.ipynb #e62ec212
 _COLORS = dict(
@@ -71,12 +72,12 @@ _COLORS = dict(
 
 _DASHES = ('-', (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
 
-def _is_start(name) -> bool: return str(name) == 'before' or str(name).endswith(', before')
+def is_before(name) -> bool: return str(name) == 'before' or str(name).endswith(', before')
 
 # %% ../../nbs/6_reports/610_figures.ipynb #68cb7ebe
 def divergence_color(name: str) -> str:  # a catalogue key, or a run name that contains one ('js_seed1')
     "The '#rrggbb' of a divergence; fixed but arbitrary for any other name, grey for 'base', 'before' and 'js, before'."
-    if _is_start(name): return _COLORS['before']
+    if is_before(name): return _COLORS['before']
     key = str(name).lower()
     for k in sorted(_COLORS, key=len, reverse=True):
         if re.search(rf'(?<![a-z0-9]){k}(?![a-z0-9])', key): return _COLORS[k]
@@ -101,14 +102,14 @@ def number(x,                        # a Python, numpy or torch scalar, None, or
     return f'{x + 0.:.{digits}f}'
 
 # %% ../../nbs/6_reports/610_figures.ipynb #06b68ffd
-def _value(x, where: str) -> float:
+def as_value(x, where: str) -> float:
     "A metric as a float, nan for None. Raises ValueError, naming `where`, if it is not a number."
     try: return math.nan if x is None else float(x)
     except (TypeError, ValueError, RuntimeError): raise ValueError(f"{where}: expected a number, got "
                                                                    f"{x!r}; leave it out") from None
 
 # %% ../../nbs/6_reports/610_figures.ipynb #43be09c6
-def _visible(s, keep: str = '') -> str:
+def visible_text(s, keep: str = '') -> str:
     "Text whose control characters are shown as pictures (␛): safe for a terminal, a file and a page."
     s = re.sub(
         '[\x00-\x1f\x7f-\x9f]',
@@ -118,7 +119,7 @@ def _visible(s, keep: str = '') -> str:
     return s.encode('utf-8', 'replace').decode()
 
 # %% ../../nbs/6_reports/610_figures.ipynb #526b8d89
-def _check_rows(rows, columns=None) -> tuple[list | None, list, list]:
+def check_rows(rows, columns=None) -> tuple[list | None, list, list]:
     "(row names or None, columns, row dictionaries) of a table, errors named."
     if not isinstance(rows, (dict, list, tuple)) or not rows:
         raise ValueError(f"rows: expected at least one row, a dict, got {rows!r}")
@@ -150,7 +151,7 @@ def running_mean(y: list[float],  # [n] values, any of them nan or infinite
 def _series(name: str, rows: list, metric: str) -> tuple[list, list]:
     "(steps, values) of the rows that log `metric`, in order of step."
     pts = sorted(
-        ((float(r['step']), _value(r[metric], f"history[{name!r}]: {metric}")) for r in rows if metric in r),
+        ((float(r['step']), as_value(r[metric], f"history[{name!r}]: {metric}")) for r in rows if metric in r),
         key=lambda p: p[0],
     )
     return [a for a, _ in pts], [b for _, b in pts]
@@ -214,7 +215,7 @@ def _panels(
         ax.spines[['left', 'bottom']].set_color(_RULE)
         ax.tick_params(labelsize=7, length=0, colors=_MUTED, which='both')
         _literal(
-            ax.set_title(_visible(metric_label(m)), loc='left'), fontsize=9.5, color=_INK, fontweight='bold'
+            ax.set_title(visible_text(metric_label(m)), loc='left'), fontsize=9.5, color=_INK, fontweight='bold'
         )
     return fig, list(axs[:n])
 
@@ -278,7 +279,7 @@ def _check_history(history, metrics) -> None:
         if not rows: raise ValueError(f"history[{n!r}]: empty; log at least one row, or leave the run out")
         for i, r in enumerate(rows):
             if not isinstance(r, dict) or not math.isfinite(
-                _value(r.get('step'), f"history[{n!r}][{i}]: step")
+                as_value(r.get('step'), f"history[{n!r}][{i}]: step")
             ):
                 raise ValueError(
                     f"history[{n!r}][{i}]: no finite 'step'; a row is a dict such as "
@@ -291,7 +292,7 @@ def _check_history(history, metrics) -> None:
 # %% ../../nbs/6_reports/610_figures.ipynb #03055168
 def _legend(fig, styles: dict) -> None:
     handles = [Line2D([], [], color=c, ls=d, lw=2) for c, d in styles.values()]
-    names = [' ' + _visible(n)[:28] for n in styles]     # the space: matplotlib drops names that start with _
+    names = [' ' + visible_text(n)[:28] for n in styles]     # the space: matplotlib drops names that start with _
     legend = fig.legend(
         handles,
         names,
@@ -392,13 +393,13 @@ def _agree(ends) -> bool:
 # %% ../../nbs/6_reports/610_figures.ipynb #976208a0
 def _panel(metric, names: list, body: list) -> dict[str, tuple]:
     "name -> (value, standard error) of the bars of one panel; starting points that agree are one, 'before'."
-    both = lambda n, r: [_value(r.get(c), f"rows[{n!r}]: {c}") for c in (metric, f'{metric}_stderr')]
+    both = lambda n, r: [as_value(r.get(c), f"rows[{n!r}]: {c}") for c in (metric, f'{metric}_stderr')]
     ends = {n: (v, e if math.isfinite(e) else 0.) for n, r in zip(names, body) for v, e in [both(n, r)]}
-    old = [x for n, x in ends.items() if _is_start(n)]
+    old = [x for n, x in ends.items() if is_before(n)]
     if len(old) < 2 or not _agree(old): return ends
     v, e = zip(*([x for x in old if x[0] == x[0]] or [(math.nan, 0.)]))
     return {
-        'before' if _is_start(n) else n: (sum(v) / len(v), max(e)) if _is_start(n) else x
+        'before' if is_before(n) else n: (sum(v) / len(v), max(e)) if is_before(n) else x
         for n, x in ends.items()
     }
 
@@ -409,13 +410,13 @@ def bars(
     ncols: int = 3,
 ) -> Figure:  # panels in a row
     "Small multiples of bars, one bar per run, starting points that agree as one. Raises ValueError on no rows, no metrics, a row without one of the metrics."
-    names, _, body = _check_rows(rows, metrics)
+    names, _, body = check_rows(rows, metrics)
     if names is None: raise ValueError("rows: bars have names; give a dict of run name -> metrics")
     panels = [_panel(m, names, body) for m in metrics]
     mixed = any(list(p) != list(panels[0]) for p in panels)
     deep, wide = (
         max(map(len, panels), default=0),
-        max((len(_visible(n)[:28]) for p in panels for n in p), default=0),
+        max((len(visible_text(n)[:28]) for p in panels for n in p), default=0),
     )
     left = .15 + .07*wide
     fig, axs = _panels(metrics, ncols, 2.7, .27*deep, left if mixed else .3, .42, left, .18, 0)
@@ -427,12 +428,12 @@ def bars(
         ax.set(ylim=(deep - .5, -.5), xlim=(lo - room*any(x < 0 for x in v), hi + room), xticks=[])
         ax.vlines(0, -.5, len(p) - .5, color=_MUTED, lw=.8)
         ax.spines[:].set_visible(False)
-        ax.set_yticks(range(len(p)), [_visible(n)[:28] if mixed or k % ncols == 0 else '' for n in p])
+        ax.set_yticks(range(len(p)), [visible_text(n)[:28] if mixed or k % ncols == 0 else '' for n in p])
         for t in ax.get_yticklabels(): _literal(t, fontsize=8, color=_INK)
     return fig
 
 # %% ../../nbs/6_reports/610_figures.ipynb #1124ba26
-def _write(path, data: bytes, suffix: str) -> Path:
+def write_whole(path, data: bytes, suffix: str) -> Path:
     "Writes `data` and renames; a failure leaves what was there. Raises ValueError if `path` does not end in `suffix`."
     p = Path(path)
     if p.suffix.lower() != suffix or p.is_dir():
@@ -446,7 +447,7 @@ def _write(path, data: bytes, suffix: str) -> Path:
     return p
 
 # %% ../../nbs/6_reports/610_figures.ipynb #d2ba2a81
-def _render(fig, **kw) -> bytes:
+def render_figure(fig, **kw) -> bytes:
     if not hasattr(fig, 'savefig'):
         raise ValueError(f"fig: expected a matplotlib Figure, got {type(fig).__name__}")
     b = io.BytesIO()
@@ -457,4 +458,4 @@ def save_png(fig: Figure,  # any matplotlib figure
              path,         # where to; ends in .png
              dpi: int = 150) -> Path:  # dots per inch
     "Writes the figure on white and returns the Path. Raises ValueError if the path does not end in .png."
-    return _write(path, _render(fig, format='png', dpi=dpi, facecolor='white'), '.png')
+    return write_whole(path, render_figure(fig, format='png', dpi=dpi, facecolor='white'), '.png')

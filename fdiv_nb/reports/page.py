@@ -14,13 +14,13 @@ from .. import __version__
 
 from fdiv_nb.reports.figures import (
     METRICS,
-    _check_rows,
-    _is_start,
-    _known,
-    _render,
-    _value,
-    _visible,
-    _write,
+    check_rows,
+    is_before,
+    metric_of,
+    render_figure,
+    as_value,
+    visible_text,
+    write_whole,
     bars,
     curves,
     divergence_color,
@@ -38,8 +38,8 @@ def _is_number(x) -> bool: return x is None or isinstance(x, (int, float)) or ha
 def _cells(columns, body, digits) -> tuple[list, list]:
     "([rows][columns] of text, [columns] whether it is a column of numbers)."
     def cell(r, c):
-        e = _value(r.get(f'{c}_stderr'), f'{c}_stderr')
-        return _visible(
+        e = as_value(r.get(f'{c}_stderr'), f'{c}_stderr')
+        return visible_text(
             number(r[c], digits)
             + (f' ± {number(e, digits)}' if math.isfinite(e) and math.isfinite(r[c]) else '')
         )
@@ -50,11 +50,11 @@ def _cells(columns, body, digits) -> tuple[list, list]:
 # %% ../../nbs/6_reports/620_page.ipynb #880be00b
 def _grid(rows, columns, digits) -> tuple[list, list]:
     "([header, *rows] of text, [columns] aligned right?), the names of the rows as first column."
-    names, cols, body = _check_rows(rows, columns)
+    names, cols, body = check_rows(rows, columns)
     cells, right = _cells(cols, body, digits)
-    grid = [[_visible(c) for c in cols], *cells]
+    grid = [[visible_text(c) for c in cols], *cells]
     return (
-        ([[_visible(n), *r] for n, r in zip(['', *names], grid)], [False, *right]) if names else (grid, right)
+        ([[visible_text(n), *r] for n, r in zip(['', *names], grid)], [False, *right]) if names else (grid, right)
     )
 
 # %% ../../nbs/6_reports/620_page.ipynb #e73134b0
@@ -79,7 +79,7 @@ def markdown_table(rows, columns: list | None = None, digits: int = 3) -> str:
     return '\n'.join([lines[0], '|' + '|'.join('---:' if a else '---' for a in right) + '|', *lines[1:]])
 
 # %% ../../nbs/6_reports/620_page.ipynb #8421bf7d
-def _esc(s) -> str: return html.escape(_visible(s, '\n\t'))
+def _esc(s) -> str: return html.escape(visible_text(s, '\n\t'))
 
 def _tag(name: str, body: str) -> str: return f'<{name}>{body}</{name}>' if body else ''
 
@@ -133,7 +133,7 @@ def _scroll(label: str, body: str) -> str:
 # %% ../../nbs/6_reports/620_page.ipynb #138fa61b
 def _table_html(rows, caption: str = '', highlight=None, digits: int = 3) -> str:
     "A <table>; `highlight` is for every column of numbers, or per column in a dict."
-    names, cols, body = _check_rows(rows)
+    names, cols, body = check_rows(rows)
     cells, num = _cells(cols, body, digits)
     how = highlight if isinstance(highlight, dict) else dict.fromkeys(cols, highlight)
     if bad := [c for c in how if c not in cols]:
@@ -148,7 +148,7 @@ def _table_html(rows, caption: str = '', highlight=None, digits: int = 3) -> str
 # %% ../../nbs/6_reports/620_page.ipynb #42c1e3f7
 def _svg(fig) -> str:
     "The figure as SVG text, on a transparent ground, the same for the same figure."
-    s = _render(fig, format='svg', facecolor='none').decode()
+    s = render_figure(fig, format='svg', facecolor='none').decode()
     s = re.sub(r'<metadata>.*?</metadata>', '', s[s.index('<svg'):], flags=re.S)
     for i, k in enumerate(dict.fromkeys(re.findall(r'\bid="(\w*[0-9a-f]{10})"', s))):
         s = s.replace(k, f'i{i}')
@@ -298,7 +298,7 @@ def html(self: Report) -> str:
 @patch
 def save(self: Report, path) -> Path:  # path: ends in .html
     "Writes the page to `path`, whole or not at all, and returns the Path. Raises ValueError if it does not end in .html."
-    return _write(path, self.html().encode(), '.html')
+    return write_whole(path, self.html().encode(), '.html')
 
 # %% ../../nbs/6_reports/620_page.ipynb #7a9f4dd5
 _PARTS = dict(history=(list, tuple), before=dict, after=dict, samples=(list, tuple), config=dict)
@@ -308,7 +308,7 @@ _NOISE = re.compile(r'^(step|epoch)$|(_stderr|_ess|_runtime|_per_second|_flos)$|
 def _check_runs(runs) -> dict[str, dict]:
     if not isinstance(runs, dict) or not runs:
         raise ValueError("runs: none given; pass a dict of run name -> dict(history=...)")
-    if bad := [n for n in runs if _is_start(n)]:
+    if bad := [n for n in runs if is_before(n)]:
         raise ValueError(f"runs: {bad[0]!r} is the name of a starting point; rename that run")
     for n, r in runs.items():
         if not isinstance(r, dict) or not (r.get('history') or r.get('after')):
@@ -327,7 +327,7 @@ def _metrics_of(rows) -> list[str]:
         dict.fromkeys(k for r in rows for k, v in r.items() if _is_number(v) and not _NOISE.search(str(k))),
         list(METRICS),
     )
-    return sorted(seen, key=lambda k: rank.index(str(k).removeprefix('eval_')) if _known(k)[2] else len(rank))
+    return sorted(seen, key=lambda k: rank.index(str(k).removeprefix('eval_')) if metric_of(k)[2] else len(rank))
 
 def _without_flag(metrics, rows) -> list[str]:
     "The metrics but `reliable`, a flag, where it is 1 everywhere; where it is not, its picture is a warning."
@@ -353,7 +353,7 @@ def _closest(after: dict) -> str:
     "One sentence: who is best by which of the measures that have a direction."
     won = {n: [] for n in after}
     for c in _metrics_of(after.values()):
-        how, v = _known(c)[1], {n: x for n, r in after.items() if math.isfinite(x := _value(r.get(c), c))}
+        how, v = metric_of(c)[1], {n: x for n, r in after.items() if math.isfinite(x := as_value(r.get(c), c))}
         if how == 'min' and len(v) > 1: won[min(v, key=v.get)].append('lowest ' + metric_label(c))
         if how == 'max' and len(v) > 1: won[max(v, key=v.get)].append('highest ' + metric_label(c))
     said = [f'`{n}` has the ' + ', '.join(w) for n, w in won.items() if w]
@@ -362,10 +362,10 @@ def _closest(after: dict) -> str:
 # %% ../../nbs/6_reports/620_page.ipynb #9b56af43
 def _guide(metrics) -> str:
     "How to read those of the metrics that we know."
-    if not (known := [c for c in metrics if _known(c)[2]]): return ''
+    if not (known := [c for c in metrics if metric_of(c)[2]]): return ''
     return ('## How to read the numbers\n\np is the target that was asked for, π the trained model, π₀ '
             'the model it started from.\n\n' +
-            '\n'.join(f'- **{metric_label(c)}** (`{c}`) {_known(c)[2]}.' for c in known) +
+            '\n'.join(f'- **{metric_label(c)}** (`{c}`) {metric_of(c)[2]}.' for c in known) +
             '\n\nRead alignment and diversity together. A reward rises most cheaply by repeating one good '
             'answer: KL(π‖p) hardly minds, '
             'KL(p‖π) does, and entropy and distinct-n fall. ∞ is a result, not an error; – means that '
@@ -402,7 +402,7 @@ def run_report(
     many += _closest({n: r['after'] for n, r in runs.items()})
     rep.text(many if len(runs) > 1 else f'One run, {names}, before and after training.')
     if cols:
-        better = {c: _known(c)[1] for c in cols}
+        better = {c: metric_of(c)[1] for c in cols}
         rep.text('## Before and after').table(
             rows, 'All runs, all metrics; the best of a column is marked.', better
         )
@@ -410,7 +410,7 @@ def run_report(
         pngs['bars'] = bars(rows, shown)
         once = (
             ' Starting points that agree, within three standard errors or 2 %, are one grey bar.'
-            if sum(map(_is_start, rows)) > 1
+            if sum(map(is_before, rows)) > 1
             else ''
         )
         rep.figure(
@@ -438,4 +438,4 @@ def run_report(
         if r['config']: rep.details(f'Configuration of {n}', r['config'])
     page = rep.html()
     for n, f in pngs.items(): save_png(f, Path(out_dir)/f'{n}.png')
-    return _write(Path(out_dir)/'report.html', page.encode(), '.html')
+    return write_whole(Path(out_dir)/'report.html', page.encode(), '.html')

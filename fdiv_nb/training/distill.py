@@ -39,7 +39,7 @@ from ..models.rollout import rollout
 
 from ..models.loading import check_reference, load_tokenizer
 
-from .fdpg import _refuse, load_checkpoint, load_policy
+from .fdpg import check_trainer_call, load_checkpoint, load_policy
 
 from .reference import fingerprint
 
@@ -174,7 +174,7 @@ class DistillTrainer(OfflineTrainer):
         divergence=None,
         **kw,
     ):
-        _refuse(args, DistillConfig, kw)
+        check_trainer_call(args, DistillConfig, kw)
         d = args.resolve(divergence)
         theirs = None
         if teacher is None:

@@ -36,9 +36,9 @@ from ..models.logprobs import build_batch, context_length, label_mask
 
 from ..models.rollout import rollout
 
-from .fdpg import FDivTrainer, _refuse
+from .fdpg import FDivTrainer, check_trainer_call
 
-from .offline import _VOID, OfflineConfig, OfflineTrainer
+from .offline import DUMMY, OfflineConfig, OfflineTrainer
 
 # %% auto #0
 __all__ = ['log', 'FDPOConfig', 'FDPOTrainer']
@@ -221,7 +221,7 @@ class FDPOTrainer(OfflineTrainer):
         ref_model=None,
         **kw,
     ):
-        _refuse(args, FDPOConfig, kw)
+        check_trainer_call(args, FDPOConfig, kw)
         d = args.resolve(divergence)
         self._margins: tuple[list, list] = ([], [])
         self._drift_rows = None
@@ -265,7 +265,7 @@ class FDPOTrainer(OfflineTrainer):
         stats = fdpo_stats(d, w, l, a.beta, **kw)
         m = [kw.get(f'{k}_mask') for k in self.answers]
         margin = fdpo_reward(d, w.detach(), a.beta, m[0]) - fdpo_reward(d, l.detach(), a.beta, m[1])
-        if _VOID not in batch: self._margins[not torch.is_grad_enabled()].append(margin.cpu())
+        if DUMMY not in batch: self._margins[not torch.is_grad_enabled()].append(margin.cpu())
         return rows, stats if a.loss == 'f-dpo' else {
             k: v for k, v in stats.items() if not k.startswith('gradient_')
         }

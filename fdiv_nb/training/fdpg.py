@@ -60,8 +60,8 @@ logger = logging.getLogger(__name__)
 
 # %% auto #0
 __all__ = ['logger', 'log', 'check_schedule', 'FDivConfig', 'check_output', 'without_dropout', 'frozen_copy', 'load_checkpoint',
-           'load_policy', 'visiting', 'start_weights', 'FDivTrainer', 'FDPGConfig', 'Lagging', 'FDPGTrainer', 'a_world',
-           'a_device', 'is_adapter']
+           'load_policy', 'check_trainer_call', 'visiting', 'start_weights', 'FDivTrainer', 'FDPGConfig', 'Lagging',
+           'FDPGTrainer', 'a_world', 'a_device', 'is_adapter']
 
 # %% ../../nbs/4_training/450_fdpg.ipynb #1499f59e
 def check_schedule(a: TrainingArguments) -> None:
@@ -195,7 +195,7 @@ def load_policy(model, args: FDivConfig) -> nn.Module:
     return load_lm(model, 'model', dtype, base_model=None if given else args.base_model or None)
 
 # %% ../../nbs/4_training/450_fdpg.ipynb #93e2850e
-def _refuse(args, config: type, kw: dict) -> None:
+def check_trainer_call(args, config: type, kw: dict) -> None:
     "ValueError for arguments of the Trainer that would be ignored here."
     if not isinstance(args, config):
         raise ValueError(
@@ -672,7 +672,7 @@ class FDPGTrainer(FDivTrainer):
         sampler=rollout,
         **kw,
     ):
-        _refuse(args, FDPGConfig, kw)
+        check_trainer_call(args, FDPGConfig, kw)
         if kw.get('eval_dataset') is not None or args.eval_strategy != 'no':
             raise ValueError(
                 "eval_dataset: f-DPG is judged by samples, not by rows; measure before and after with "
@@ -955,7 +955,7 @@ def _weigh(self, logp, log_ref, lw, log_q, norm, group) -> Tensor:
         stats['proposals'] = 1 + self.proposal.replaced
     rho = (logp - log_q).clamp(max=80.).exp()
     self.record(
-        kl_base=((rho * (logp - log_ref)).sum() / rho.sum()).item(),
+        kl=((rho * (logp - log_ref)).sum() / rho.sum()).item(),
         log_z=z[known].mean().item() if known.any() else math.nan,
         z_unknown=(~known).float().mean().item(),
         **stats,

@@ -48,7 +48,7 @@ from ..models.logprobs import bare_model, build_batch, is_encoder_decoder, label
 
 from .reference import digest, rows_name
 
-from .fdpg import _refuse, is_adapter
+from .fdpg import check_trainer_call, is_adapter
 
 from .offline import OfflineConfig, OfflineTrainer
 
@@ -103,7 +103,7 @@ class FLATConfig(OfflineConfig):
         default=0.0,
         metadata={'help': "stop when the forget answers' mean token probability is at most this; 0 = do not"},
     )
-    floor_pf: float = field(
+    retain_model_pf: float = field(
         default=0.0,
         metadata={
             'help': "stop below this: the probability under a model that never saw the forget set; 0 = "
@@ -143,14 +143,14 @@ class FLATConfig(OfflineConfig):
         for k in ('gamma', 'retain_weight'):
             if not math.isfinite(getattr(self, k)):
                 raise ValueError(f"{k}: expected a finite number, got {getattr(self, k)}")
-        for k in ('stop_pf', 'floor_pf'):
+        for k in ('stop_pf', 'retain_model_pf'):
             if not 0 <= getattr(self, k) < 1:
                 raise ValueError(f"{k}: expected a probability in [0, 1), got {getattr(self, k)}")
         for k in ('rmu_scale', 'task_alpha', 'learning_rate'):
             if not getattr(self, k) > 0: raise ValueError(f"{k}: expected > 0, got {getattr(self, k)}")
-        if (self.stop_pf or self.floor_pf) and not self.measure_every:
+        if (self.stop_pf or self.retain_model_pf) and not self.measure_every:
             raise ValueError(
-                "measure_every: 0, so stop_pf and floor_pf could never be reached; set it to 1 or more"
+                "measure_every: 0, so stop_pf and retain_model_pf could never be reached; set it to 1 or more"
             )
         if self.packing and self.method in ('kl', 'llmu', 'rmu'):
             raise ValueError(
@@ -222,12 +222,12 @@ class FLATTrainer(OfflineTrainer):
         processing_class=None,
         templates=None,  # a sentence, a list, or a file; over args.template
         retain=None,  # rows that must not suffer
-        floor_model: nn.Module | None = None,  # a model that never saw the forget set: measures floor_pf
+        retain_model: nn.Module | None = None,  # a model that never saw the forget set: measures retain_model_pf
         divergence=None,
         ref_model=None,
         **kw,
     ):
-        _refuse(args, FLATConfig, kw)
+        check_trainer_call(args, FLATConfig, kw)
         if args.dataloader_persistent_workers and args.dataloader_num_workers:
             raise ValueError(
                 "dataloader_persistent_workers: workers that stay never hear of a new epoch, and would "
@@ -255,7 +255,7 @@ class FLATTrainer(OfflineTrainer):
         )
         self.retain_source, self.floor, self.stopped, self._logits, self._hidden = (
             retain,
-            args.floor_pf,
+            args.retain_model_pf,
             '',
             None,
             None,
@@ -277,7 +277,7 @@ class FLATTrainer(OfflineTrainer):
         )
         if args.method == 'flat': flat_map(self.divergence)
         self.rows.needed = ('forget', 'template') if args.method == 'dpo' else ('forget',)
-        self.floor_model = floor_model
+        self.retain_model = retain_model
         self.add_callback(_Epoch(self))
         self.add_callback(_Watch(self))
         if args.method == 'rmu': self._watch_layer()
@@ -593,11 +593,11 @@ class _Watch(TrainerCallback):
                 "per token); either it never learnt them, or the tokenizer is another model's "
                 "(measure_every=0 skips this check)"
             )
-        if t.floor_model is not None:
-            t.floor = t.forget_probs(t.floor_model)[0].mean().item()
-            t.floor_model = None
+        if t.retain_model is not None:
+            t.floor = t.forget_probs(t.retain_model)[0].mean().item()
+            t.retain_model = None
         t.start_pf = p.mean().item()
-        t.record(measured_p_forget=t.start_pf, **(dict(floor_p_forget=t.floor) if t.floor else {}))
+        t.record(measured_p_forget=t.start_pf, **(dict(retain_model_p_forget=t.floor) if t.floor else {}))
 
 # %% ../../nbs/4_training/490_flat.ipynb #d33c6b4d
 @patch

@@ -40,14 +40,15 @@ from ..models.logprobs import bare_model, build_batch, context_length, is_encode
 
 from ..models.loading import load_reference
 
-from .fdpg import FDivConfig, FDivTrainer, _refuse, check_output, is_adapter, load_policy, visiting
+from .fdpg import FDivConfig, FDivTrainer, check_trainer_call, check_output, is_adapter, load_policy, visiting
 
 from .reference import digest, fingerprint, rows_name
 
 log = logging.getLogger('fdiv_nb')
 
 # %% auto #0
-__all__ = ['log', 'OfflineConfig', 'sequence_key', 'RefStore', 'RowCollator', 'limits_of', 'OfflineTrainer', 'fingerprint']
+__all__ = ['log', 'DUMMY', 'OfflineConfig', 'sequence_key', 'RefStore', 'RowCollator', 'limits_of', 'OfflineTrainer',
+           'fingerprint']
 
 # %% ../../nbs/4_training/460_offline.ipynb #0bfd2695
 @dataclass
@@ -160,7 +161,7 @@ def save(self: RefStore) -> None:
     finally: tmp.unlink(missing_ok=True)
 
 # %% ../../nbs/4_training/460_offline.ipynb #60a89652
-_VOID = '#void'   # marks the rows that `get_eval_dataloader` fills up with
+DUMMY = '#void'   # marks the rows that `get_eval_dataloader` fills up with
 
 @dataclass
 class RowCollator:
@@ -169,10 +170,10 @@ class RowCollator:
     store: RefStore | None = None
     needed: tuple | None = None      # answers that must be in the store; None = all
     def __call__(self, rows: list[dict]) -> dict:
-        real = [r for r in rows if _VOID not in r]
+        real = [r for r in rows if DUMMY not in r]
         rows = real or rows[:1]
         n = len(rows)
-        b = self.pairs(rows) | ({} if real else {_VOID: True})
+        b = self.pairs(rows) | ({} if real else {DUMMY: True})
         if self.store:
             found = [self.store.get(sequence_key(p, c)) if self.needed is None
                      or self.pairs.answers[i//n] in self.needed else torch.zeros(sum(t >= 0 for t in c))
@@ -212,7 +213,7 @@ class OfflineTrainer(FDivTrainer):
         ref_model: nn.Module | None = None,
         **kw,
     ):
-        _refuse(args, OfflineConfig, kw)
+        check_trainer_call(args, OfflineConfig, kw)
         check_output(args.output_dir, args.overwrite)
         if processing_class is None:
             raise ValueError(
@@ -488,7 +489,7 @@ def compute_loss(self: OfflineTrainer, model, inputs, return_outputs=False, num_
         if torch.is_grad_enabled():
             loss = loss + router.weight * router.value * w.sum() * share  # its part of the step
     if torch.is_grad_enabled(): self.record(len(rows), **stats)
-    elif _VOID not in inputs:
+    elif DUMMY not in inputs:
         for k, v in (dict(loss=(loss.item(), w.sum().item())) | stats).items():
             v, n = v if isinstance(v, tuple) else (v, len(rows))
             self._eval_sums.setdefault(k, []).append((float(v), n))
@@ -578,7 +579,7 @@ def _held(self: OfflineTrainer, rows, name: str):
             rows = self.encode(rows, name)
         self.know(rows)
     short = -len(rows) % (self.args.eval_batch_size*self.args.world_size) if self.args.world_size > 1 else 0
-    return [rows[i] for i in range(len(rows))] + [{**rows[0], _VOID: True}]*short if short else rows
+    return [rows[i] for i in range(len(rows))] + [{**rows[0], DUMMY: True}]*short if short else rows
 
 # %% ../../nbs/4_training/460_offline.ipynb #9b5ee378
 @patch

@@ -36,7 +36,7 @@ from fdiv_nb.losses.fsft import (
 
 from ..models.logprobs import bare_model, build_batch, is_encoder_decoder, label_mask, score, token_logprobs
 
-from .fdpg import _refuse, check_output, load_checkpoint
+from .fdpg import check_trainer_call, check_output, load_checkpoint
 
 from .offline import OfflineConfig, OfflineTrainer
 
@@ -127,7 +127,7 @@ class FSFTTrainer(OfflineTrainer):
         ref_model=None,
         **kw,
     ):
-        _refuse(args, FSFTConfig, kw)
+        check_trainer_call(args, FSFTConfig, kw)
         super().__init__(
             model,
             args,
