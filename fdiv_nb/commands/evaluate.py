@@ -263,7 +263,7 @@ def _tofu(argv: list[str]) -> int:
         tofu_rows,
         tofu_scores,
     )
-    from fdiv_nb.training.fdpg import check_output
+    from fdiv_nb.training.base import check_output
     a, = parse(argv, TofuArguments)
     check_output(a.output_dir, a.overwrite)
     never = read_log(a.retain_log) if a.retain_log else None
@@ -391,7 +391,7 @@ def _muse(argv: list[str]) -> int:
     from fdiv_nb.training.data import read_rows
     from fdiv_nb.evaluation.muse import MUSE, check_leak, evaluate_muse, muse_data, muse_rows, muse_scores
     from fdiv_nb.evaluation.tofu import planned_log, read_log
-    from fdiv_nb.training.fdpg import check_output
+    from fdiv_nb.training.base import check_output
     a, = parse(argv, MuseArguments)
     check_output(a.output_dir, a.overwrite)
     never = read_log(a.retrain_log) if a.retrain_log else None
@@ -452,7 +452,7 @@ def _book(argv: list[str]) -> int:
     from fdiv_nb.evaluation.muse import book_scores, evaluate_book
     from fdiv_nb.evaluation.tofu import check_same_items, planned_log, read_log
     from fdiv_nb.models.loading import load_tokenizer
-    from fdiv_nb.training.fdpg import check_output
+    from fdiv_nb.training.base import check_output
     a, = parse(argv, BookArguments)
     check_output(a.output_dir, a.overwrite)
     never = read_log(a.retain_log) if a.retain_log else None
@@ -597,7 +597,7 @@ def cmd_attack(argv: list[str]) -> int:
     "fdiv attack --model DIR --forget FILE [--never DIR] [--unrelated FILE] [--prefix TEXT ...]: does the forgetting hold?"
     from fdiv_nb.evaluation.attack import ATTACKS, attack_figure, attack_table
     from fdiv_nb.evaluation.tofu import plain_text
-    from fdiv_nb.training.fdpg import check_output
+    from fdiv_nb.training.base import check_output
     a, = parse(argv, AttackArguments)
     check_output(a.output_dir, a.overwrite)
     rows = _forgotten(a)

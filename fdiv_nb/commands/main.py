@@ -495,7 +495,8 @@ _IDLE = dict(
 def cmd_align(argv: list[str]) -> int:
     "fdiv align --model DIR --reward SPEC [SPEC ...] --divergence js --output_dir DIR ..."
     from fdiv_nb.losses.target import check_compatible
-    from fdiv_nb.training.fdpg import FDPGConfig, check_output
+    from fdiv_nb.training.base import check_output
+    from fdiv_nb.training.fdpg import FDPGConfig
     a, cfg = parse(argv, AlignArguments, FDPGConfig, idle=_IDLE)
     out, resume, prompts = (
         check_output(cfg.output_dir, cfg.overwrite),
@@ -627,7 +628,8 @@ def cmd_demo(argv: list[str]) -> int:
     from fdiv_nb.reports.page import run_report
     from fdiv_nb.losses.target import RewardTarget
     from fdiv_nb.models.tiny import load_tiny
-    from fdiv_nb.training.fdpg import FDPGConfig, check_output
+    from fdiv_nb.training.base import check_output
+    from fdiv_nb.training.fdpg import FDPGConfig
     a, = parse(argv, DemoArguments)
     out = check_output(a.output_dir, a.overwrite)
     names, runs, rows = [get_divergence(n.strip()).name for n in a.divergences.split(',')], {}, {}

@@ -74,7 +74,7 @@ class DistillArguments(TrainArguments):
 def prepared(a: TrainArguments, cfg, need: tuple) -> tuple[Path, list[dict], list[dict] | None]:
     "(output folder, rows, rows to judge by or None). Raises ValueError for what is missing or cannot be used."
     from fdiv_nb.training.data import read_rows
-    from fdiv_nb.training.fdpg import check_output
+    from fdiv_nb.training.base import check_output
     out = check_output(cfg.output_dir, cfg.overwrite)
     find_model(a.model, base_model=cfg.base_model)
     if a.ref_name: find_model(a.ref_name, 'ref_name')

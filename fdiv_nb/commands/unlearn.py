@@ -536,7 +536,7 @@ def cmd_unlearn(argv: list[str]) -> int:
     from fdiv_nb.training.data import read_templates, strip_gutenberg, text_chunks
     from fdiv_nb.evaluation.tofu import dressed_rows, template_of
     from fdiv_nb.reports.page import text_table
-    from fdiv_nb.training.fdpg import check_output
+    from fdiv_nb.training.base import check_output
     from fdiv_nb.training.flat import FLATConfig
     from fdiv_nb.training.offline import limits_of
     if '--demo' in argv: return demo([w for w in argv if w != '--demo'])
@@ -720,7 +720,7 @@ def demo(argv: list[str], progress: Callable = lambda s: print(s, file=sys.stder
     from fdiv_nb.evaluation.tofu import greedy
     from fdiv_nb.reports.page import text_table
     from fdiv_nb.models.tiny import REFUSALS, corpus, load_tiny
-    from fdiv_nb.training.fdpg import check_output
+    from fdiv_nb.training.base import check_output
     from fdiv_nb.training.flat import FLATConfig
     a, = parse(argv, UnlearnDemo)
     out = check_output(a.output_dir, a.overwrite)

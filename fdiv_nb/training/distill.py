@@ -37,9 +37,9 @@ from fdiv_nb.models.logprobs import (
 
 from ..models.rollout import rollout
 
-from ..models.loading import check_reference, load_tokenizer
+from ..models.loading import check_reference, load_lm, load_tokenizer
 
-from .fdpg import check_trainer_call, load_checkpoint, load_policy
+from .base import check_trainer_call, load_policy
 
 from .reference import fingerprint
 
@@ -181,7 +181,7 @@ class DistillTrainer(OfflineTrainer):
             raise ValueError("teacher: none given; pass a model, or the folder or name of one")
         if isinstance(teacher, (str, Path)):
             theirs = load_tokenizer(teacher, 'teacher')
-        teacher, model = load_checkpoint(teacher, 'teacher', args.dtype), load_policy(model, args)
+        teacher, model = load_lm(teacher, 'teacher', args.dtype, trainable=False), load_policy(model, args)
         if teacher is model:
             raise ValueError(
                 "teacher: it is the student itself; pass a copy (copy.deepcopy) to keep it still"

@@ -36,7 +36,7 @@ from ..models.logprobs import build_batch, context_length, label_mask
 
 from ..models.rollout import rollout
 
-from .fdpg import FDivTrainer, check_trainer_call
+from .base import FDivTrainer, check_trainer_call
 
 from .offline import DUMMY, OfflineConfig, OfflineTrainer
 

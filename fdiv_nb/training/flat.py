@@ -46,9 +46,9 @@ from ..losses.flat import flat_loss, flat_map, flat_stats, mean_prob
 
 from ..models.logprobs import bare_model, build_batch, is_encoder_decoder, label_mask, score, token_logprobs
 
-from .reference import digest, rows_name
+from .reference import digest, is_adapter, rows_name
 
-from .fdpg import check_trainer_call, is_adapter
+from .base import check_trainer_call
 
 from .offline import OfflineConfig, OfflineTrainer
 

@@ -40,9 +40,9 @@ from ..models.logprobs import bare_model, build_batch, context_length, is_encode
 
 from ..models.loading import load_reference
 
-from .fdpg import FDivConfig, FDivTrainer, check_trainer_call, check_output, is_adapter, load_policy, visiting
+from .base import FDivConfig, FDivTrainer, check_output, check_trainer_call, load_policy, visiting
 
-from .reference import digest, fingerprint, rows_name
+from .reference import digest, fingerprint, is_adapter, rows_name
 
 log = logging.getLogger('fdiv_nb')
 

@@ -36,7 +36,9 @@ from fdiv_nb.losses.fsft import (
 
 from ..models.logprobs import bare_model, build_batch, is_encoder_decoder, label_mask, score, token_logprobs
 
-from .fdpg import check_trainer_call, check_output, load_checkpoint
+from ..models.loading import load_lm
+
+from .base import check_output, check_trainer_call
 
 from .offline import OfflineConfig, OfflineTrainer
 
@@ -340,7 +342,7 @@ def token_rewards(
     "The implicit reward of every answer token between two checkpoints. Raises ValueError for rows, models or options that do not fit."
     if v not in ('zero', 'lse'):
         raise ValueError(f"v: expected 'zero' or 'lse' (a learned head belongs to a trainer), got {v!r}")
-    model, ref = load_checkpoint(model).eval(), load_checkpoint(ref, 'ref').eval()
+    model, ref = load_lm(model, trainable=False).eval(), load_lm(ref, 'ref', trainable=False).eval()
     shift = not is_encoder_decoder(model)
     if is_encoder_decoder(ref) == shift:
         raise ValueError(
