@@ -521,7 +521,7 @@ def contrasts(cells: list[dict], measure: str = 'reward') -> list[dict]:
 def bridge_figure(cells: list[dict]):
     "Win rate and held-out NLL over the SFT learning rate, a panel per stage, one colour per loss, whiskers of one standard error."
     from matplotlib.figure import Figure
-    from fdiv_nb.reports.figures import divergence_color
+    from fdiv_nb.mathematics.divergence import divergence_color
     rows, losses, stages = (
         bridge_table(cells),
         list(dict.fromkeys(c['loss'] for c in cells)),

@@ -214,7 +214,7 @@ def ratio_figure(logs: dict, never=None):   # name -> EvalLog; the log of a mode
     "Distribution functions of log R over the forget set; forget quality is about the largest distance to the black one. None without forget items."
     from matplotlib.figure import Figure
     from fdiv_nb.evaluation.tofu import logged_ratios
-    from fdiv_nb.reports.figures import divergence_color
+    from fdiv_nb.mathematics.divergence import divergence_color
     logs = ({n: l for n, l in logs.items() if l.tasks.get('forget')}
             | ({'never knew': never} if never is not None and never.tasks.get('forget') else {}))
     if not logs: return None
@@ -363,7 +363,7 @@ def _spread(rows: list, n: int) -> list:
 def _item_figure(logs: dict, tasks: list[tuple[str, str, str]]):
     "Histograms of (task, column, label), a panel each, a line per log."
     from matplotlib.figure import Figure
-    from fdiv_nb.reports.figures import divergence_color
+    from fdiv_nb.mathematics.divergence import divergence_color
     tasks = [t for t in tasks if any(l.tasks.get(t[0]) for l in logs.values())]
     if not tasks: return None
     fig = Figure(figsize=(2.7*len(tasks) + .6, 2.6))

@@ -290,7 +290,7 @@ def unlearn(
 def tradeoff_figure(runs: dict[str, dict], clean: dict | None = None):
     "Paths of the judged runs (and the clean model as a star): utility against forget quality, or P of the retained answers against 1 - P_f. None without retained rows."
     from matplotlib.figure import Figure
-    from fdiv_nb.reports.figures import divergence_color
+    from fdiv_nb.mathematics.divergence import divergence_color
     first = next(iter(runs.values()))['path'][0]
     ux = 'utility' if 'utility' in first else 'p_retain'
     full = 'log10_quality' in first

@@ -4,7 +4,7 @@
 
 # %% ../../nbs/1_mathematics/110_divergence.ipynb #c9f8748a
 from __future__ import annotations
-import difflib, functools, math
+import difflib, functools, math, re, zlib
 from dataclasses import dataclass, replace
 from typing import Callable, NamedTuple
 from fastcore.basics import patch
@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 # %% auto #0
-__all__ = ['LOG2', 'Side', 'side', 'chain', 'widen', 'as_log_u', 'FDivergence', 'tsallis_log', 'mix_divergences', 'symmetrise',
-           'skew', 'divergence_names', 'get_divergence', 'exact_divergence', 'custom_divergence']
+__all__ = ['LOG2', 'Side', 'side', 'chain', 'widen', 'as_log_u', 'FDivergence', 'tsallis_log', 'is_before', 'divergence_color',
+           'mix_divergences', 'symmetrise', 'skew', 'divergence_names', 'get_divergence', 'exact_divergence',
+           'custom_divergence']
 
 # %% ../../nbs/1_mathematics/110_divergence.ipynb #8dd1f642
 class Side(NamedTuple):
@@ -276,6 +277,26 @@ def _alpha(alpha: float) -> FDivergence:
         inverse,
         f'alpha:{1 - a:.15g}',
     )
+
+# %% ../../nbs/1_mathematics/110_divergence.ipynb #8af87c73
+_COLORS = dict(
+    forward_kl='#2f74d0', reverse_kl='#d6453d', js='#128a68', tv='#c27f00', hellinger='#0e93ad', pearson='#8a5cd0',
+    neyman='#c0509a', jeffreys='#6a7f1e', le_cam='#a8643c', skew_js='#4d9a3a', skew_kl='#5a6fd8', alpha='#9a5b86',
+    before='#8b919c', base='#8b919c')
+
+# %% ../../nbs/1_mathematics/110_divergence.ipynb #80d5c51f
+def is_before(name) -> bool:
+    "Whether a run name means the model before training: 'before', or one that ends in ', before'."
+    return str(name) == 'before' or str(name).endswith(', before')
+
+# %% ../../nbs/1_mathematics/110_divergence.ipynb #bbfa8068
+def divergence_color(name: str) -> str:  # a catalogue key, or a run name that contains one ('js_seed1')
+    "The '#rrggbb' of a divergence; fixed but arbitrary for any other name, grey for 'base', 'before' and 'js, before'."
+    if is_before(name): return _COLORS['before']
+    key = str(name).lower()
+    for k in sorted(_COLORS, key=len, reverse=True):
+        if re.search(rf'(?<![a-z0-9]){k}(?![a-z0-9])', key): return _COLORS[k]
+    return list(_COLORS.values())[zlib.crc32(key.encode('utf-8', 'replace')) % 12]
 
 # %% ../../nbs/1_mathematics/110_divergence.ipynb #59596f8a
 def _shifted(one: Side, two: Side, c: float) -> Side:

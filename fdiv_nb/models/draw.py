@@ -7,11 +7,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
+from ..mathematics.checks import check_fields, is_whole
 from ..mathematics.divergence import widen
 from .logprobs import log_normalizer, softmax_parts
 
 # %% auto #0
-__all__ = ['kept_logits', 'check_fields', 'is_whole', 'check_draw', 'sampling_logprobs', 'draw']
+__all__ = ['kept_logits', 'check_draw', 'sampling_logprobs', 'draw']
 
 # %% ../../nbs/2_models/275_draw.ipynb #1f9b4747
 def kept_logits(logits: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor:
@@ -30,14 +31,6 @@ def kept_logits(logits: Tensor, temperature: float, top_k: int, top_p: float) ->
         drop = s.exp().cumsum(-1) - s.exp() >= top_p                     # the mass before it was enough
         z = l.masked_fill(torch.zeros_like(drop).scatter(-1, order, drop), -torch.inf)
     return z
-
-# %% ../../nbs/2_models/275_draw.ipynb #6a5c1123
-def check_fields(*fields) -> None:
-    "ValueError for the first (name, value, whether it can be, remedy) that cannot be."
-    for name, value, ok, remedy in fields:
-        if not ok: raise ValueError(f"{name}: {value!r}; {remedy}")
-
-def is_whole(x, low: int) -> bool: return isinstance(x, int) and not isinstance(x, bool) and x >= low
 
 # %% ../../nbs/2_models/275_draw.ipynb #1240054a
 def check_draw(temperature, top_k, top_p) -> None:

@@ -18,9 +18,10 @@ import torch
 
 from torch import Tensor, nn
 
+from ..mathematics.checks import check_fields, is_whole
 from ..training.data import encode_prompt, prompt_text
 
-from .draw import check_draw, kept_logits, check_fields, is_whole, draw, sampling_logprobs
+from .draw import check_draw, kept_logits, draw, sampling_logprobs
 
 from .fused import onednn_linear, onednn_pointwise, onednn_pays
 

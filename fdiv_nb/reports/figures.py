@@ -4,15 +4,16 @@
 
 # %% ../../nbs/6_reports/610_figures.ipynb #603cab57
 from __future__ import annotations
-import io, math, os, re, uuid, zlib
+import io, math, os, re, uuid
 from itertools import combinations
 from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from ..mathematics.divergence import divergence_color, is_before
 
 # %% auto #0
-__all__ = ['METRICS', 'metric_of', 'metric_label', 'is_before', 'divergence_color', 'number', 'as_value', 'visible_text',
-           'check_rows', 'running_mean', 'curves', 'bars', 'write_whole', 'render_figure', 'save_png']
+__all__ = ['METRICS', 'metric_of', 'metric_label', 'number', 'as_value', 'visible_text', 'check_rows', 'running_mean', 'curves',
+           'bars', 'write_whole', 'render_figure', 'save_png']
 
 # %% ../../nbs/6_reports/610_figures.ipynb #4e22f06a
 METRICS = {  # key -> (symbol, which way is better, what it tells)
@@ -53,36 +54,9 @@ def metric_label(name: str) -> str:  # key of a metric, with or without 'eval_'
     return metric_of(name)[0]
 
 # %% ../../nbs/6_reports/610_figures.ipynb #e62ec212
-_COLORS = dict(
-    forward_kl='#2f74d0',
-    reverse_kl='#d6453d',
-    js='#128a68',
-    tv='#c27f00',
-    hellinger='#0e93ad',
-    pearson='#8a5cd0',
-    neyman='#c0509a',
-    jeffreys='#6a7f1e',
-    le_cam='#a8643c',
-    skew_js='#4d9a3a',
-    skew_kl='#5a6fd8',
-    alpha='#9a5b86',
-    before='#8b919c',
-    base='#8b919c',
-)
-
 _DASHES = ('-', (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
 
-def is_before(name) -> bool: return str(name) == 'before' or str(name).endswith(', before')
-
 # %% ../../nbs/6_reports/610_figures.ipynb #68cb7ebe
-def divergence_color(name: str) -> str:  # a catalogue key, or a run name that contains one ('js_seed1')
-    "The '#rrggbb' of a divergence; fixed but arbitrary for any other name, grey for 'base', 'before' and 'js, before'."
-    if is_before(name): return _COLORS['before']
-    key = str(name).lower()
-    for k in sorted(_COLORS, key=len, reverse=True):
-        if re.search(rf'(?<![a-z0-9]){k}(?![a-z0-9])', key): return _COLORS[k]
-    return list(_COLORS.values())[zlib.crc32(key.encode('utf-8', 'replace')) % 12]
-
 def _styles(names) -> dict:
     "name -> (colour, dashes); names of one colour get different dashes."
     colors = [divergence_color(n) for n in names]

@@ -12,22 +12,9 @@ from pathlib import Path
 from fastcore.basics import patch
 from .. import __version__
 
-from fdiv_nb.reports.figures import (
-    METRICS,
-    check_rows,
-    is_before,
-    metric_of,
-    render_figure,
-    as_value,
-    visible_text,
-    write_whole,
-    bars,
-    curves,
-    divergence_color,
-    metric_label,
-    number,
-    save_png,
-)
+from ..mathematics.divergence import divergence_color, is_before
+from .figures import (METRICS, as_value, bars, check_rows, curves, metric_label, metric_of, number,
+                                     render_figure, save_png, visible_text, write_whole)
 
 # %% auto #0
 __all__ = ['text_table', 'markdown_table', 'Report', 'run_report']
