@@ -156,7 +156,8 @@ def continuation_task(
 # %% ../../nbs/7_commands/760_bridge.ipynb #fbfc2c02
 def held_nll(model, tokenizer, rows: list[dict], batch_size: int = 32) -> float:
     "Mean negative log-likelihood of the completions, nats per token, their end token included. Raises ValueError as `encode_rows` does."
-    from fdiv_nb.training.data import encode_rows, pad_token_id, scored_ids
+    from fdiv_nb.models.encode import pad_token_id, scored_ids
+    from fdiv_nb.training.batches import encode_rows
     from fdiv_nb.models.logprobs import build_batch, is_encoder_decoder, logprobs_of, sequence_lengths
     ed = is_encoder_decoder(model)
     rows, _ = encode_rows(tokenizer, rows, encoder_decoder=ed)

@@ -79,7 +79,7 @@ class TofuArguments(EvaluateArguments):
 def _ready(name: str, device: str, bf16: bool, field: str = 'model', base_model: str = ''):
     "(model, tokenizer) on its device. Raises ValueError as `find_model` does, and for a tokenizer that does not match."
     import torch
-    from fdiv_nb.training.data import check_tokenizer
+    from fdiv_nb.models.encode import check_tokenizer
     from fdiv_nb.models.loading import merged
     with quiet_logs():
         model, tok = load_model(name, field=field, base_model=base_model)

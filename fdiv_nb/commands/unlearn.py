@@ -47,7 +47,8 @@ def answer_probs(model, tokenizer, pairs: list[tuple[str, str]], batch_size: int
                  memo: dict | None = None,           # ids of pairs asked before; filled
                  **limits) -> tuple[Tensor, Tensor]: # of `encode_rows`: max_length, on_long='truncate', ...
     "(mean token probability, mean token log-probability) of each (prompt, answer), [n] each, float32 on the CPU. Raises ValueError as `encode_rows` does."
-    from fdiv_nb.training.data import encode_rows, pad_token_id, scored_ids
+    from fdiv_nb.models.encode import pad_token_id, scored_ids
+    from fdiv_nb.training.batches import encode_rows
     from fdiv_nb.losses.flat import mean_prob
     from fdiv_nb.models.logprobs import build_batch, is_encoder_decoder, label_mask, score, token_logprobs
     memo, keys = {} if memo is None else memo, [repr(p) for p in pairs]
@@ -495,7 +496,7 @@ def _rows_of(path: str, name: str) -> list[dict] | None:
 # %% ../../nbs/7_commands/740_unlearn.ipynb #0645d7b1
 def kept_rows(tokenizer, rows: list[dict] | None, name: str, **limits) -> list[dict] | None:
     "The rows that training keeps. Raises ValueError naming the first that is refused."
-    from fdiv_nb.training.data import encode_rows
+    from fdiv_nb.training.batches import encode_rows
     return rows and [rows[r['index']] for r in encode_rows(tokenizer, rows, name=name, **limits)[0]]
 
 EVERY = [f'flat:{d}{c}' for d in ('js', 'reverse_kl', 'pearson', 'tv') for c in ('', ':released')] + list(

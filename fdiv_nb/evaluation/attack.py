@@ -13,7 +13,7 @@ import torch
 
 from torch import Tensor, nn
 
-from ..training.data import encode_pair, is_chat, pad_token_id
+from ..models.encode import encode_pair, is_chat, pad_token_id
 
 from fdiv_nb.models.logprobs import (
     bare_model,

@@ -15,7 +15,8 @@ import torch
 
 from torch import Tensor
 
-from ..training.data import encode_pair, pad_token_id, read_rows
+from ..models.encode import encode_pair, pad_token_id
+from ..training.data import read_rows
 
 from fdiv_nb.models.logprobs import (
     build_batch,

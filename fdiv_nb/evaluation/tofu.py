@@ -10,7 +10,8 @@ from pathlib import Path
 from fastcore.basics import patch
 import torch
 from torch import Tensor
-from ..training.data import encode_pair, is_chat, load_tofu, pad_token_id, read_rows
+from ..models.encode import encode_pair, is_chat, pad_token_id
+from ..training.data import load_tofu, read_rows
 from ..models.logprobs import build_batch, context_length, is_encoder_decoder, logprobs_of, sequence_lengths
 from ..models.rollout import rollout, sampling_mode
 from ..models.words import words

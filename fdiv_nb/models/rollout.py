@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ..mathematics.checks import check_fields, is_whole
-from ..training.data import encode_prompt, prompt_text
+from .encode import encode_prompt, prompt_text
 
 from .draw import check_draw, kept_logits, draw, sampling_logprobs
 
@@ -116,7 +116,7 @@ def encode_prompts(
     prompts: list,  # texts, chat messages, or lists of token ids (taken as they are)
     encoder_decoder: bool = False,  # then a closing end token stays
 ) -> list[list[int]]:  # at least one token each
-    "Token ids of every prompt by `fdiv_nb.training.data.encode_prompt`. Raises ValueError, naming the row, for a prompt that cannot be encoded."
+    "Token ids of every prompt by `fdiv_nb.models.encode.encode_prompt`. Raises ValueError, naming the row, for a prompt that cannot be encoded."
     rows = []
     for i, p in enumerate(prompts):
         try: rows.append(encode_prompt(tokenizer, p, encoder_decoder))

@@ -14,7 +14,9 @@ import torch
 
 from torch import Tensor
 
-from .data import encode_rows, pad_token_id, read_rows
+from ..models.encode import pad_token_id
+from .data import read_rows
+from .batches import encode_rows
 
 from ..mathematics.divergence import FDivergence, get_divergence
 

@@ -20,7 +20,8 @@ from ..models.rollout import Rollout, encode_prompts, rollout
 from ..losses.fdpg import exact_baseline, fdpg_loss, fdpg_weights, surprise_norm
 from ..losses.target import RewardTarget, Target, check_compatible
 from .base import FDivConfig, FDivTrainer, check_trainer_call
-from .data import encode_prompt, prompt_text, read_prompt_rows
+from ..models.encode import encode_prompt, prompt_text
+from .data import read_prompt_rows
 from .pool import BasePool
 from .reference import digest, identity, tokenizer_name
 from .step import MicroBatch, on_side_stream, with_oom_backoff

@@ -31,16 +31,9 @@ from fdiv_nb.losses.unlearn import (
     unlearn_stats,
 )
 
-from fdiv_nb.training.data import (
-    encode_rows,
-    is_chat,
-    pad_token_id,
-    read_rows,
-    read_templates,
-    scored_ids,
-    strip_gutenberg,
-    text_chunks,
-)
+from ..models.encode import is_chat, pad_token_id, scored_ids
+from .data import read_rows, read_templates, strip_gutenberg, text_chunks
+from .batches import encode_rows
 
 from ..losses.flat import flat_loss, flat_map, flat_stats, mean_prob
 

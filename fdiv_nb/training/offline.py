@@ -22,15 +22,10 @@ from torch import Tensor, nn
 
 from transformers import Trainer
 
-from fdiv_nb.training.data import (
-    PairCollator,
-    check_packing,
-    check_tokenizer,
-    encode_rows,
-    packed_logprobs,
-    pad_token_id,
-    read_rows,
-)
+from ..models.encode import check_tokenizer, pad_token_id
+from .data import read_rows
+from .packing import check_packing, packed_logprobs
+from .batches import PairCollator, encode_rows
 
 from ..models.heads import answer_token_logprobs, router_loss
 

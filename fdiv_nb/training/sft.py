@@ -18,7 +18,9 @@ import torch
 
 from torch import Tensor, nn
 
-from .data import check_tokenizer, encode_rows, pad_token_id, read_rows, scored_ids
+from ..models.encode import check_tokenizer, pad_token_id, scored_ids
+from .data import read_rows
+from .batches import encode_rows
 
 from fdiv_nb.losses.fsft import (
     asft_loss,
