@@ -10,7 +10,8 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 from ..mathematics.divergence import get_divergence
-from ..mathematics.estimate import LogZ, effective_sample_size, estimate_divergence, mixture_log_q, rao_blackwell_kl
+from ..mathematics.estimate import effective_sample_size, estimate_divergence, rao_blackwell_kl
+from ..mathematics.normalizer import LogZ, mixture_log_q
 from ..models.logprobs import is_encoder_decoder, label_mask, score, token_entropy, sequence_logprobs
 from ..models.rollout import rollout
 

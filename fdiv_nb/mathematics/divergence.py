@@ -14,8 +14,8 @@ from torch.nn.functional import logsigmoid
 
 # %% auto #0
 __all__ = ['LOG2', 'Side', 'side', 'chain', 'widen', 'as_log_u', 'FDivergence', 'tsallis_log', 'is_before', 'divergence_color',
-           'mix_divergences', 'symmetrise', 'skew', 'divergence_names', 'get_divergence', 'exact_divergence',
-           'custom_divergence']
+           'mix_divergences', 'symmetrise', 'skew', 'divergence_names', 'check_new_name', 'register_divergence',
+           'unregister_divergence', 'registered', 'get_divergence', 'exact_divergence']
 
 # %% ../../nbs/1_mathematics/110_divergence.ipynb #8dd1f642
 class Side(NamedTuple):
@@ -437,11 +437,38 @@ _MADE = {'alpha': ('alpha', _alpha, None),
          'skew_js': ('lam', _skew_js, .5),
          'skew_kl': ('lam', lambda lam: skew('reverse_kl', lam, f'skew_kl:{lam:g}'), .5)}
 
-_CUSTOM: dict[str, FDivergence] = {}
+# %% ../../nbs/1_mathematics/110_divergence.ipynb #43464960
+_CUSTOM: dict[str, FDivergence] = {}   # registered by the user
 
 def divergence_names() -> list[str]:
     "Every key of the catalogue; 'alpha', 'skew_js' and 'skew_kl' take a parameter: 'alpha:0.3', 'skew_kl:0.1'."
     return [*_CLASSICAL, *_MADE, *_CUSTOM]
+
+# %% ../../nbs/1_mathematics/110_divergence.ipynb #8ec0bb45
+def check_new_name(name) -> None:
+    "Raise ValueError unless `name` is a non-empty string that no divergence of the catalogue has (its parameters aside)."
+    if not isinstance(name, str) or not name or name.partition(':')[0] in {*_CLASSICAL, *_MADE}:
+        raise ValueError(f"name: {name!r} is taken or empty; choose another")
+
+# %% ../../nbs/1_mathematics/110_divergence.ipynb #32abb2de
+def register_divergence(divergence: FDivergence) -> FDivergence:
+    "Add a divergence to the catalogue under its name; replaces one registered before. Raises ValueError for a name of the catalogue."
+    if not isinstance(divergence, FDivergence):
+        raise ValueError(f"divergence: expected an FDivergence, got {divergence!r}; make one with custom_divergence")
+    check_new_name(divergence.name)
+    _CUSTOM[divergence.name] = divergence
+    return divergence
+
+# %% ../../nbs/1_mathematics/110_divergence.ipynb #c9fdffd0
+def unregister_divergence(name: str) -> None:
+    "Take a registered divergence out of the catalogue. Raises ValueError if none has this name."
+    if name not in _CUSTOM: raise ValueError(f"name: {name!r} is not registered; registered are {list(_CUSTOM)}")
+    del _CUSTOM[name]
+
+# %% ../../nbs/1_mathematics/110_divergence.ipynb #1df6807a
+def registered(name: str) -> FDivergence | None:
+    "The divergence that was registered under a name, else None."
+    return _CUSTOM.get(name)
 
 # %% ../../nbs/1_mathematics/110_divergence.ipynb #044e3192
 def get_divergence(divergence,  # a name such as 'js' or 'alpha:0.3', or an `FDivergence`
@@ -526,266 +553,6 @@ def exact_divergence(divergence,    # a name or an `FDivergence`
     D = (terms.masked_fill(p0 | q0, 0.) + lost + made).sum(-1)
     D = torch.where(D < 0, D - D.detach(), D)  # below 0 by rounding only: 0, with its gradient
     return D.to(torch.promote_types(log_p.dtype, log_q.dtype))
-
-# %% ../../nbs/1_mathematics/110_divergence.ipynb #f89fc909
-_EDGE = 12.   # |log u| beyond which a custom f continues as a power law
-
-def _derivatives(f: Callable, l: Tensor):
-    "f, f', log(u f'') and its derivative in l, by automatic differentiation in float64."
-    with torch.enable_grad():
-        x = l.detach().double().requires_grad_()
-        y = f(x)
-        if not torch.is_tensor(y) or y.shape != x.shape:
-            raise ValueError("f: must map a tensor of log-ratios to a tensor of the same shape")
-        (d1,) = (
-            torch.autograd.grad(y.sum(), x, create_graph=True) if y.requires_grad else (torch.zeros_like(x),)
-        )
-        (d2,) = (
-            torch.autograd.grad(d1.sum(), x, create_graph=True)
-            if d1.requires_grad
-            else (torch.zeros_like(x),)
-        )
-        k = d2 - d1
-        d3, = torch.autograd.grad(k.sum(), x) if k.requires_grad else (torch.zeros_like(x),)
-    k = k.detach()
-    k = torch.where(
-        k.abs() < 2e-15 * (d1.abs() + d2.abs()).detach(), torch.zeros_like(k), k
-    )  # rounding, not curvature
-    return (
-        y.detach(),
-        (-x).exp().detach() * d1.detach(),
-        k.clamp(min=0).log() - x.detach(),
-        torch.where(k > 0, d3 / k - 1, torch.zeros_like(k)),
-    )
-
-# %% ../../nbs/1_mathematics/110_divergence.ipynb #c175efa9
-def _dual_derivatives(f: Callable, l: Tensor):
-    "The same four for u f(1/u), from the derivatives of f itself at -l."
-    y, fp, ls, k = _derivatives(f, -l)
-    return l.double().exp()*y, y - (-l.double()).exp()*fp, ls - l.double(), -k - 1
-
-# %% ../../nbs/1_mathematics/110_divergence.ipynb #db4b40ca
-def _tail(l, edge, f, fp, ls, k, what):
-    "Continue a power-law slope e^(ls + k (l - edge)) from l = edge: log-slope, f' or f."
-    x = l - edge
-    q = lambda a: torch.expm1(a*x)/a if abs(a) > 1e-12 else x
-    if what == 'log_curv': return ls + k*x
-    if what == 'fprime': return fp + math.exp(ls)*q(k)
-    A, flat = math.exp(ls), abs(k) < 1e-12
-    c = fp - (A if flat else A/k)
-    c = 0. if abs(c) < 1e-6*A else c                                # f'(u) = c + (A/k) e^(kx), or c + A + A x
-    if flat:
-        inner = torch.where(
-            x > 0, x.exp() * (c + A * x) - c, c * torch.expm1(x) + A * x * x.exp()
-        )  # ∫ u f' dl from the edge, over e^edge
-    elif edge < 0 or c == 0:
-        inner = (c * torch.expm1(x) if c else 0.0) + A / k * q(1 + k)
-    else:
-        inner = (
-            x.exp()
-            * (
-                c + A / k * ((k * x).exp() - (-x).exp()) / (1 + k)
-                if abs(1 + k) > 1e-9
-                else c + A / k * x * (-x).exp()
-            )
-            - c
-        )
-    return f + math.exp(edge)*inner
-
-# %% ../../nbs/1_mathematics/110_divergence.ipynb #af41ed69
-def _broken(law: str, what: str) -> ValueError: return ValueError(f"f: law '{law}' broken: {what}")
-
-# %% ../../nbs/1_mathematics/110_divergence.ipynb #39f7f81f
-def _check_function(f: Callable, x: Tensor) -> None:   # x [n] log-ratios
-    "ValueError unless f maps a float64 tensor to one of the same shape and dtype, entry by entry, always the same, leaving its input alone."
-    def call(l):
-        try: y = f(l)
-        except Exception as e:
-            raise _broken('torch function', f"it raised {type(e).__name__}: "
-                                            f"{(str(e).splitlines() or [''])[0][:100]}; "
-                          "write it with torch functions of its argument, none of them in place") from None
-        if not torch.is_tensor(y) or y.shape != l.shape:
-            got = f"shape {tuple(y.shape)}" if torch.is_tensor(y) else type(y).__name__
-            raise ValueError(
-                "f: must map a tensor of log-ratios to a tensor of the same shape; shape "
-                f"{tuple(l.shape)} gave {got}"
-            )
-        if y.dtype != l.dtype:
-            raise _broken('dtype', f"{l.dtype} gave {y.dtype}; keep the dtype of the argument")
-        return y.detach().clone()
-    given = x.clone()
-    with torch.enable_grad(): y = call(given.requires_grad_())
-    if not torch.equal(given.detach(), x):
-        raise _broken('input unchanged', "it writes into its argument; work on new tensors")
-    if torch.equal(y.float().double(), y) and len(y.unique()) > 64:
-        raise _broken('dtype', "its values have single precision only; compute in the dtype of the argument")
-    same = lambda a, b: bool(
-        ((a == b) | (a.isnan() & b.isnan()) | ((a - b).abs() <= 1e-12 * (1 + b.abs()))).all()
-    )
-    if not same(call(x.clone()), y):
-        raise _broken(
-            'same value', "two calls with the same argument differ; leave randomness and counters out"
-        )
-    some, one = slice(len(x)//3, len(x)//2), len(x)//3
-    if not (
-        same(call(x.flip(0)[None]), y.flip(0)[None])
-        and same(call(x[some]), y[some])
-        and same(call(x[one]), y[one])
-    ):
-        raise _broken('entry by entry', "f of an entry depends on the entries beside it, or on the shape")
-
-# %% ../../nbs/1_mathematics/110_divergence.ipynb #b2d4e6f0
-_FINE = torch.arange(-2048, 2049, dtype=torch.float64)*(_EDGE/2048)    # log u, 0 among them
-
-def _check_values(l: Tensor, y: Tensor) -> None:
-    "ValueError unless f is finite and 0 at u = 1."
-    bad = ~y.isfinite()
-    if bad.any():
-        raise _broken('finite', f"f(log u = {l[bad][0]:g}) = {y[bad][0]:g}; compute from log u, not from u")
-    one = y[len(y)//2]
-    if abs(one) > 1e-8: raise _broken('f(1) = 0', f"f(log u = 0) = {one:g}; subtract it")
-
-# %% ../../nbs/1_mathematics/110_divergence.ipynb #cb53a1c8
-def _check_convex(l: Tensor, y: Tensor, fp: Tensor) -> None:
-    "ValueError unless f is convex, not linear, and f' from autograd lies between its difference quotients."
-    du = l[:-1].exp()*torch.expm1(l.diff())
-    s = y.diff()/du                                                        # [n-1] difference quotients
-    mid, wide = len(s)//2, len(s)//24
-    scale = (s[mid + wide] - s[mid - wide]).abs()
-    fuzz = 1e-7*(s.abs() + scale) + 32*torch.finfo(s.dtype).eps*(y[1:].abs() + y[:-1].abs() + scale)/du
-    drop = s.diff() + fuzz[1:] + fuzz[:-1]
-    if (drop < 0).any():
-        i = int(drop.argmin())
-        raise _broken(
-            'convexity', f"the slope of f falls from {s[i]:.4g} to {s[i + 1]:.4g} at log u = {l[i + 1]:g}"
-        )
-    if s.max() - s.min() <= 1e-7*s.abs().max():
-        raise _broken(
-            'curvature',
-            f"f is {s[mid]:.4g} (u - 1), so D(P, Q) = 0 for all P and Q; a divergence needs a bend",
-        )
-    off = torch.maximum(fp[:-1] - s, s - fp[1:]) - 2*fuzz - 1e-6*scale
-    if not (off <= 0).all():
-        i = int(off.nan_to_num(torch.inf).argmax())
-        raise _broken('gradient', f"autograd gives f'(u) = {fp[i]:.4g} and {fp[i + 1]:.4g} around log u = "
-                                  f"{l[i]:.4g}, where f itself rises by {s[i]:.4g} per u; "
-                      "leave out detach, rounding, tables and steps")
-
-# %% ../../nbs/1_mathematics/110_divergence.ipynb #94c5634d
-def _check_bend(l: Tensor, fp: Tensor, log_slope: Tensor) -> None:
-    "ValueError unless the second derivative is that of f' all but at a few kinks."
-    bend = log_slope.exp()
-    if bend.isnan().any() or (bend == torch.inf).any():
-        i = int((~bend.isfinite()).nonzero()[0])
-        raise _broken(
-            'second derivative',
-            f"u f''(u) = {bend[i]:g} at log u = {l[i]:g}; write f so that it can be differentiated twice "
-            "there",
-        )
-    step, sum_ = fp.diff(), (bend[1:] + bend[:-1])/2*l.diff()
-    off = (step - sum_).abs() > 0.02 * (step.abs() + sum_.abs()) + 1e-6 * (
-        fp[1:].abs() + fp[:-1].abs()
-    ) * l.diff() + 1e-12 * fp.abs().max()
-    if off.sum() > len(l)//40:
-        i = int(off.nonzero()[len(off.nonzero())//2])
-        raise _broken(
-            'second derivative',
-            f"autograd gives u f''(u) = {bend[i]:.4g} at log u = {l[i]:g}, where f' itself changes by "
-            f"{step[i] / l.diff()[i]:.4g}",
-        )
-
-# %% ../../nbs/1_mathematics/110_divergence.ipynb #b2d4e6f1
-def _laws(f: Callable) -> None:
-    "Raise ValueError naming the first law that f breaks, and where."
-    _check_function(f, _FINE[::8]/1.01)     # points that single precision cannot hold
-    y, fp, log_slope, _ = _derivatives(f, _FINE)
-    _check_values(_FINE, y)
-    _check_convex(_FINE, y, fp)
-    _check_bend(_FINE, fp, log_slope)
-    for e in (-_EDGE, _EDGE):
-        _, (slope, _), (a, far), (k, _) = _derivatives(f, torch.tensor([e, 1.25*e], dtype=torch.float64))
-        fades = max(a.exp(), far.exp()) < 1e-9*slope.abs() and k*e <= 0        # what is left is rounding
-        if a.isfinite() and not fades and not abs(a + k*.25*e - far) <= .05:
-            raise _broken('power tail', f"log(u f'') at log u = {1.25*e:g} is {far:.4g}, a power law from "
-                                        f"{e:g} gives {a + k*.25*e:.4g}; "
-                          "multiply out slowly varying factors, or build f from the catalogue's combinators")
-
-# %% ../../nbs/1_mathematics/110_divergence.ipynb #b7d28bae
-def _check_tails(f: Callable, d: FDivergence) -> None:
-    "ValueError unless f itself goes on as the power law does that takes its place beyond the grid."
-    for l in (-18., -16., -14., 14., 16., 18.):
-        x = torch.tensor([l], dtype=torch.float64)
-        want, got = f(x).detach(), d.side.f(x)
-        if want.isfinite() and not (want - got).abs() <= 0.02 * (want.abs() + got.abs()) + 1e-3 * abs(
-            float(d.side.f(torch.ones_like(x)))
-        ):
-            raise _broken('power tail', f"f(log u = {l:g}) = {want.item():.4g}, a power law from "
-                                        f"{math.copysign(_EDGE, l):g} on gives {got.item():.4g}; "
-                          "a bend, step or clamp out there would be lost")
-
-# %% ../../nbs/1_mathematics/110_divergence.ipynb #b2d4e6f2
-def _custom_side(f: Callable, derivatives: Callable = _derivatives) -> tuple[Side, Callable, float]:
-    "Side and log-slope of a user's f (or of its dual), and f(0) read off its left tail."
-    ends = {
-        s: [float(z) for z in derivatives(f, torch.tensor([s * _EDGE], dtype=torch.float64))] for s in (-1, 1)
-    }
-    for e in ends.values(): e[3] = round(e[3], 4) if abs(e[3] - round(e[3], 4)) < 2e-5 else e[3]
-    def at(i, what):
-        def g(l):
-            x = l.detach().double()
-            y = derivatives(f, x.clamp(-_EDGE, _EDGE))[i]
-            for s, (v, fp, ls, k) in ends.items():
-                out = s*x > _EDGE
-                if out.any():
-                    y = torch.where(
-                        out,
-                        _tail(
-                            torch.where(out, x, torch.full_like(x, s * _EDGE)), s * _EDGE, v, fp, ls, k, what
-                        )
-                        if ls > -math.inf
-                        else (
-                            v + math.exp(s * _EDGE) * fp * torch.expm1(x - s * _EDGE) if what == 'f' else y
-                        ),
-                        y,
-                    )
-            return y.to(l.dtype)
-        return g
-    value, fprime, log_curv, power = (at(0, 'f'), at(1, 'fprime'), at(2, 'log_curv'),
-                                      lambda l: derivatives(f, l.clamp(-_EDGE, _EDGE))[3].to(l.dtype))
-    v, fp, ls, k = ends[-1]
-    f0 = (
-        v - math.exp(-_EDGE) * fp
-        if ls == -math.inf
-        else math.inf
-        if k <= -1 + 1e-4
-        else v - math.exp(-_EDGE) * (fp - math.exp(ls) / (1 + k))
-    )
-    bend = lambda l: chain(fprime, lambda x: log_curv(x).exp(), l)
-    return Side(value, fprime, lambda l: l.exp()*bend(l)), lambda l: chain(log_curv, power, l), f0
-
-# %% ../../nbs/1_mathematics/110_divergence.ipynb #eb4f7de9
-def custom_divergence(
-    name: str,  # its key; usable with get_divergence when register=True
-    f: Callable,  # l = log u [n] float64 -> f(u) [n], differentiable torch code, f(log u = 0) = 0
-    f0: float | None = None,  # f(0), if known; else read off the tail
-    fprime_inf: float | None = None,  # f'(∞), if known
-    register: bool = False,  # add it to the catalogue
-) -> FDivergence:
-    "A divergence from one function of log u; the rest by automatic differentiation. Raises ValueError naming the law that f breaks, and where."
-    if not isinstance(name, str) or not name or name.partition(':')[0] in {*_CLASSICAL, *_MADE}:
-        raise ValueError(f"name: {name!r} is taken or empty; choose another")
-    _laws(f)
-    one, log_curv, zero = _custom_side(f)
-    two, _, top = _custom_side(f, _dual_derivatives)
-    d = FDivergence(
-        name, one, two, log_curv, zero if f0 is None else f0, top if fprime_inf is None else fprime_inf
-    )
-    _check_tails(f, d)
-    for field, given, found in (('f0', f0, zero), ('fprime_inf', fprime_inf, top)):
-        if given is not None and not (given == found or abs(given - found) < 1e-3*(1 + abs(given))):
-            raise ValueError(f"{field}: law 'limits' broken: {given} was given, but f tends to {found:.6g}")
-    if register: _CUSTOM[name] = d
-    return d
 
 # %% ../../nbs/1_mathematics/110_divergence.ipynb #8d22ee72
 def _inv_fprime(self: FDivergence, t) -> Tensor:

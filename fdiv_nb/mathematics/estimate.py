@@ -12,12 +12,12 @@ from torch import Tensor
 from .divergence import FDivergence, widen, get_divergence
 
 # %% auto #0
-__all__ = ['MIN_ESS', 'log_mean_exp', 'normalize_log_weights', 'effective_sample_size', 'Estimate', 'estimate_divergence', 'LogZ',
-           'mixture_log_q', 'MixtureLogZ', 'MovingAverage', 'baseline', 'kl_of_logprobs', 'rao_blackwell_kl',
+__all__ = ['MIN_ESS', 'as_logs', 'log_mean_exp', 'normalize_log_weights', 'effective_sample_size', 'Estimate', 'divergence_terms',
+           'estimate_divergence', 'as_ids', 'MovingAverage', 'baseline', 'kl_of_logprobs', 'rao_blackwell_kl',
            'Interval', 'bootstrap']
 
 # %% ../../nbs/1_mathematics/150_estimate.ipynb #cf9c1d55
-def _logs(x, field: str, n: int | None = None) -> Tensor:
+def as_logs(x, field: str, n: int | None = None) -> Tensor:
     "x, if it is a floating tensor without NaN or +inf (and of length n, one dimension); else ValueError."
     if not torch.is_tensor(x) or not x.is_floating_point():
         raise ValueError(
@@ -40,7 +40,7 @@ def log_mean_exp(x: Tensor,      # [..., n] logarithms, -inf allowed
                  dim: int = -1   # the dimension to average over
                  ) -> Tensor:
     "log of the mean of e^x over `dim`, at least float32; -inf (with gradient 0) where every entry is. Raises ValueError on NaN or +inf."
-    x = _logs(x, 'x')
+    x = as_logs(x, 'x')
     none = (x == -torch.inf).all(dim, keepdim=True)
     return x.masked_fill(none, 0.0).logsumexp(dim).masked_fill(none.squeeze(dim), -torch.inf) - math.log(
         x.shape[dim]
@@ -50,7 +50,7 @@ def log_mean_exp(x: Tensor,      # [..., n] logarithms, -inf allowed
 def normalize_log_weights(log_w: Tensor,  # [..., n] log importance weights, -inf allowed
                           dim: int = -1) -> Tensor:
     "Log-weights shifted so that the weights sum to one over `dim`; all -inf stays all -inf. Raises ValueError on NaN or +inf."
-    w = _logs(log_w, 'log_w')
+    w = as_logs(log_w, 'log_w')
     none = (w == -torch.inf).all(dim, keepdim=True)
     return w.masked_fill(none, 0.).log_softmax(dim).masked_fill(none, -torch.inf)
 
@@ -79,7 +79,7 @@ class Estimate(NamedTuple):
         )
 
 # %% ../../nbs/1_mathematics/150_estimate.ipynb #6296857f
-def _terms(d: FDivergence, lp: Tensor, lq: Tensor, ls: Tensor) -> Tensor:
+def divergence_terms(d: FDivergence, lp: Tensor, lq: Tensor, ls: Tensor) -> Tensor:
     "T(x), shape [n]: the stable side of the price, weighted, as sign·exp(log weight + log|price|)."
     p0, q0 = lp == -torch.inf, lq == -torch.inf
     l = lp.masked_fill(p0 | q0, 0.) - lq.masked_fill(p0 | q0, 0.)
@@ -121,7 +121,7 @@ def estimate_divergence(
             "log_z: no sample has a positive score, so Z cannot be estimated; draw more, or start from a "
             "policy that meets the target"
         )
-    at = lambda z: _terms(d, lp, score - z, ls)
+    at = lambda z: divergence_terms(d, lp, score - z, ls)
     z_stderr = torch.as_tensor(z_stderr, dtype=torch.float64).detach().cpu()
     t = at(z)
     value = t.mean().item()
@@ -137,7 +137,7 @@ def estimate_divergence(
     return Estimate(min(value, top), error, effective_sample_size(score - z - ls).item(), n)
 
 # %% ../../nbs/1_mathematics/150_estimate.ipynb #fbd8c137
-def _ids(group):
+def as_ids(group):
     "(list of hashable ids, whether a list was given)."
     if hasattr(group, 'tolist'): group = group.tolist()
     return (list(group), True) if isinstance(group, (list, tuple)) else ([group], False)
@@ -145,7 +145,7 @@ def _ids(group):
 def _number(ids, n: int, field: str) -> Tensor:
     "Ids as consecutive integers [n]; all 0 for None. Raises ValueError for another length."
     if ids is None: return torch.zeros(n, dtype=torch.long)
-    ids, _ = _ids(ids)
+    ids, _ = as_ids(ids)
     if len(ids) != n: raise ValueError(f"{field}: {len(ids)} ids for {n} samples; pass one id per sample")
     number = {k: i for i, k in enumerate(dict.fromkeys(ids))}
     return torch.tensor([number[k] for k in ids], dtype=torch.long)
@@ -187,7 +187,7 @@ def _samples(log_p, log_q, log_sampler, log_z, form) -> Tensor:
         raise ValueError(f"form: expected 'canonical' or 'raw', got {form!r}")
     n = len(log_p) if torch.is_tensor(log_p) and log_p.dim() == 1 else None
     if not n: raise ValueError("log_p: expected a tensor [n] with n >= 1, one log-probability per sample")
-    for field, x in (('log_p', log_p), ('log_q', log_q), ('log_sampler', log_sampler)): _logs(x, field, n)
+    for field, x in (('log_p', log_p), ('log_q', log_q), ('log_sampler', log_sampler)): as_logs(x, field, n)
     if (log_sampler == -torch.inf).any():
         raise ValueError(
             "log_sampler: -inf for a sample that was drawn; pass log-probabilities of what was sampled "
@@ -202,390 +202,6 @@ def _samples(log_p, log_q, log_sampler, log_z, form) -> Tensor:
             "LogZ.value"
         )
     return log_sampler.detach().cpu().double()
-
-# %% ../../nbs/1_mathematics/150_estimate.ipynb #767ac3fd
-class LogZ:
-    "Running importance estimate of log Z, one per group (a prompt id); group None is the one global Z."
-    def __init__(
-        self, clip: float | None = None
-    ):  # at most this far above the running log-mean, nats; None: never clip
-        if clip is not None and not clip > 0:
-            raise ValueError(f"clip: expected a positive number of nats or None, got {clip}")
-        self.clip, self._g = clip, {}               # group -> [n, log Σw, log Σw², clipped], counted
-        self._policy = {}                           # group -> [n, log Σw, log Σw², positive], discounted
-
-# %% ../../nbs/1_mathematics/150_estimate.ipynb #523676c1
-@patch
-def update(
-    self: LogZ,
-    log_w: Tensor,  # [B] log score(x) - log s(x), nats, -inf allowed
-    group=None,  # None, one id, or B ids (list or tensor)
-    discount: bool = False,  # from a policy that may have dropped part of the target: never outvotes what was counted
-) -> LogZ:
-    "Add samples. Raises ValueError on NaN, +inf or a wrong length, and then changes nothing."
-    w = _log_weights(log_w)
-    for k, j in _rows_of(group, len(w)).items(): self._add(k, w[j], discount)
-    return self
-
-# %% ../../nbs/1_mathematics/150_estimate.ipynb #5966cdd5
-@patch
-def _add(self: LogZ, k, x: Tensor, discount: bool) -> None:
-    x, cut = self._clipped(k, x)
-    n, s1, s2, c = self._g.get(k, (0, -math.inf, -math.inf, 0))
-    self._g[k] = [n, s1, s2, c + cut]
-    into = self._policy if discount else self._g
-    n, s1, s2, c = into.get(k, (0, -math.inf, -math.inf, 0))
-    hits = int((x > -math.inf).sum()) if discount else 0
-    into[k] = [n + len(x), _log_add(s1, x), _log_add(s2, 2*x), c + hits]
-
-# %% ../../nbs/1_mathematics/150_estimate.ipynb #a21cb14e
-@patch
-def _clipped(self: LogZ, k, x: Tensor) -> tuple[Tensor, int]:
-    "Log-weights cut to `clip` above the mean so far, and how many were cut."
-    if self.clip is None or k not in self._g or not self.ready(k): return x, 0
-    top = self.value(k).item() + self.clip
-    return x.clamp(max=top), int((x > top).sum())
-
-# %% ../../nbs/1_mathematics/150_estimate.ipynb #0ad4d5c0
-def _log_add(s: float, y: Tensor) -> float:
-    "log(e^s + Σ e^y)."
-    return torch.cat([torch.tensor([s], dtype=torch.float64), y]).logsumexp(0).item()
-
-def _log_weights(log_w) -> Tensor:
-    "Log-weights [B] in double precision. Raises ValueError for another shape, NaN or +inf."
-    w = _logs(log_w, 'log_w').detach().cpu().double()
-    if w.dim() != 1: raise ValueError(f"log_w: expected shape [B], got {list(w.shape)}")
-    return w
-
-# %% ../../nbs/1_mathematics/150_estimate.ipynb #e182abc0
-def _rows_of(group, n: int) -> dict:
-    "group -> its rows among n samples. Raises ValueError for another number of ids."
-    ids, many = _ids(group)
-    if many and len(ids) != n:
-        raise ValueError(f"group: {len(ids)} ids for {n} weights; pass one id per sample")
-    rows = {}
-    for j, k in enumerate(ids if many else ids*n): rows.setdefault(k, []).append(j)
-    return rows
-
-# %% ../../nbs/1_mathematics/150_estimate.ipynb #eb2174b5
-def _kish(n, a, b): return math.exp(2*a - b) if a > -math.inf else 0.
-
-def _mean_and_error(n, a, b) -> tuple[float, float]:
-    "(log of the mean, its standard error) of n weights, from log Σw and log Σw²."
-    if a == -math.inf: return -math.inf, math.inf
-    se = math.sqrt(max(0., n/_kish(n, a, b) - 1)/(n - 1)) if n > 1 else math.inf
-    return a - math.log(n), se
-
-# %% ../../nbs/1_mathematics/150_estimate.ipynb #c9cc9b8f
-def _combine(base: tuple, policy: tuple) -> tuple[float, float]:
-    "(log Z, standard error) from what was counted and what was discounted, each such a pair."
-    (z0, s0), (z1, s1) = base, policy
-    if z1 == -math.inf or s0 == 0: return base
-    if z0 == -math.inf: return policy
-    if not math.isfinite(s0 + s1): return base if s0 <= s1 else policy
-    d = math.expm1(min(z1 - z0, 80.))
-    v0, v1 = s0*s0, (s1*(1 + d))**2          # all relative to the counted mean
-    blind = d < -3 * math.sqrt(v0 + v1)  # who misses something errs below
-    share = 0. if blind else v0/(v0 + v1)
-    mean = 1 + share*d
-    var = (1 - share)**2*v0 + share**2*(v1 + max(0., d*d - v0 - v1))
-    return z0 + math.log(mean), math.sqrt(var)/mean
-
-# %% ../../nbs/1_mathematics/150_estimate.ipynb #8af8bfb4
-def _read(self, group, f) -> list | float:
-    "f(counted, discounted) of one group, or of each of several."
-    ids, many = _ids(group)
-    missing = [k for k in ids if k not in self._g]
-    if missing:
-        raise ValueError(
-            f"group: {missing[0]!r} has no samples yet; call update for it first (groups so far: "
-            f"{list(self._g)[:3]})"
-        )
-    y = [f(self._g[k], self._policy.get(k)) for k in ids]
-    return y if many else y[0]
-
-# %% ../../nbs/1_mathematics/150_estimate.ipynb #415316b2
-def _both(g: list, p: list | None) -> tuple[float, float]:
-    "(log Z, standard error) of one group."
-    base = _mean_and_error(*g[:3]) if g[0] else (-math.inf, math.inf)
-    return base if p is None else _combine(base, _mean_and_error(*p[:3]))
-
-def _count(g: list, p: list | None) -> float:
-    "Samples of one group; discounted ones by their effective share."
-    return g[0] + (0 if p is None else p[0]*_kish(*p[:3])/max(p[3], 1) if p[3] else p[0])
-
-# %% ../../nbs/1_mathematics/150_estimate.ipynb #a152cf5f
-@patch
-def value(
-    self: LogZ,
-    group=None,  # None, an id, or B ids
-    like: Tensor | None = None,  # a tensor whose dtype and device to take; default float64 on the CPU
-) -> Tensor:
-    "log Z, shape [] or [B], nats; -inf where no sample was positive. Raises ValueError for a group never updated."
-    y = torch.tensor(_read(self, group, lambda g, p: _both(g, p)[0]), dtype=torch.float64)
-    return y if like is None else y.to(like)
-
-# %% ../../nbs/1_mathematics/150_estimate.ipynb #2a2546a7
-def _reader(doc: str, f: Callable) -> Callable:
-    "A method that reads f(counted, discounted) of one group, or of a list of groups."
-    def read(self, group=None): return _read(self, group, f)
-    read.__doc__ = (
-        doc
-        + " One number for one id, a list for a list or tensor of ids. Raises ValueError for a group "
-          "never updated."
-    )
-    return read
-
-LogZ.stderr = _reader('Standard error of log Z by the delta method, nats; inf with fewer than two samples or none positive.', lambda g, p: _both(g, p)[1])
-
-LogZ.ess = _reader('Effective sample size of all weights so far.', lambda g, p: _kish(*g[:3]) + (_kish(*p[:3]) if p else 0.0))
-
-LogZ.n = _reader('Samples so far, effective ones where a batch was discounted.', _count)
-
-# %% ../../nbs/1_mathematics/150_estimate.ipynb #8f712ae4
-LogZ.clipped = _reader('How many weights were clipped.', lambda g, p: g[3])
-LogZ.ready = _reader('Whether some sample was positive, so that log Z is finite.', lambda g, p: _both(g, p)[0] > -math.inf)
-LogZ.groups = lambda self: list(self._g)
-LogZ.__contains__ = lambda self, k: k in self._g
-
-# %% ../../nbs/1_mathematics/150_estimate.ipynb #f36f3031
-@patch
-def state_dict(self: LogZ) -> dict:
-    "Plain lists and numbers: clip, and one [id, n, log Σw, log Σw², clipped] per group, of discounted samples apart."
-    rows = lambda g: [[k, *v] for k, v in g.items()]
-    return {'clip': self.clip, 'groups': rows(self._g), 'policy': rows(self._policy)}
-
-# %% ../../nbs/1_mathematics/150_estimate.ipynb #5fb3a1fb
-@patch
-def load_state_dict(self: LogZ, state: dict) -> LogZ:
-    "Take over a `state_dict`. Raises ValueError if it is not one, and then changes nothing."
-    rows = lambda x: {k: [float(n), float(a), float(b), int(c)] for k, n, a, b, c in x}
-    try: g, p, clip = rows(state['groups']), rows(state.get('policy', [])), state['clip']
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise ValueError(
-            "state: not a LogZ state; expected {'clip': ..., 'groups': [[id, n, log_sum, log_sum_squares, "
-            "clipped], ...]}"
-        ) from None
-    if any(not n >= 0 or math.isnan(a + b) for n, a, b, c in [*g.values(), *p.values()]) or not all(
-        k in p or v[0] for k, v in g.items()
-    ):
-        raise ValueError("state: a group with n < 1 or a NaN sum; the file is damaged, restart the estimate")
-    self.clip, self._g, self._policy = clip, g, p
-    return self
-
-# %% ../../nbs/1_mathematics/150_estimate.ipynb #98a70a21
-def mixture_log_q(
-    log_p: Tensor,  # [n] log π(x), the policy
-    log_base: Tensor,  # [n] log π0(x), the starting model
-    log_q: Tensor,  # [n] log density of what x was really drawn from
-    from_base: Tensor,  # [n] bool: drawn from (a stand-in for) the starting model, else from the policy
-    share,  # α: part of the samples that the base has, in (0, 1); one, or [n] for one per prompt
-) -> Tensor:
-    "log m_i [n] float64: what each sample of two sources counts as drawn from (balance heuristic, corrected for the true sampler)."
-    p, b, q = (x.detach().double() for x in (log_p, log_base, log_q))
-    a = torch.as_tensor(share, dtype=torch.float64, device=p.device)
-    m = torch.logaddexp(b + a.log(), p + (-a).log1p())
-    return m + (q - torch.where(from_base, b, p)).clamp(max=1e4)
-
-# %% ../../nbs/1_mathematics/150_estimate.ipynb #5399ba73
-class MixtureLogZ:
-    "Running log Z per group, from base samples that stay and samples of policies that change; both are weighted by their mixture."
-    def __init__(
-        self,
-        clip: float
-        | None = None,  # a weight counts at most this far above the running log Z, nats; None: never clip
-        first: int | None = None,
-    ):  # base samples count at most as this many in `start`; None: as all of them
-        if clip is not None and not clip > 0:
-            raise ValueError(f"clip: expected a positive number of nats or None, got {clip}")
-        self.clip, self.first = clip, first
-        self._g: dict[object, _Running] = {}
-
-    def update(
-        self,
-        log_w: Tensor,  # [n] log score(x) - log m(x), see `mixture_log_q`
-        group=None,  # None, one id, or n ids
-        base: Tensor
-        | None = None,  # [n] number of the base sample within its group, -1 for a sample of the policy; None: all of the policy
-    ) -> MixtureLogZ:
-        "Add one step's samples of both sources. Raises ValueError on NaN, +inf or a wrong length, and then changes nothing."
-        w = _log_weights(log_w)
-        b = torch.full((len(w),), -1) if base is None else torch.as_tensor(base).cpu()
-        if b.shape != w.shape:
-            raise ValueError(
-                f"base: {len(b)} numbers for {len(w)} weights; pass one per sample, -1 for the policy's"
-            )
-        rows = _rows_of(group, len(w))
-        for k, j in rows.items():
-            if b[j].max() >= (have := len(self._g[k].dev) if k in self._g else 0):
-                raise ValueError(
-                    f"base: sample {int(b[j].max())} of group {k!r}, which has {have}; call start with "
-                    "them first"
-                )
-        for k, j in rows.items(): self._of(k).add(w[j], b[j], self.clip)
-        return self
-
-# %% ../../nbs/1_mathematics/150_estimate.ipynb #958d8fa2
-@patch
-def start(self: MixtureLogZ, log_w: Tensor,  # [N] log score(x) - log s(x) of base samples, nats, -inf allowed
-          group=None) -> MixtureLogZ:
-    "Add base samples; the j-th of a group is its number j. Raises ValueError on NaN, +inf or a wrong length, and then changes nothing."
-    w = _log_weights(log_w)
-    for k, j in _rows_of(group, len(w)).items(): self._of(k).start(w[j], self.first)
-    return self
-
-@patch
-def _of(self: MixtureLogZ, k) -> _Running: return self._g.setdefault(k, _Running())
-
-# %% ../../nbs/1_mathematics/150_estimate.ipynb #4cc1832c
-class _Running:
-    "The running sums of one group."
-    def __init__(self):
-        self.n, self.top, self.clipped = (
-            0.0,
-            -math.inf,
-            0,
-        )  # samples, as they count; log of the unit; weights that were cut
-        self.seen = self.steps = 0                              # samples and steps
-        self.total = self.var = 0.0  # Σw, and the variance of the policy's part of it
-        self.dev = torch.zeros(0, dtype=torch.float64)          # D_j of each base sample
-
-# %% ../../nbs/1_mathematics/150_estimate.ipynb #2eea6dcd
-@patch
-def scaled(self: _Running, x: Tensor) -> Tensor:
-    "e^x in the unit of this group, which grows to hold them."
-    top = max(self.top, x.max().item()) if len(x) else self.top
-    if top > self.top:
-        f = math.exp(self.top - top) if self.total or self.var or self.dev.any() else 0.
-        self.total, self.var, self.dev, self.top = self.total*f, self.var*f*f, self.dev*f, top
-    return (x - self.top).exp() if self.top > -math.inf else torch.zeros_like(x)
-
-# %% ../../nbs/1_mathematics/150_estimate.ipynb #c2369e7b
-@patch
-def start(self: _Running, x: Tensor, first: int | None) -> None:
-    w, n = self.scaled(x), len(x)
-    c = 1.0 if first is None else min(1.0, max(0.0, first - self.n) / n)  # how much each of them counts
-    self.n, self.seen = self.n + c*n, self.seen + n
-    self.total += c*w.sum().item()
-    self.dev = torch.cat([self.dev, c*_deviations(w)])
-
-# %% ../../nbs/1_mathematics/150_estimate.ipynb #208833bc
-@patch
-def add(self: _Running, x: Tensor, base: Tensor, clip: float | None) -> None:
-    if clip is not None and self.total > 0:
-        top = self.log_mean() + clip
-        self.clipped, x = self.clipped + int((x > top).sum()), x.clamp(max=top)
-    w, old = self.scaled(x), base >= 0
-    c = 1 + self.steps/8                                    # a later step counts more
-    self.n, self.seen, self.steps = self.n + c*len(x), self.seen + len(x), self.steps + 1
-    self.total += c*w.sum().item()
-    self.var += c*c*_deviations(w[~old]).square().sum().item()
-    self.dev.index_add_(0, base[old], c*_deviations(w[old]))
-
-# %% ../../nbs/1_mathematics/150_estimate.ipynb #d036bf65
-@patch
-def log_mean(self: _Running) -> float:
-    return math.log(self.total/self.n) + self.top if self.total > 0 else -math.inf
-
-@patch
-def stderr(self: _Running) -> float:
-    if not self.total > 0 or self.n < 2: return math.inf
-    return math.sqrt(self.var + self.dev.square().sum().item())/self.total
-
-# %% ../../nbs/1_mathematics/150_estimate.ipynb #ffb16700
-def _deviations(w: Tensor) -> Tensor:
-    "Deviations from the mean whose squares add up to the variance of the sum; a single one counts whole."
-    n = len(w)
-    return (w - w.mean())*math.sqrt(n/(n - 1)) if n > 1 else w
-
-# %% ../../nbs/1_mathematics/150_estimate.ipynb #ef2c09f8
-def _mixture_read(self, group, f):
-    "f of one group's sums, or of each of several."
-    ids, many = _ids(group)
-    missing = [k for k in ids if k not in self._g]
-    if missing:
-        raise ValueError(
-            f"group: {missing[0]!r} has no samples yet; call start or update for it first (groups so far: "
-            f"{list(self._g)[:3]})"
-        )
-    y = [f(self._g[k]) for k in ids]
-    return y if many else y[0]
-
-# %% ../../nbs/1_mathematics/150_estimate.ipynb #95130f01
-@patch
-def value(self: MixtureLogZ, group=None, like: Tensor | None = None) -> Tensor:
-    "log Z, shape [] or [B], nats; -inf where no sample was positive. Raises ValueError for a group never updated."
-    y = torch.tensor(_mixture_read(self, group, lambda r: r.log_mean()), dtype=torch.float64)
-    return y if like is None else y.to(like)
-
-# %% ../../nbs/1_mathematics/150_estimate.ipynb #910abae5
-def _mixture_reader(doc: str, f: Callable) -> Callable:
-    def read(self, group=None): return _mixture_read(self, group, f)
-    read.__doc__ = (
-        doc
-        + " One number for one id, a list for a list or tensor of ids. Raises ValueError for a group "
-          "never updated."
-    )
-    return read
-
-MixtureLogZ.stderr = _mixture_reader('Standard error of log Z, nats; inf with fewer than two samples or none positive.', lambda r: r.stderr())
-
-MixtureLogZ.ess = _mixture_reader('Effective sample size: as many independent equal weights would have this error.', lambda r: r.seen / (1 + r.seen * r.stderr() ** 2) if math.isfinite(r.stderr()) else 0.0)
-
-MixtureLogZ.n = _mixture_reader('Samples so far.', lambda r: r.seen)
-
-MixtureLogZ.clipped = _mixture_reader('How many weights were clipped.', lambda r: r.clipped)
-
-# %% ../../nbs/1_mathematics/150_estimate.ipynb #e34d04e5
-MixtureLogZ.ready = _mixture_reader('Whether some sample was positive, so that log Z is finite.', lambda r: r.total > 0)
-MixtureLogZ.groups = lambda self: list(self._g)
-MixtureLogZ.__contains__ = lambda self, k: k in self._g
-
-# %% ../../nbs/1_mathematics/150_estimate.ipynb #9eaecdd7
-@patch
-def state_dict(self: MixtureLogZ) -> dict:
-    "Plain lists and numbers: clip, first, and one [id, n, top, total, variance, clipped, seen, steps, *deviations] per group."
-    return {
-        'clip': self.clip,
-        'first': self.first,
-        'mixture': [
-            [k, r.n, r.top, r.total, r.var, r.clipped, r.seen, r.steps, *r.dev.tolist()]
-            for k, r in self._g.items()
-        ],
-    }
-
-# %% ../../nbs/1_mathematics/150_estimate.ipynb #a117a5ec
-@patch
-def load_state_dict(self: MixtureLogZ, state: dict) -> MixtureLogZ:
-    "Take over a `state_dict`. Raises ValueError if it is not one, and then changes nothing."
-    if isinstance(state, dict) and 'groups' in state and 'mixture' not in state:
-        raise ValueError(
-            "state: written by an earlier version, without the base samples that log Z rests on; train "
-            "again from the start, or with that version"
-        )
-    g = {}
-    try:
-        clip, first = state['clip'], state['first']
-        for k, n, top, total, var, clipped, seen, steps, *dev in state['mixture']:
-            r = g[k] = _Running()
-            r.n, r.top, r.total, r.var, r.clipped = (
-                float(n),
-                float(top),
-                float(total),
-                float(var),
-                int(clipped),
-            )
-            r.seen, r.steps = int(seen), int(steps)
-            r.dev = torch.tensor(dev, dtype=torch.float64)
-    except (KeyError, TypeError, ValueError):
-        raise ValueError(
-            "state: not a MixtureLogZ state; expected {'clip': ..., 'first': ..., 'mixture': [[id, n, "
-            "top, total, variance, clipped, ...], ...]}"
-        ) from None
-    if any(not r.n > 0 or math.isnan(r.top + r.total + r.var) or r.dev.isnan().any() for r in g.values()):
-        raise ValueError("state: a group with n < 1 or a NaN sum; the file is damaged, restart the estimate")
-    self.clip, self.first, self._g = clip, first, g
-    return self
 
 # %% ../../nbs/1_mathematics/150_estimate.ipynb #01d6c848
 class MovingAverage:
@@ -664,7 +280,7 @@ def baseline(
 def _group_index(group, v: Tensor) -> Tensor:
     "Group ids as consecutive integers on the device of v, shape [B]."
     if group is None: return torch.zeros_like(v, dtype=torch.long)
-    ids, _ = _ids(group)
+    ids, _ = as_ids(group)
     if len(ids) != len(v):
         raise ValueError(f"group: {len(ids)} ids for {len(v)} values; pass one prompt id per value")
     number = {k: i for i, k in enumerate(dict.fromkeys(ids))}

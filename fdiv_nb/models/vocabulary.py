@@ -8,7 +8,7 @@ import functools, math, re
 from typing import Callable, NamedTuple
 import torch
 from torch import Tensor
-from ..mathematics.divergence import _CUSTOM, LOG2, FDivergence, get_divergence
+from ..mathematics.divergence import LOG2, FDivergence, get_divergence, registered
 from .logprobs import softmax_parts, most_rows, row_blocks
 
 # %% auto #0
@@ -161,10 +161,8 @@ def _rule(divergence) -> Rule:
 def rule_of(divergence      # a name or an `FDivergence`
             ) -> Rule:
     "The short rule of a catalogue divergence or a multiple of one, else `any_rule`. ValueError for an unknown name."
-    named = isinstance(divergence, str)
-    return _rule(
-        _CUSTOM.get(divergence, divergence) if named else divergence
-    )  # a name may be given to another f
+    if isinstance(divergence, str): divergence = registered(divergence) or divergence  # a name may get another f
+    return _rule(divergence)
 
 # %% ../../nbs/2_models/230_vocabulary.ipynb #8cbdb4bf
 class _Slopes(NamedTuple):

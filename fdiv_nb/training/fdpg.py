@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from transformers import Trainer, default_data_collator
 from ..mathematics.divergence import FDivergence, get_divergence
-from ..mathematics.estimate import LogZ, MovingAverage, estimate_divergence, mixture_log_q
+from ..mathematics.estimate import MovingAverage, estimate_divergence
+from ..mathematics.normalizer import LogZ, mixture_log_q
 from ..models.heads import answer_token_logprobs, router_loss
 from ..models.rollout import Rollout, encode_prompts, rollout
 from ..losses.fdpg import exact_baseline, fdpg_loss, fdpg_weights, surprise_norm
