@@ -8,7 +8,7 @@ import json, math, re, sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from .main import find_model, load_model, parse, quiet_logs, write_json
-from ..evaluation.tofu import ROUGE
+from ..evaluation.rouge import ROUGE
 
 # %% auto #0
 __all__ = ['EvaluateArguments', 'TofuArguments', 'warn_same', 'collect', 'even', 'said', 'leave', 'ratio_figure', 'bundled_tofu',
@@ -104,7 +104,7 @@ def _progress(task: str, done: int, n: int) -> None: print(f'{task}: {done}/{n}'
 # %% ../../nbs/7_commands/750_evaluate.ipynb #84c2dcd2
 def warn_same(logs: dict, other, name: str) -> None:   # name -> EvalLog; EvalLog or None; the other's option
     "A line on the screen for each log that is compared with itself, or with another log of the same weights."
-    from fdiv_nb.evaluation.tofu import same_measurement
+    from fdiv_nb.evaluation.resume import same_measurement
     for n, l in logs.items() if other is not None else ():
         if same_measurement(l, other):
             print(
@@ -117,7 +117,7 @@ def warn_same(logs: dict, other, name: str) -> None:   # name -> EvalLog; EvalLo
 # %% ../../nbs/7_commands/750_evaluate.ipynb #a00cad99
 def collect(a: EvaluateArguments, ask) -> dict:
     "name -> EvalLog: the saved ones, or what `ask(model, tokenizer, path)` finds out. Raises ValueError before any work where something cannot work; what a second log must agree with is checked by the commands before."
-    from fdiv_nb.evaluation.tofu import read_log
+    from fdiv_nb.evaluation.evallog import read_log
     if not a.model: return {n: read_log(p) for n, p in zip(_names(a.log), a.log)}
     find_model(a.model, base_model=a.base_model)
     model, tok = _ready(a.model, a.device, a.bf16, base_model=a.base_model)
@@ -253,16 +253,10 @@ _TOFU = [
 
 # %% ../../nbs/7_commands/750_evaluate.ipynb #06fd395f
 def _tofu(argv: list[str]) -> int:
-    from fdiv_nb.evaluation.tofu import (
-        check_same_items,
-        evaluate_tofu,
-        planned_log,
-        read_log,
-        template_of,
-        tofu_data,
-        tofu_rows,
-        tofu_scores,
-    )
+    from fdiv_nb.evaluation.answers import template_of
+    from fdiv_nb.evaluation.evallog import read_log
+    from fdiv_nb.evaluation.resume import check_same_items, planned_log
+    from fdiv_nb.evaluation.tofu import evaluate_tofu, tofu_data, tofu_rows, tofu_scores
     from fdiv_nb.training.base import check_output
     a, = parse(argv, TofuArguments)
     check_output(a.output_dir, a.overwrite)
@@ -390,7 +384,8 @@ def _item_figure(logs: dict, tasks: list[tuple[str, str, str]]):
 def _muse(argv: list[str]) -> int:
     from fdiv_nb.training.data import read_rows
     from fdiv_nb.evaluation.muse import MUSE, check_leak, evaluate_muse, muse_data, muse_rows, muse_scores
-    from fdiv_nb.evaluation.tofu import planned_log, read_log
+    from fdiv_nb.evaluation.evallog import read_log
+    from fdiv_nb.evaluation.resume import planned_log
     from fdiv_nb.training.base import check_output
     a, = parse(argv, MuseArguments)
     check_output(a.output_dir, a.overwrite)
@@ -450,7 +445,8 @@ def _muse(argv: list[str]) -> int:
 def _book(argv: list[str]) -> int:
     from fdiv_nb.training.data import strip_gutenberg, text_chunks
     from fdiv_nb.evaluation.muse import book_scores, evaluate_book
-    from fdiv_nb.evaluation.tofu import check_same_items, planned_log, read_log
+    from fdiv_nb.evaluation.evallog import read_log
+    from fdiv_nb.evaluation.resume import check_same_items, planned_log
     from fdiv_nb.models.loading import load_tokenizer
     from fdiv_nb.training.base import check_output
     a, = parse(argv, BookArguments)
@@ -567,9 +563,9 @@ def _forgotten(a: AttackArguments) -> list[dict]:
     "Rows for `attack_rows`, in the templates. Raises ValueError naming the row."
     from fdiv_nb.evaluation.attack import attack_rows
     from fdiv_nb.training.data import read_rows
-    from fdiv_nb.evaluation.tofu import dressed_rows, template_of
+    from fdiv_nb.evaluation.answers import templated_rows, template_of
     if a.forget == 'tiny': return bundled_tofu()['forget'][:a.limit or None]
-    rows = dressed_rows(
+    rows = templated_rows(
         read_rows(a.forget, ('prompt', 'completion'), 'forget'),
         template_of(a.prompt),
         template_of(a.answer, 'answer'),
@@ -596,7 +592,7 @@ def documents(path: str) -> list[str]:
 def cmd_attack(argv: list[str]) -> int:
     "fdiv attack --model DIR --forget FILE [--never DIR] [--unrelated FILE] [--prefix TEXT ...]: does the forgetting hold?"
     from fdiv_nb.evaluation.attack import ATTACKS, attack_figure, attack_table
-    from fdiv_nb.evaluation.tofu import plain_text
+    from fdiv_nb.evaluation.answers import plain_text
     from fdiv_nb.training.base import check_output
     a, = parse(argv, AttackArguments)
     check_output(a.output_dir, a.overwrite)

@@ -239,7 +239,7 @@ def unlearn(
     lines: bool = False,
 ) -> dict:  # log lines on the error stream
     "Train once; dict(history, before, after, path, samples, config, stopped). Raises ValueError before any work where something cannot work, Failed for what fails after training; the model is saved before that."
-    from fdiv_nb.evaluation.tofu import greedy, plain_text
+    from fdiv_nb.evaluation.answers import greedy, plain_text
     from fdiv_nb.training.flat import FLATTrainer
     if floor: cfg.retain_model_pf = floor
     t = FLATTrainer(model, cfg, forget, processing_class=tokenizer, templates=templates, retain=retain)
@@ -535,7 +535,7 @@ def was_cut(config: dict) -> str:
 def cmd_unlearn(argv: list[str]) -> int:
     "fdiv unlearn --model DIR --forget FILE --template FILE --method flat --divergence js --output_dir DIR ..., or fdiv unlearn --demo"
     from fdiv_nb.training.data import read_templates, strip_gutenberg, text_chunks
-    from fdiv_nb.evaluation.tofu import dressed_rows, template_of
+    from fdiv_nb.evaluation.answers import templated_rows, template_of
     from fdiv_nb.reports.page import text_table
     from fdiv_nb.training.base import check_output
     from fdiv_nb.training.flat import FLATConfig
@@ -567,7 +567,7 @@ def cmd_unlearn(argv: list[str]) -> int:
             "prompt: a text has no questions to put into a template; leave --prompt and --answer out"
         )
     retain, forget = (
-        r if isinstance(r, str) or r is None else dressed_rows(r, *forms, k)
+        r if isinstance(r, str) or r is None else templated_rows(r, *forms, k)
         for k, r in (
             ('retain', _rows_of(a.retain, 'retain')),
             ('train_dataset', a.forget if a.forget.endswith('.txt') else _rows_of(a.forget, 'train_dataset')),
@@ -718,7 +718,7 @@ def train_retain_model(tokenizer, retain: list[dict], steps: int, seed: int = 0,
 def demo(argv: list[str], progress: Callable = lambda s: print(s, file=sys.stderr, flush=True)) -> int:
     "fdiv unlearn --demo: the bundled model forgets eight people, several ways."
     from fdiv_nb.evaluation.attack import attack_table
-    from fdiv_nb.evaluation.tofu import greedy
+    from fdiv_nb.evaluation.answers import greedy
     from fdiv_nb.reports.page import text_table
     from fdiv_nb.models.tiny import REFUSALS, corpus, load_tiny
     from fdiv_nb.training.base import check_output

@@ -24,7 +24,8 @@ from fdiv_nb.models.logprobs import (
     sequence_lengths,
 )
 
-from .tofu import answer_nll, asked_row, greedy, reworded, rouge_scores
+from .answers import answer_nll, read_qa, greedy, reworded
+from .rouge import rouge_scores
 
 from ..models.rollout import rollout
 
@@ -37,7 +38,7 @@ def attack_rows(rows: list[dict], name: str = 'forget') -> list[dict]:
     "Rows of prompt (text or chat messages), answer, truth (the answer without its template), and paraphrase (the prompt in other words, '' if there is none). Raises ValueError naming the row and the field."
     out = []
     for i, r in enumerate(rows):
-        q, whole, bare, _ = asked_row(r)
+        q, whole, bare, _ = read_qa(r)
         if q is None or whole is None:
             raise ValueError(
                 f"{name}: row {i} has no text under "

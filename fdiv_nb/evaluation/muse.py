@@ -27,15 +27,10 @@ from fdiv_nb.models.logprobs import (
     token_logprobs,
 )
 
-from fdiv_nb.evaluation.tofu import (
-    EvalLog,
-    check_same_items,
-    evaluate_items,
-    greedy,
-    need,
-    planned_log,
-    rouge_scores,
-)
+from .answers import greedy
+from .evallog import EvalLog
+from .resume import check_same_items, evaluate_items, planned_log
+from .rouge import need, rouge_scores
 
 from ..models.rollout import rollout, sampling_mode
 
