@@ -1,0 +1,36 @@
+"""Every public name, for notebooks: `from fdiv_nb.all import *`."""
+from .mathematics.divergence import FDivergence, divergence_color, divergence_names, exact_divergence, get_divergence
+from .mathematics.custom import custom_divergence, register_divergence
+from .mathematics.estimate import Estimate, estimate_divergence
+from .models.logprobs import sequence_logprobs, token_logprobs
+from .models.fused import linear_divergence, linear_logprobs
+from .models.tiny import load_tiny
+from .models.loading import load_lm, load_tokenizer
+from .models.rollout import Rollout, rollout
+from .losses.target import BinaryTarget, MomentTarget, ProductTarget, RewardTarget, load_reward
+from .losses.fdpg import fdpg_loss, fdpg_weights
+from .losses.flat import flat_loss
+from .losses.fsft import dft_loss, fsft_loss, implicit_reward, nll_loss
+from .losses.fdpo import fdpo_loss, fpo_loss
+from .losses.distill import distill_loss
+from .losses.unlearn import unlearn_loss
+from .training.fdpg import FDPGConfig, FDPGTrainer
+from .training.sft import FSFTConfig, FSFTTrainer
+from .training.dpo import FDPOConfig, FDPOTrainer
+from .training.distill import DistillConfig, DistillTrainer
+from .training.flat import FLATConfig, FLATTrainer
+from .evaluation.alignment import before_and_after
+from .evaluation.tofu import evaluate_tofu, tofu_scores
+from .evaluation.muse import evaluate_muse, muse_scores
+from .reports.page import run_report
+
+__all__ = [
+    'BinaryTarget', 'DistillConfig', 'DistillTrainer', 'Estimate', 'FDPGConfig', 'FDPGTrainer', 'FDPOConfig',
+    'FDPOTrainer', 'FDivergence', 'FLATConfig', 'FLATTrainer', 'FSFTConfig', 'FSFTTrainer', 'MomentTarget',
+    'ProductTarget', 'RewardTarget', 'Rollout', 'before_and_after', 'custom_divergence', 'dft_loss',
+    'distill_loss', 'divergence_color', 'divergence_names', 'estimate_divergence', 'evaluate_muse',
+    'evaluate_tofu', 'exact_divergence', 'fdpg_loss', 'fdpg_weights', 'fdpo_loss', 'flat_loss', 'fpo_loss',
+    'fsft_loss', 'get_divergence', 'implicit_reward', 'linear_divergence', 'linear_logprobs', 'load_lm',
+    'load_reward', 'load_tiny', 'load_tokenizer', 'muse_scores', 'nll_loss', 'register_divergence', 'rollout',
+    'run_report', 'sequence_logprobs', 'tofu_scores', 'token_logprobs', 'unlearn_loss',
+]
