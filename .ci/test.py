@@ -80,6 +80,47 @@ def house():
     check('exported cells: at most 8 % over 25 lines', sum(s > 25 for s in sizes) <= .08*len(sizes), f'{sum(s > 25 for s in sizes)} of {len(sizes)}')
     check('a divergence takes its colour from divergence_color', not colours, ', '.join(colours))
 
+def api():
+    "The public names: the two hand-written lists agree, nothing heavy is imported before first use, `__all__` names exist once."
+    code = """
+import sys, time; t = time.perf_counter()
+from fdiv_nb import FDPGTrainer
+print(time.perf_counter() - t, 'torch' in sys.modules)
+import fdiv_nb, inspect, pickle
+from fdiv_nb import all as everything
+from fdiv_nb.training.fdpg import FDPGTrainer as real
+assert sorted(everything.__all__) == sorted(set(fdiv_nb.__all__) - {'__version__'}), 'fdiv_nb.__all__ and fdiv_nb.all.__all__ differ'
+assert FDPGTrainer == real and isinstance(FDPGTrainer, type) and issubclass(FDPGTrainer, real) and pickle.loads(pickle.dumps(FDPGTrainer)) is real
+assert str(inspect.signature(FDPGTrainer)) == str(inspect.signature(real)) and FDPGTrainer.__doc__ == real.__doc__
+assert type('Mine', (real,), {}).__mro__[1:] == real.__mro__
+class Mine(FDPGTrainer): pass
+assert Mine.__mro__[1] is real and fdiv_nb.get_divergence('js').name == 'js' and fdiv_nb.__version__
+for name in everything.__all__: assert (getattr(everything, name).__doc__ or '').strip(), f'{name} has no docstring'
+"""
+    seconds = []
+    for _ in range(3):
+        r = subprocess.run([sys.executable, '-c', code], env=env, capture_output=True, text=True)
+        if r.returncode: break
+        s, torch = r.stdout.split()
+        seconds.append(float(s))
+    check('public names at the top agree with fdiv_nb.all and behave as the real objects', r.returncode == 0, r.stderr[-600:])
+    if seconds: check('import fdiv_nb brings no torch', torch == 'False' and min(seconds) < .1, f'{min(seconds):.3f} s, torch: {torch}')
+    where = {}
+    for p in sorted((root/'fdiv_nb').rglob('*.py')):
+        if p.name in BY_HAND: continue
+        for n in ast.walk(ast.parse(p.read_text(encoding='utf-8'))):
+            if isinstance(n, ast.Assign) and any(isinstance(t, ast.Name) and t.id == '__all__' for t in n.targets):
+                for name in ast.literal_eval(n.value): where.setdefault(name, []).append(str(p.relative_to(root/'fdiv_nb')))
+    twice = {k: v for k, v in where.items() if len(v) > 1}
+    check(f'no public name of a module stands in two ({len(where)} names)', not twice, f'{twice}')
+
+def links():
+    "Every relative link of the pages and the notebooks leads somewhere."
+    for p in [*sorted(root.glob('*.md')), *sorted((root/'bench').glob('*.md')), *notebook_paths()]:
+        texts = [p.read_text(encoding='utf-8')] if p.suffix == '.md' else [source(c) for c in cells_of(p) if c['cell_type'] == 'markdown']
+        broken = [x for t in texts for x in re.findall(r'\]\(([^)#\s]+)[^)]*\)', t) if not re.match(r'\w+:', x) and not (p.parent/x).exists()]
+        if broken or p.suffix == '.md': check(f'links of {p.relative_to(root)}', not broken, ', '.join(broken))
+
 def clean():
     "No notebook carries execution counts, private metadata or warnings."
     for nb in notebook_paths():
@@ -103,7 +144,7 @@ def readme():
             check(f'README block {i + 1} ({lang})', r.returncode == 0, (r.stdout + r.stderr)[-1500:])
 
 if __name__ == '__main__':
-    steps = sys.argv[1:] or ['drift', 'house', 'clean', 'notebooks', 'readme']
+    steps = sys.argv[1:] or ['drift', 'house', 'api', 'links', 'clean', 'notebooks', 'readme']
     for s in steps: globals()[s]()
     print(f'\n{passed} passed, {len(failed)} failed')
     sys.exit(bool(failed))
