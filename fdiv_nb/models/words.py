@@ -15,11 +15,10 @@ def fold(text: str) -> str:
     return unicodedata.normalize('NFC', unicodedata.normalize('NFC', text).casefold()).replace('i\u0307', 'i')
 
 # %% ../../nbs/2_models/265_words.ipynb #09b00009
-_ALONE = re.compile(
-    '[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f'
-    '\U00020000-\U0003ffff]'
+_ALONE = re.compile(            # Thai, Lao, Tibetan, Burmese, Khmer; kana and Han, half-width kana, the further planes of Han
+    '[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff'
+    '\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]'
 )
-
 _JOINERS = '\u200c\u200d'
 
 def is_mark(c: str) -> bool:
@@ -36,10 +35,10 @@ def unspaced(c: str) -> bool:
     return bool(_ALONE.match(c))
 
 # %% ../../nbs/2_models/265_words.ipynb #09b00012
-def words(
-    text: str, inner: str = ''
-) -> list[str]:  # inner: characters such as ' and - that may stand in a word
-    "Words in order: runs of letters, marks and digits; a character of an unspaced script, with its marks, stands alone."
+def words(text: str,
+          inner: str = ''  # characters such as ' and - that may stand within a word
+         ) -> list[str]:
+    "Words in order: runs of letters, marks and digits; a character of an unspaced script stands alone, with its marks."
     out, run = [], ''
     for c in text:
         if is_mark(c) and not run and out and unspaced(out[-1][0]): out[-1] += c
@@ -48,33 +47,31 @@ def words(
             run = ''
         elif in_word(c) and (run or not is_mark(c)) or c in inner: run += c
         else:
-            out += [run, ''] if not run else [run]
+            out += [run] if run else [run, '']
             run = ''
     return [w for w in (*out, run) if w]
 
 # %% ../../nbs/2_models/265_words.ipynb #09b00015
+def _cuts(inside: str, outside: str) -> bool:
+    "Whether the border between a character of the word found and its neighbour lies within a longer word."
+    if not outside: return False
+    if is_mark(outside): return True
+    return (in_word(outside) or outside == '_') and not unspaced(outside) and not unspaced(inside)
+
+def _is_whole(t: str, at: int, w: str) -> bool:
+    "Whether w, which stands at t[at], begins and ends at borders of words."
+    before, after = t[at - 1:at] if at else '', t[at + len(w):at + len(w) + 1]
+    last = next((c for c in reversed(w) if not is_mark(c)), w[-1])        # a mark at the end belongs to its letter
+    if _cuts(last, after): return False
+    if before and is_mark(before): return unspaced(w[0])                    # the mark ends a letter of another word
+    return not _cuts(w[0], before)
+
+# %% ../../nbs/2_models/265_words.ipynb #74555ca4
 def occurs(word: str, text: str) -> bool:
-    "Whether the word (or phrase) stands in the text as a whole word, whatever its case and spelling; in unspaced scripts, anywhere."
+    "Whether the word or phrase stands in the text as a whole word, in any case and spelling; in unspaced scripts, anywhere."
     w, t = fold(word), fold(text)
-    def cuts(inside: str, outside: str) -> bool:
-        "Whether the border between two characters lies within a word."
-        if outside and is_mark(outside[0]): return True
-        return (
-            bool(outside)
-            and (in_word(outside) or outside == '_')
-            and not unspaced(outside)
-            and not unspaced(inside)
-        )
     at = t.find(w)
     while at >= 0:
-        after = t[at + len(w):at + len(w) + 1]
-        before = t[at - 1:at] if at else ''
-        inside = next((c for c in reversed(w) if not is_mark(c)), w[-1])
-        if (
-            not cuts(inside, after)
-            and not (before and not is_mark(before) and cuts(w[0], before))
-            and not (before and is_mark(before) and not unspaced(w[0]))
-        ):
-            return True
+        if _is_whole(t, at, w): return True
         at = t.find(w, at + 1)
     return False
