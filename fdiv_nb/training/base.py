@@ -6,9 +6,8 @@
 from __future__ import annotations
 import copy, json, logging, math
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from fastcore.basics import patch
 import torch
 from torch import nn
@@ -19,6 +18,7 @@ from fdiv_nb.models.loading import (
     check_dtype, check_trainable, load_lm, load_reference, load_tokenizer, need_peft
 )
 from .checkpoint import CheckpointMixin, replace_text
+from .options import option
 from .reference import StartWeights, check_same_run, fingerprint, is_adapter
 from .saving import check_finite, check_writable, mend_generation
 from .step import StepMixin
@@ -26,14 +26,9 @@ from .step import StepMixin
 log = logging.getLogger('fdiv_nb')
 
 # %% auto #0
-__all__ = ['log', 'option', 'check_intervals', 'check_schedule', 'alias', 'take_aliases', 'FDivConfig', 'check_base_options',
-           'set_quiet_defaults', 'default_args', 'check_trainer_call', 'check_output', 'tokenizer_of', 'load_policy',
-           'add_adapter', 'without_dropout', 'frozen_copy', 'start_weights', 'visiting', 'check_policy', 'FDivTrainer']
-
-# %% ../../nbs/4_training/440_base.ipynb #a4400002
-def option(default, help: str) -> Any:
-    "A field of a configuration: its default value and the help text that the command line shows."
-    return field(default=default, metadata={'help': help})
+__all__ = ['log', 'check_intervals', 'check_schedule', 'FDivConfig', 'check_base_options', 'set_quiet_defaults', 'default_args',
+           'check_trainer_call', 'check_output', 'tokenizer_of', 'load_policy', 'add_adapter', 'without_dropout',
+           'frozen_copy', 'start_weights', 'visiting', 'check_policy', 'FDivTrainer']
 
 # %% ../../nbs/4_training/440_base.ipynb #1499f59e
 def check_intervals(a: TrainingArguments) -> None:
@@ -56,22 +51,6 @@ def check_schedule(a: TrainingArguments) -> None:
     check_intervals(a)
     if a.fp16 and a.device.type == 'cpu':
         raise ValueError("fp16: has no effect on the CPU; leave it out, or use bf16")
-
-# %% ../../nbs/4_training/440_base.ipynb #a440000c
-def alias(name: str) -> Any:
-    "A field that is another library's name of the option `name`, which takes over its value."
-    return field(default=None, metadata={'help': f"the same as {name}", 'alias_of': name})
-
-def take_aliases(args) -> None:
-    "Give the options of a dataclass what their aliases hold. Raises ValueError if both are given and differ."
-    for k, f in type(args).__dataclass_fields__.items():
-        name, value = f.metadata.get('alias_of'), getattr(args, k)
-        if name is None or value is None: continue
-        own, default = getattr(args, name), type(args).__dataclass_fields__[name].default
-        if own not in (value, default):
-            raise ValueError(f"{k}: {value}, but {name}, the same option, is {own}; give one of them")
-        setattr(args, name, value)
-        setattr(args, k, None)
 
 # %% ../../nbs/4_training/440_base.ipynb #88a89241
 @dataclass
@@ -96,7 +75,6 @@ class FDivConfig(TrainingArguments):
     logging_steps: float = option(1, "log every so many optimiser steps")
 
     def __post_init__(self):
-        take_aliases(self)
         check_base_options(self)
         set_quiet_defaults(self)
         super().__post_init__()
