@@ -7,7 +7,7 @@ from __future__ import annotations
 from fastcore.basics import patch
 import torch
 from torch import Tensor
-from ..mathematics.estimate import MixtureLogZ
+from ..mathematics.normalizer import MixtureLogZ
 from ..models.rollout import Rollout
 
 # %% auto #0
