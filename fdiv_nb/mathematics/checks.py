@@ -45,42 +45,46 @@ def _in_range(x, low: float, high: float, ends: str) -> bool:
     above = number >= low if ends[0] == '[' else number > low
     return above and (number <= high if ends[1] == ']' else number < high)
 
-# %% ../../nbs/1_mathematics/105_checks.ipynb #571062b4
+# %% ../../nbs/1_mathematics/105_checks.ipynb #333e2f39
 def _check_range(field, value, low, high, ends, expected, remedy) -> None:
     "Raise ValueError unless `value` lies in the interval, saying what is `expected`."
     if not _in_range(value, low, high, ends):
-        raise ValueError(f"{field}: {value!r}; expected {expected}" + (f'; {remedy}' if remedy else ''))
+        remedy = f'; {remedy}' if remedy else ''
+        raise ValueError(f"{field}: {value!r}; expected {expected}{remedy}")
 
-# %% ../../nbs/1_mathematics/105_checks.ipynb #3bb28767
+# %% ../../nbs/1_mathematics/105_checks.ipynb #d86f54d1
 def between(field: str, value, low: float, high: float,
             ends: str = '[]',    # brackets of the interval: '[' includes an end, '(' excludes it
             remedy: str = '') -> None:
     "Raise ValueError unless `value` is a number between `low` and `high`."
-    _check_range(field, value, low, high, ends, f"a number in {ends[0]}{low:g}, {high:g}{ends[1]}", remedy)
+    what = f'a number in {ends[0]}{low:g}, {high:g}{ends[1]}'
+    _check_range(field, value, low, high, ends, what, remedy)
 
 # %% ../../nbs/1_mathematics/105_checks.ipynb #cf0c91db
 def fraction(field: str, value, ends: str = '[]', remedy: str = '') -> None:
     "Raise ValueError unless `value` is a number between 0 and 1."
     between(field, value, 0, 1, ends, remedy)
 
-# %% ../../nbs/1_mathematics/105_checks.ipynb #c39491b1
+# %% ../../nbs/1_mathematics/105_checks.ipynb #bf4c9df4
 def positive(field: str, value, remedy: str = '', allow_inf: bool = False) -> None:
     "Raise ValueError unless `value` is a number above 0, and finite unless `allow_inf`."
-    _check_range(field, value, 0, math.inf, '(]' if allow_inf else '()', '> 0' if allow_inf else '> 0 and finite', remedy)
+    ends, what = ('(]', '> 0') if allow_inf else ('()', '> 0 and finite')
+    _check_range(field, value, 0, math.inf, ends, what, remedy)
 
-# %% ../../nbs/1_mathematics/105_checks.ipynb #5707614d
+# %% ../../nbs/1_mathematics/105_checks.ipynb #8ff38632
 def at_least(field: str, value, low: float, remedy: str = '', allow_inf: bool = False) -> None:
     "Raise ValueError unless `value` is a number >= `low`, and finite unless `allow_inf`."
-    what = f">= {low:g}" if allow_inf else f">= {low:g} and finite"
-    _check_range(field, value, low, math.inf, '[]' if allow_inf else '[)', what, remedy)
+    ends, what = ('[]', f'>= {low:g}') if allow_inf else ('[)', f'>= {low:g} and finite')
+    _check_range(field, value, low, math.inf, ends, what, remedy)
 
 # %% ../../nbs/1_mathematics/105_checks.ipynb #4a954c2e
 def finite(field: str, value, remedy: str = '') -> None:
     "Raise ValueError unless `value` is a finite number."
     _check_range(field, value, -math.inf, math.inf, '()', 'a finite number', remedy)
 
-# %% ../../nbs/1_mathematics/105_checks.ipynb #de15adf8
+# %% ../../nbs/1_mathematics/105_checks.ipynb #6d72a857
 def whole(field: str, value, low: int = 0, remedy: str = '') -> None:
     "Raise ValueError unless `value` is a whole number >= `low`."
     if not is_whole(value, low):
-        raise ValueError(f"{field}: {value!r}; expected a whole number >= {low}" + (f'; {remedy}' if remedy else ''))
+        remedy = f'; {remedy}' if remedy else ''
+        raise ValueError(f"{field}: {value!r}; expected a whole number >= {low}{remedy}")
