@@ -4,10 +4,11 @@
 
 # %% ../../nbs/2_models/255_tiny.ipynb #88dd4666
 from __future__ import annotations
-import json, math, os, random, re, shutil, tempfile
+import json, math, random, re, shutil, tempfile
 from importlib.resources import files
 from pathlib import Path
 import torch
+from .files import replacing
 
 # %% auto #0
 __all__ = ['THINGS', 'ADVERBS', 'GOOD', 'BAD', 'GOOD_W', 'BAD_W', 'LIKED', 'HATED', 'STARS', 'JOBS', 'NAMES', 'TOWNS', 'HABITS',
@@ -303,15 +304,13 @@ def parse_rates(model, tok, n: int = 500, seed: int = 0) -> dict[str, float]:
 def _write_folder(model, tok, facts: dict, out: Path) -> None:
     "Model, tokenizer and facts as a folder, written beside `out` and renamed."
     out.parent.mkdir(parents=True, exist_ok=True)
-    tmp = Path(tempfile.mkdtemp(prefix='.tiny-', dir=out.parent))
     model.generation_config.do_sample, model.generation_config.top_k = True, 0
-    model.save_pretrained(tmp)
-    tok.save_pretrained(tmp)
-    (tmp/'tiny.json').write_text(json.dumps(facts))
-    os.chmod(tmp, 0o755)
-    for f in tmp.iterdir(): f.chmod(0o644)
-    if out.exists(): shutil.rmtree(out)
-    os.replace(tmp, out)
+    with replacing(out) as beside:
+        model.save_pretrained(beside)
+        tok.save_pretrained(beside)
+        (beside/'tiny.json').write_text(json.dumps(facts))
+        for f in beside.iterdir(): f.chmod(0o644)
+        if out.exists(): shutil.rmtree(out)
 
 # %% ../../nbs/2_models/255_tiny.ipynb #46cc20bd
 def _means(losses: list[float], parts: int = 100) -> list[float]:

@@ -4,11 +4,12 @@
 
 # %% ../../nbs/6_reports/610_figures.ipynb #603cab57
 from __future__ import annotations
-import io, math, os, re, uuid
+import io, math, os, re
 from itertools import combinations
 from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from ..models.files import replace_bytes
 from ..mathematics.divergence import divergence_color, is_before
 
 # %% auto #0
@@ -413,11 +414,7 @@ def write_whole(path, data: bytes, suffix: str) -> Path:
     if p.suffix.lower() != suffix or p.is_dir():
         raise ValueError(f"path: {p.name!r} is not a {suffix} file; name one")
     p.parent.mkdir(parents=True, exist_ok=True)
-    tmp = p.with_name(f'.{uuid.uuid4().hex}.tmp')
-    try:
-        tmp.write_bytes(data)
-        os.replace(tmp, p)
-    finally: tmp.unlink(missing_ok=True)
+    replace_bytes(p, data)
     return p
 
 # %% ../../nbs/6_reports/610_figures.ipynb #d2ba2a81

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from dataclasses import asdict, is_dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from ..models.files import replace_text
 
 # %% auto #0
 __all__ = ['COMMAND', 'plain', 'write_json', 'file_facts', 'model_facts', 'versions', 'record_run', 'Failed', 'reason',
@@ -27,12 +28,7 @@ def plain(x):
 # %% ../../nbs/6_reports/630_record.ipynb #45278429
 def write_json(path: Path, obj) -> None:
     "obj as JSON, to a temporary name first."
-    path = Path(path)
-    tmp = path.with_name(f'{path.name}.{os.getpid()}.tmp')
-    tmp.write_text(
-        json.dumps(plain(obj), indent=1, allow_nan=False), encoding='utf-8', errors='backslashreplace'
-    )
-    os.replace(tmp, path)
+    replace_text(path, json.dumps(plain(obj), indent=1, allow_nan=False), errors='backslashreplace')
 
 # %% ../../nbs/6_reports/630_record.ipynb #4550ab3d
 def _digest(paths: list[Path], limit: int = 1 << 33) -> str | None:

@@ -17,7 +17,8 @@ from ..mathematics.divergence import FDivergence, get_divergence
 from fdiv_nb.models.loading import (
     check_dtype, check_trainable, load_lm, load_reference, load_tokenizer, need_peft
 )
-from .checkpoint import CheckpointMixin, replace_text
+from ..models.files import replace_text
+from .checkpoint import CheckpointMixin
 from .options import option
 from .reference import StartWeights, check_same_run, fingerprint, is_adapter
 from .saving import check_finite, check_writable, mend_generation

@@ -8,23 +8,13 @@ import hashlib, json, logging, os, re, shutil, socket, time, uuid, zipfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Callable, NamedTuple
+from ..models.files import replace_text
 log = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['log', 'MANIFEST', 'RUN', 'replace_text', 'file_digest', 'write_manifest', 'model_only', 'read_manifest',
-           'missing_from', 'Checkpoint', 'checkpoints', 'run_of', 'newest_whole', 'unverified_faults', 'check_whole',
-           'resolve_checkpoint', 'new_stage', 'publish', 'tidy', 'rotate', 'check_fresh', 'begin_run', 'claim',
-           'CheckpointMixin']
-
-# %% ../../nbs/4_training/425_checkpoint.ipynb #4842aeb3
-def replace_text(path: str | Path, text: str) -> None:
-    "Write a text file as one step: under a unique name beside it, then renamed."
-    path = Path(path)
-    beside = path.with_name(f'.{path.name}.{uuid.uuid4().hex}')
-    try:
-        beside.write_text(text, encoding='utf-8')
-        os.replace(beside, path)
-    finally: beside.unlink(missing_ok=True)
+__all__ = ['log', 'MANIFEST', 'RUN', 'file_digest', 'write_manifest', 'model_only', 'read_manifest', 'missing_from', 'Checkpoint',
+           'checkpoints', 'run_of', 'newest_whole', 'unverified_faults', 'check_whole', 'resolve_checkpoint',
+           'new_stage', 'publish', 'tidy', 'rotate', 'check_fresh', 'begin_run', 'claim', 'CheckpointMixin']
 
 # %% ../../nbs/4_training/425_checkpoint.ipynb #32769a85
 def file_digest(path: str | Path) -> str:

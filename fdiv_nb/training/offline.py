@@ -5,7 +5,7 @@
 # %% ../../nbs/4_training/460_offline.ipynb #14d9c389
 from __future__ import annotations
 
-import hashlib, json, logging, os, uuid
+import hashlib, json, logging
 
 from array import array
 
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from transformers import Trainer
 
+from ..models.files import replacing
 from ..models.encode import check_tokenizer, pad_token_id
 from .data import read_rows
 from .packing import check_packing, packed_logprobs
@@ -142,18 +143,15 @@ def save(self: RefStore) -> None:
     if not self.path or not self: return
     from safetensors.torch import save_file
     self.path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = self.path.with_name(f'.{self.path.name}.{uuid.uuid4().hex}')
-    try:
+    with replacing(self.path) as beside:
         save_file(
             dict(
                 values=torch.cat(list(self.values())),
                 lengths=torch.tensor([len(v) for v in self.values()]),
                 keys=torch.tensor([list(k) for k in self], dtype=torch.uint8),
             ),
-            tmp,
+            beside,
         )
-        os.replace(tmp, self.path)
-    finally: tmp.unlink(missing_ok=True)
 
 # %% ../../nbs/4_training/460_offline.ipynb #60a89652
 DUMMY = '#void'   # marks the rows that `get_eval_dataloader` fills up with
