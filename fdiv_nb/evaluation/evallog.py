@@ -4,10 +4,11 @@
 
 # %% ../../nbs/5_evaluation/515_evallog.ipynb #1bbfa14a
 from __future__ import annotations
-import gzip, json, math, os, sys
+import gzip, json, math, sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from fastcore.basics import patch
+from ..models.files import replace_bytes
 
 # %% auto #0
 __all__ = ['TASKS', 'EvalLog', 'valid_json', 'read_log']
@@ -93,9 +94,7 @@ def save(self: EvalLog) -> None:
     data = json.dumps(valid_json(whole), allow_nan=False).encode()
     p = Path(self.path)
     p.parent.mkdir(parents=True, exist_ok=True)
-    tmp = p.with_name(f'{p.name}.{os.getpid()}.tmp')
-    tmp.write_bytes(gzip.compress(data) if p.suffix == '.gz' else data)
-    os.replace(tmp, p)
+    replace_bytes(p, gzip.compress(data) if p.suffix == '.gz' else data)
 
 # %% ../../nbs/5_evaluation/515_evallog.ipynb #274c439d
 def _item_number(i, where: str) -> int:
