@@ -8,8 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 _MODULES = {
-    'mathematics.divergence': 'FDivergence divergence_color divergence_names exact_divergence get_divergence',
-    'mathematics.custom': 'custom_divergence register_divergence',
+    'mathematics.divergence': 'FDivergence divergence_color divergence_names exact_divergence get_divergence register_divergence',
+    'mathematics.custom': 'custom_divergence',
     'mathematics.estimate': 'Estimate estimate_divergence',
     'models.logprobs': 'sequence_logprobs token_logprobs',
     'models.fused': 'linear_divergence linear_logprobs',

@@ -1,6 +1,7 @@
 """Every public name, for notebooks: `from fdiv_nb.all import *`."""
-from .mathematics.divergence import FDivergence, divergence_color, divergence_names, exact_divergence, get_divergence
-from .mathematics.custom import custom_divergence, register_divergence
+from .mathematics.divergence import FDivergence, divergence_color, divergence_names, exact_divergence
+from .mathematics.divergence import get_divergence, register_divergence
+from .mathematics.custom import custom_divergence
 from .mathematics.estimate import Estimate, estimate_divergence
 from .models.logprobs import sequence_logprobs, token_logprobs
 from .models.fused import linear_divergence, linear_logprobs
