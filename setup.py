@@ -1,12 +1,14 @@
 """Package metadata lives in settings.ini; this file only hands it to setuptools."""
 from configparser import ConfigParser
 from pathlib import Path
+
 from setuptools import find_packages, setup
 
 here = Path(__file__).parent
 cfg = ConfigParser(interpolation=None)
 cfg.read(here/'settings.ini', encoding='utf-8')
 cfg = cfg['DEFAULT']
+packages = find_packages(include=['fdiv_nb*'])
 
 setup(
     version=cfg['version'],
@@ -16,10 +18,12 @@ setup(
     author=cfg['author'],
     license=cfg['license'],
     keywords=cfg['keywords'],
-    packages=find_packages(include=['fdiv_nb*']),
-    package_data={'fdiv_nb': ['py.typed', 'data/*/*']},
+    project_urls=dict(line.split(' = ') for line in cfg.get('urls', '').strip().splitlines()),
+    classifiers=cfg['classifiers'].strip().splitlines(),
+    packages=packages,
+    package_data={p: ['py.typed', 'data/*/*'] for p in packages},
     install_requires=cfg['requirements'].split(),
-    extras_require={k: cfg[f'{k}_requirements'].split() for k in ('peft', 'eval', 'dev', 'docs')},
+    extras_require={k.removesuffix('_requirements'): v.split() for k, v in cfg.items() if k.endswith('_requirements')},
     entry_points={'console_scripts': cfg['console_scripts'].split()},
     zip_safe=False,
 )
