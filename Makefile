@@ -2,6 +2,8 @@
 #   make demo    align the bundled model under four divergences; ends with a table and runs/demo/report.html
 #   make bench   speed and memory against plain PyTorch; prints a table of ratios, writes bench/results/*.json
 #   make test    export drift, every notebook, the README's own code blocks
+#   make test-latest, make test-lowest    the same with the newest releases of everything, with the oldest that settings.ini allows
+#   make lint    ruff, and pyright where it is installed
 #   make docs    the notebooks as a site, docs/_build/html (needs npm for MathJax)
 PYTHON ?= python3
 VENV   ?= .venv
@@ -12,13 +14,28 @@ PIP    := $(VENV)/bin/python -m pip --disable-pip-version-check -q install --no-
 # compiled modules are kept, whatever the environment says: dozens of processes import the same libraries
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test bench docs wheel clean
+.PHONY: demo test test-latest test-lowest lint bench docs wheel clean
 # the model is small: a second thread gains little on an idle machine, and on a busy one the two wait for each other
 demo: $(VENV)/.package
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(VENV)/bin/fdiv demo --output_dir runs/demo --overwrite
 
 test: $(VENV)/.dev
 	$(VENV)/bin/python .ci/test.py
+
+test-latest:
+	test -x $(VENV)-latest/bin/python || $(PYTHON) -m venv $(VENV)-latest
+	$(VENV)-latest/bin/python -m pip --disable-pip-version-check -q install $(TORCH) -e '.[peft,dev,parity]'
+	$(VENV)-latest/bin/python .ci/test.py
+
+test-lowest:
+	test -x $(VENV)-lowest/bin/python || $(PYTHON) -m venv $(VENV)-lowest
+	$(PYTHON) .ci/lowest.py > $(VENV)-lowest/requirements.txt
+	$(VENV)-lowest/bin/python -m pip --disable-pip-version-check -q install -r $(VENV)-lowest/requirements.txt -e .
+	$(VENV)-lowest/bin/python .ci/test.py
+
+lint: $(VENV)/.dev
+	$(VENV)/bin/ruff check .ci bench docs fdiv_nb nbs setup.py
+	$(VENV)/bin/python .ci/typecheck.py
 
 bench: $(VENV)/.dev
 	$(VENV)/bin/python bench/run.py
@@ -47,4 +64,4 @@ $(VENV)/.dev: settings.ini setup.py pyproject.toml constraints.txt
 	touch $(VENV)/.package $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info runs
+	rm -rf $(VENV) $(VENV)-latest $(VENV)-lowest build dist *.egg-info runs
