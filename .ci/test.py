@@ -57,7 +57,8 @@ def imports_of(path, name):
 
 def house():
     "Imports point downward, no private name crosses modules, exported cells have air, a divergence has one colour."
-    order = order_of_modules(); upward, private = [], []
+    order = order_of_modules()
+    upward, private = [], []
     for name in order:
         for base, names in imports_of(root/'fdiv_nb'/(name.replace('.', '/') + '.py'), name):
             for target in [base] if base in order else [f'{base}.{x}' for x in names if f'{base}.{x}' in order]:
@@ -72,8 +73,11 @@ def house():
             if c['cell_type'] == 'code' and re.search(r"""['"](js|tv|forward_kl|reverse_kl)['"]\s*:\s*['"](#[0-9a-fA-F]{6}|C\d|tab:)""", s):
                 if p.stem != '110_divergence': colours.append(f'{p.name}[{i}]')
             if not is_exported(c): continue
-            lines = s.splitlines(); sizes.append(sum(1 for l in lines if l.strip() and not l.startswith('#'))); total += len(lines)
-            wide += [f'{p.name}[{i}]' for l in lines if len(l) > 120]; longish += sum(len(l) > 110 for l in lines)
+            lines = s.splitlines()
+            sizes.append(sum(1 for l in lines if l.strip() and not l.startswith('#')))
+            total += len(lines)
+            wide += [f'{p.name}[{i}]' for l in lines if len(l) > 120]
+            longish += sum(len(l) > 110 for l in lines)
     check('no exported line is longer than 120 characters', not wide, ', '.join(wide[:20]))
     check('at most 2 % of exported lines are longer than 110', longish <= .02*total, f'{longish} of {total}')
     check('exported cells: median at most 10 lines', statistics.median(sizes) <= 10, f'{statistics.median(sizes)}')

@@ -6,7 +6,7 @@
     python bench/losses.py --size 64 16 500   a quick look at whether everything runs
 """
 from __future__ import annotations
-import argparse, json, math, os, platform, resource, statistics, subprocess, sys, time, warnings
+import argparse, json, os, platform, resource, statistics, subprocess, sys, time, warnings
 from pathlib import Path
 os.environ.setdefault('TRL_EXPERIMENTAL_SILENCE', '1'); warnings.filterwarnings('ignore')
 import torch
@@ -151,13 +151,16 @@ def times(rows, size, rounds):
         for m in (_compiled, _liger, _room): m.clear()
     return out
 
+def _ratio(v, base, key, fmt):
+    return format(v[key]/base[key], fmt) if v.get(key) and base.get(key) else '–'
+
 def table(res):
     lines = [f"{'':24}{'':21}{'time':>9}{'ratio':>8}{'aim':>6}{'memory':>12}{'ratio':>8}{'aim':>7}"]
     for row, c in res.items():
         base = c['plain']
         for n, v in c.items():
-            aim = AIMS.get(row, (None, None)) if n == 'fdiv' else (None, None); sh = lambda k, fmt: format(v[k]/base[k], fmt) if v.get(k) and base.get(k) else '–'
-            lines.append(f"{row if n == 'plain' else '':24}{n:21}{v['seconds']:>7.2f} s{sh('seconds', '.2f'):>8}{aim[0] or '':>6}{f'''{v['bytes']/2**20:,.0f} MiB''' if v['bytes'] else '–':>12}{sh('bytes', '.3f'):>8}{aim[1] or '':>7}")
+            aim = AIMS.get(row, (None, None)) if n == 'fdiv' else (None, None)
+            lines.append(f"{row if n == 'plain' else '':24}{n:21}{v['seconds']:>7.2f} s{_ratio(v, base, 'seconds', '.2f'):>8}{aim[0] or '':>6}{f'''{v['bytes']/2**20:,.0f} MiB''' if v['bytes'] else '–':>12}{_ratio(v, base, 'bytes', '.3f'):>8}{aim[1] or '':>7}")
     return '\n'.join(lines)
 
 def plot(curves, path, V):
