@@ -444,7 +444,7 @@ def _muse(argv: list[str]) -> int:
 # %% ../../nbs/7_commands/750_evaluate.ipynb #717cd550
 def _book(argv: list[str]) -> int:
     from fdiv_nb.training.data import strip_gutenberg, text_chunks
-    from fdiv_nb.evaluation.muse import book_scores, evaluate_book
+    from fdiv_nb.evaluation.book import book_scores, evaluate_book
     from fdiv_nb.evaluation.evallog import read_log
     from fdiv_nb.evaluation.resume import check_same_items, planned_log
     from fdiv_nb.models.loading import load_tokenizer
@@ -588,6 +588,12 @@ def documents(path: str) -> list[str]:
     if not docs: raise ValueError(f"unrelated: {path!r} holds no text")
     return docs
 
+# %% ../../nbs/7_commands/750_evaluate.ipynb #5a7c1e02
+def _report_attack(name: str, row: dict) -> None:
+    "One line of progress per attack."
+    line = f"{name}: ROUGE-L {row['rouge_before']:.3f} → {row['rouge_after']:.3f}"
+    print(line, file=sys.stderr, flush=True)
+
 # %% ../../nbs/7_commands/750_evaluate.ipynb #337e4c91
 def cmd_attack(argv: list[str]) -> int:
     "fdiv attack --model DIR --forget FILE [--never DIR] [--unrelated FILE] [--prefix TEXT ...]: does the forgetting hold?"
@@ -606,26 +612,10 @@ def cmd_attack(argv: list[str]) -> int:
     never = _ready(a.never, a.device, False, 'never')[0] if a.never else None
     kept = {}
     table = attack_table(
-        model,
-        tok,
-        rows,
-        a.attacks or None,
-        never,
-        [p.replace('\\n', '\n') for p in a.prefix] or None,
-        other,
-        a.items,
-        a.steps,
-        a.learning_rate,
-        a.samples,
-        a.max_new_tokens,
-        a.batch_size,
-        a.seed,
-        lambda n, r: print(
-            f"{n}: ROUGE-L {r['rouge_before']:.3f} → {r['rouge_after']:.3f}", file=sys.stderr, flush=True
-        ),
-        kept,
-        a.rouge,
-    )
+        model, tok, rows, a.attacks or None, never, _report_attack, kept,
+        prefixes=[p.replace('\\n', '\n') for p in a.prefix] or None, unrelated=other, items=a.items,
+        steps=a.steps, learning_rate=a.learning_rate, samples=a.samples, max_new_tokens=a.max_new_tokens,
+        batch_size=a.batch_size, seed=a.seed, rouge=a.rouge)
     ask = [plain_text(r['prompt']) for r in rows[:4]]
     samples = {
         n: list(zip(ask, x.texts, x.rouge.tolist())) for n, x in kept.items() if len(x.texts) == len(rows)
@@ -645,7 +635,7 @@ def cmd_attack(argv: list[str]) -> int:
         table,
         attack_figure(table),
         'Open: before; full: after the attack; cross: a model that never knew, after the attack.',
-        ['items', 'p_before', 'p_after', 'p_retain_model', 'rouge_before', 'rouge_after', 'rouge_never'],
+        ['items', 'p_before', 'p_after', 'p_retain_model', 'rouge_before', 'rouge_after', 'rouge_retain_model'],
         samples,
     )
     return 0

@@ -62,14 +62,14 @@ def _compare(mine: list[str], theirs: list[str]) -> tuple[int | None, bool]:
     if x == y: return None, True
     return next(i for i, (s, t, u, v) in enumerate(zip(a, b, x, y)) if s != t and u != v), False
 
-# %% ../../nbs/5_evaluation/517_resume.ipynb #ff0aaafe
+# %% ../../nbs/5_evaluation/517_resume.ipynb #9da3da09
 def _check_items(x: dict, y: dict, task: str, name: str) -> None:
     "Raises ValueError unless two tasks have the same item numbers."
     if x.keys() == y.keys(): return
     lack = sorted(x.keys() ^ y.keys())[0]
     where = 'log' if lack in x else name
-    raise ValueError(f"{name}: it has {len(y)} items of {task!r}, the log {len(x)} (only the {where} has item "
-                     f"{lack}); a comparison needs the same items in both")
+    raise ValueError(f"{name}: it has {len(y)} items of {task!r}, the log {len(x)} (only the {where} has "
+                     f"item {lack}); a comparison needs the same items in both")
 
 # %% ../../nbs/5_evaluation/517_resume.ipynb #e7864c56
 def _check_texts(x: dict, y: dict, task: str, name: str, strict: bool) -> None:
@@ -129,9 +129,9 @@ def planned_log(rows: dict[str, list[dict]], **made) -> EvalLog:   # task -> row
     tasks = {t: {i: _known_columns(r) for i, r in enumerate(rs)} for t, rs in rows.items()}
     return EvalLog(tasks, dict(made, rows=digests(rows)))
 
-# %% ../../nbs/5_evaluation/517_resume.ipynb #9c5c276c
+# %% ../../nbs/5_evaluation/517_resume.ipynb #c967cc38
 def _differences(old: EvalLog, made: dict, tasks) -> list[str]:
-    "The settings in which an evaluation differs from a log it should continue, and the tasks with other rows."
+    "Settings in which an evaluation differs from a log it should continue, and tasks with other rows."
     rows = old.made.get('rows', {})
     settings = [k for k in made if k != 'rows' and old.tasks and old.made.get(k) != made[k]]
     changed = [t for t in tasks if old.tasks.get(t) and rows.get(t) != made['rows'][t]]
@@ -160,7 +160,7 @@ def evaluate_items(kind: str, model, rows: dict[str, list],
                    progress=None,           # called with (task, items done, items)
                    **settings               # recorded in the log; a log with others is refused
                    ) -> EvalLog:
-    "Measure every item the log lacks, saved after each batch. Raises ValueError for another evaluation's log."
+    "Measure every item the log lacks, saved by batches. Raises ValueError for another evaluation's log."
     made = dict(kind=kind, model=weights_id(model) if log else '', **settings, rows=digests(rows))
     out = open_log(log, made, rows)
     for t, rs in rows.items():

@@ -52,7 +52,7 @@ def truth_score(log_r: Tensor, forget: bool = False) -> Tensor:   # [N] from `lo
     "[N] in [0, 1]: min(R, 1/R) for what is to be forgotten, max(0, 1 - R) for what is to be kept."
     return (-log_r.abs()).exp() if forget else (-torch.expm1(log_r)).clamp(min=0)
 
-# %% ../../nbs/5_evaluation/520_tofu.ipynb #4b73fe30
+# %% ../../nbs/5_evaluation/520_tofu.ipynb #514e8158
 def _sample(x, name: str) -> Tensor:
     "[n] float64. Raises ValueError for an empty sample or one with NaN."
     x = torch.as_tensor(x, dtype=torch.float64).reshape(-1)
@@ -61,6 +61,7 @@ def _sample(x, name: str) -> Tensor:
                          f"{int(x.isnan().sum())} NaN")
     return x
 
+# %% ../../nbs/5_evaluation/520_tofu.ipynb #4b73fe30
 def ks_test(a, b) -> tuple[float, float]:
     "(D, p-value) of the two-sample Kolmogorov-Smirnov test. Raises ValueError for an empty sample or NaN."
     x, y = _sample(a, 'a'), _sample(b, 'b')
