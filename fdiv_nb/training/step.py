@@ -10,14 +10,14 @@ from typing import Callable
 from fastcore.basics import patch
 import torch
 from torch import Tensor, nn
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainingArguments
 from ..models.logprobs import IGNORE, bare_model, is_encoder_decoder
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['logger', 'Work', 'model_work', 'model_flops', 'peak_flops', 'speed_settings', 'attention_kernel', 'is_out_of_memory',
-           'MicroBatch', 'with_oom_backoff', 'split_rows', 'ThroughputCallback', 'peak_memory', 'StepMixin',
-           'on_side_stream']
+__all__ = ['logger', 'Work', 'model_work', 'model_flops', 'peak_flops', 'enable_checkpointing', 'speed_settings',
+           'attention_kernel', 'is_out_of_memory', 'MicroBatch', 'with_oom_backoff', 'split_rows', 'ThroughputCallback',
+           'peak_memory', 'StepMixin', 'on_side_stream']
 
 # %% ../../nbs/4_training/420_step.ipynb #09e9cd9b
 @dataclass
@@ -112,6 +112,16 @@ def peak_flops(device_name: str,         # as from `torch.cuda.get_device_name()
     x = row[dict(tf32=1, float32=2).get(kind, 0)]
     return x and x*1e12
 
+# %% ../../nbs/4_training/420_step.ipynb #713a847e
+def _checkpointing() -> str:
+    "The name of the setting in this transformers."
+    new = 'activation_checkpointing'
+    return new if new in TrainingArguments.__dataclass_fields__ else 'gradient_checkpointing'
+
+def enable_checkpointing(model: nn.Module, use_reentrant: bool = False) -> None:
+    "Recompute the model's activations in the backward pass instead of keeping them."
+    getattr(model, f'{_checkpointing()}_enable')(dict(use_reentrant=use_reentrant))
+
 # %% ../../nbs/4_training/420_step.ipynb #80a52047
 def speed_settings(
     device=None,  # a torch device or its name; None: CUDA where there is one
@@ -125,8 +135,7 @@ def speed_settings(
     if d.type == 'cuda':
         new = (capability or torch.cuda.get_device_capability(d)) >= (8, 0)
         out |= dict(bf16=new, fp16=not new) | (dict(tf32=True) if new else {})
-    if save_memory:
-        out |= dict(gradient_checkpointing=True, gradient_checkpointing_kwargs=dict(use_reentrant=False))
+    if save_memory: out |= {_checkpointing(): True, f'{_checkpointing()}_kwargs': dict(use_reentrant=False)}
     if compile: out |= dict(torch_compile=True)
     return out
 
@@ -167,14 +176,11 @@ def halve(self: MicroBatch, n: int, width: int = 1) -> None:
     most = max(s.stop - s.start for s in self.slices(n, width))
     half = -(-most//2)
     if most == 1:
-        raise torch.OutOfMemoryError(f"a single row of {width} tokens does not fit into memory; shorten "
-                                     "the rows "
-                                     "(max_length, max_new_tokens), set gradient_checkpointing, or train "
-                                     "an adapter "
+        raise torch.OutOfMemoryError(f"a single row of {width} tokens does not fit into memory; shorten the rows "
+                                     f"(max_length, max_new_tokens), set {_checkpointing()}, or train an adapter "
                                      "(lora_rank)")
     self.tokens = half*width
-    logger.warning('out of memory with %d rows of %d tokens: %d at a time from here on, accumulated to '
-                   'the same '
+    logger.warning('out of memory with %d rows of %d tokens: %d at a time from here on, accumulated to the same '
                    'gradient', most, width, half)
 
 # %% ../../nbs/4_training/420_step.ipynb #318ae7a5
