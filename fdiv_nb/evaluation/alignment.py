@@ -83,7 +83,7 @@ def _check_draw(n: int, source: str) -> None:
 
 # %% ../../nbs/5_evaluation/510_alignment.ipynb #c56d5cf5
 def draw_alignment(policy,
-                   ref,                                # a model, or a function whose context yields it
+                   ref,                                # a model, or a function returning its context
                    tokenizer, target,
                    prompts: list[str] | None = None,
                    n: int = 256, max_new_tokens: int = 64, batch_size: int = 64, seed: int = 0,

@@ -167,10 +167,10 @@ class AttackOptions:
     seed: int = 0
     rouge: str = 'published'             # tokens, as for `rouge_scores`
 
-# %% ../../nbs/5_evaluation/550_attack.ipynb #df0be3dd
+# %% ../../nbs/5_evaluation/550_attack.ipynb #a1cb09b8
 @dataclass
 class Attack:
-    "A model under attack. The methods in `ATTACKS` return (numbers of the rows asked about, `Answers`)."
+    "A model under attack. The methods in `ATTACKS` return (numbers of the rows evaluated, `Answers`)."
     model: nn.Module
     tokenizer: object
     rows: list[dict]          # from `attack_rows`
@@ -235,24 +235,24 @@ def best_of_k(self: Attack):
 def run_attack(name: str, model, tokenizer, rows: list[dict],
                **options          # of `AttackOptions`
                ) -> tuple[list[int], Answers]:
-    "(numbers of the rows asked about, answers) of one attack. Raises ValueError for an unknown attack."
+    "(numbers of the rows evaluated, answers) of one attack. Raises ValueError for an unknown attack."
     if name not in ATTACKS: raise ValueError(f"attacks: unknown {name!r}; there are {', '.join(ATTACKS)}")
     return getattr(Attack(model, tokenizer, rows, AttackOptions(**options)), name)()
 
-# %% ../../nbs/5_evaluation/550_attack.ipynb #4f525984
+# %% ../../nbs/5_evaluation/550_attack.ipynb #c7d60e67
 def _missing(rows: list[dict], o: AttackOptions) -> dict[str, str]:
     "attack -> what it lacks, '' if nothing."
     out = dict(paraphrase='rows with paraphrase or paraphrased_question', prefix='prefixes, a list of texts',
                relearn_unrelated='unrelated, a list of texts',
-               relearn_forget=f'items between 1 and {len(rows) - 1}, not {o.items}: the other rows are '
-                              'asked about')
+               relearn_forget=f'items between 1 and {len(rows) - 1}, not {o.items}: the others are '
+                              'evaluated')
     given = dict(paraphrase=all(r['paraphrase'] for r in rows), prefix=o.prefixes,
                  relearn_unrelated=o.unrelated, relearn_forget=0 < o.items < len(rows))
     return {k: '' if given[k] else v for k, v in out.items()}
 
 # %% ../../nbs/5_evaluation/550_attack.ipynb #0023d37b
 def _plan(rows: list[dict], attacks, o: AttackOptions) -> list[str]:
-    "The attacks to run. Raises ValueError for an unknown one, or one whose means are missing."
+    "The attacks to run. Raises ValueError for an unknown one, or one without its means."
     lack = _missing(rows, o)
     if attacks is None: return [a for a in ATTACKS if not lack.get(a)]
     for a in attacks:
