@@ -13,7 +13,8 @@ __all__ = ['option', 'take_alias']
 
 # %% ../../nbs/4_training/405_options.ipynb #ff78c127
 def option(default: Any, help: str) -> Any:
-    "A field of a configuration with this default, and the text that `--help` shows."
+    "A field of a configuration with this default (a list is copied for each instance), and the text that `--help` shows."
+    if isinstance(default, list): return field(default_factory=lambda: list(default), metadata={'help': help})
     return field(default=default, metadata={'help': help})
 
 # %% ../../nbs/4_training/405_options.ipynb #8d9a2781
