@@ -103,7 +103,7 @@ def load_state_dict(self: BasePool, state: dict) -> BasePool:
     MixtureLogZ.load_state_dict(self, state)
     try:
         base = read_base(state['base'])
-        if any(len(self._g[k].dev) != len(r) for k, r in base['rows'].items()): raise ValueError
+        if any(self.base_samples(k) != len(r) for k, r in base['rows'].items()): raise ValueError
     except (KeyError, TypeError, ValueError):
         MixtureLogZ.load_state_dict(self, was)
         raise ValueError("state: its base samples are missing or do not belong to its log Z; the file is "
