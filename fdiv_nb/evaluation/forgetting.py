@@ -249,10 +249,10 @@ def tradeoff_figure(runs: dict[str, dict], clean: dict | None = None):
     fig = Figure(figsize=(7, 3.6), layout='constrained')
     ax = fig.subplots()
     _draw_paths(ax, paths, _nearest(paths, star or corner))
-    marks = [('start', point(first), 's', 6)] + ([('retain model', star, '*', 13)] if star else [])
-    for name, at, marker, size in marks:
+    marks = [('start', point(first), 's', 6, -17)] + ([('retain model', star, '*', 13, 9)] if star else [])
+    for name, at, marker, size, above in marks:
         ax.plot(*at, marker, color='black', ms=size, zorder=4)
-        ax.annotate(name, at, (0, 9), textcoords='offset points', ha='center', fontsize=9)
+        ax.annotate(name, at, (0, above), textcoords='offset points', ha='center', fontsize=9)
     ax.margins(.12)
     ax.set(xlabel='utility on the retain set' if x == 'utility' else 'P of retain answers',
            ylabel='log10 forget quality' if full else '1 − P of forget answers')
