@@ -14,7 +14,7 @@ __all__ = ['replacing', 'replace_bytes', 'replace_text']
 # %% ../../nbs/2_models/205_files.ipynb #206e53b4
 @contextmanager
 def replacing(path: str | Path):   # of a file, or of a folder that does not exist yet
-    "Yield a temporary path beside `path`, which the block writes (or makes, for a folder) and which is then renamed to `path`."
+    "Yield a temporary path beside `path`. The block writes a file or makes a folder there, which is then renamed."
     path = Path(path)
     beside = path.with_name(f'.{uuid.uuid4().hex}.tmp')
     try:
