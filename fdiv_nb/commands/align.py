@@ -28,8 +28,6 @@ class AlignArguments(ModelArguments):
             "python, classifier:DIR[:LABEL] (a reward model's logit or a label's log-probability; "
             "conversations go through its chat template, with classifier_chat:DIR plain prompts too); "
             "several are added, see reward_weights")
-    reward_weights: list[float] = option(
-        [], "one number for each of several rewards: P = π₀ exp((w₁r₁ + w₂r₂ + ...)/β); default: 1 each")
     constraint: str = option('', "P = π₀ b with b in {0, 1}: contains:WORD, regex:PATTERN, module:function, "
                                  "...; together with --reward, the product of both")
     moments: list[str] = option([], "P = π₀ exp(λ·φ) with E φ as given: SPEC=VALUE ..., e.g. "
@@ -128,7 +126,8 @@ def align(model, tokenizer, target, cfg, prompts: list[str] | None = None, diver
     """Train one policy, save it, evaluate it: dict(history, before, after, samples, config). Raises
     ValueError before any work, Failed for what fails after training."""
     from fdiv_nb.training.fdpg import FDPGTrainer
-    t = FDPGTrainer(model, target, cfg, prompts, tokenizer, ref_model, divergence)
+    t = FDPGTrainer(model, target, cfg, prompts, processing_class=tokenizer, ref_model=ref_model,
+                    divergence=divergence)
     if lines: t.add_callback(log_lines())
     start, out = time.time(), Path(cfg.output_dir)
     if save: train_and_save(t, tokenizer, out, resume)
@@ -211,7 +210,7 @@ def _align_plan(a: AlignArguments, cfg):
     prompts = read_prompts(a.prompts)
     find_model(a.model, base_model=cfg.base_model)
     if a.ref_name: find_model(a.ref_name, 'ref_name')
-    target = make_target(a.reward, a.constraint, cfg.beta, a.moments, a.reward_weights)
+    target = make_target(a.reward, a.constraint, cfg.beta, a.moments, cfg.reward_weights or ())
     check_compatible(cfg.divergence, target)
     target.probe([p for p in prompts or [] if isinstance(p, str)])   # the trainer probes conversations
     return target, prompts

@@ -84,16 +84,16 @@ def own_fields(cfg) -> dict:
     from transformers import TrainingArguments
     theirs = TrainingArguments.__dataclass_fields__
     keep = [k for k in cfg.__dataclass_fields__ if k not in theirs or k in _THEIRS]
-    return {k: getattr(cfg, k) for k in keep if k not in ('output_dir', 'overwrite')}
+    return {k: v for k in keep if k not in ('output_dir', 'overwrite') and (v := getattr(cfg, k)) is not None}
 
 # %% ../../nbs/7_commands/716_running.ipynb #e90e638c
 _FIRST = ('loss', 'reward')
 _NEXT = ('rewards/accuracies', 'rewards/margins', 'p_forget', 'p_template', 'p_retain', 'kl', 'forward_kl',
-         'reverse_kl', 'js', 'tv', 'divergence', 'entropy', 'length', 'grad_norm', 'learning_rate')
+         'reverse_kl', 'js', 'tv', 'divergence', 'entropy', 'completions/mean_length', 'grad_norm', 'learning_rate')
 
 def log_line(step: int, steps: int, logs: dict, most: int = 9) -> str:
     "One line of a log: the step, then the numbers that are looked at first; '' if there is none."
-    own = sorted(k for k in logs if k.startswith(('score/', 'eval_')))
+    own = sorted(k for k in logs if k.startswith('eval_') or k.startswith('rewards/') and k.endswith('/mean'))
     shown = lambda k: isinstance(logs.get(k), (int, float)) and not k.endswith(('_runtime', '_per_second'))
     keys = [k for k in (*_FIRST, *own, *_NEXT) if shown(k)][:most]
     return f'step {step}/{steps}  ' + '  '.join(f'{k} {logs[k]:.4g}' for k in keys) if keys else ''

@@ -41,7 +41,8 @@ class FDPGConfig(LogZConfig):
     `FDPGConfig(output_dir='out', divergence='js', beta=0.3, num_generations=16, max_completion_length=64)`.
     Raises ValueError for an option out of range, naming it."""
     beta: float = option(0.1, "strength of a reward: P = π₀ exp(r/β), in units of the reward")
-    reward_weights: list[float] | None = option(None, "weight of each reward, of several (default 1)")
+    reward_weights: list[float] | None = option(None, "one number for each of several rewards: "
+                                                      "P = π₀ exp((w₁r₁ + w₂r₂ + ...)/β); default: 1 each")
     baseline: str = option('auto', "auto (optimal with 8 completions per prompt or more, else loo), optimal, "
                                    "loo, ema, exact, none; mean and snis are biased with few completions per "
                                    "prompt: of n, mean leaves (n-1)/n of the gradient, snis 0.76 of it at 4")
@@ -61,7 +62,7 @@ _BASELINES = 'auto', 'optimal', 'loo', 'mean', 'ema', 'snis', 'exact', 'none'
 
 def check_fdpg_options(a: FDPGConfig) -> None:
     "ValueError for the first of f-DPG's own options that is out of range, naming it."
-    positive('beta', a.beta, 'small β follows the reward, large β stays with the initial policy; 0.1 is usual')
+    positive('beta', a.beta, 'small β follows the reward, large β the initial policy; 0.1 is usual')
     positive('proposal_every', a.proposal_every, 'leave it out for the default')
     at_least('eval_samples', a.eval_samples, 2, 'one completion says nothing about its own error')
     one_of('baseline', a.baseline, _BASELINES)
@@ -105,19 +106,16 @@ def target_of(reward_funcs, beta: float, weights: list[float] | None = None) -> 
 
 # %% ../../nbs/4_training/450_fdpg.ipynb #34d7600c
 class FDPGTrainer(LogZTrainer):
-    """Minimise D_f(π‖p) for a target p ∝ π₀ w by sampling from π (f-DPG).
+    """Minimise D_f(π‖p) for a target p ∝ π₀ w by sampling from π (f-DPG). Raises ValueError before any work.
 
-    - `model`: a model, or the folder (an adapter's too) or hub name of one
+    - `model`: a model, or the folder (an adapter's too) or hub name of one; `ref_model`: π₀, if another
     - `reward_funcs`, or `target`: a function (prompts, completions) -> B scores, a name like 'contains:great',
       the folder of a reward model, a list of these (with `args.reward_weights`), or a `Target`
-    - `args`: None takes the defaults, in a folder named after the model
+    - `args`, `processing_class`: None takes the defaults, and the tokenizer of `model`'s folder
     - `train_dataset`: a list of prompts, or rows with a prompt; None: nothing is given (BOS)
-    - `processing_class`: the tokenizer; None: that of `model`'s folder
-    - `ref_model`: π₀, if it is not the policy as it was given
     - `sampler`: called like `rollout`, may be a server; `divergence`: over `args.divergence`
-    - `peft_config`: trains a new adapter; `callbacks`, `optimizers`: as in the Trainer
+    - `peft_config`, `callbacks`, `optimizers`: as in TRL and the Trainer
 
-    Raises ValueError, naming the argument, before any work. Example:
     `FDPGTrainer('tiny', 'contains:great', FDPGConfig(output_dir='out', beta=0.3)).train()`"""
     why_same = 'log Z belongs to it: resume with what the run began with, or begin anew in another folder'
 
@@ -132,10 +130,10 @@ class FDPGTrainer(LogZTrainer):
         tokenizer = tokenizer_of(processing_class, model, args.base_model)
         prompts = prompts_of(train_dataset, tokenizer)
         goal.probe([prompt_text(tokenizer, p) for p in prompts])
-        super().__init__(model, args, goal, prompts, tokenizer, sampler, divergence=divergence, ref_model=ref_model,
-                         peft_config=peft_config, callbacks=callbacks, optimizers=optimizers, **kw)
-        auto = 'optimal' if self.per_prompt >= 8 else 'loo'
-        self.baseline = auto if args.baseline == 'auto' else args.baseline
+        super().__init__(model, args, goal, prompts, tokenizer, sampler, divergence=divergence,
+                         ref_model=ref_model, peft_config=peft_config, callbacks=callbacks,
+                         optimizers=optimizers, **kw)
+        self.baseline = args.baseline if args.baseline != 'auto' else 'optimal' if self.per_prompt >= 8 else 'loo'
         self.average = MovingAverage(0.9)          # of the weighted reward, for baseline='ema'
         self.proposal = Lagging(self.model) if args.proposal == 'lagging' else None
 
@@ -229,7 +227,8 @@ def record_samples(self: FDPGTrainer, r: Rollout, scores: dict[str, Tensor], s: 
     logp = s.logp.cpu()
     rho = importance_ratio(logp, s.log_q.cpu())
     mean = lambda x: ((rho*x.float()).sum()/rho.sum()).item()
-    values = {'reward': next(iter(scores.values())), 'finished': r.finished, 'completions/mean_length': r.lengths}
+    values = {'reward': next(iter(scores.values())), 'finished': r.finished}
+    values['completions/mean_length'] = r.lengths
     if len(scores) > 1: values |= {f'rewards/{k}/mean': v for k, v in scores.items()}
     self.record(rho.sum().item(), **{k: mean(v) for k, v in values.items()})
     tokens = (rho*r.lengths).sum().item()        # the weight of all tokens, however the processes share them
