@@ -17,7 +17,7 @@ __all__ = ['Domain', 'domain', 'conjugate', 'fenchel_young_gap', 'variational_bo
 
 # %% ../../nbs/1_mathematics/130_conjugate.ipynb #5e1f3fd5
 class Domain(NamedTuple):
-    "Where a witness may live: (f'(0), f'(∞))."
+    "The interval in which a critic must stay: (f'(0), f'(∞))."
     low: float
     high: float
 
@@ -148,7 +148,7 @@ def _expect(x: Tensor, log_w: Tensor | None, field: str) -> Tensor:
 # %% ../../nbs/1_mathematics/130_conjugate.ipynb #73ef8623
 def variational_bound(
     d,  # a name or an `FDivergence`
-    t_p: Tensor,  # [..., n] witness t(x) at outcomes or samples of P
+    t_p: Tensor,  # [..., n] critic t(x) at outcomes or samples of P
     t_q: Tensor,  # [..., m] the same of Q
     log_w_p: Tensor | None = None,  # [..., n] log-weights, normalised here; None: plain samples
     log_w_q: Tensor | None = None,  # [..., m]
@@ -156,14 +156,14 @@ def variational_bound(
     "E_P t - E_Q f*(t): at most D_f(P‖Q) in expectation; -inf where t_q > f'(∞). Raises ValueError on NaN, shapes."
     for field, x in (('t_p', t_p), ('t_q', t_q)):
         if x.isnan().any():
-            raise ValueError(f"{field}: {int(x.isnan().sum())} NaN among the witness values; "
+            raise ValueError(f"{field}: {int(x.isnan().sum())} NaN among the critic values; "
                              "use an output map, which keeps them finite")
     return _expect(t_p, log_w_p, 'log_w_p') - _expect(conjugate(d, t_q), log_w_q, 'log_w_q')
 
 # %% ../../nbs/1_mathematics/130_conjugate.ipynb #bdc03f64
 @dataclass(frozen=True)
 class OutputMap:
-    "A map of any real v to a witness; see `output_map`."
+    "A map of any real v to a critic; see `output_map`."
     divergence: FDivergence
     kind: str         # 'identity', 'ratio' or 'tanh'
     g: Callable       # v [...] -> t = g(v), inside the domain of f*
