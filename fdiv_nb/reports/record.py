@@ -64,7 +64,7 @@ def model_facts(name: str, model=None, limit: int = 2_000_000_000) -> dict:
         out['adapter'] = {k: c.to_dict() for k, c in model.peft_config.items()}
         out['base'] = next(iter(model.peft_config.values())).base_model_name_or_path
     if out['parameters'] <= limit:
-        from fdiv_nb.training.offline import fingerprint
+        from fdiv_nb.training.reference import fingerprint
         out['fingerprint'] = fingerprint(model, adapter=True)
     return out
 
