@@ -14,45 +14,52 @@ from .logprobs import log_normalizer, softmax_parts
 # %% auto #0
 __all__ = ['kept_logits', 'check_draw', 'sampling_logprobs', 'draw']
 
+# %% ../../nbs/2_models/275_draw.ipynb #df998fbe
+def _top_k(z: Tensor, k: int) -> Tensor:   # [...,V]
+    "Logits, -inf outside the k largest of each row."
+    if not 0 < k < z.shape[-1]: return z
+    return z.masked_fill(z < z.topk(k, -1).values[..., -1:], -torch.inf)
+
+# %% ../../nbs/2_models/275_draw.ipynb #47791c44
+def _top_1(z: Tensor) -> Tensor:           # [...,V]
+    "Logits, -inf at all but one largest entry of each row."
+    i = z.argmax(-1, keepdim=True)
+    return torch.full_like(z, -torch.inf).scatter(-1, i, z.gather(-1, i))
+
+# %% ../../nbs/2_models/275_draw.ipynb #677702aa
+def _top_p(z: Tensor, p: float) -> Tensor:   # [...,V]
+    "Log-probabilities, -inf outside the smallest set of likeliest tokens that has probability p."
+    l = z.log_softmax(-1)
+    s, order = l.sort(dim=-1, descending=True, stable=True)
+    before = s.exp().cumsum(-1) - s.exp()
+    drop = before >= p
+    return l.masked_fill(torch.zeros_like(drop).scatter(-1, order, drop), -torch.inf)
+
 # %% ../../nbs/2_models/275_draw.ipynb #1f9b4747
 def kept_logits(logits: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor:
-    "[..., V] log-weights of what is left to draw from: log q up to a constant of each row."
+    "[..., V] log-weights of the tokens left to draw from: log q up to a constant a row; at least float32."
     z = widen(logits)
     if temperature != 1: z = z/temperature
-    if top_k == 1:
-        i = z.argmax(-1, keepdim=True)
-        return torch.full_like(z, -torch.inf).scatter(
-            -1, i, z.gather(-1, i)
-        )  # one word, also where several are likeliest
-    if 0 < top_k < z.shape[-1]: z = z.masked_fill(z < z.topk(top_k, -1).values[..., -1:], -torch.inf)
-    if top_p < 1:
-        l = z.log_softmax(-1)
-        s, order = l.sort(dim=-1, descending=True, stable=True)
-        drop = s.exp().cumsum(-1) - s.exp() >= top_p                     # the mass before it was enough
-        z = l.masked_fill(torch.zeros_like(drop).scatter(-1, order, drop), -torch.inf)
-    return z
+    if top_k == 1: return _top_1(z)
+    z = _top_k(z, top_k)
+    return _top_p(z, top_p) if top_p < 1 else z
 
 # %% ../../nbs/2_models/275_draw.ipynb #1240054a
 def check_draw(temperature, top_k, top_p) -> None:
+    "Raise ValueError unless temperature is positive and finite, top_k whole and >= 0, top_p in (0, 1]."
     check_fields(
-        (
-            'temperature',
-            temperature,
-            0 < temperature < float('inf'),
-            'must be positive and finite; top_k=1 takes the likeliest token',
-        ),
+        ('temperature', temperature, 0 < temperature < float('inf'),
+         'must be positive and finite; top_k=1 takes the likeliest token'),
         ('top_k', top_k, is_whole(top_k, 0), 'a number of tokens; 0 keeps all'),
-        ('top_p', top_p, 0 < top_p <= 1, 'must be in (0, 1]; 1 keeps all'),
-    )
+        ('top_p', top_p, 0 < top_p <= 1, 'must be in (0, 1]; 1 keeps all'))
 
 # %% ../../nbs/2_models/275_draw.ipynb #0471b471
-def sampling_logprobs(
-    logits: Tensor,  # [..., V]
-    temperature: float = 1.0,  # τ > 0
-    top_k: int = 0,  # tokens kept; 0 = all
-    top_p: float = 1.0,  # probability kept, in (0, 1]; 1 = all
-) -> Tensor:  # [..., V] log q in nats, -inf where nothing is drawn; at least float32
-    "The log-probabilities one step samples from, normalised. Applied to `score`'s logits it re-scores samples under the same truncation. Raises ValueError for options out of range."
+def sampling_logprobs(logits: Tensor,             # [..., V]
+                      temperature: float = 1.0,   # τ > 0
+                      top_k: int = 0,             # tokens kept; 0 = all
+                      top_p: float = 1.0          # probability kept, in (0, 1]; 1 = all
+                     ) -> Tensor:                 # [..., V] log q in nats, -inf for tokens never drawn
+    "Log-probabilities that one step samples from, at least float32. Raises ValueError as `check_draw`."
     check_draw(temperature, top_k, top_p)
     return kept_logits(logits, temperature, top_k, top_p).log_softmax(-1)
 
@@ -60,7 +67,7 @@ def sampling_logprobs(
 _BLOCK = 64
 
 def _point(c: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    "First column with c > t·c[-1], for running sums c [B,K] and t [B,1] in [0, 1]; and how far into it t falls, [0, 1]."
+    "First column with c > t·c[-1], for running sums c [B,K], t [B,1] in [0, 1]; and how far into it t falls."
     total = c[:, -1:]
     t = torch.minimum(t*total, torch.nextafter(total, torch.zeros_like(total)))
     i = torch.searchsorted(c, t, right=True).clamp_(max=c.shape[1] - 1)

@@ -4,1029 +4,237 @@
 
 # %% ../../nbs/2_models/290_rollout.ipynb #98ad65be
 from __future__ import annotations
-
-import functools, logging, weakref
-
-from contextlib import contextmanager
-
-from dataclasses import dataclass, replace
-
-from typing import Callable, NamedTuple, Protocol
-
+import logging, weakref
+from dataclasses import dataclass
 from fastcore.basics import patch
 import torch
-
 from torch import Tensor, nn
-
 from ..mathematics.checks import check_fields, is_whole
-from .encode import encode_prompt, prompt_text
-
-from .draw import check_draw, kept_logits, draw, sampling_logprobs
-
-from .fused import onednn_linear, onednn_pointwise, onednn_pays
-
-from fdiv_nb.models.logprobs import (
-    bare_model,
-    build_batch,
-    context_length,
-    forward_accepts,
-    is_encoder_decoder,
-    left_pad,
-    position_ids,
-    right_pad,
-    score,
-)
+from .completions import Rollout, encode_prompts, end_tokens, eos_ids, make_rollout
+from .decode import (
+    Ranks, StaticSteps, UnpaddedSteps, by_length, can_be_static, forget, onednn_layers, ranks_of, runnable,
+    sample_tokens, sampling_mode)
+from .draw import check_draw, sampling_logprobs
+from .logprobs import bare_model, context_length, is_encoder_decoder
+from .ways import WAYS, Way, check_numbers, own_logits, rounding_limit, sampling_way, use_way
 
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['logger', 'Rollout', 'Sampler', 'eos_ids', 'encode_prompts', 'make_rollout', 'check_rollout', 'forget',
-           'can_be_static', 'sampling_mode', 'onednn_layers', 'Way', 'sampling_way', 'check_sampling_model',
-           'can_sample', 'rollout']
-
-# %% ../../nbs/2_models/290_rollout.ipynb #d5d0bcd1
-@dataclass
-class Rollout:
-    "B = n · len(prompts) sampled completions, prompt-major; tensors on the processor."
-    prompts: list            # B texts
-    prompt_ids: list         # B lists of token ids
-    completion_ids: list     # B lists of token ids, with the end token where there is one
-    texts: list              # B decoded completions, without special tokens
-    token_logprobs: (
-        Tensor  # [B,T] log q of completion token t under the distribution sampled from, nats; 0 after the end
-    )
-    finished: Tensor         # [B] bool: ended by itself, not cut off
-    group: Tensor            # [B] index of the prompt
-    pad_id: int = 0          # of batches
-    encoder_decoder: bool = False  # layout of batches
-    def __len__(self): return len(self.completion_ids)
-    @property
-    def lengths(self) -> Tensor:
-        "[B] tokens of each completion."
-        return torch.tensor([len(c) for c in self.completion_ids])
-    @property
-    def log_q(self) -> Tensor:
-        "[B] log q(completion | prompt) under the distribution sampled from, nats."
-        return self.token_logprobs.sum(1)
-
-# %% ../../nbs/2_models/290_rollout.ipynb #4c1b2f3e
-@patch
-def batch(self: Rollout, rows: slice | list | None = None,  # which; None = all
-           device=None,                             # of the tensors
-           side: str = 'right'                      # of the padding
-          ) -> dict:
-    "input_ids, attention_mask and labels of some rows, as from `build_batch`, no wider than these rows need."
-    r = self if rows is None else self.select(rows)
-    return build_batch(r.prompt_ids, r.completion_ids, self.pad_id, side, device, self.encoder_decoder)
-
-# %% ../../nbs/2_models/290_rollout.ipynb #86012cc7
-@patch
-def select(self: Rollout, rows: slice | list) -> Rollout:  # indices 0..B-1
-    "Some rows as a `Rollout` of its own."
-    i = list(range(len(self))[rows]) if isinstance(rows, slice) else [int(j) for j in rows]
-    if not i: raise ValueError(f"rows: {rows} selects none of {len(self)}; select at least one")
-    parts = {
-        k: [getattr(self, k)[j] for j in i] for k in ('prompts', 'prompt_ids', 'completion_ids', 'texts')
-    }
-    return replace(self, **parts, finished=self.finished[i], group=self.group[i],
-                   token_logprobs=self.token_logprobs[i, :max(map(len, parts['completion_ids']))])
-
-# %% ../../nbs/2_models/290_rollout.ipynb #ac3bc2df
-class Sampler(Protocol):
-    "Whatever is called like `rollout` and answers with a `Rollout` can stand in its place, for instance an inference server; `make_rollout` helps, `check_rollout` looks at the answer."
-    def __call__(self, model, tokenizer, prompts, *, n=1, max_new_tokens, temperature=1., top_k=0, top_p=1., batch_size=None,
-                 generator=None, eos_token_ids=None) -> Rollout: ...
-
-# %% ../../nbs/2_models/290_rollout.ipynb #e19af67a
-def eos_ids(model: nn.Module,  # its generation_config is asked
-            tokenizer          # and so is the tokenizer
-           ) -> list[int]:     # sorted, without repetition; empty if nobody names one
-    "Every token id that ends a completion."
-    named = (
-        getattr(getattr(bare_model(model), 'generation_config', None), 'eos_token_id', None),
-        getattr(tokenizer, 'eos_token_id', None),
-    )
-    return sorted(
-        {int(i) for e in named if e is not None for i in (e if isinstance(e, (list, tuple)) else [e])}
-    )
-
-# %% ../../nbs/2_models/290_rollout.ipynb #df702fce
-def encode_prompts(
-    tokenizer,  # transformers interface
-    prompts: list,  # texts, chat messages, or lists of token ids (taken as they are)
-    encoder_decoder: bool = False,  # then a closing end token stays
-) -> list[list[int]]:  # at least one token each
-    "Token ids of every prompt by `fdiv_nb.models.encode.encode_prompt`. Raises ValueError, naming the row, for a prompt that cannot be encoded."
-    rows = []
-    for i, p in enumerate(prompts):
-        try: rows.append(encode_prompt(tokenizer, p, encoder_decoder))
-        except ValueError as e: raise ValueError(f"prompts: row {i}: {e}") from None
-    return rows
-
-# %% ../../nbs/2_models/290_rollout.ipynb #6cbb6186
-def make_rollout(
-    model: nn.Module,  # layout and end tokens are taken from it
-    tokenizer,  # to decode with
-    prompts: list,  # texts, chat messages or lists of token ids, one for every n completions
-    completion_ids: list,  # B = n·len(prompts) lists of token ids, prompt-major
-    token_logprobs: list,  # B lists of log q per token, nats
-    n: int = 1,  # completions per prompt
-    eos_token_ids: list | None = None,  # as in `rollout`
-) -> Rollout:
-    "A `Rollout` from lists. Raises ValueError if they do not fit together."
-    ed, stop = (
-        is_encoder_decoder(model),
-        set(eos_ids(model, tokenizer) if eos_token_ids is None else _end_tokens(eos_token_ids)),
-    )
-    if len(completion_ids) != n*len(prompts):
-        raise ValueError(
-            f"completion_ids: {len(completion_ids)} rows; {len(prompts)} prompts and n = {n} make "
-            f"{n * len(prompts)}"
-        )
-    if len(token_logprobs) != len(completion_ids):
-        raise ValueError(
-            f"token_logprobs: {len(token_logprobs)} rows for {len(completion_ids)} completions; one for each"
-        )
-    for i, (c, l) in enumerate(zip(completion_ids, token_logprobs)):
-        if not len(c) or len(c) != len(l):
-            raise ValueError(
-                f"token_logprobs: row {i} has {len(l)} for {len(c)} tokens; one for each of at least one "
-                "token"
-            )
-    ids = encode_prompts(tokenizer, prompts, ed)
-    text = [prompt_text(tokenizer, p) for p in prompts]
-    group = [i for i in range(len(prompts)) for _ in range(n)]
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(stop, default=0)
-    ended = [c[-1] in stop for c in completion_ids]
-    body = [c[:-1] if e else c for c, e in zip(completion_ids, ended)]
-    wide = torch.zeros(len(group), max(map(len, completion_ids)))
-    for row, l in zip(wide, token_logprobs): row[:len(l)] = torch.tensor(l)
-    return Rollout(
-        [text[g] for g in group],
-        [ids[g] for g in group],
-        completion_ids,
-        [tokenizer.decode(c, skip_special_tokens=True) for c in body],
-        wide,
-        torch.tensor(ended),
-        torch.tensor(group),
-        pad,
-        ed,
-    )
-
-# %% ../../nbs/2_models/290_rollout.ipynb #a1f0c3f1
-def _fault(r, prompts: list, n: int) -> str:
-    "What is wrong with what a sampler returned; '' if nothing is."
-    missing = [
-        k
-        for k in ('prompts', 'prompt_ids', 'completion_ids', 'texts', 'token_logprobs', 'finished', 'group')
-        if not hasattr(r, k)
-    ]
-    if missing: return f"returned {type(r).__name__}, which has no {missing[0]}"
-    want = n*len(prompts)
-    for k in 'completion_ids', 'prompts', 'prompt_ids', 'texts', 'token_logprobs', 'finished', 'group':
-        if len(getattr(r, k)) != want:
-            return f"gave {len(getattr(r, k))} {k}; {len(prompts)} prompts and n = {n} make {want}"
-    for i, (p, c) in enumerate(zip(r.prompt_ids, r.completion_ids)):
-        if not len(p) or not len(c):
-            return f"gave row {i} no token in its {'prompt_ids' if len(c) else 'completion_ids'}"
-        bad = [x for x in (*p, *c) if not is_whole(x, 0)]
-        if bad: return f"gave row {i} the token {bad[0]!r}, which is no token id"
-        if list(p) != list(r.prompt_ids[i - i % n]):
-            return f"gave rows {i - i % n} and {i} different prompts; the n completions of a prompt stand together"
-    if torch.as_tensor(r.group).tolist() != [i for i in range(len(prompts)) for _ in range(n)]:
-        return "gave rows that are not prompt-major in `group`"
-    l = r.token_logprobs
-    if (
-        not torch.is_tensor(l)
-        or l.ndim != 2
-        or not l.is_floating_point()
-        or l.shape[1] < max(map(len, r.completion_ids))
-    ):
-        return f"gave token_logprobs of {getattr(l, 'dtype', type(l).__name__)} {tuple(getattr(l, 'shape', ()))}, not a floating row of log q for each completion"
-    for i, c in enumerate(r.completion_ids):
-        if not l[i, : len(c)].isfinite().all() or l[i, : len(c)].max() > 1e-3:
-            return f"gave row {i} a log q that is no log-probability"
-        if l[i, len(c):].any(): return f"gave row {i} log q beyond its end"
-    return ''
-
-# %% ../../nbs/2_models/290_rollout.ipynb #1aea4e5e
-def check_rollout(r,               # what a sampler returned
-                  prompts: list,   # what it was given
-                  n: int = 1       # completions per prompt it was asked for
-                 ) -> Rollout:
-    """`r` itself, if it is a whole `Rollout` for these prompts. Raises ValueError, in one line, if it is not.
-
-    For whoever calls a `Sampler` that is not `rollout`, before its rows are used: `check_rollout(sampler(model, tokenizer, prompts, ...), prompts)`."""
-    wrong = _fault(r, prompts, n)
-    if wrong: raise ValueError(f"sampler: it {wrong}; return a Rollout, which make_rollout builds from lists")
-    return r
-
-# %% ../../nbs/2_models/290_rollout.ipynb #87f86a69
-class _Kept:
-    "The compiled step and the cache of a model; a copy of the model starts without."
-    def __init__(self): self.call = self.cache = self.shape = None
-    def __deepcopy__(self, memo): return _Kept()
-    def __reduce__(self): return _Kept, ()
-
-def _compile(model):
-    return (
-        torch.compile(model.__call__, mode='reduce-overhead') if next(model.parameters()).is_cuda else model
-    )
-
-# %% ../../nbs/2_models/290_rollout.ipynb #01f1b749
-def _kept(model, rows: int, size: int) -> _Kept:
-    "What a model keeps, its cache emptied and of this shape."
-    from transformers import StaticCache
-    m = bare_model(model)
-    k = m.__dict__.setdefault('_rollout_kept', _Kept())
-    if k.call is None: k.call = _compile(model)
-    if k.shape == (rows, size): k.cache.reset()
-    else: k.cache, k.shape = StaticCache(config=m.config, max_cache_len=size), (rows, size)
-    return k
-
-def forget(model: nn.Module) -> None:
-    "Free the cache and the compiled step that sampling with `static` left with a model."
-    bare_model(model).__dict__.pop('_rollout_kept', None)
-
-# %% ../../nbs/2_models/290_rollout.ipynb #1cafc331
-def can_be_static(model: nn.Module) -> bool:  # possibly wrapped
-    "Whether a model can be sampled with a cache of fixed size: a decoder that says so, takes position ids, keeps no recurrent state and has no virtual tokens in front."
-    m, peft = bare_model(model), getattr(model, 'active_peft_config', None)
-    return (
-        not is_encoder_decoder(m)
-        and getattr(m, '_can_compile_fullgraph', False)
-        and hasattr(m, 'prepare_inputs_for_generation')
-        and forward_accepts(m, 'position_ids')
-        and not getattr(m, '_is_stateful', False)
-        and _keeps_tokens(m.config)
-        and not getattr(peft, 'is_prompt_learning', False)
-    )
-
-# %% ../../nbs/2_models/290_rollout.ipynb #3a3ece4f
-def _keeps_tokens(config) -> bool:
-    "Whether a cache of fixed size for this configuration holds keys and values of tokens, and no recurrent state."
-    from transformers.cache_utils import StaticCache, StaticLayer
-    return all(
-        isinstance(l, StaticLayer) and not hasattr(l, 'recurrent_states')
-        for l in StaticCache(config=config, max_cache_len=8).layers
-    )
-
-# %% ../../nbs/2_models/290_rollout.ipynb #c520dafa
-_LONG = 96   # tokens of prompt and completion from which the cache gets room beforehand
-
-@functools.cache
-def _roomy():
-    "The growing layer of transformers, and one with room."
-    from transformers.cache_utils import DynamicLayer
-    class Roomy(DynamicLayer):
-        def update(self, key_states, value_states, *args, **kwargs):
-            n, m = self.keys.shape[-2], self.keys.shape[-2] + key_states.shape[-2]
-            for i, (name, new) in enumerate((('keys', key_states), ('values', value_states))):
-                old, room = getattr(self, name), self.room[i]
-                if (
-                    room is None or room.data_ptr() != old.data_ptr() or room.shape[-2] < m
-                ):  # at first, and after rows were selected
-                    room = self.room[i] = new.new_empty(*new.shape[:-2], max(self.size, m), new.shape[-1])
-                    room[..., :n, :] = old
-                room[..., n:m, :] = new
-                setattr(self, name, room[..., :m, :])
-            return self.keys, self.values
-    return DynamicLayer, Roomy
-
-# %% ../../nbs/2_models/290_rollout.ipynb #540709e7
-def _give_room(cache, size: int) -> None:
-    "Let the growing layers of a cache that has been filled write into tensors with room for `size` tokens."
-    plain, roomy = _roomy()
-    for l in getattr(getattr(cache, 'self_attention_cache', cache), 'layers', ()):
-        if type(l) is plain and l.is_initialized: l.__class__, l.size, l.room = roomy, size, [None, None]
-
-# %% ../../nbs/2_models/290_rollout.ipynb #a1f0c3d6
-def _memory_name(model: nn.Module) -> str:
-    "The name under which `forward` takes, and returns, what the model remembers."
-    return next(
-        (k for k in ('past_key_values', 'cache_params', 'state') if forward_accepts(model, k)),
-        'past_key_values',
-    )
-
-# %% ../../nbs/2_models/290_rollout.ipynb #82ac8a18
-def _rows_of(memory, rows: Tensor):
-    "The memory of some rows, repetition allowed. Raises ValueError where rows cannot be selected."
-    if torch.is_tensor(memory): return memory[rows]
-    if isinstance(memory, (list, tuple)): return type(memory)([_rows_of(m, rows) for m in memory])
-    recurrent = any(hasattr(layer, 'recurrent_states') for layer in getattr(memory, 'layers', ()))
-    select = getattr(memory, 'reorder_cache' if recurrent else 'batch_select_indices', None)
-    if select is None: raise ValueError(f"model: rows of its {type(memory).__name__} cannot be selected")
-    select(rows)
-    return memory
-
-# %% ../../nbs/2_models/290_rollout.ipynb #954d29c4
-class _Steps:
-    "Next-token logits [R,V] of rows that grow by one token at a time; row r continues prompt rows[r]."
-    static = False
-    ahead = None   # [R] prompt tokens a row has still to read, where some have
-    def __init__(self, model, prompts, rows, pad, max_new, drops=True):
-        if not drops: prompts, rows = [prompts[r] for r in rows], list(range(len(rows)))
-        self.model, self.ed, self.max_new, self.drops = model, is_encoder_decoder(model), max_new, drops
-        self.dev = next(model.parameters()).device
-        self.rows, self.cache, self.enc = torch.tensor(rows, device=self.dev), None, None
-        self.name, self.takes_positions = _memory_name(model), forward_accepts(model, 'position_ids')
-        self.more = dict(logits_to_keep=1) if forward_accepts(model, 'logits_to_keep') else {}
-        self._read_prompts(prompts, rows, pad)
-
-# %% ../../nbs/2_models/290_rollout.ipynb #6ac2ac4e
-@patch
-def _read_prompts(self: _Steps, prompts, rows, pad):
-    self.ids, self.mask = left_pad(prompts, pad, self.dev)
-    if self.ed:
-        self.enc = self.model.get_encoder()(
-            input_ids=self.ids, attention_mask=self.mask
-        ).last_hidden_state
-        nothing = self.ids.new_zeros(len(self.ids), 1)
-        self.ids = bare_model(self.model).prepare_decoder_input_ids_from_labels(
-            labels=nothing
-        )  # the start token
-
-# %% ../../nbs/2_models/290_rollout.ipynb #15c374ef
-@patch
-def _inputs(self: _Steps, ids):
-    if self.ed: return dict(decoder_input_ids=ids, encoder_outputs=(self.enc,), attention_mask=self.mask)
-    at = dict(position_ids=position_ids(self.mask)[:, -ids.shape[1]:]) if self.takes_positions else {}
-    return dict(input_ids=ids, attention_mask=self.mask, **at)
-
-# %% ../../nbs/2_models/290_rollout.ipynb #2cf04b54
-@patch
-def _run(self: _Steps, ids):
-    out = self.model(**self._inputs(ids), **{self.name: self.cache}, **self.more, use_cache=True)
-    self.cache = getattr(out, self.name, None)
-    if self.cache is None:
-        raise ValueError(
-            f"model: it returned no {self.name}; pass a model with a key-value cache, or another sampler"
-        )
-    return out.logits[:, -1]
-
-# %% ../../nbs/2_models/290_rollout.ipynb #467da6a6
-@patch
-def first(self: _Steps):
-    "Read the prompts, then copy their cache to the rows that continue them."
-    z = self._run(self.ids)
-    if self.rows.tolist() != list(range(len(self.ids))): self.keep(self.rows)
-    if (size := self.ids.shape[1] + self.max_new) >= _LONG: _give_room(self.cache, size)
-    return z[self.rows]
-
-@patch
-def next(self: _Steps, tokens):                                           # [R]
-    if not self.ed and self.mask is not None:
-        self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.mask), 1)], 1)
-    return self._run(tokens[:, None])
-
-# %% ../../nbs/2_models/290_rollout.ipynb #d078a21e
-@patch
-def keep(self: _Steps, rows):                                             # [R'] indices, repetition allowed
-    self.cache = _rows_of(self.cache, rows)
-    if self.mask is not None: self.mask = self.mask[rows]
-    if self.ed: self.enc = self.enc[rows]
-
-# %% ../../nbs/2_models/290_rollout.ipynb #b5518791
-class _StaticSteps:
-    "The same with tensors that keep their shape and place: all rows from the start, room for every token."
-    static, drops, ahead = True, False, None
-    def __init__(self, model, prompts, rows, pad, max_new, drops=False):
-        ids, mask = left_pad([prompts[r] for r in rows], pad, next(model.parameters()).device)
-        size = -(-(ids.shape[1] + max_new)//64)*64
-        self.kept, self.model, self.ids = _kept(model, len(rows), size), model, ids
-        self.mask, self.pos = (
-            torch.cat([mask, mask.new_ones(len(rows), size - ids.shape[1])], 1),
-            position_ids(mask),
-        )
-        self.more = dict(logits_to_keep=1) if forward_accepts(model, 'logits_to_keep') else {}
-
-# %% ../../nbs/2_models/290_rollout.ipynb #3c25362b
-@patch
-def _run(self: _StaticSteps, call, ids, first):
-    kw = bare_model(self.model).prepare_inputs_for_generation(
-        ids,
-        past_key_values=self.kept.cache,
-        attention_mask=self.mask,
-        position_ids=self.pos,
-        use_cache=True,
-        next_sequence_length=ids.shape[1],
-        is_first_iteration=first,
-    )
-    self.pos = self.pos[:, -1:] + 1
-    return call(**kw, **self.more).logits[:, -1]
-
-# %% ../../nbs/2_models/290_rollout.ipynb #c4f576c0
-@patch
-def first(self: _StaticSteps): return self._run(self.model, self.ids, True)
-
-@patch
-def next(self: _StaticSteps, tokens): return self._run(self.kept.call, tokens[:, None], False)
-
-# %% ../../nbs/2_models/290_rollout.ipynb #a1f0c3d8
-class _Unpadded(_Steps):
-    "The same without padding: rows read to the length of the shortest prompt, then each its own prompt to the end."
-    mask = None    # where there is no key-value cache: a recurrent state wants none
-    def _read_prompts(self, prompts, rows, pad):
-        low = min(map(len, prompts))
-        self.ids = torch.tensor([p[:low] for p in prompts], device=self.dev)
-        self.ahead = torch.tensor([len(prompts[r]) - low for r in rows], device=self.dev)
-        self.rest, _ = right_pad([[*prompts[r][low:], pad] for r in rows], pad, self.dev)   # [R,K+1]
-        self.read = 0  # tokens of each row
-        if self.name == 'past_key_values' and forward_accepts(self.model, 'attention_mask'):
-            self.mask = torch.ones_like(self.ids)
-
-    def _inputs(self, ids):
-        at = torch.arange(self.read, self.read + ids.shape[1], device=self.dev).expand(len(ids), -1)
-        self.read += ids.shape[1]
-        more = dict(position_ids=at) if self.takes_positions else {}
-        return (
-            dict(input_ids=ids, **more)
-            if self.mask is None
-            else dict(input_ids=ids, attention_mask=self.mask, **more)
-        )
-
-# %% ../../nbs/2_models/290_rollout.ipynb #2ad7888e
-def _by_length(rows: list, lengths: list, most: int) -> list[list]:
-    "Rows, sorted by length, in groups without a gap of more than `most`."
-    new = [i for i in range(1, len(rows)) if lengths[rows[i]] - lengths[rows[i - 1]] > most]
-    return [rows[a:b] for a, b in zip([0, *new], [*new, len(rows)])]
-
-# %% ../../nbs/2_models/290_rollout.ipynb #a1f0c3da
-class _Recomputed:
-    "The same without a memory: all of a row again for each token, as `score` reads it."
-    static, ahead = False, None
-    def __init__(self, model, prompts, rows, pad, max_new, drops=True):
-        self.model, self.drops, self.ed = model, drops, is_encoder_decoder(model)
-        dev = next(model.parameters()).device
-        self.ids, self.mask = right_pad([prompts[r] for r in rows], pad, dev)
-        self.labels = self.ids.new_zeros(
-            len(rows), 1
-        )  # an encoder-decoder's tokens, and one that is not read
-
-# %% ../../nbs/2_models/290_rollout.ipynb #924d3965
-@patch
-def _run(self: _Recomputed):
-    batch = dict(input_ids=self.ids, attention_mask=self.mask, labels=self.labels)
-    if self.ed: return score(self.model, batch)[:, -1]
-    end = self.mask.sum(1)
-    keep = self.ids.shape[1] - int(end.min()) + 1
-    return score(self.model, batch, keep=keep)[torch.arange(len(end)), end - 1 - self.ids.shape[1]]
-
-@patch
-def first(self: _Recomputed): return self._run()
-
-# %% ../../nbs/2_models/290_rollout.ipynb #2c06f7a6
-@patch
-def next(self: _Recomputed, tokens):
-    if self.ed:
-        self.labels = torch.cat([self.labels[:, :-1], tokens[:, None], self.labels[:, -1:]], 1)
-        return self._run()
-    end = self.mask.sum(1, keepdim=True)
-    if int(end.max()) == self.ids.shape[1]:
-        self.ids, self.mask = (torch.cat([x, x.new_zeros(len(x), 1)], 1) for x in (self.ids, self.mask))
-    self.ids, self.mask = self.ids.scatter(1, end, tokens[:, None]), self.mask.scatter(1, end, 1)
-    return self._run()
-
-# %% ../../nbs/2_models/290_rollout.ipynb #c32ecf32
-@patch
-def keep(self: _Recomputed, rows):
-    self.ids, self.mask, self.labels = self.ids[rows], self.mask[rows], self.labels[rows]
-
-# %% ../../nbs/2_models/290_rollout.ipynb #b8eba427
-@contextmanager
-def sampling_mode(model: nn.Module):  # any module
-    "eval() and no gradients; afterwards each submodule is back in its own mode."
-    modes = [(m, m.training) for m in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad(): yield model
-    finally:
-        for m, was in modes: m.training = was
-
-# %% ../../nbs/2_models/290_rollout.ipynb #313d4588
-def _quick(layer: nn.Module, plain: Callable) -> Callable:
-    "The forward of a Linear or Conv1D layer, by oneDNN where that is the same and faster."
-    def forward(x):
-        w = layer.weight if isinstance(layer, nn.Linear) else layer.weight.t()
-        same = type(layer.weight) in (Tensor, nn.Parameter) and not (
-            torch.is_grad_enabled() or torch.is_autocast_enabled('cpu')
-        )
-        return onednn_linear(x, w, layer.bias) if same and onednn_pays(x, w) else plain(x)
-    return forward
-
-# %% ../../nbs/2_models/290_rollout.ipynb #0cb0771f
-@contextmanager
-def onednn_layers(model: nn.Module):  # any module
-    "Within it the large float32 products of Linear and Conv1D layers on a processor are oneDNN's, if torch has it and no gradient is wanted. Subclasses, layers with a forward of their own and compiled models are left alone."
-    from transformers.pytorch_utils import Conv1D
-    all_ = list(model.modules())
-    free = onednn_pointwise and not any(getattr(m, '_compiled_call_impl', None) for m in all_)
-    mine = [
-        m
-        for m in all_
-        if free
-        and type(m) in (nn.Linear, Conv1D)
-        and m.weight.device.type == 'cpu'
-        and 'forward' not in vars(m)
-    ]
-    for m in mine: m.forward = _quick(m, m.forward)
-    try: yield model
-    finally:
-        for m in mine: del m.forward
-
-# %% ../../nbs/2_models/290_rollout.ipynb #5e61b9fc
-def _sample(steps, u, stop, how: dict, every: int, most: Callable = int):    # u [R,max_new] float64
-    "Tokens [R,max_new], -1 after the end, and their log q. Which rows have ended is asked every so many steps; `most` may know of others that have not."
-    (R, n), dev = u.shape, u.device
-    toks, logq = (
-        torch.full((R, n + 1), -1, device=dev),
-        torch.zeros(R, n + 1, device=dev),
-    )  # the last column is thrown away
-    at = torch.arange(R, device=dev)  # which row each row of the running batch is
-    alive, z = torch.ones_like(at, dtype=torch.bool), steps.first()
-    ahead = torch.zeros_like(at) if steps.ahead is None else steps.ahead
-    wait = 0 if steps.ahead is None else most(int(ahead.max()))
-    for t in range(n + wait):
-        col = t - ahead[at]                                        # < 0: the row still reads its prompt
-        x, l = draw(kept_logits(z, **how), u[at, col.clamp(0, n - 1)])
-        to = torch.where(alive & (col >= 0), col, n)
-        toks[at, to], logq[at, to] = x, l.float()
-        if t == n + wait - 1: break
-        alive = alive & (col < n - 1) & ~(torch.isin(x, stop) & (col >= 0))
-        if wait: x = torch.where(col < 0, steps.rest[at, min(t, steps.rest.shape[1] - 1)], x)
-        if (t + 1) % every == 0:
-            left = int(alive.sum())
-            if most(left) == 0: break
-            if 2*max(left, 1) <= len(at) and steps.drops:          # half of them have ended: let them go
-                on = alive.nonzero()[:, 0] if left else torch.zeros_like(at[:1])
-                steps.keep(on)
-                at, x, alive = at[on], x[on], alive[on]
-        z = steps.next(x)
-    return toks[:, :n], logq[:, :n]
-
-# %% ../../nbs/2_models/290_rollout.ipynb #ecadc8f6
-def _lockstep(model: nn.Module) -> Callable:
-    "The largest of the ranks' numbers where they hold one model in shards (FSDP, ZeRO-3) and so take every step together; elsewhere a number itself."
-    dist = torch.distributed
-    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1): return int
-    from torch.distributed.fsdp import FullyShardedDataParallel
-    from torch.distributed.tensor import DTensor
-    if not (any(isinstance(p, DTensor) or hasattr(p, 'ds_id') for p in model.parameters())
-            or any(isinstance(m, FullyShardedDataParallel) for m in model.modules())): return int
-    def most(n: int) -> int:
-        t = torch.tensor(n, device=next(model.parameters()).device)
-        dist.all_reduce(t, dist.ReduceOp.MAX)
-        return int(t)
-    return most
-
-# %% ../../nbs/2_models/290_rollout.ipynb #a1f0c3e1
-class Way(NamedTuple):
-    "A way to sample from a model; see `sampling_way`."
-    name: str     # 'padded', 'unpadded' or 'recomputed'
-    steps: type   # what makes the steps
-    drops: bool   # rows of the model's memory can be copied and dropped
-
-_WAYS = (Way('padded', _Steps, True), Way('padded', _Steps, False), Way('unpadded', _Unpadded, True),
-         Way('unpadded', _Unpadded, False), Way('recomputed', _Recomputed, True))
-
-class _Known(NamedTuple):
-    "A row of known tokens."
-    prompt: list
-    then: list
-    z: Tensor    # [len(then),V] the model's own logits of them, from one forward pass over this row alone
-
-# %% ../../nbs/2_models/290_rollout.ipynb #5ab46d6a
-def _ordinary_tokens(model: nn.Module) -> list[int]:
-    "Some token ids without a special meaning to the model."
-    m = bare_model(model)
-    config = getattr(m, 'config', None)
-    config = config.get_text_config() if hasattr(config, 'get_text_config') else config
-    size = getattr(config, 'vocab_size', None)
-    if not isinstance(size, int):
-        size = model(
-            input_ids=torch.zeros(1, 1, dtype=torch.long, device=next(model.parameters()).device)
-        ).logits.shape[-1]
-    special = set()
-    for c in (config, getattr(m, 'config', None), getattr(m, 'generation_config', None)):
-        for k, v in (c.to_dict() if hasattr(c, 'to_dict') else {}).items():
-            if k.endswith(('token_id', 'token_index')): special |= set(v if isinstance(v, list) else [v])
-    return [i for i in range(size) if i not in special][:4096] or list(range(size))
-
-# %% ../../nbs/2_models/290_rollout.ipynb #a1f0c3e2
-def _own_logits(model: nn.Module, prompt: list, then: list) -> Tensor:   # [len(then),V]
-    "Logits of the tokens `then`, from the model's own forward pass over one row, without padding."
-    row = lambda ids: torch.tensor([ids], device=next(model.parameters()).device)
-    if is_encoder_decoder(model):
-        start = bare_model(model).prepare_decoder_input_ids_from_labels(labels=row(then))
-        return model(input_ids=row(prompt), decoder_input_ids=start).logits[0]
-    ids = row([*prompt, *then])
-    z = model(
-        input_ids=ids,
-        **(dict(attention_mask=torch.ones_like(ids)) if forward_accepts(model, 'attention_mask') else {}),
-    ).logits[0]
-    return z[-len(then) - 1:-1]
-
-# %% ../../nbs/2_models/290_rollout.ipynb #8c38f1b7
-def _known_rows(model: nn.Module) -> list[_Known]:
-    "Three rows with prompts of different length; fewer tokens where the context is short."
-    some, limit = _ordinary_tokens(model), context_length(model) or 8
-    n = max(1, min(4, limit - 1))
-    def known(i, size):
-        ids = [some[(101*i + 37*j + 11) % len(some)] for j in range(size + n)]
-        return _Known(ids[:size], ids[size:], _own_logits(model, ids[:size], ids[size:]))
-    return [known(i, min(size, max(1, limit - n))) for i, size in enumerate((4, 2, 1))]
-
-# %% ../../nbs/2_models/290_rollout.ipynb #5eafc34c
-def _distance(z: Tensor, own: Tensor) -> float:   # [...,V]
-    "Largest difference of two log-distributions over the vocabulary, nats; infinite where either is none."
-    a, b = (x.double().log_softmax(-1) for x in (z, own))
-    d = torch.where(a == b, 0., (a - b).abs())
-    return float(d.nan_to_num(torch.inf).max())
-
-# %% ../../nbs/2_models/290_rollout.ipynb #a1f0c3e4
-_ROUNDING = {
-    torch.float64: 1e-5,
-    torch.float32: 1e-5,
-    torch.float16: 5e-3,
-}  # relative to the largest logit; else .03
-
-def _precision(model: nn.Module) -> torch.dtype:
-    "The coarsest of the model's floating types, autocast included; half for TF32."
-    kind = next(model.parameters()).device.type
-    if torch.is_autocast_enabled(kind): return torch.get_autocast_dtype(kind)
-    types = {p.dtype for p in model.parameters()}
-    if not types <= {torch.float32, torch.float64}:
-        return max(types - {torch.float32, torch.float64}, key=lambda t: _ROUNDING.get(t, 0.03))
-    return (
-        torch.float16
-        if kind == 'cuda' and (torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32)
-        else torch.float32
-    )
-
-# %% ../../nbs/2_models/290_rollout.ipynb #310122cd
-def _tolerance(model: nn.Module, z: Tensor) -> float:
-    "Nats by which rounding alone may move a log-probability."
-    high = z[z.isfinite()].abs().max() if z.isfinite().any() else z.new_ones(())
-    return _ROUNDING.get(_precision(model), .03)*max(1., float(high))
-
-def _only_keys_and_values(cache) -> bool:
-    "Whether all layers of a cache are ordinary growing ones."
-    from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
-    return type(cache) is DynamicCache and all(
-        type(l) in (*_roomy(), DynamicLayer, DynamicSlidingWindowLayer) for l in cache.layers
-    )
-
-# %% ../../nbs/2_models/290_rollout.ipynb #a1f0c3e5
-def _walk(model: nn.Module, way: Way, known: list[_Known]) -> tuple[float, object]:
-    "Largest distance of what sampling would see of known rows from the model's own logits; and the steps."
-    which = [0, 1, 1, 2]                                               # one prompt has two rows
-    steps = way.steps(
-        model, [k.prompt for k in known], which, known[0].then[0], n := len(known[0].then), way.drops
-    )
-    ahead = [0]*len(which) if steps.ahead is None else steps.ahead.tolist()
-    rows, worst, z = [0, 1, 2, 3], 0., steps.first()
-    for t in range(n + max(ahead)):
-        col = [t - ahead[r] for r in rows]
-        for i, r in enumerate(rows):
-            if 0 <= col[i] < n: worst = max(worst, _distance(z[i], known[which[r]].z[col[i]]))
-        if t == n + max(ahead) - 1: break
-        x = [
-            known[which[r]].then[min(c, n - 1)] if c >= 0 else int(steps.rest[r, t])
-            for r, c in zip(rows, col)
-        ]
-        if t == 1 and steps.drops:                                     # two rows leave, two change places
-            steps.keep(torch.tensor([3, 0], device=z.device))
-            rows, x = [3, 0], [x[3], x[0]]
-        z = steps.next(torch.tensor(x, device=z.device))
-    return worst, steps
-
-# %% ../../nbs/2_models/290_rollout.ipynb #716c8be4
-def _fits(model: nn.Module, way: Way, known: list[_Known], limit: float) -> bool:
-    "Whether sampling a model in this way gives its own log-probabilities."
-    sets = [known]
-    if not is_encoder_decoder(model):  # prompts of one token only, right after other rows
-        sets.append([_Known(k.prompt[:1], k.then[:1], k.z) for k in known if len(k.prompt) == 1]*3)
-    try:
-        for rows in sets:
-            error, steps = _walk(model, way, rows)
-            if not error <= limit: return False
-            exact = _precision(model) in (torch.float32, torch.float64)
-            if type(steps) is _Steps and not (
-                steps.ed or exact or steps.takes_positions and _only_keys_and_values(steps.cache)
-            ):
-                return False
-    except torch.OutOfMemoryError: raise
-    except Exception as e:
-        logger.debug('%s cannot be sampled %s: %s', type(bare_model(model)).__name__, way.name, e)
-        return False
-    return True
-
-# %% ../../nbs/2_models/290_rollout.ipynb #a1f0c3e6
-_ways = weakref.WeakKeyDictionary()    # model -> Way
-
-def _check_scoring(model: nn.Module, known: list[_Known], limit: float) -> None:
-    "ValueError unless scoring rows side by side gives each row's own logits."
-    batch = build_batch(
-        [k.prompt for k in known],
-        [k.then for k in known],
-        known[0].then[0],
-        device=next(model.parameters()).device,
-        encoder_decoder=(ed := is_encoder_decoder(model)),
-    )
-    z, size = score(model, batch), len(known[0].then)
-    start = [0 if ed else len(k.prompt) - 1 for k in known]
-    off = max(_distance(x[s:s + size], k.z) for x, s, k in zip(z, start, known))
-    if not off <= limit:
-        raise ValueError(f"model: {type(bare_model(model)).__name__} gives a row other log-probabilities "
-                         "in a padded batch, with positions "
-                         f"from 0, than alone ({off:.2g} nats off), so it cannot be scored; choose "
-                         "another model")
-
-# %% ../../nbs/2_models/290_rollout.ipynb #3c6a28a6
-def _choose_way(model: nn.Module) -> Way:
-    "The quickest way that gives the model's own log-probabilities. Raises ValueError if there is none."
-    known = _known_rows(model)
-    z = torch.cat([k.z for k in known])
-    if z.isnan().any() or (z == torch.inf).any():
-        raise ValueError(
-            "model: its probabilities are not numbers (NaN or infinite logits); the weights have "
-            "diverged, or the precision is too low"
-        )
-    limit, name = _tolerance(model, z), type(bare_model(model)).__name__
-    _check_scoring(model, known, limit)
-    for way in _WAYS:
-        if _fits(model, way, known, limit): break
-    else:
-        raise ValueError(f"model: {name} cannot be sampled: token by token it gives other logits than in "
-                         "one pass over the row, they change with "
-                         "the tokens after it or with the batch; pass a causal model (some need "
-                         "is_decoder=True)")
-    if way.name == 'recomputed':
-        logger.warning(
-            'sampling from %s reads the whole row again for every token: its cache does not give its own '
-            'log-probabilities',
-            name,
-        )
-    return way
-
-# %% ../../nbs/2_models/290_rollout.ipynb #a1f0c3e7
-def sampling_way(model: nn.Module) -> Way:   # possibly wrapped
-    "How `rollout` samples from a model: found out once for each model, by a few short forward passes. Raises ValueError if it cannot be sampled."
-    run = _runnable(model)
-    if run not in _ways:
-        with sampling_mode(run): _ways[run] = _choose_way(run)
-    return _ways[run]
-
-def check_sampling_model(model: nn.Module) -> str:   # name of its `Way`
-    """Raise ValueError, in one line, for a model that `rollout` cannot sample from or that cannot be scored in batches.
-
-    Takes about a dozen forward passes over a few tokens, and nothing when asked again. Call it before training where samples will be needed after it."""
-    return sampling_way(model).name
-
-# %% ../../nbs/2_models/290_rollout.ipynb #00f5ceaa
-def can_sample(model: nn.Module) -> bool:
-    "Whether `rollout` can sample from a model, and its log q is the model's log π."
-    try: sampling_way(model)
-    except ValueError: return False
-    return True
+__all__ = ['logger', 'rollout']
 
 # %% ../../nbs/2_models/290_rollout.ipynb #e432f74e
-def _check_sampling(prompts, n, max_new_tokens, temperature, top_k, top_p, batch_size):
+def _check_sampling(prompts, n, max_new_tokens, temperature, top_k, top_p, batch_size) -> None:
     "ValueError naming the first field that cannot be."
-    check_fields(('prompts', prompts, not isinstance(prompts, str) and len(prompts) > 0,
-             "pass a list of at least one prompt; [''] starts from nothing"),
-            ('n', n, is_whole(n, 1), 'draw at least one completion per prompt'),
-            ('max_new_tokens', max_new_tokens, is_whole(max_new_tokens, 1), 'allow at least one token'))
-    check_draw(temperature, top_k, top_p)
     check_fields(
-        (
-            'batch_size',
-            batch_size,
-            batch_size is None or is_whole(batch_size, 1),
-            'rows per forward pass; None for all at once',
-        )
-    )
-
-# %% ../../nbs/2_models/290_rollout.ipynb #f10941f1
-def _end_tokens(ids) -> list[int]:
-    "Token ids given as what ends a completion: one, or several."
-    ids = ids.tolist() if hasattr(ids, 'tolist') else ids
-    ids = [ids] if is_whole(ids, 0) else list(ids) if isinstance(ids, (list, tuple, set)) else [ids]
-    for i in ids:
-        check_fields(('eos_token_ids', i, is_whole(i, 0), 'pass token ids; [] lets nothing end a completion'))
-    return ids
+        ('prompts', prompts, not isinstance(prompts, str) and len(prompts) > 0,
+         "pass a list of at least one prompt; [''] starts from nothing"),
+        ('n', n, is_whole(n, 1), 'draw at least one completion per prompt'),
+        ('max_new_tokens', max_new_tokens, is_whole(max_new_tokens, 1), 'allow at least one token'))
+    check_draw(temperature, top_k, top_p)
+    check_fields(('batch_size', batch_size, batch_size is None or is_whole(batch_size, 1),
+                  'rows per forward pass; None for all at once'))
 
 # %% ../../nbs/2_models/290_rollout.ipynb #efe21ef9
-def _check_context(model, ids, max_new_tokens):
-    "ValueError with the first prompt that leaves no room."
+def _check_context(model, ids: list, max_new_tokens: int) -> None:
+    "ValueError with the first prompt that leaves no room in the context."
     limit, ed = context_length(model), is_encoder_decoder(model)
     for i, x in enumerate(ids if limit is not None else []):
         if (max(len(x), max_new_tokens) if ed else len(x) + max_new_tokens) > limit:
-            raise ValueError(
-                f"prompts: row {i} has {len(x)} tokens and max_new_tokens is {max_new_tokens}, but the "
-                f"model's context holds {limit}; shorten either"
-            )
+            raise ValueError(f"prompts: row {i} has {len(x)} tokens and max_new_tokens is {max_new_tokens}, "
+                             f"but the model's context holds {limit}; shorten either")
 
-# %% ../../nbs/2_models/290_rollout.ipynb #7300b5e7
-def _runnable(model):
-    "Without data parallelism, whose ranks would wait for each other at different lengths, and without compilation, which would recompile at each."
-    while True:
-        m = getattr(model, '_orig_mod', None) or (
-            model.module
-            if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel))
-            else None
-        )
-        if m is None: return model
-        model = m
-
-# %% ../../nbs/2_models/290_rollout.ipynb #8e5cb9d0
-def _completions(run, ids, rows, u, stop, how, static, auto, most=int, way=_WAYS[0]):
-    "Tokens and log q of one piece; the plain step where a static one that nobody asked for fails."
-    mine = list(dict.fromkeys(rows))
-    where = {p: i for i, p in enumerate(mine)}
-    for kind in ([_StaticSteps] if static else []) + [way.steps]:
-        try:
-            steps = kind(
-                run,
-                [ids[p] for p in mine],
-                [where[p] for p in rows],
-                stop[0] if stop else 0,
-                u.shape[1],
-                way.drops,
-            )
-            return _sample(
-                steps,
-                u,
-                torch.tensor(stop, device=u.device, dtype=torch.long),
-                how,
-                8 if u.is_cuda else 1,
-                most,
-            )
-        except Exception as e:
-            if kind is not _StaticSteps or not auto or isinstance(e, torch.OutOfMemoryError): raise
-            forget(run)
-            logger.warning(
-                'sampling goes on without a cache of fixed size: %s: %s',
-                type(e).__name__,
-                (str(e).splitlines() or [''])[0],
-            )
-
-# %% ../../nbs/2_models/290_rollout.ipynb #a1f0c3e9
-_confirmed = weakref.WeakSet()    # models of which rows sampled by `rollout` were read again
-
-def _agrees(run: nn.Module, ids: list, n: int, toks: list, logq: list, temperature: float) -> bool:
-    "Whether log q of the row with the shortest prompt, and of the longest row, is the model's own, each read alone."
-    size = [len(ids[r//n]) + len(x) for r, x in enumerate(toks)]
-    for r in {
-        min(range(len(toks)), key=lambda r: len(ids[r // n])),
-        max(range(len(toks)), key=size.__getitem__),
-    }:
-        z = _own_logits(run, ids[r//n], toks[r])
-        own = sampling_logprobs(z, temperature).gather(-1, torch.tensor(toks[r], device=z.device)[:, None])[
-            :, 0
-        ]
-        error = (own.double().cpu() - torch.tensor(logq[r], dtype=torch.float64)).abs().max()
-        if not error <= 3*_tolerance(run, z)/min(temperature, 1.): return False
-    return True
-
-# %% ../../nbs/2_models/290_rollout.ipynb #50a3e36c
-def _all_rows(run, ids, n, u, batch_size, stop, how, static, auto, most, way) -> tuple[list, list]:
-    "Tokens and log q of every row, as lists."
-    order = sorted(range(len(u)), key=lambda r: len(ids[r//n]))
-    toks, logq, size = [None]*len(u), [None]*len(u), batch_size or len(u)
-    pieces = [order[k:k + size] for k in range(0, len(u), size)]
-    if way.steps is _Unpadded and most is int:
-        pieces = [
-            p
-            for rows in pieces
-            for p in _by_length(rows, [len(ids[r // n]) for r in range(len(u))], u.shape[1])
-        ]
-    for rows in pieces:
-        x, l = _completions(run, ids, [r//n for r in rows], u[rows], stop, how, static, auto, most, way)
-        if not l.isfinite().all():
-            raise ValueError(
-                "model: its probabilities are not numbers (NaN or infinite logits); the weights have "
-                "diverged, or the precision is too low"
-            )
-        for r, a, b, m in zip(rows, x.tolist(), l.tolist(), (x >= 0).sum(1).tolist()):
-            toks[r], logq[r] = a[:m], b[:m]
-    return toks, logq
-
-# %% ../../nbs/2_models/290_rollout.ipynb #3f7b8ff0
-def _sound_rows(run, ids, n, u, batch_size, stop, how, static, auto, most, way) -> tuple[list, list]:
-    "`_all_rows`, checked the first time; drawn again in another way if log q is not the model's own."
-    ways = [(static, way)] + [(False, way)]*bool(static) + [(False, _WAYS[-1])]*(way is not _WAYS[-1])
-    check = run not in _confirmed and most is int and how['top_k'] == 0 and how['top_p'] == 1
-    for static, way in ways:
-        rows = _all_rows(run, ids, n, u, batch_size, stop, how, static, auto, most, way)
-        if not check: return rows
-        if _agrees(run, ids, n, *rows, how['temperature']):
-            _confirmed.add(run)
-            _ways[run] = way
-            return rows
-        if static and not auto:
-            raise ValueError(
-                "static: with a cache of fixed size log q is not the model's own log-probability; leave "
-                "static out"
-            )
-        forget(run)
-        logger.warning(
-            'log q of %s, sampled %s, is not its own log-probability; the same rows are drawn in another way',
-            type(bare_model(run)).__name__,
-            'with a cache of fixed size' if static else way.name,
-        )
-    raise ValueError(f"model: {type(bare_model(run)).__name__} gives rows of this length other "
-                     "log-probabilities in a batch than alone; "
-                     "choose another model or shorter rows")
+# %% ../../nbs/2_models/290_rollout.ipynb #d54b6221
+def _check_ranks(ranks: Ranks, **numbers) -> None:
+    "ValueError unless all ranks that hold one model in shards ask for the same numbers."
+    if not ranks.together: return
+    for k, v in numbers.items():
+        low, high = -ranks.largest(-v), ranks.largest(v)
+        if low != high:
+            raise ValueError(f"{k}: the ranks hold one model in shards and have to ask for the same; "
+                             f"they ask for {low} to {high}")
 
 # %% ../../nbs/2_models/290_rollout.ipynb #a1f0c3eb
 _CHANGES = dict(
-    suppress_tokens=None,
-    begin_suppress_tokens=None,
-    forced_bos_token_id=None,
-    forced_eos_token_id=None,
-    bad_words_ids=None,
-    sequence_bias=None,
-    repetition_penalty=1.0,
-    encoder_repetition_penalty=1.0,
-    no_repeat_ngram_size=0,
-    encoder_no_repeat_ngram_size=0,
-    min_length=0,
-    min_new_tokens=0,
-    guidance_scale=1.0,
-    exponential_decay_length_penalty=None,
-)
+    suppress_tokens=None, begin_suppress_tokens=None, forced_bos_token_id=None, forced_eos_token_id=None,
+    bad_words_ids=None, sequence_bias=None, repetition_penalty=1., encoder_repetition_penalty=1.,
+    no_repeat_ngram_size=0, encoder_no_repeat_ngram_size=0, min_length=0, min_new_tokens=0,
+    guidance_scale=1., exponential_decay_length_penalty=None)
 
 _told = weakref.WeakSet()
 
+# %% ../../nbs/2_models/290_rollout.ipynb #57917416
 def _tell_what_is_left_out(model: nn.Module) -> None:
-    "Log, once for each model, the settings of its generation_config that change what `generate` draws and not what `rollout` draws."
+    "Log, once for each model, the settings of its generation_config that `rollout` does not apply."
     m = bare_model(model)
     if m in _told: return
     _told.add(m)
     given = {k: getattr(getattr(m, 'generation_config', None), k, None) for k in _CHANGES}
     left = sorted(k for k, v in given.items() if v not in (None, [], _CHANGES[k]))
     if left:
-        logger.warning(
-            "generation_config: %s not applied; completions are drawn from the model's own distribution",
-            ', '.join(left),
-        )
+        logger.warning("generation_config: %s not applied; completions are drawn from the model's own "
+                       "distribution", ', '.join(left))
+
+# %% ../../nbs/2_models/290_rollout.ipynb #d98fe42a
+@dataclass
+class _Job:
+    "What one call of `rollout` draws."
+    model: nn.Module         # as `runnable` gives it
+    ids: list                # token ids of each prompt
+    n: int                   # completions of each
+    u: Tensor                # [B,T] float64 uniform numbers
+    stop: list               # token ids that end a completion
+    how: dict                # temperature, top_k, top_p
+    batch_size: int | None   # rows at a time
+    ranks: Ranks             # that take every step together
+    static: bool             # with a cache of fixed size
+    demanded: bool           # the caller insists on `static`
+
+# %% ../../nbs/2_models/290_rollout.ipynb #8e5cb9d0
+@patch
+def draw_rows(self: _Job, rows: list, way: Way, static: bool):
+    "[R,T] tokens and their log q of some rows."
+    mine = list(dict.fromkeys(r//self.n for r in rows))
+    where = {p: i for i, p in enumerate(mine)}
+    u, pad = self.u[rows], self.stop[0] if self.stop else 0
+    steps = (StaticSteps if static else way.steps)(
+        self.model, [self.ids[p] for p in mine], [where[r//self.n] for r in rows], pad, u.shape[1], way.drops)
+    stop = torch.tensor(self.stop, device=u.device, dtype=torch.long)
+    return sample_tokens(steps, u, stop, self.how, 8 if u.is_cuda else 1, self.ranks)
+
+# %% ../../nbs/2_models/290_rollout.ipynb #cba8b922
+@patch
+def draw_anyway(self: _Job, rows: list, way: Way, static: bool):
+    "`draw_rows`; where a cache of fixed size fails that the caller did not demand, without it."
+    if static:
+        try: return self.draw_rows(rows, way, True)
+        except Exception as e:
+            if self.demanded or isinstance(e, torch.OutOfMemoryError): raise
+            forget(self.model)
+            logger.warning('sampling goes on without a cache of fixed size: %s: %s',
+                           type(e).__name__, (str(e).splitlines() or [''])[0])
+    return self.draw_rows(rows, way, False)
+
+# %% ../../nbs/2_models/290_rollout.ipynb #50a3e36c
+@patch
+def pieces(self: _Job, way: Way) -> list[list]:
+    "Row numbers in the order and the batches in which they are drawn."
+    lengths = [len(self.ids[r//self.n]) for r in range(len(self.u))]
+    order, size = sorted(range(len(lengths)), key=lengths.__getitem__), self.batch_size or len(lengths)
+    parts = [order[k:k + size] for k in range(0, len(order), size)]
+    if way.steps is not UnpaddedSteps or self.ranks.together: return parts
+    return [p for rows in parts for p in by_length(rows, lengths, self.u.shape[1])]
+
+# %% ../../nbs/2_models/290_rollout.ipynb #afeaa8f6
+@patch
+def every_row(self: _Job, way: Way, static: bool) -> tuple[list, list]:
+    "Tokens and log q of every row, as lists. Raises ValueError where they are not numbers."
+    toks, logq = [None]*len(self.u), [None]*len(self.u)
+    for rows in self.pieces(way):
+        x, l = self.draw_anyway(rows, way, static)
+        check_numbers(bool(l.isfinite().all()))
+        for r, a, b, m in zip(rows, x.tolist(), l.tolist(), (x >= 0).sum(1).tolist()):
+            toks[r], logq[r] = a[:m], b[:m]
+    return toks, logq
+
+# %% ../../nbs/2_models/290_rollout.ipynb #a1f0c3e9
+@patch
+def agrees(self: _Job, toks: list, logq: list) -> bool:
+    "Whether log q of the row with the shortest prompt, and of the longest row, is the model's own."
+    prompts, tau = [self.ids[r//self.n] for r in range(len(toks))], self.how['temperature']
+    shortest = min(range(len(toks)), key=lambda r: len(prompts[r]))
+    longest = max(range(len(toks)), key=lambda r: len(prompts[r]) + len(toks[r]))
+    for r in {shortest, longest}:
+        z = own_logits(self.model, prompts[r], toks[r])
+        own = sampling_logprobs(z, tau).gather(-1, torch.tensor(toks[r], device=z.device)[:, None])[:, 0]
+        error = (own.double().cpu() - torch.tensor(logq[r], dtype=torch.float64)).abs().max()
+        if not error <= 3*rounding_limit(self.model, z)/min(tau, 1.): return False
+    return True
+
+# %% ../../nbs/2_models/290_rollout.ipynb #abaa799c
+_confirmed = weakref.WeakSet()    # models of which rows sampled by `rollout` were read again
+
+@patch
+def disagree(self: _Job, way: Way, static: bool) -> None:
+    "Log that one way does not give the model's own log q. Raises ValueError for a cache that was demanded."
+    if static and self.demanded:
+        raise ValueError("static: with a cache of fixed size log q is not the model's own log-probability; "
+                         "leave static out")
+    forget(self.model)
+    how = 'with a cache of fixed size' if static else way.name
+    logger.warning('log q of %s, sampled %s, is not its own log-probability; the same rows are drawn in '
+                   'another way', type(bare_model(self.model)).__name__, how)
+
+# %% ../../nbs/2_models/290_rollout.ipynb #3f7b8ff0
+@patch
+def sound_rows(self: _Job, way: Way) -> tuple[list, list]:
+    "`every_row`, checked the first time; drawn again in another way if log q is not the model's own."
+    whole = self.how['top_k'] == 0 and self.how['top_p'] == 1
+    check = self.model not in _confirmed and not self.ranks.together and whole
+    tries = [(way, True)]*self.static + [(way, False)] + [(WAYS[-1], False)]*(way is not WAYS[-1])
+    for way, static in tries:
+        rows = self.every_row(way, static)
+        if not check: return rows
+        if self.agrees(*rows):
+            _confirmed.add(self.model)
+            use_way(self.model, way)
+            return rows
+        self.disagree(way, static)
+    raise ValueError(f"model: {type(bare_model(self.model)).__name__} gives rows of this length other log-"
+                     "probabilities in a batch than alone; choose another model or shorter rows")
+
+# %% ../../nbs/2_models/290_rollout.ipynb #641dc96a
+def _use_static(model: nn.Module, static: bool | None, ranks: Ranks) -> bool:
+    "Whether to sample with a cache of fixed size. Raises ValueError where that is demanded and cannot be."
+    if static and not can_be_static(model):
+        raise ValueError(f"static: {type(bare_model(model)).__name__} cannot be sampled with a cache of fixed "
+                         "size; leave static out")
+    if static is not None: return static
+    return next(model.parameters()).device.type == 'cuda' and not ranks.together and can_be_static(model)
+
+# %% ../../nbs/2_models/290_rollout.ipynb #fef3da41
+def _uniform(shape: tuple, generator: torch.Generator | None, device) -> Tensor:
+    "float64 numbers in [0, 1), drawn where the generator is."
+    at = generator.device if generator else device
+    return torch.rand(*shape, dtype=torch.float64, generator=generator, device=at).to(device)
+
+# %% ../../nbs/2_models/290_rollout.ipynb #38c31c05
+def _job(model, ids, n, max_new_tokens, stop, how, batch_size, generator, static) -> tuple[_Job, Way]:
+    "What `rollout` draws, its settings checked, and the way to do it. Raises ValueError as `rollout`."
+    run = runnable(model)
+    ranks = ranks_of(run)
+    fixed = _use_static(run, static, ranks)
+    _check_ranks(ranks, prompts=n*len(ids), max_new_tokens=max_new_tokens, batch_size=batch_size or 0)
+    way = sampling_way(run)
+    if static and way is not WAYS[0]:
+        raise ValueError(f"static: {type(bare_model(run)).__name__} is sampled {way.name}; leave static out")
+    _tell_what_is_left_out(run)
+    u = _uniform((n*len(ids), max_new_tokens), generator, next(run.parameters()).device)
+    return _Job(run, ids, n, u, stop, how, batch_size, ranks, fixed and way is WAYS[0], bool(static)), way
 
 # %% ../../nbs/2_models/290_rollout.ipynb #0fc744b9
-def rollout(
-    model: nn.Module,  # causal or encoder-decoder language model
-    tokenizer,  # of the model
-    prompts: list,  # texts, chat messages, or lists of token ids; an empty one starts from BOS, else EOS
-    *,
-    n: int = 1,  # completions per prompt
-    max_new_tokens: int,  # tokens, the ending one included
-    temperature: float = 1.0,  # > 0
-    top_k: int = 0,  # 0 = all tokens
-    top_p: float = 1.0,  # 1 = all tokens
-    batch_size: int | None = None,  # rows at a time; None = all
-    generator: torch.Generator | None = None,  # the only source of randomness
-    eos_token_ids: list | None = None,  # what ends a completion; None: `eos_ids(model, tokenizer)`
-    static: bool
-    | None = None,  # cache of fixed size, compiled step on CUDA; None: on CUDA, where `can_be_static`
-) -> Rollout:
-    """Sample completions with their log-probabilities, which are the model's own: the way it is sampled is found by `sampling_way`.
+def rollout(model: nn.Module,      # causal or encoder-decoder language model
+            tokenizer,             # of the model
+            prompts: list,         # texts, chat messages or token ids; an empty one starts from BOS, else EOS
+            *, n: int = 1,         # completions per prompt
+            max_new_tokens: int,   # tokens, the ending one included
+            temperature: float = 1.0,                    # > 0
+            top_k: int = 0,                              # 0 = all tokens
+            top_p: float = 1.0,                          # 1 = all tokens
+            batch_size: int | None = None,               # rows at a time; None = all
+            generator: torch.Generator | None = None,    # the only source of randomness
+            eos_token_ids: list | None = None,           # end a completion; None: `eos_ids(model, tokenizer)`
+            static: bool | None = None    # fixed cache, compiled on CUDA; None: on CUDA if `can_be_static`
+           ) -> Rollout:
+    """Sample completions with their log-probabilities, which are the model's own (see `sampling_way`).
 
-    Raises ValueError for impossible settings, for prompts that leave no room in the context, for a model that cannot be sampled, and for one whose probabilities are not numbers.
+    Raises ValueError for bad settings, prompts without room in the context, and models that cannot be sampled.
     Of the model's generation_config only the end tokens are used."""
     _check_sampling(prompts, n, max_new_tokens, temperature, top_k, top_p, batch_size)
     ids = encode_prompts(tokenizer, prompts, is_encoder_decoder(model))
     _check_context(model, ids, max_new_tokens)
-    stop = eos_ids(model, tokenizer) if eos_token_ids is None else _end_tokens(eos_token_ids)
-    run = _runnable(model)
-    dev = next(run.parameters()).device
+    stop = eos_ids(model, tokenizer) if eos_token_ids is None else end_tokens(eos_token_ids)
     how = dict(temperature=temperature, top_k=top_k, top_p=top_p)
-    if static and not can_be_static(run):
-        raise ValueError(
-            f"static: {type(bare_model(run)).__name__} cannot be sampled with a cache of fixed size; "
-            "leave static out"
-        )
-    auto, most = static is None, _lockstep(run)
-    static = static or auto and dev.type == 'cuda' and most is int and can_be_static(run)
-    for k, v in (
-        dict(prompts=n * len(ids), max_new_tokens=max_new_tokens, batch_size=batch_size or 0).items()
-        if most is not int
-        else ()
-    ):
-        if (low := -most(-v)) != (high := most(v)):
-            raise ValueError(
-                f"{k}: the ranks hold one model in shards and have to ask for the same; they ask for "
-                f"{low} to {high}"
-            )
-    way = sampling_way(run)
-    if way is not _WAYS[0]:
-        if static and not auto:
-            raise ValueError(
-                f"static: {type(bare_model(run)).__name__} is sampled {way.name}; leave static out"
-            )
-        static = False
-    _tell_what_is_left_out(run)
-    u = torch.rand(n*len(ids), max_new_tokens, dtype=torch.float64, generator=generator,
-                   device=generator.device if generator else dev).to(dev)
-    with sampling_mode(run), onednn_layers(run):
-        toks, logq = _sound_rows(run, ids, n, u, batch_size, stop, how, static, auto, most, way)
+    job, way = _job(model, ids, n, max_new_tokens, stop, how, batch_size, generator, static)
+    with sampling_mode(job.model), onednn_layers(job.model): toks, logq = job.sound_rows(way)
     return make_rollout(model, tokenizer, prompts, toks, logq, n, stop)

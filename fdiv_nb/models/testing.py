@@ -4,13 +4,14 @@
 
 # %% ../../nbs/2_models/210_testing.ipynb #e26f289e
 from __future__ import annotations
-import atexit, contextlib, gc, importlib, io, json, os, random, runpy, select, signal, socket, subprocess, sys
-import tempfile, threading, time, traceback
+import atexit, contextlib, gc, importlib, io, json, logging, os, random, runpy, select, signal, socket
+import subprocess, sys, tempfile, threading, time, traceback
 from pathlib import Path
 
 # %% auto #0
-__all__ = ['WORDS', 'quiet', 'tiny_llama', 'flat_weights', 'word_tokenizer', 'quietly', 'generator', 'every_divergence',
-           'test_refused', 'run_fdiv', 'run_program', 'serve', 'local_processes']
+__all__ = ['WORDS', 'quiet', 'tiny_llama', 'flat_weights', 'randomise', 'tiny_model', 'tiny_causal', 'word_tokenizer', 'quietly',
+           'logged', 'generator', 'every_divergence', 'test_refused', 'run_fdiv', 'run_program', 'serve',
+           'local_processes']
 
 # %% ../../nbs/2_models/210_testing.ipynb #b6f0e3dd
 def tiny_llama(vocab: int = 12,   # tokens: as many as `WORDS` has
@@ -33,6 +34,55 @@ def flat_weights(model):
     import torch
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
+# %% ../../nbs/2_models/210_testing.ipynb #91dc2e34
+def randomise(model, scale: float = .5, seed: int = 2):
+    "Draw every weight matrix anew, with this standard deviation; returns the model, in evaluation mode."
+    import torch
+    g = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in model.parameters():
+            if p.ndim > 1: p.copy_(scale*torch.randn(p.shape, generator=g))
+    return model.eval()
+
+# %% ../../nbs/2_models/210_testing.ipynb #9c511183
+def tiny_model(kind: str,            # 'gpt2', 'llama' or 't5'
+               vocab: int = 4,       # tokens; 0 begins, ends and pads a text
+               context: int = 16,    # positions
+               dropout: float = 0.,
+               **weights             # options of `randomise`
+              ):
+    "A model of two layers with 16 hidden units, in evaluation mode."
+    import transformers as tf
+    ends = dict(vocab_size=vocab, bos_token_id=0, eos_token_id=0)
+    if kind == 'gpt2':
+        m = tf.GPT2LMHeadModel(tf.GPT2Config(
+            n_positions=context, n_embd=16, n_layer=2, n_head=2, resid_pdrop=dropout, embd_pdrop=dropout,
+            attn_pdrop=dropout, **ends))
+    elif kind == 'llama':
+        m = tf.LlamaForCausalLM(tf.LlamaConfig(
+            hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2,
+            num_key_value_heads=1, max_position_embeddings=context, **ends))
+    else:
+        m = tf.T5ForConditionalGeneration(tf.T5Config(
+            vocab_size=vocab, d_model=16, d_kv=8, d_ff=24, num_layers=2, num_heads=2, dropout_rate=dropout,
+            decoder_start_token_id=0, pad_token_id=0, eos_token_id=0))
+    return randomise(m, **weights)
+
+# %% ../../nbs/2_models/210_testing.ipynb #fa2ffc3e
+def tiny_causal(name: str,   # such as 'Mamba', for MambaConfig
+                **config     # fields of its configuration
+               ):
+    "A causal language model of 40 tokens and 16 hidden units, in evaluation mode."
+    import torch, transformers
+    usual = dict(vocab_size=40, hidden_size=16, intermediate_size=24, num_hidden_layers=2,
+                 num_attention_heads=2, eos_token_id=0, bos_token_id=0)
+    kind = getattr(transformers, name + 'Config')(**{**usual, **config})
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        m = transformers.AutoModelForCausalLM.from_config(kind).eval()
+        for i, p in enumerate(m.parameters()): p.add_(.15*torch.randn(p.shape, generator=generator(i)))
+    return m
+
 # %% ../../nbs/2_models/210_testing.ipynb #453d8004
 WORDS = '<pad> <s> </s> go to the sea hill and rest play home'.split()
 
@@ -46,14 +96,14 @@ def _word_level(words, unk: str, template: str | None):
         t.post_processor = processors.TemplateProcessing(single=template, special_tokens=marks)
     return t
 
-# %% ../../nbs/2_models/210_testing.ipynb #a6a4b10c
+# %% ../../nbs/2_models/210_testing.ipynb #fdd6dbf0
 def word_tokenizer(words=WORDS,                  # the tokens, in the order of their ids
                    chat_template: str | None = None,   # a Jinja template
                    template: str | None = None,  # what is put around a text, e.g. '<s> $A </s>'
                    unk: str | None = None,       # the token of unknown words (default: the first)
                    **special                     # tokenizer options such as eos_token='<e>', pad_token='<e>'
                   ):
-    "A fast tokenizer with one token a word; <s>, </s> and <pad> begin, end and pad where they are among the words."
+    "A fast tokenizer with one token a word. <s>, </s> and <pad> begin, end and pad a text if they are words."
     from transformers import PreTrainedTokenizerFast
     words = list(words)
     usual = dict(bos_token='<s>', eos_token='</s>', pad_token='<pad>')
@@ -71,18 +121,36 @@ def quietly():
     text = io.StringIO()
     with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text): yield text
 
+# %% ../../nbs/2_models/210_testing.ipynb #8c9b076c
+@contextlib.contextmanager
+def logged(*names: str  # of loggers; the messages of the loggers below them count too
+          ):
+    "Collect the messages logged in the block; yields the list they go into."
+    messages, handler = [], logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())
+    loggers = [logging.getLogger(n) for n in names]
+    before = [x.propagate for x in loggers]
+    for x in loggers:
+        x.addHandler(handler)
+        x.propagate = False
+    try: yield messages
+    finally:
+        for x, was in zip(loggers, before):
+            x.removeHandler(handler)
+            x.propagate = was
+
 # %% ../../nbs/2_models/210_testing.ipynb #6f17995e
 def generator(seed: int = 0):
     "A torch.Generator on the CPU with this seed."
     import torch
     return torch.Generator().manual_seed(seed)
 
-# %% ../../nbs/2_models/210_testing.ipynb #2007f282
+# %% ../../nbs/2_models/210_testing.ipynb #e78bf554
 def every_divergence(limits: bool = False  # also alpha at and beyond its special cases
                     ) -> list[str]:
     "Names that `get_divergence` accepts, one for each entry of the catalogue and two of alpha."
-    names = ['reverse_kl', 'forward_kl', 'js', 'tv', 'pearson', 'neyman', 'hellinger', 'alpha:0.3', 'alpha:1.5',
-             'jeffreys', 'le_cam', 'skew_js:0.3', 'skew_kl:0.1']
+    names = ['reverse_kl', 'forward_kl', 'js', 'tv', 'pearson', 'neyman', 'hellinger', 'alpha:0.3',
+             'alpha:1.5', 'jeffreys', 'le_cam', 'skew_js:0.3', 'skew_kl:0.1']
     return names + ['alpha:-0.7', 'alpha:0', 'alpha:1']*limits
 
 # %% ../../nbs/2_models/210_testing.ipynb #7cef8c7e
@@ -117,6 +185,7 @@ def _free_port() -> int:
         s.bind(('127.0.0.1', 0))
         return s.getsockname()[1]
 
+# %% ../../nbs/2_models/210_testing.ipynb #439401a8
 def _environment(n: int) -> dict:
     "The variables that a launcher sets for n processes on this machine, all but the rank."
     return os.environ | dict(
@@ -141,12 +210,12 @@ def run_program(argv: list[str]  # the file and its arguments
     sys.stderr.flush()
     os._exit(code)
 
-# %% ../../nbs/2_models/210_testing.ipynb #52a2bc3b
+# %% ../../nbs/2_models/210_testing.ipynb #69104ede
 def _statuses(ranks,            # processes with poll, kill and wait
               timeout: float,   # seconds
-              gone=lambda: False  # true when nobody waits for the result any more
+              gone=lambda: False  # true once the result is not wanted any more
              ) -> list:
-    "Exit statuses once all ranks ended, one failed, or time is over; None for a rank that was still running and was ended."
+    "Exit statuses once all ranks ended, one failed, or time is over; None for a rank that had to be ended."
     late, codes = time.monotonic() + timeout, [None]*len(ranks)
     try:
         while None in codes and not any(codes) and time.monotonic() < late and not gone():
@@ -163,8 +232,10 @@ def _a_run(folder: str, n: int, argv, timeout: float) -> dict:
     return dict(folder=folder, n=n, argv=[str(Path(folder)/'main.py'), *map(str, argv)], timeout=timeout,
                 env=_environment(n), cwd=os.getcwd(), path=['', *filter(None, sys.path)])
 
+# %% ../../nbs/2_models/210_testing.ipynb #d66c1c0f
 def _rank_env(run: dict, r: int) -> dict: return run['env'] | dict(RANK=str(r), LOCAL_RANK=str(r))
 
+# %% ../../nbs/2_models/210_testing.ipynb #e55f6dcc
 def _fresh_ranks(run: dict) -> list:
     "Each rank in an interpreter of its own."
     start = 'import sys; from fdiv_nb.models.testing import run_program; run_program(sys.argv[1:])'
@@ -192,12 +263,11 @@ class _Child:
             if pid: self.status = os.waitstatus_to_exitcode(status)
         return self.status
 
-# %% ../../nbs/2_models/210_testing.ipynb #a7cd535f
+# %% ../../nbs/2_models/210_testing.ipynb #1c31231d
 def _become(run: dict, r: int) -> None:
     "Give a forked process the files, the environment, the folder and the module path of rank r."
-    for fd, name, how in ((0, os.devnull, os.O_RDONLY), (1, f"{run['folder']}/out{r}", os.O_WRONLY | os.O_CREAT),
-                          (2, f"{run['folder']}/err{r}", os.O_WRONLY | os.O_CREAT)):
-        os.dup2(os.open(name, how), fd)
+    for fd, name in enumerate((os.devnull, f"{run['folder']}/out{r}", f"{run['folder']}/err{r}")):
+        os.dup2(os.open(name, os.O_RDWR | os.O_CREAT), fd)
     os.environ.clear()
     os.environ.update(_rank_env(run, r))
     os.chdir(run['cwd'])
@@ -206,6 +276,7 @@ def _become(run: dict, r: int) -> None:
     random.seed()
     if 'numpy' in sys.modules: sys.modules['numpy'].random.seed()
 
+# %% ../../nbs/2_models/210_testing.ipynb #00b27c64
 def _forked_ranks(run: dict) -> list:
     "Each rank in a fork of this process."
     ranks = []
@@ -219,35 +290,37 @@ def _forked_ranks(run: dict) -> list:
         ranks.append(_Child(pid))
     return ranks
 
-# %% ../../nbs/2_models/210_testing.ipynb #5616df5a
+# %% ../../nbs/2_models/210_testing.ipynb #a0decbbf
 def _threads() -> int:
     "Threads of this process, those of C libraries included (Linux)."
     return len(os.listdir('/proc/self/task'))
 
+# %% ../../nbs/2_models/210_testing.ipynb #2ea6577b
 def serve(libraries: list[str]  # modules to import
          ) -> None:
-    "The fork server: reads a run a line from standard input, and writes its exit statuses a line. Ends with its input."
+    "The fork server: a line of standard input is a run, answered by its exit statuses. Ends with its input."
     requests, replies = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), 'w')
     for fd in (0, 1): os.dup2(os.open(os.devnull, os.O_RDWR), fd)
     for name in libraries:
         with contextlib.suppress(ImportError): importlib.import_module(name)
     gc.collect()
     gc.freeze()
-    print(_threads(), file=replies, flush=True)
+    say = lambda x: print(json.dumps(x), file=replies, flush=True)
+    say(_threads())
     for line in requests:
         run = json.loads(line)
-        codes = _statuses(_forked_ranks(run), run['timeout'], lambda: select.select([requests], [], [], 0)[0])
-        print(json.dumps(codes), file=replies, flush=True)
+        closed = lambda: bool(select.select([requests], [], [], 0)[0])
+        say(_statuses(_forked_ranks(run), run['timeout'], closed))
 
-# %% ../../nbs/2_models/210_testing.ipynb #c97581cf
-_READ_AT_IMPORT = ('HF_', 'HUGGINGFACE', 'TRANSFORMERS', 'DATASETS', 'TORCH', 'PYTORCH', 'OMP_', 'MKL_', 'LD_', 'HOME',
-                   'XDG_', 'TMP')
+# %% ../../nbs/2_models/210_testing.ipynb #2f34eb28
+_READ_AT_IMPORT = ('HF_', 'HUGGINGFACE', 'TRANSFORMERS', 'DATASETS', 'TORCH', 'PYTORCH', 'OMP_', 'MKL_',
+                   'LD_', 'HOME', 'XDG_', 'TMP')
 
 class _ForkServer:
     "A running `serve`, in a process group of its own."
     def __init__(self):
         self.started_with, self.lock = self.state(), threading.Lock()
-        env = _environment(1) | dict(JE_ARROW_MALLOC_CONF='background_thread:false')   # pyarrow starts a thread otherwise
+        env = _environment(1) | dict(JE_ARROW_MALLOC_CONF='background_thread:false')   # no thread of pyarrow
         start = 'import sys; from fdiv_nb.models.testing import serve; serve(sys.argv[1:])'
         self.process = subprocess.Popen(
             [sys.executable, '-c', start, *_LIBRARIES], env=env, text=True, start_new_session=True,
@@ -265,7 +338,7 @@ class _ForkServer:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
-# %% ../../nbs/2_models/210_testing.ipynb #bb650c07
+# %% ../../nbs/2_models/210_testing.ipynb #3d6b467b
 _server: _ForkServer | None = None
 
 def _fork_server() -> _ForkServer | None:
@@ -277,6 +350,7 @@ def _fork_server() -> _ForkServer | None:
         _server = _ForkServer()
     return _server if _server.usable else None
 
+# %% ../../nbs/2_models/210_testing.ipynb #f90663e2
 def _ask(server: _ForkServer, run: dict) -> list:
     "Exit statuses of a run by the server. If this call is interrupted, the run and the server end with it."
     global _server
@@ -284,7 +358,7 @@ def _ask(server: _ForkServer, run: dict) -> list:
         with server.lock:
             print(json.dumps(run), file=server.process.stdin, flush=True)
             answer = server.process.stdout.readline()
-        if not answer: raise RuntimeError('the fork server has ended; call local_processes again, or with fresh=True')
+        if not answer: raise RuntimeError('the fork server has ended; call again, or with fresh=True')
         return json.loads(answer)
     except BaseException:
         server.close()
@@ -306,7 +380,9 @@ def local_processes(source: str,            # a Python program
                     timeout: float = 300.,  # seconds
                     fresh: bool = False     # start new interpreters, not forks of a warm one
                    ) -> list[str]:          # what each printed, in the order of the ranks
-    "Run a program on n processes of this machine, connected by gloo. Raises RuntimeError with the errors of those that failed first, or if they take too long; the others are ended."
+    """Run a program on n processes of this machine, connected by gloo.
+
+    If one fails, or they take too long, all are ended, and RuntimeError is raised with the errors."""
     with tempfile.TemporaryDirectory() as d:
         (Path(d)/'main.py').write_text(source, encoding='utf-8')
         run, server = _a_run(d, n, argv, timeout), None if fresh else _fork_server()
