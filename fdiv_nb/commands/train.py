@@ -83,7 +83,7 @@ def answers_of(trainer, tokenizer, n: int, seed: int = 0,
 def can_show(trainer, a: TrainArguments) -> bool:
     "Whether completions can be sampled for the report; warns if they cannot."
     if not a.show: return False
-    from fdiv_nb.models.rollout import check_sampling_model
+    from fdiv_nb.models.ways import check_sampling_model
     try: check_sampling_model(trainer.accelerator.unwrap_model(trainer.model))
     except ValueError as e:
         warnings.warn(f"show: this model cannot be sampled, so the report has no answers: {reason(e)}")

@@ -11,7 +11,8 @@ from torch import Tensor
 from ..models.encode import encode_pair, is_chat, pad_token_id
 from ..models.logprobs import (build_batch, context_length, is_encoder_decoder, logprobs_of,
                                      sequence_lengths)
-from ..models.rollout import rollout, sampling_mode
+from ..models.decode import sampling_mode
+from ..models.rollout import rollout
 from ..training.data import read_rows
 
 # %% auto #0

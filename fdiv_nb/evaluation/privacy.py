@@ -9,7 +9,7 @@ from torch import Tensor
 from ..models.encode import encode_pair, pad_token_id
 from ..models.logprobs import (build_batch, context_length, is_encoder_decoder, label_mask, score,
                                      token_logprobs)
-from ..models.rollout import sampling_mode
+from ..models.decode import sampling_mode
 
 # %% auto #0
 __all__ = ['min_k', 'auc', 'priv_leak', 'text_logps']

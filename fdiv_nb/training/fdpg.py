@@ -17,7 +17,8 @@ from ..mathematics.divergence import FDivergence
 from ..mathematics.estimate import MovingAverage
 from ..models.encode import prompt_text
 from ..models.heads import answer_token_logprobs, router_loss
-from ..models.rollout import Rollout, Sampler, rollout
+from ..models.completions import Rollout, Sampler
+from ..models.rollout import rollout
 from ..losses.fdpg import exact_baseline, fdpg_loss, fdpg_weights
 from ..losses.target import ProductTarget, RewardTarget, Target, WeightedReward, check_compatible, load_reward
 from .base import check_trainer_call, default_args, tokenizer_of

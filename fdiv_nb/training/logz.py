@@ -15,7 +15,8 @@ from transformers import Trainer
 from ..mathematics.checks import at_least, one_of, positive
 from ..mathematics.estimate import estimate_divergence
 from ..mathematics.normalizer import LogZ, MixtureLogZ, mixture_log_q
-from ..models.rollout import Sampler, rollout
+from ..models.completions import Sampler
+from ..models.rollout import rollout
 from ..losses.target import Target
 from .options import option
 from .pool import BasePool

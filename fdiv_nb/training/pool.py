@@ -8,7 +8,7 @@ from fastcore.basics import patch
 import torch
 from torch import Tensor
 from ..mathematics.normalizer import MixtureLogZ
-from ..models.rollout import Rollout
+from ..models.completions import Rollout
 
 # %% auto #0
 __all__ = ['BasePool', 'read_base']

@@ -13,7 +13,8 @@ from transformers import default_data_collator
 from ..mathematics.checks import positive
 from ..models.encode import encode_prompt, prompt_text
 from ..models.heads import answer_token_logprobs
-from ..models.rollout import Rollout, Sampler, encode_prompts, rollout
+from ..models.completions import Rollout, Sampler, encode_prompts
+from ..models.rollout import rollout
 from ..losses.fdpg import surprise_norm
 from .base import FDivConfig, FDivTrainer
 from .data import read_prompt_rows
