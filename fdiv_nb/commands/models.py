@@ -35,7 +35,8 @@ class ModelArguments:
 def find_model(name: str, field: str = 'model', base_model: str = '') -> str:
     """The path or hub name of a model or adapter. Raises ValueError naming `field` if it, its base or its
     tokenizer is missing."""
-    from fdiv_nb.models.loading import adapter_base, find_checkpoint, has_tokenizer, is_adapter_folder
+    from fdiv_nb.models.folders import find_checkpoint, has_tokenizer, is_adapter_folder
+    from fdiv_nb.models.loading import adapter_base
     path = find_checkpoint(name, field)
     home = adapter_base(path, field, base_model) if is_adapter_folder(path) else path
     if Path(home).is_dir() and not has_tokenizer(path) and not has_tokenizer(home):
@@ -58,7 +59,8 @@ def load_model(name: str, lora_rank: int = 0, field: str = 'model', dtype: str =
                base_model: str = '', trainable: bool = False):
     """(model, tokenizer) of a folder, hub name or 'tiny'; with a fresh LoRA adapter if lora_rank > 0.
     Raises ValueError naming `field`."""
-    from fdiv_nb.models.loading import is_adapter_folder, load_lm, load_tokenizer
+    from fdiv_nb.models.folders import is_adapter_folder
+    from fdiv_nb.models.loading import load_lm, load_tokenizer
     path = find_model(name, field, base_model)
     if lora_rank and is_adapter_folder(path):
         raise ValueError(f"lora_rank: {lora_rank}, but {name!r} is an adapter, which is trained further as "

@@ -14,10 +14,9 @@ from torch import nn
 from transformers import Trainer, TrainingArguments, set_seed
 from ..mathematics.checks import between, one_of
 from ..mathematics.divergence import FDivergence, get_divergence
-from fdiv_nb.models.loading import (
-    check_dtype, check_trainable, load_lm, load_reference, load_tokenizer, need_peft
-)
 from ..models.files import replace_text
+from ..models.folders import check_dtype
+from ..models.loading import check_trainable, load_lm, load_reference, load_tokenizer, need_peft
 from .checkpoint import CheckpointMixin
 from .options import option
 from .reference import StartWeights, check_same_run, fingerprint, is_adapter
