@@ -8,11 +8,13 @@ from .models.fused import linear_divergence, linear_logprobs
 from .models.tiny import load_tiny
 from .models.loading import load_lm, load_tokenizer
 from .models.rollout import Rollout, rollout
-from .losses.target import BinaryTarget, MomentTarget, ProductTarget, RewardTarget, load_reward
+from .losses.rewards import load_reward
+from .losses.target import BinaryTarget, MomentTarget, ProductTarget, RewardTarget
 from .losses.fdpg import fdpg_loss, fdpg_weights
 from .losses.flat import flat_loss
 from .losses.fsft import dft_loss, fsft_loss, implicit_reward, nll_loss
-from .losses.fdpo import fdpo_loss, fpo_loss
+from .losses.fdpo import fdpo_loss
+from .losses.fpo import fpo_loss
 from .losses.distill import distill_loss
 from .losses.unlearn import unlearn_loss
 from .training.fdpg import FDPGConfig, FDPGTrainer

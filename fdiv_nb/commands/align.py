@@ -58,7 +58,8 @@ def read_prompts(path: str) -> list | None:
 def _reward_target(rewards: list, beta: float, weights):
     """The target of one reward or of several, weighted; None without rewards. Raises ValueError for a name
     given twice or weights of another number."""
-    from fdiv_nb.losses.target import RewardTarget, WeightedReward, load_reward
+    from fdiv_nb.losses.rewards import load_reward
+    from fdiv_nb.losses.target import RewardTarget, WeightedReward
     if twice := next((r for r in rewards if rewards.count(r) > 1), None):
         raise ValueError(f"reward: {twice!r} is given more than once; give it a larger weight with "
                          "reward_weights")
@@ -72,7 +73,8 @@ def _reward_target(rewards: list, beta: float, weights):
 # %% ../../nbs/7_commands/720_align.ipynb #07c5000a
 def _moment_target(moments):
     "The target of SPEC=VALUE words. Raises ValueError for a word of another form, or a feature given twice."
-    from fdiv_nb.losses.target import MomentTarget, load_reward
+    from fdiv_nb.losses.rewards import load_reward
+    from fdiv_nb.losses.target import MomentTarget
     wanted = {}
     for m in moments:
         spec, _, value = m.rpartition('=')
@@ -88,7 +90,8 @@ def _moment_target(moments):
 def make_target(reward, constraint: str, beta: float, moments=(), weights=()):
     """The product of the targets of `--reward` (a name, a function, or a list of them), `--constraint` and
     `--moments`. Raises ValueError if none is given."""
-    from fdiv_nb.losses.target import BinaryTarget, ProductTarget, load_reward
+    from fdiv_nb.losses.rewards import load_reward
+    from fdiv_nb.losses.target import BinaryTarget, ProductTarget
     rewards = [r for r in (reward if isinstance(reward, (list, tuple)) else [reward]) if r]
     parts = [_reward_target(rewards, beta, weights)]
     if constraint: parts.append(BinaryTarget(load_reward(constraint)))
