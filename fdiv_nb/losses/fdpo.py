@@ -10,13 +10,14 @@ from typing import Callable, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
-from ..mathematics.divergence import FDivergence, widen, get_divergence, mix_divergences
+from ..mathematics.checks import one_of, positive
+from ..mathematics.divergence import FDivergence, get_divergence, mix_divergences
 from ..mathematics.estimate import Estimate, estimate_divergence
 
 # %% auto #0
 __all__ = ['GRAD_RANGE', 'LOSS_MAX', 'f_optimal', 'SquaredPO', 'chi_po', 'preference_divergence', 'margin_target', 'fdpo_loss',
            'saturation', 'log_ratio', 'fdpo_reward', 'preference_accuracy', 'calibration_error', 'displacement',
-           'drift', 'fdpo_stats', 'fpo_loss', 'flip_alpha']
+           'drift', 'fdpo_stats', 'flip_alpha']
 
 # %% ../../nbs/3_losses/360_fdpo.ipynb #93fdfeee
 def _multiplier(d, log_ref: Tensor, t: Tensor) -> Tensor:
@@ -96,9 +97,7 @@ def preference_divergence(divergence        # a name, 'chi_po', 'squared_po', or
 
 # %% ../../nbs/3_losses/360_fdpo.ipynb #2f62eab8
 GRAD_RANGE = {torch.float16: (6.2e-5, 6.5e4), torch.float64: (1e-300, 1e300)}    # others: (1e-30, 1e30)
-
 LOSS_MAX = 1e30                                                                  # 1e300 for float64
-
 _HUGE = 1e300
 
 def _range(dtype, beta: float, max_weight: float | None) -> tuple[float, float]:
@@ -134,11 +133,10 @@ _LINKS = dict(
 # %% ../../nbs/3_losses/360_fdpo.ipynb #a21d89cc
 def _check_margin(link: str, beta: float, target: float | str | None) -> None:
     "Raises ValueError unless link, β and target are usable."
-    positive = lambda x: isinstance(x, (int, float)) and 0 < x < math.inf
-    if link not in _LINKS: raise ValueError(f"link: expected {', '.join(_LINKS)}, got {link!r}")
-    if not positive(beta): raise ValueError(f"beta: expected a positive number, got {beta!r}")
-    if link != 'sigmoid' and target not in (None, 'rescale') and not positive(target):
-        raise ValueError(f"target: expected None, 'rescale' or a positive number, got {target!r}")
+    one_of('link', link, _LINKS)
+    positive('beta', beta)
+    if link != 'sigmoid' and target not in (None, 'rescale'):
+        positive('target', target, "or None, or 'rescale'")
 
 # %% ../../nbs/3_losses/360_fdpo.ipynb #bda1d808
 def margin_target(divergence,    # a name, 'chi_po', 'squared_po', or an `FDivergence`
@@ -146,7 +144,7 @@ def margin_target(divergence,    # a name, 'chi_po', 'squared_po', or an `FDiver
                   beta: float,   # strength of the penalty
                   target: float | str | None = None  # None: the link's own; 'rescale'; or a number
                   ) -> float:
-    "Target margin: 0 (sigmoid), 1 (hinge, reward units), 1/2β (ipo, units of f'). Raises ValueError if out of reach."
+    "Target margin: 0 (sigmoid), 1 (hinge, of reward), 1/2β (ipo, of f'). Raises ValueError if out of reach."
     _check_margin(link, beta, target)
     if link == 'sigmoid': return 0.
     if target not in (None, 'rescale'): return float(target)
@@ -156,9 +154,9 @@ def margin_target(divergence,    # a name, 'chi_po', 'squared_po', or an `FDiver
     if margin < reach: return margin
     if target == 'rescale': return reach/2
     need = (1 if link == 'hinge' else 1/2)/d.fprime_inf
-    raise ValueError(f"link: {link!r} at beta = {beta:g} needs a margin of {margin:.3g}, but with "
-                     f"{d.name} the winner "
-                     f"adds at most {reach:.3g}; use beta > {need:.3g}, target='rescale' or a number")
+    raise ValueError(f"link: {link!r} at beta = {beta:g} needs a margin of {margin:.3g}, but with {d.name} "
+                     f"the chosen one adds at most {reach:.3g}; use beta > {need:.3g}, target='rescale' or "
+                     "a number")
 
 # %% ../../nbs/3_losses/360_fdpo.ipynb #732a297b
 def _smoothed(link: str, z: Tensor, target: float, eps: float, robust: bool) -> tuple[Tensor, Tensor]:
@@ -228,9 +226,8 @@ def _check_side(name: str, x: Tensor, m: Tensor | None) -> None:
         raise ValueError(f"{name}: its mask has shape {list(m.shape)}, the log-ratios {list(x.shape)}")
     bad = ~x.isfinite() if m is None else ~x.isfinite() & m.bool()
     if bad.any():
-        raise ValueError(f"{name}: row {int(bad.nonzero()[0, 0])} is {x[bad][0].item()}; f-DPO needs π "
-                         "and π_ref > 0, "
-                         "so look for a broken model or logits masked to -inf")
+        raise ValueError(f"{name}: row {int(bad.nonzero()[0, 0])} is {x[bad][0].item()}; f-DPO needs π and "
+                         "π_ref > 0, so look for a broken model or logits masked to -inf")
 
 # %% ../../nbs/3_losses/360_fdpo.ipynb #21a2470a
 def _check_pairs(w: Tensor, l: Tensor, eps: float, max_weight: float | None) -> None:
@@ -268,43 +265,32 @@ def _pairs(divergence, w, l, beta, link, eps, mw, ml, target, robust, max_weight
     return _Pairs(zeroed(w, mw), zeroed(l, ml), mw, ml, d, outer, limits)
 
 # %% ../../nbs/3_losses/360_fdpo.ipynb #fc8de0ac
-def fdpo_loss(
-    divergence,  # a name, 'chi_po', 'squared_po', or an `FDivergence`
-    logratio_chosen: Tensor,  # [B] log π/π_ref of chosen completions, nats; or [B, T] of tokens, with a mask
-    logratio_rejected: Tensor,  # [B], or [B, T'], of the rejected ones
-    beta: float = 0.1,  # strength of the penalty
-    link: str = 'sigmoid',  # 'sigmoid' (DPO), 'hinge' (SLiC) or 'ipo'
-    label_smoothing: float = 0.0,  # share of labels believed to be flipped, in [0, 0.5)
-    reduction: str = 'mean',  # or 'none': [B]
-    chosen_mask: Tensor | None = None,  # [B, T] bool: which tokens count
-    rejected_mask: Tensor | None = None,  # [B, T'] bool
-    target: float | str | None = None,  # see `margin_target`
-    robust: bool = False,  # unbiased instead of conservative smoothing
-    max_weight: float | None = None,  # largest |∂L/∂log u| of a row over β; None: the range of the type
-) -> Tensor:  # float32 or wider, finite
-    "-log σ(β f'(u_w) - β f'(u_l)), or another link. Raises ValueError for unusable divergences, shapes or options."
-    if reduction not in ('mean', 'none'):
-        raise ValueError(f"reduction: expected 'mean' or 'none', got {reduction!r}")
+def fdpo_loss(divergence,  # a name, 'chi_po', 'squared_po', or an `FDivergence`
+              logratio_chosen: Tensor,    # [B] log π/π_ref, nats; or [B, T] of tokens, with a mask
+              logratio_rejected: Tensor,  # [B], or [B, T'], of the rejected ones
+              beta: float = .1,           # strength of the penalty
+              link: str = 'sigmoid',      # 'sigmoid' (DPO), 'hinge' (SLiC) or 'ipo'
+              label_smoothing: float = 0., # share of labels believed to be flipped, in [0, 0.5)
+              reduction: str = 'mean',    # or 'none': [B]
+              chosen_mask: Tensor | None = None, rejected_mask: Tensor | None = None,  # [B, T], [B, T'] bool
+              target: float | str | None = None,  # see `margin_target`
+              robust: bool = False,       # unbiased instead of conservative smoothing
+              max_weight: float | None = None  # largest |∂L/∂log u| of a row over β; None: the range of the type
+              ) -> Tensor:                # float32 or wider, finite
+    "-log σ(β f'(u_w) - β f'(u_l)), or another link. Raises ValueError for what cannot be used."
+    one_of('reduction', reduction, ('mean', 'none'))
     pairs = _pairs(divergence, logratio_chosen, logratio_rejected, beta, link, label_smoothing, chosen_mask,
                    rejected_mask, target, robust, max_weight)
     rows = _PairLoss.apply(*pairs)
     return rows.mean() if reduction == 'mean' else rows
 
 # %% ../../nbs/3_losses/360_fdpo.ipynb #c7dedaba
-def saturation(
-    divergence,
-    logratio_chosen: Tensor,             # [B] or [B, T]
-    logratio_rejected: Tensor,           # [B] or [B, T']
-    beta: float = 0.1,
-    link: str = 'sigmoid',
-    label_smoothing: float = 0.0,
-    chosen_mask=None,
-    rejected_mask=None,
-    target=None,
-    robust: bool = False,
-    max_weight: float | None = None,
-) -> dict[str, int]:                     # keys 'vanished' and 'capped'
-    "Number of completions (or tokens) whose gradient is set to the low or high end of its range; see `fdpo_loss`."
+def saturation(divergence, logratio_chosen: Tensor, logratio_rejected: Tensor, beta: float = .1,
+               link: str = 'sigmoid', label_smoothing: float = 0., chosen_mask: Tensor | None = None,
+               rejected_mask: Tensor | None = None, target: float | str | None = None, robust: bool = False,
+               max_weight: float | None = None     # all as in `fdpo_loss`
+               ) -> dict[str, int]:                # keys 'vanished' and 'capped'
+    "Number of completions (or tokens) whose gradient is set to the low or high end of its range."
     p = _pairs(divergence, logratio_chosen.detach(), logratio_rejected.detach(), beta, link, label_smoothing,
                chosen_mask, rejected_mask, target, robust, max_weight)
     _, sign, log_size = p.outer(_gap(p.d, p.w, p.l, p.mw, p.ml))
@@ -335,17 +321,14 @@ def log_ratio(logp: Tensor,     # [B, T] log π of each token, nats
 # %% ../../nbs/3_losses/360_fdpo.ipynb #f5d84311
 def _check_ratio(logp: Tensor, log_ref: Tensor, mask: Tensor, kind: str) -> None:
     "Raises ValueError for an unknown kind, shapes that differ, a row without tokens."
-    if kind not in ('sequence', 'mean', 'token'):
-        raise ValueError(f"ratio: expected 'sequence', 'mean' or 'token', got {kind!r}")
+    one_of('ratio', kind, ('sequence', 'mean', 'token'))
     if not logp.shape == log_ref.shape == mask.shape:
-        raise ValueError(f"log_ref: shapes differ: logp {list(logp.shape)}, log_ref "
-                         f"{list(log_ref.shape)}, mask "
-                         f"{list(mask.shape)}")
+        raise ValueError(f"log_ref: shapes differ: logp {list(logp.shape)}, log_ref {list(log_ref.shape)}, "
+                         f"mask {list(mask.shape)}")
     empty = mask.bool().sum(-1) == 0
     if empty.any():
-        raise ValueError(
-            f"mask: row {int(empty.nonzero()[0])} has no token, so its ratio is undefined; drop the row"
-        )
+        row = int(empty.nonzero()[0])
+        raise ValueError(f"mask: row {row} has no token, so its ratio is undefined; drop the row")
 
 # %% ../../nbs/3_losses/360_fdpo.ipynb #2550fabe
 def fdpo_reward(divergence,                  # a name, 'chi_po', 'squared_po', or an `FDivergence`
@@ -397,8 +380,7 @@ def drift(divergence,                       # a name, 'chi_po', or an `FDivergen
           sampled_from: str = 'reference'   # or 'policy'
           ) -> Estimate:
     "D_f(π‖π_ref) from samples, with standard error. Raises ValueError for an unknown `sampled_from`."
-    if sampled_from not in ('reference', 'policy'):
-        raise ValueError(f"sampled_from: expected 'reference' or 'policy', got {sampled_from!r}")
+    one_of('sampled_from', sampled_from, ('reference', 'policy'))
     d = chi_po() if divergence == 'chi_po' else divergence
     l = logratio.detach()
     zero = torch.zeros_like(l)
@@ -427,86 +409,13 @@ def fdpo_stats(divergence, logratio_chosen: Tensor, logratio_rejected: Tensor, b
     order = w - l if w.ndim == 1 and divergence != 'squared_po' else rw - rl
     down = displacement(*(x if x.ndim == 1 else x.sum(-1) for x in (w, l)))
     return {
-        'rewards/chosen': rw.mean().item(),
-        'rewards/rejected': rl.mean().item(),
-        'rewards/margins': (rw - rl).mean().item(),
-        'rewards/accuracies': preference_accuracy(order),
+        'rewards/chosen': rw.mean().item(), 'rewards/rejected': rl.mean().item(),
+        'rewards/margins': (rw - rl).mean().item(), 'rewards/accuracies': preference_accuracy(order),
         'calibration_error': calibration_error(rw - rl),
-        'logratio/chosen': down['winner'],
-        'logratio/rejected': down['loser'],
-        'chosen_below_ref': down['chosen_below_ref'],
-        'both_below_ref': down['both_below_ref'],
+        'logratio/chosen': down['winner'], 'logratio/rejected': down['loser'],
+        'chosen_below_ref': down['chosen_below_ref'], 'both_below_ref': down['both_below_ref'],
         **_gradient_shares(divergence, w, l, beta, chosen_mask, rejected_mask, **kw),
     }
-
-# %% ../../nbs/3_losses/360_fdpo.ipynb #1dbdf4bd
-def _capped(x: Tensor) -> Tensor:
-    "`x` within ±`LOSS_MAX`, NaN as 0."
-    return x.nan_to_num(0., LOSS_MAX, -LOSS_MAX).clamp(-LOSS_MAX, LOSS_MAX)
-
-def _candidate_terms(d, log_p: Tensor, log_q: Tensor) -> tuple[Tensor, Tensor]:
-    "(q f(u), p f'(u)) of each candidate, u = p/q, each from the side on which it is finite."
-    l = log_p - log_q
-    p, q = log_p.exp(), log_q.exp()
-    low, high = l.clamp(max=0), l.clamp(min=0)
-    value = torch.where(l <= 0, _capped(q*d.f(low)), _capped(p*d.over_u(high)))
-    slope = torch.where(l <= 0, _capped(q*d.side.df(low)), _capped(p*d.fprime(high)))
-    return value, slope
-
-# %% ../../nbs/3_losses/360_fdpo.ipynb #0217d333
-class _Candidates(torch.autograd.Function):
-    "D_f(softmax(z)‖p*) over the last dimension; ∂/∂z = p (f'(u) - E_p f'(u)), finite."
-    @staticmethod
-    def forward(ctx, z, log_q, d):
-        log_p = z.double().log_softmax(-1)
-        value, slope = _candidate_terms(d, log_p, log_q)
-        ctx.save_for_backward(slope - log_p.exp()*slope.sum(-1, keepdim=True))
-        return value.sum(-1).clamp(0, LOSS_MAX).to(torch.promote_types(z.dtype, torch.float32))
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, g):
-        y = g.double()[..., None]*ctx.saved_tensors[0]
-        return y.clamp(-LOSS_MAX, LOSS_MAX).to(g.dtype), None, None
-
-# %% ../../nbs/3_losses/360_fdpo.ipynb #2335aab9
-def _check_candidates(z: Tensor, beta: float, reduction: str) -> None:
-    "Raises ValueError unless z is finite [B, K >= 2] and the options are known."
-    if not 0 < beta < math.inf: raise ValueError(f"beta: expected a finite number > 0, got {beta}")
-    if reduction not in ('mean', 'none'):
-        raise ValueError(f"reduction: expected 'mean' or 'none', got {reduction!r}")
-    finite = z.isfinite().all()
-    if z.ndim != 2 or z.shape[1] < 2 or not finite:
-        raise ValueError(f"logratios: expected finite [B, K] with K >= 2, got shape {list(z.shape)}"
-                         f"{'' if finite else ' with NaN or inf'}")
-
-# %% ../../nbs/3_losses/360_fdpo.ipynb #2f2e2e3e
-def _annotator(target: Tensor | float, z: Tensor) -> Tensor:
-    "p* as float64 [K] or [B, K]; ε stands for (1 - ε, ε). Raises ValueError unless it is a distribution without zeros."
-    if not torch.is_tensor(target): target = torch.tensor([1 - target, target], dtype=torch.float64)
-    q = target.to(z.device).double()
-    if (
-        q.shape not in ((z.shape[1],), z.shape)
-        or not (q > 0).all()
-        or not ((q.sum(-1) - 1).abs() < 1e-5).all()
-    ):
-        raise ValueError(f"target: expected {z.shape[1]} positive probabilities that sum to one, got "
-                         f"{q.flatten()[:4].tolist()}; smooth it (ε > 0)")
-    return q
-
-# %% ../../nbs/3_losses/360_fdpo.ipynb #195f9099
-def fpo_loss(
-    divergence,  # a name or an `FDivergence`; any
-    logratios: Tensor,  # [B, K] log π/π_ref of each prompt's candidates, nats; in a pair, the chosen first
-    target: Tensor | float = 0.001,  # [B, K] or [K] probabilities p* > 0, or ε for the pair (1 - ε, ε)
-    beta: float = 0.1,  # inverse temperature of p_θ
-    reduction: str = 'mean',  # or 'none': [B]
-) -> Tensor:  # float32 or wider, in [0, 1e30]
-    "D_f(p_θ‖p*), p_θ = softmax(β log u). Raises ValueError for shapes, NaN, a p* with zeros or a sum other than one."
-    d = get_divergence(divergence).canonical()
-    _check_candidates(logratios, beta, reduction)
-    q = _annotator(target, logratios)
-    rows = _Candidates.apply(beta*widen(logratios), q.log(), d)
-    return rows.mean() if reduction == 'mean' else rows
 
 # %% ../../nbs/3_losses/360_fdpo.ipynb #f80ad0ff
 def flip_alpha(a: float) -> float:

@@ -20,7 +20,8 @@ from ..models.heads import answer_token_logprobs, router_loss
 from ..models.completions import Rollout, Sampler
 from ..models.rollout import rollout
 from ..losses.fdpg import exact_baseline, fdpg_loss, fdpg_weights
-from ..losses.target import ProductTarget, RewardTarget, Target, WeightedReward, check_compatible, load_reward
+from ..losses.rewards import load_reward
+from ..losses.target import ProductTarget, RewardTarget, Target, WeightedReward, check_compatible
 from .base import check_trainer_call, default_args, tokenizer_of
 from .logz import LogZConfig, LogZTrainer, Samples
 from .options import option
