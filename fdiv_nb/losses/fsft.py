@@ -146,19 +146,15 @@ def fsft_stats(divergence,                  # a name or an `FDivergence`
                mask: Tensor | None = None,  # [..., T] bool
                max_weight: float = 10.0, box: bool = False  # as in `dual_weight`
                ) -> dict[str, float]:
-    "Means: reward, weight; shares: `violation` (-r outside f*'s domain), `capped` (at the cap), `zero_weight_fraction` (weight 0)."
+    "Means of reward and weight; shares: `violation` (-r outside f*'s domain), `capped`, `zero_weight_fraction`."
     _, w, d = _dual(divergence, rewards, max_weight, box)
     r = rewards.detach().double()
     if mask is not None: r, w = r[mask], w[mask]
     lowest = float(d.fprime(torch.tensor(-torch.inf, dtype=torch.float64)))
     share = lambda x: x.double().mean().item()
-    return dict(
-        implicit_reward=r.mean().item(),
-        weight=w.mean().item(),
-        violation=share((-r > d.fprime_inf) | (-r < lowest)),
-        capped=share(w >= max_weight * (1 - 1e-9)),
-        zero_weight_fraction=share(w == 0),
-    )
+    return dict(implicit_reward=r.mean().item(), weight=w.mean().item(),
+                violation=share((-r > d.fprime_inf) | (-r < lowest)),
+                capped=share(w >= max_weight*(1 - 1e-9)), zero_weight_fraction=share(w == 0))
 
 # %% ../../nbs/3_losses/350_fsft.ipynb #97b55169
 def q_values(logits: Tensor,   # [..., V]

@@ -10,6 +10,7 @@ from typing import Callable, NamedTuple
 from fastcore.basics import patch
 import torch
 from torch import Tensor
+from ..mathematics.checks import one_of
 from .vocabulary import Rule, check_finite, divergence_pass, rule_of
 from .logprobs import IGNORE, log_normalizer, softmax_parts, most_rows, row_blocks
 
@@ -62,12 +63,10 @@ def _blocks(V: int, size: int = _BLOCK): return (slice(i, min(i + size, V)) for 
 
 # %% ../../nbs/2_models/240_fused.ipynb #cd468aba
 _PIECE = 2048     # tokens of the vocabulary at a time, where oneDNN returns a tensor of its own
-
 _LARGE = 2**23    # multiplications from which oneDNN is used
 
-onednn_pointwise = (
-    getattr(torch.ops.mkldnn, '_linear_pointwise', None) if torch.backends.mkldnn.is_available() else None
-)
+_has_onednn = torch.backends.mkldnn.is_available()
+onednn_pointwise = getattr(torch.ops.mkldnn, '_linear_pointwise', None) if _has_onednn else None
 
 # %% ../../nbs/2_models/240_fused.ipynb #22339772
 def onednn_pays(x: Tensor, w: Tensor) -> bool:
@@ -253,22 +252,12 @@ def _chunk(h: Tensor, head: Head, chunk: int | None, budget: int | None, buffers
     "Positions at a time. Raises ValueError for a chunk below one."
     if chunk is not None and chunk < 1:
         raise ValueError(f"chunk: expected positions at a time, at least 1, got {chunk}")
-    itemsize = 8 if h.dtype == torch.float64 else 4
-    return chunk or chunk_size(
-        len(h), len(head.weight), buffers + bool(head.softcap), budget, itemsize, h.is_cuda
-    )
+    itemsize, held = 8 if h.dtype == torch.float64 else 4, buffers + bool(head.softcap)
+    return chunk or chunk_size(len(h), len(head.weight), held, budget, itemsize, h.is_cuda)
 
 # %% ../../nbs/2_models/240_fused.ipynb #f6837c47
-def _run(
-    hidden: Tensor,
-    head: Head,
-    keep: Tensor,
-    make: Callable,
-    chunk: int | None,
-    budget: int | None,
-    buffers: int,
-    coef: Tensor | None = None,
-) -> Tensor:
+def _run(hidden: Tensor, head: Head, keep: Tensor, make: Callable, chunk: int | None, budget: int | None,
+         buffers: int, coef: Tensor | None = None) -> Tensor:
     "`_Fused` at the kept positions; [...] with 0 elsewhere, or the weighted sum."
     h, flat = hidden.reshape(-1, hidden.shape[-1]), keep.reshape(-1)
     i = None if bool(flat.all()) else flat.nonzero()[:, 0]
@@ -299,9 +288,8 @@ def _check_labels(hidden: Tensor, labels: Tensor, V: int) -> Tensor:
     keep = labels != IGNORE
     bad = keep & ((labels < 0) | (labels >= V))
     if bad.any():
-        raise ValueError(f"labels: token id {labels[bad][0].item()} at {bad.nonzero()[0].tolist()} is "
-                         "outside the "
-                         f"vocabulary (size {V}); use {IGNORE} for ignored positions")
+        raise ValueError(f"labels: token id {labels[bad][0].item()} at {bad.nonzero()[0].tolist()} is outside "
+                         f"the vocabulary (size {V}); use {IGNORE} for ignored positions")
     return keep
 
 # %% ../../nbs/2_models/240_fused.ipynb #76e9b5f1
@@ -337,8 +325,7 @@ def linear_mean_token_prob(hidden: Tensor,                  # [B, T, H]
     n = m.sum(-1)
     if (n == 0).any():
         raise ValueError(f"labels: row {(n == 0).nonzero()[0].item()} has no scored token, so its mean is "
-                         "undefined; "
-                         "drop the row or shorten the prompt")
+                         "undefined; drop the row or shorten the prompt")
     return p.masked_fill(~m, 0).sum(-1)/n
 
 # %% ../../nbs/2_models/240_fused.ipynb #1c4c8830
@@ -379,9 +366,8 @@ def _divergence_fn(rule: Rule, compile: bool | None, th: Tensor, teacher: Head, 
     blocks_of = lambda n: row_blocks(n, t.shape[1], t.device, rule.numbers)
     room = None if fused else t.new_empty(2, most_rows(blocks_of(len(t))), t.shape[1])
     def block(z, y, coef, r):
-        return divergence_pass(
-            rule, z[r], y[r], None if coef is None else coef[r], room[:, : r.stop - r.start]
-        )
+        c = None if coef is None else coef[r]
+        return divergence_pass(rule, z[r], y[r], c, room[:, :r.stop - r.start])
     def fn(z, s, coef):
         y = _logits(th[s], teacher, t[:len(z)])
         if fused: return _compiled(rule)(z, y, coef)
@@ -391,14 +377,12 @@ def _divergence_fn(rule: Rule, compile: bool | None, th: Tensor, teacher: Head, 
 # %% ../../nbs/2_models/240_fused.ipynb #05ab201e
 def _check_pair(hidden, s: Head, th, t: Head, mask, reduction) -> Tensor:
     "[...] bool, positions that count. Raises ValueError for shapes, vocabularies, an unknown reduction."
-    if reduction not in ('mean', 'sum', 'none'):
-        raise ValueError(f"reduction: expected 'mean', 'sum' or 'none', got {reduction!r}")
+    one_of('reduction', reduction, ('mean', 'sum', 'none'))
     _check_hidden(hidden, s.weight)
     _check_hidden(th, t.weight, 'teacher_hidden')
     if len(s.weight) != len(t.weight):
         raise ValueError(f"teacher_weight: {len(t.weight)} tokens, the student's weight {len(s.weight)}; "
-                         "both "
-                         "need the same vocabulary (cut off padding rows)")
+                         "both need the same vocabulary (cut off padding rows)")
     if th.shape[:-1] != hidden.shape[:-1]:
         raise ValueError(f"teacher_hidden: positions {list(th.shape[:-1])} differ from the student's "
                          f"{list(hidden.shape[:-1])}; score the same batch")
@@ -415,24 +399,18 @@ def _weights(keep: Tensor, reduction: str, wide: torch.dtype) -> Tensor | None:
 
 # %% ../../nbs/2_models/240_fused.ipynb #7c645c4e
 def linear_divergence(
-    divergence,  # a name or an `FDivergence`
-    hidden: Tensor,
-    weight: Tensor,  # [..., H], [V, H] of P, the student
-    teacher_hidden: Tensor,
-    teacher_weight: Tensor,  # [..., H'], [V, H'] of Q; no gradient
-    mask: Tensor | None = None,  # [...] bool: positions that count; None = all
-    chunk: int | None = None,  # positions at a time; None: what fits the budget
-    reduction: str = 'mean',  # over counted positions; 'sum'; or 'none': [...], logits computed twice
-    bias: Tensor | None = None,
-    scale: float = 1.0,
-    softcap: float | None = None,  # of the student, as in `Head`
-    teacher_bias: Tensor | None = None,
-    teacher_scale: float = 1.0,
-    teacher_softcap: float | None = None,
-    temperature: float = 1.0,  # τ of both
-    compile: bool | None = None,  # the vocabulary pass through torch.compile; None: on a GPU
-    budget: int | None = None,  # bytes of buffers, as in `chunk_size`
-) -> Tensor:  # float32 or wider, nats, finite
+    divergence,                                      # a name or an `FDivergence`
+    hidden: Tensor, weight: Tensor,                  # [..., H], [V, H] of P, the student
+    teacher_hidden: Tensor, teacher_weight: Tensor,  # [..., H'], [V, H'] of Q; no gradient
+    mask: Tensor | None = None,                      # [...] bool: positions that count; None = all
+    chunk: int | None = None,       # positions at a time; None: what fits the budget
+    reduction: str = 'mean',        # over counted positions; 'sum'; or 'none': [...], logits computed twice
+    bias: Tensor | None = None, scale: float = 1., softcap: float | None = None,  # of the student, as in `Head`
+    teacher_bias: Tensor | None = None, teacher_scale: float = 1., teacher_softcap: float | None = None,
+    temperature: float = 1.,        # τ of both
+    compile: bool | None = None,    # the vocabulary pass through torch.compile; None: on a GPU
+    budget: int | None = None,      # bytes of buffers, as in `chunk_size`
+) -> Tensor:                        # float32 or wider, nats, finite
     "D_f(P‖Q) over the vocabulary, any f, differentiable once. Raises ValueError for shapes, values, an empty mean."
     s = Head(weight, bias, scale, softcap, temperature)
     t = Head(teacher_weight.detach(), teacher_bias, teacher_scale, teacher_softcap, temperature)
@@ -444,9 +422,7 @@ def linear_divergence(
     return check_finite(y) if reduction == 'none' else y
 
 # %% ../../nbs/2_models/240_fused.ipynb #b547987d
-def _teacher_maker(
-    rule: Rule, compile: bool | None, th: Tensor, teacher: Head, wide: torch.dtype
-) -> Callable:
+def _teacher_maker(rule: Rule, compile: bool | None, th: Tensor, teacher: Head, wide: torch.dtype) -> Callable:
     "make(indices of the kept positions, chunk) of `_divergence_fn`."
     flat, cast = th.reshape(-1, th.shape[-1]), _autocast_dtype(th)
     def make(i, chunk):
