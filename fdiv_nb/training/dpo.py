@@ -13,7 +13,8 @@ from fastcore.basics import patch
 from torch import Tensor
 
 from ..losses.fdpo import (SquaredPO, calibration_error, drift, fdpo_loss, fdpo_reward, fdpo_stats,
-                                 flip_alpha, fpo_loss, log_ratio, margin_target, preference_divergence)
+                                 flip_alpha, log_ratio, margin_target, preference_divergence)
+from ..losses.fpo import fpo_loss
 from ..mathematics.checks import at_least, between, one_of, positive
 from ..mathematics.divergence import FDivergence, get_divergence
 from ..models.encode import pad_token_id
