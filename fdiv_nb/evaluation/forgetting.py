@@ -215,11 +215,11 @@ def outcome(runs: dict[str, dict],          # name -> dict(before, after, path, 
 
 # %% ../../nbs/5_evaluation/540_forgetting.ipynb #07d10014
 def _nearest(paths: dict[str, list[tuple]], goal: tuple, n: int = 3) -> list[str]:
-    "The n runs whose (x, y) paths come closest to a point, both axes scaled to their range."
+    "The n runs whose (x, y) paths end closest to a point, both axes scaled to their range."
     points = [p for path in paths.values() for p in path] + [goal]
     width = [max(v) - min(v) or 1. for v in zip(*points)]
     distance = lambda p: sum(((a - b)/w)**2 for a, b, w in zip(p, goal, width))
-    return sorted(paths, key=lambda name: min(map(distance, paths[name])))[:n]
+    return sorted(paths, key=lambda name: distance(paths[name][-1]))[:n]
 
 # %% ../../nbs/5_evaluation/540_forgetting.ipynb #07d10015
 def _draw_paths(ax, paths: dict[str, list[tuple]], named: list[str]) -> None:
