@@ -222,17 +222,20 @@ def _nearest(paths: dict[str, list[tuple]], goal: tuple, n: int = 3) -> list[str
     return sorted(paths, key=lambda name: distance(paths[name][-1]))[:n]
 
 # %% ../../nbs/5_evaluation/540_forgetting.ipynb #07d10015
+_PLACES = [((6, -3), 'left'), ((2, 8), 'left'), ((-4, -14), 'right')]     # of a name beside the end of its path
+
 def _draw_paths(ax, paths: dict[str, list[tuple]], named: list[str]) -> None:
     "The paths; the named ones in colour with their names at the end, the others grey."
     from fdiv_nb.mathematics.divergence import divergence_color
     for name, path in paths.items():
         xs, ys = zip(*path)
-        color = divergence_color(name) if name in named else '0.78'
-        ax.plot(xs, ys, '.-', color=color, lw=1.2, ms=4, zorder=3 if name in named else 1,
-                ls='--' if name.endswith(':released') else '-')
-        ax.plot(xs[-1:], ys[-1:], 'o', color=color, ms=6, zorder=3 if name in named else 1)
-        if name in named:
-            ax.annotate(name, (xs[-1], ys[-1]), (6, -3), textcoords='offset points', color=color, fontsize=9)
+        color, order = (divergence_color(name), 3) if name in named else ('0.78', 1)
+        dashes = '--' if name.endswith(':released') else '-'
+        ax.plot(xs, ys, marker='.', ls=dashes, color=color, lw=1.2, ms=4, zorder=order)
+        ax.plot(xs[-1:], ys[-1:], 'o', color=color, ms=6, zorder=order)
+    for name, (offset, side) in zip(named, _PLACES):
+        ax.annotate(name, paths[name][-1], offset, textcoords='offset points', ha=side, fontsize=9,
+                    color=divergence_color(name))
 
 # %% ../../nbs/5_evaluation/540_forgetting.ipynb #02979217
 def tradeoff_figure(runs: dict[str, dict], clean: dict | None = None):
