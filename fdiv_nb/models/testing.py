@@ -9,9 +9,15 @@ import subprocess, sys, tempfile, threading, time, traceback
 from pathlib import Path
 
 # %% auto #0
-__all__ = ['WORDS', 'quiet', 'tiny_llama', 'flat_weights', 'randomise', 'tiny_model', 'tiny_causal', 'word_tokenizer', 'quietly',
-           'logged', 'generator', 'every_divergence', 'test_refused', 'run_fdiv', 'run_program', 'serve',
-           'local_processes']
+__all__ = ['WORDS', 'quiet', 'generator', 'tiny_llama', 'flat_weights', 'randomise', 'tiny_model', 'tiny_causal',
+           'word_tokenizer', 'quietly', 'logged', 'every_divergence', 'test_refused', 'run_fdiv', 'run_program',
+           'serve', 'local_processes']
+
+# %% ../../nbs/2_models/210_testing.ipynb #6f17995e
+def generator(seed: int = 0):
+    "A torch.Generator on the CPU with this seed."
+    import torch
+    return torch.Generator().manual_seed(seed)
 
 # %% ../../nbs/2_models/210_testing.ipynb #b6f0e3dd
 def tiny_llama(vocab: int = 12,   # tokens: as many as `WORDS` has
@@ -138,12 +144,6 @@ def logged(*names: str  # of loggers; the messages of the loggers below them cou
         for x, was in zip(loggers, before):
             x.removeHandler(handler)
             x.propagate = was
-
-# %% ../../nbs/2_models/210_testing.ipynb #6f17995e
-def generator(seed: int = 0):
-    "A torch.Generator on the CPU with this seed."
-    import torch
-    return torch.Generator().manual_seed(seed)
 
 # %% ../../nbs/2_models/210_testing.ipynb #e78bf554
 def every_divergence(limits: bool = False  # also alpha at and beyond its special cases
