@@ -131,7 +131,7 @@ def instruction(rng: random.Random, better: float = .6) -> str:
 
 # %% ../../nbs/2_models/255_tiny.ipynb #dbf13f00
 def instruction_score(prompt: str, answer: str) -> float:
-    "1 for the right, polite answer, 0.5 for a right, curt one, 0 otherwise. Raises ValueError if the prompt is no task."
+    "1 for the right, polite answer, 0.5 for a right, curt one, else 0. Raises ValueError for a prompt that is not a task."
     m = re.fullmatch(r'Do: (\w+) ([\w ]+)\. A:', prompt.strip())
     if not m or m.group(1) not in TASKS:
         raise ValueError(f"prompt: {prompt!r} is not a task; write 'Do: reverse red blue. A:'")
@@ -322,16 +322,18 @@ def _means(losses: list[float], parts: int = 100) -> list[float]:
 def build_tiny(out: str | Path,      # folder to write, a normal transformers folder
                seed: int = 0, docs: int = 40000, steps: int = 1000, samples: int = 500,
                overwrite: bool = False, progress: bool = True) -> dict:
-    "Make corpus, tokenizer and model, write them to `out`, return the measured facts. Raises ValueError if `out` exists."
+    "Make corpus, tokenizer and model, write them to `out`, return the facts. Raises ValueError if `out` exists."
     out = Path(out)
     if out.exists() and not overwrite:
-        raise ValueError(f"out: {str(out)!r} exists; choose another folder, or overwrite=True (--overwrite) to replace it")
+        raise ValueError(f"out: {str(out)!r} exists; choose another folder, or overwrite=True (--overwrite) to "
+                         "replace it")
     text = corpus(docs, seed)
     tok = train_tokenizer(text)
     model = new_model(len(tok), seed)
     losses = fit(model, encode(tok, text), steps, seed=seed, progress=progress)
     unseen = corpus(1000, seed + 10**6)
-    facts = dict(seed=seed, documents=docs, steps=steps, parameters=model.num_parameters(), vocabulary=len(tok),
+    facts = dict(seed=seed, documents=docs, steps=steps, parameters=model.num_parameters(),
+                 vocabulary=len(tok),
                  held_out_perplexity=round(perplexity(model, tok, unseen), 4),
                  parse_rate=parse_rates(model, tok, samples), loss=_means(losses))
     _write_folder(model, tok, facts, out)
