@@ -9,8 +9,8 @@ from __future__ import annotations
 __all__ = ['CORPUS', 'CHATML', 'LLAMA3', 'GEMMA', 'MISTRAL', 'bpe_tokenizer', 'chat_tokenizer']
 
 # %% ../../nbs/2_models/215_tokenizers.ipynb #6b2c26eb
-CORPUS = ['the sea is blue and the hill is green. what is two plus two? it is four.', 'Hello there, who is he? Answer: Tim',
-          'user assistant system tool Yes. No. maybe good bad']
+CORPUS = ['the sea is blue and the hill is green. what is two plus two? it is four.',
+          'Hello there, who is he? Answer: Tim', 'user assistant system tool Yes. No. maybe good bad']
 
 # %% ../../nbs/2_models/215_tokenizers.ipynb #39d4d538
 def _bpe(pieces: bool, prefix: bool):
@@ -70,10 +70,12 @@ MISTRAL = ("{{ bos_token }}" + _EACH + "{% if m['role'] == 'user' %}[INST] {{ m[
 
 # %% ../../nbs/2_models/215_tokenizers.ipynb #7971999c
 _FAMILIES = dict(
-    chatml=dict(specials='<|endoftext|> <|im_start|> <|im_end|>', eos='<|im_end|>', pad='<|endoftext|>', template=CHATML),
+    chatml=dict(specials='<|endoftext|> <|im_start|> <|im_end|>', eos='<|im_end|>', pad='<|endoftext|>',
+                template=CHATML),
     llama3=dict(specials='<|bos|> <|end_of_text|> <|eot_id|> <|start|> <|end|>', bos='<|bos|>', eos='<|eot_id|>',
                 template=LLAMA3, begins=True),
-    gemma=dict(specials='<bos> <eos> <start_of_turn> <end_of_turn>', bos='<bos>', eos='<eos>', template=GEMMA, begins=True),
+    gemma=dict(specials='<bos> <eos> <start_of_turn> <end_of_turn>', bos='<bos>', eos='<eos>', template=GEMMA,
+               begins=True),
     mistral=dict(specials='<s> </s> [INST] [/INST]', bos='<s>', eos='</s>', template=MISTRAL, begins=True))
 
 def chat_tokenizer(family: str,   # 'chatml', 'llama3', 'gemma' or 'mistral'

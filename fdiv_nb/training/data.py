@@ -145,7 +145,7 @@ def read_rows(source,   # path, hub name ('owner/name', 'owner/name:split'), Dat
               turns: str = 'all',       # completion of a conversation: 'all' from its first answer on, or the 'last'
               on_bad: str = 'refuse'    # 'refuse' a row that lacks a field, or 'drop' it (None takes its place)
              ) -> list[dict]:           # rows with the fields of `need`, and their other columns as they were
-    """Rows under the names of `need`, translated from known aliases. Columns of text that go into no field are warned of.
+    """Rows under the names of `need`, translated from known aliases; a warning names text that is in no field.
 
     With need=('prompt',) conversations are prompts; one that ends with an answer loses the answer. Raises
     ValueError naming the row (counted from 0) that lacks a field, and for an empty or unknown source."""
