@@ -19,6 +19,7 @@ def _capped(x: Tensor) -> Tensor:
     "`x` within ±`LOSS_MAX`, NaN as 0."
     return x.nan_to_num(0., LOSS_MAX, -LOSS_MAX).clamp(-LOSS_MAX, LOSS_MAX)
 
+# %% ../../nbs/3_losses/365_fpo.ipynb #6d449477
 def _candidate_terms(d, log_p: Tensor, log_q: Tensor) -> tuple[Tensor, Tensor]:
     "(q f(u), p f'(u)) of each candidate, u = p/q, each from the side on which it is finite."
     l = log_p - log_q

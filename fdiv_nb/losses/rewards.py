@@ -223,6 +223,7 @@ def _is_rendered(self: ClassifierReward, prompt: str) -> bool:
     marks = [t for t in self.tok.all_special_tokens + list(self.tok.get_added_vocab()) if len(t) > 1]
     return any(t in prompt for t in marks)
 
+# %% ../../nbs/3_losses/310_rewards.ipynb #af1f3332
 @patch
 def _continued(self: ClassifierReward, prompt: str, completion: str) -> list[int]:
     "The tokens of a rendered prompt, the completion, and what ends a turn in the template."
@@ -276,6 +277,7 @@ def _free_device():
     if PartialState._shared_state: return PartialState().device
     return 'cuda' if torch.cuda.is_available() else 'cpu'
 
+# %% ../../nbs/3_losses/310_rewards.ipynb #0ced8827
 @patch
 def _on_device(self: ClassifierReward):
     "The device of the texts; the model is moved there."

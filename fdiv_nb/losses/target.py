@@ -45,9 +45,11 @@ def fit(self: Target, prompts: list[str], completions: list[str], log_w: Tensor 
     "Learn from samples of π0 (weighted by log_w, [B]) what `log_weight` needs; by default nothing."
     return self
 
+# %% ../../nbs/3_losses/320_target.ipynb #562c454e
 @patch
 def state_dict(self: Target) -> dict: return {}
 
+# %% ../../nbs/3_losses/320_target.ipynb #ee281056
 @patch
 def load_state_dict(self: Target, state: dict) -> None: pass
 
@@ -59,12 +61,14 @@ def probe(self: Target, prompts: list[str] | None = None) -> Target:
     self.scores((list(prompts or ['']) * 3)[:3], texts)
     return self
 
+# %% ../../nbs/3_losses/320_target.ipynb #3dbdecf6
 @patch
 def _is_plain(self: Target, cls) -> bool:
     "Whether log_weight and scores are those of the class, and not a subclass's or an instance's own."
     own = (getattr(getattr(self, k), '__func__', None) is getattr(cls, k) for k in ('log_weight', 'scores'))
     return all(own)
 
+# %% ../../nbs/3_losses/320_target.ipynb #8eb03444
 def _name_of(fn: Callable, name: str | None, default: str) -> str:
     "The name given, or that of a function."
     return name or getattr(fn, 'name', getattr(fn, '__name__', default))
@@ -143,9 +147,11 @@ def fit(self: ProductTarget, prompts, completions, log_w=None):
         log_w = w if log_w is None else log_w + w
     return self
 
+# %% ../../nbs/3_losses/320_target.ipynb #45a711ec
 @patch
 def state_dict(self: ProductTarget): return {'factors': [f.state_dict() for f in self.factors]}
 
+# %% ../../nbs/3_losses/320_target.ipynb #2fbdfcbd
 @patch
 def load_state_dict(self: ProductTarget, state):
     for f, x in zip(self.factors, state['factors']): f.load_state_dict(x)
@@ -163,6 +169,7 @@ def _reward_weights(weights: list[float] | None, n: int) -> list[float]:
                              "out")
     return weights
 
+# %% ../../nbs/3_losses/320_target.ipynb #3e094d72
 def _distinct(names: list[str], taken: set[str]) -> list[str]:
     "The names, with _2, _3 ... where one is taken or was there before."
     out = []
@@ -276,6 +283,7 @@ def _phi(self: MomentTarget, prompts, completions) -> Tensor:
     each = [call_reward(f, prompts, completions, f'feature {k}') for k, f in self.features.items()]
     return torch.stack(each, -1)
 
+# %% ../../nbs/3_losses/320_target.ipynb #b172a4f6
 @patch
 def _weight(self: MomentTarget, phi: Tensor) -> Tensor:
     "λ·φ, [B] float32. Raises ValueError before λ is fitted."
@@ -298,6 +306,7 @@ def fit(self: MomentTarget, prompts: list[str], completions: list[str], log_w: T
 def state_dict(self: MomentTarget):
     return {'lambdas': None if self.lambdas is None else self.lambdas.tolist()}
 
+# %% ../../nbs/3_losses/320_target.ipynb #57ec9d55
 @patch
 def load_state_dict(self: MomentTarget, state):
     lam = state['lambdas']

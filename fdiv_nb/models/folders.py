@@ -213,6 +213,7 @@ def _is_finite(p: torch.Tensor) -> bool:
     if not p.is_floating_point() or p.is_meta or not p.numel() or p.element_size() == 1: return True
     return bool(torch.isfinite(torch.stack(torch.aminmax(p.detach()))).all())
 
+# %% ../../nbs/2_models/257_folders.ipynb #9261d52a
 def check_finite(model: nn.Module, path, field: str = 'model') -> None:
     "Raises ValueError for weights that are NaN or infinite, as a run that diverged leaves them."
     for k, p in model.named_parameters():
