@@ -4,119 +4,32 @@
 
 # %% ../../nbs/6_reports/610_figures.ipynb #603cab57
 from __future__ import annotations
-import io, math, os, re
+import io
+import math
 from itertools import combinations
 from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from ..models.files import replace_bytes
 from ..mathematics.divergence import divergence_color, is_before
+from ..models.files import replace_bytes
+from .metrics import as_value, check_rows, metric_label, number, visible_text
 
 # %% auto #0
-__all__ = ['METRICS', 'metric_of', 'metric_label', 'number', 'as_value', 'visible_text', 'check_rows', 'running_mean', 'curves',
-           'bars', 'write_whole', 'render_figure', 'save_png']
-
-# %% ../../nbs/6_reports/610_figures.ipynb #4e22f06a
-METRICS = {  # key -> (symbol, which way is better, what it tells)
-    'forward_kl': (
-        'KL(p‖π)',
-        'min',
-        'punishes what the policy *misses*: answers that p wants and π has given up',
-    ),
-    'reverse_kl': (
-        'KL(π‖p)',
-        'min',
-        'punishes what it *invents*: answers of π that p does not want, ∞ where p forbids them',
-    ),
-    'tv': ('TV(p, π)', 'min', 'is the share of probability that sits in the wrong place, between 0 and 1'),
-    'js': (
-        'JS(p, π)',
-        'min',
-        'weighs both sides and stays finite, at most 2 log 2 = 1.386 (twice the textbook convention)',
-    ),
-    'reward': ('reward', 'max', 'is the average score of what π writes: *alignment*, whatever it costs'),
-    'kl': ('KL(π‖π₀)', None, 'is how far training has moved the model from its start'),
-    'entropy': ('entropy', None, 'is *diversity* in nats: a policy that repeats one good answer has none'),
-    **{
-        f'distinct_{n}': (
-            f'distinct-{n}',
-            'max',
-            f'is *diversity* on the page: the share of different {n}-grams',
-        )
-        for n in (1, 2, 3)
-    },
-}
-
-def metric_of(name): return METRICS.get(str(name).removeprefix('eval_'), (str(name), None, ''))
-
-# %% ../../nbs/6_reports/610_figures.ipynb #856c4981
-def metric_label(name: str) -> str:  # key of a metric, with or without 'eval_'
-    "The symbol a reader sees: KL(p‖π) for 'forward_kl'; an unknown name is its own label."
-    return metric_of(name)[0]
-
-# %% ../../nbs/6_reports/610_figures.ipynb #e62ec212
-_DASHES = ('-', (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
+__all__ = ['running_mean', 'check_history', 'curves', 'bars', 'write_whole', 'render_figure', 'save_png']
 
 # %% ../../nbs/6_reports/610_figures.ipynb #68cb7ebe
+_DASHES = ('-', (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
+
 def _styles(names) -> dict:
     "name -> (colour, dashes); names of one colour get different dashes."
     colors = [divergence_color(n) for n in names]
     return {n: (c, _DASHES[colors[:i].count(c) % 4]) for i, (n, c) in enumerate(zip(names, colors))}
 
-# %% ../../nbs/6_reports/610_figures.ipynb #274d8f24
-def number(x,                        # a Python, numpy or torch scalar, None, or text
-           digits: int = 3) -> str:  # decimals
-    "`x` for a reader: '0.125', '∞' for infinity, '–' for None and nan. Raises ValueError if `x` is a vector."
-    if getattr(x, 'shape', ()) not in ((), (1,)):
-        raise ValueError(f"number: expected a scalar, got shape {tuple(x.shape)}; reduce it")
-    x = x.item() if hasattr(x, 'item') else x
-    if x is None or x != x: return '–'
-    if not isinstance(x, float): return str(x)
-    if math.isinf(x): return '∞' if x > 0 else '-∞'
-    if x and not 10**-digits <= abs(x) < 1e6: return f'{x:.{max(digits - 1, 0)}e}'
-    return f'{x + 0.:.{digits}f}'
-
-# %% ../../nbs/6_reports/610_figures.ipynb #06b68ffd
-def as_value(x, where: str) -> float:
-    "A metric as a float, nan for None. Raises ValueError, naming `where`, if it is not a number."
-    try: return math.nan if x is None else float(x)
-    except (TypeError, ValueError, RuntimeError): raise ValueError(f"{where}: expected a number, got "
-                                                                   f"{x!r}; leave it out") from None
-
-# %% ../../nbs/6_reports/610_figures.ipynb #43be09c6
-def visible_text(s, keep: str = '') -> str:
-    "Text whose control characters are shown as pictures (␛): safe for a terminal, a file and a page."
-    s = re.sub(
-        '[\x00-\x1f\x7f-\x9f]',
-        lambda m: m[0] if m[0] in keep else chr(0x2400 + ord(m[0])) if m[0] < ' ' else '\ufffd',
-        str(s),
-    )
-    return s.encode('utf-8', 'replace').decode()
-
-# %% ../../nbs/6_reports/610_figures.ipynb #526b8d89
-def check_rows(rows, columns=None) -> tuple[list | None, list, list]:
-    "(row names or None, columns, row dictionaries) of a table, errors named."
-    if not isinstance(rows, (dict, list, tuple)) or not rows:
-        raise ValueError(f"rows: expected at least one row, a dict, got {rows!r}")
-    names, body = (list(rows), list(rows.values())) if isinstance(rows, dict) else (None, list(rows))
-    for n, r in zip(names or range(len(body)), body):
-        if not isinstance(r, dict) or not r:
-            raise ValueError(f"rows[{n!r}]: expected a dict of column -> value, got {r!r}")
-        want = list(body[0] if columns is None else columns)
-        lack, extra = (
-            [c for c in want if c not in r],
-            [c for c in r if c not in want] if columns is None else [],
-        )
-        if lack or extra:
-            raise ValueError(
-                f"rows[{n!r}]: ragged, lacks {lack} and adds {extra}; where there is no value give nan"
-            )
-    return names, [c for c in want if not (str(c).endswith('_stderr') and str(c)[:-7] in want)], body
-
 # %% ../../nbs/6_reports/610_figures.ipynb #6336094f
 def running_mean(y: list[float],  # [n] values, any of them nan or infinite
-                 k: int) -> list[float]:  # window, in points
-    "[n]: mean of the finite values among the last `k`; nan where `y` itself is not finite. Raises ValueError if k < 1."
+                 k: int           # window, in points
+                 ) -> list[float]:
+    "[n]: mean of the finite among the last `k` values; nan where `y` is not finite. ValueError if k < 1."
     if k < 1: raise ValueError(f"smooth: expected a window of at least 1 point, got {k}; 1 is no smoothing")
     ok = [v if math.isfinite(v) else None for v in y]
     windows = [[v for v in ok[max(0, i + 1 - k):i + 1] if v is not None] for i in range(len(y))]
@@ -125,22 +38,24 @@ def running_mean(y: list[float],  # [n] values, any of them nan or infinite
 # %% ../../nbs/6_reports/610_figures.ipynb #eb00fe4e
 def _series(name: str, rows: list, metric: str) -> tuple[list, list]:
     "(steps, values) of the rows that log `metric`, in order of step."
-    pts = sorted(
-        ((float(r['step']), as_value(r[metric], f"history[{name!r}]: {metric}")) for r in rows if metric in r),
-        key=lambda p: p[0],
-    )
+    where = f"history[{name!r}]: {metric}"
+    pts = [(float(r['step']), as_value(r[metric], where)) for r in rows if metric in r]
+    pts.sort(key=lambda p: p[0])
     return [a for a, _ in pts], [b for _, b in pts]
 
 # %% ../../nbs/6_reports/610_figures.ipynb #5e8771dd
 def _window(values: list[float]) -> tuple[float, float] | None:
-    "Lowest and highest height to draw where a twentieth of the values at either end would leave the others a third of the panel or less; else None."
+    "(lowest, highest) height to draw where a few values take two thirds of all heights; else None."
     v = sorted(b for b in values if math.isfinite(b))
     k = len(v)//20
-    if len(v) < 20 or v[-1] - v[0] < 3*(inner := v[-1 - k] - v[k]) or not inner: return None
+    if len(v) < 20: return None
+    inner = v[-1 - k] - v[k]
+    if not inner or v[-1] - v[0] < 3*inner: return None
     return max(v[0], v[k] - .25*inner), min(v[-1], v[-1 - k] + .25*inner)
 
+# %% ../../nbs/6_reports/610_figures.ipynb #da77ad15
 def _spread(y: list[float], gap: float) -> list[float]:
-    "Heights of labels in [0, 1], moved to be `gap` apart in the same order: pushed up first, then back below 1."
+    "Heights of labels in [0, 1], moved to be `gap` apart: upwards in order of height, then back below 1."
     order, out = sorted(range(len(y)), key=y.__getitem__), list(y)
     for a, b in zip(order, order[1:]): out[b] = max(out[b], out[a] + gap)
     for k, i in enumerate(reversed(order)): out[i] = min(out[i], 1 - k*gap)
@@ -148,204 +63,184 @@ def _spread(y: list[float], gap: float) -> list[float]:
 
 # %% ../../nbs/6_reports/610_figures.ipynb #9c554f14
 def _reliable(row: dict, metric: str) -> bool:
-    "Whether a row's value may be believed: a divergence where `reliable` is at least one half, anything else always."
+    "Is the value reliable? A divergence is where `reliable` is at least one half; other metrics always are."
     return f'{metric}_stderr' not in row or row.get('reliable', 1.) >= .5
 
 # %% ../../nbs/6_reports/610_figures.ipynb #14fd7f4c
 _INK, _MUTED, _RULE = '#1f2430', '#69707d', '#d5d8de'
 
-def _literal(t, **kw):
-    t.set_parse_math(False)
-    t.set(**kw)
+def _literal(text, **kw) -> None:
+    "Sets properties of a matplotlib text in which `$` is a dollar."
+    text.set_parse_math(False)
+    text.set(**kw)
+
+def _short(name) -> str:
+    "A name for a legend or a bar: visible signs, at most 28."
+    return visible_text(name)[:28]
 
 # %% ../../nbs/6_reports/610_figures.ipynb #f27f8754
-def _panels(
-    metrics, ncols: int, w: float, h: float, dx: float, dy: float, left: float, right: float, head: float
-) -> tuple[Figure, list]:
-    "A figure of one bare, titled panel per metric, at most `ncols` a row, w x h inches each, dx and dy apart, within margins."
-    if not metrics or isinstance(metrics, str):
-        raise ValueError(f"metrics: expected a list of at least one metric, got {metrics!r}")
-    if ncols < 1: raise ValueError(f"ncols: expected at least 1 panel in a row, got {ncols}")
-    n, k = len(metrics), min(len(metrics), ncols)
+def _grid(n: int, ncols: int, w: float, h: float, dx: float, dy: float, left: float, right: float,
+          head: float) -> tuple[Figure, list]:
+    "A figure and its `n` panels, at most `ncols` a row, w x h inches each, dx and dy apart, within margins."
+    k = min(n, ncols)
     rows = -(-n//k)
     W, H = left + k*w + (k - 1)*dx + right, head + rows*(h + dy)
     fig = Figure(figsize=(W, H))
-    axs = fig.subplots(
-        rows,
-        k,
-        squeeze=False,
-        gridspec_kw=dict(
-            left=left / W,
-            right=1 - right / W,
-            top=1 - (head + 0.32) / H,
-            bottom=(dy - 0.32) / H,
-            wspace=dx / w,
-            hspace=dy / h,
-        ),
-    ).ravel()
+    margins = dict(left=left/W, right=1 - right/W, top=1 - (head + .32)/H, bottom=(dy - .32)/H,
+                   wspace=dx/w, hspace=dy/h)
+    axs = fig.subplots(rows, k, squeeze=False, gridspec_kw=margins).ravel()
     for ax in axs[n:]: ax.remove()
+    return fig, list(axs[:n])
+
+# %% ../../nbs/6_reports/610_figures.ipynb #ea65ef78
+def _panels(metrics, ncols: int, *lengths: float) -> tuple[Figure, list]:
+    "A figure with one bare, titled panel per metric. Raises ValueError on no metrics or no columns."
+    if not metrics or isinstance(metrics, str):
+        raise ValueError(f"metrics: expected a list of at least one metric, got {metrics!r}")
+    if ncols < 1: raise ValueError(f"ncols: expected at least 1 panel in a row, got {ncols}")
+    fig, axs = _grid(len(metrics), ncols, *lengths)
     for ax, m in zip(axs, metrics):
         ax.set_facecolor('none')
         ax.spines[['top', 'right']].set_visible(False)
         ax.spines[['left', 'bottom']].set_color(_RULE)
-        ax.tick_params(labelsize=7, length=0, colors=_MUTED, which='both')
-        _literal(
-            ax.set_title(visible_text(metric_label(m)), loc='left'), fontsize=9.5, color=_INK, fontweight='bold'
-        )
-    return fig, list(axs[:n])
+        ax.tick_params(labelsize=8, length=0, colors=_MUTED, which='both')
+        title = ax.set_title(visible_text(metric_label(m)), loc='left')
+        _literal(title, fontsize=9.5, color=_INK, fontweight='bold')
+    return fig, axs
+
+# %% ../../nbs/6_reports/610_figures.ipynb #0c6d1c31
+def _triangles(ax, steps: list, top: bool, color: str, **kw) -> None:
+    "Triangles at the upper or the lower border of a panel, pointing outwards."
+    if not steps: return
+    ax.plot(steps, [int(top)]*len(steps), '^' if top else 'v', ms=4.5, color=color,
+            transform=ax.get_xaxis_transform(), clip_on=False, **kw)
 
 # %% ../../nbs/6_reports/610_figures.ipynb #db33ca8e
 def _line(ax, x: list, y: list, color: str, dash, smooth: int, log: bool) -> float | None:
     "One run in one panel; returns the last finite height drawn."
-    for inf, edge, mark in ((math.inf, 1, '^'), (-math.inf, 0, 'v')):
-        at = [a for a, b in zip(x, y) if b == inf]
-        if at:
-            ax.plot(
-                at,
-                [edge] * len(at),
-                mark,
-                ms=4.5,
-                color=color,
-                transform=ax.get_xaxis_transform(),
-                clip_on=False,
-            )
+    for inf in (math.inf, -math.inf): _triangles(ax, [a for a, b in zip(x, y) if b == inf], inf > 0, color)
     raw = [b if math.isfinite(b) and (b > 0 or not log) else math.nan for b in y]
     z = running_mean(raw, smooth)
     if smooth > 1: ax.plot(x, raw, color=color, lw=.8, alpha=.25)
     ax.plot(x, z, color=color, lw=1.6, ls=dash)
     ok = [False, *map(math.isfinite, z), False]
     alone = [i for i in range(len(z)) if ok[i + 1] and not ok[i] and not ok[i + 2]]
-    ax.plot(
-        [x[i] for i in alone], [z[i] for i in alone], '.', ms=5, color=color
-    )  # a line through one point is invisible
+    ax.plot([x[i] for i in alone], [z[i] for i in alone], '.', ms=5, color=color)
     return next((b for b in reversed(z) if math.isfinite(b)), None)
 
 # %% ../../nbs/6_reports/610_figures.ipynb #6eea3f6e
 def _off_scale(ax, x: list, y: list, seen: tuple, color: str) -> None:
-    "Hollow triangles on the border for values beyond the panel's heights."
-    for edge, mark, at in ((1, '^', [a for a, b in zip(x, y) if seen[1] < b < math.inf]),
-                           (0, 'v', [a for a, b in zip(x, y) if -math.inf < b < seen[0]])):
-        if at:
-            ax.plot(
-                at,
-                [edge] * len(at),
-                mark,
-                ms=4.5,
-                mfc='white',
-                color=color,
-                transform=ax.get_xaxis_transform(),
-                clip_on=False,
-            )
+    "Hollow triangles on the border for finite values outside the heights `seen`."
+    low, high = seen
+    _triangles(ax, [a for a, b in zip(x, y) if high < b < math.inf], True, color, mfc='white')
+    _triangles(ax, [a for a, b in zip(x, y) if -math.inf < b < low], False, color, mfc='white')
 
 # %% ../../nbs/6_reports/610_figures.ipynb #1f6ccffe
 def _end_labels(ax, ends: list[tuple]) -> None:
     "(value, colour) pairs, written at the right edge of a panel and moved apart."
-    ax.autoscale_view()  # the limits are lazy: without this the labels would be placed on those of an empty panel
+    ax.autoscale_view()  # limits are lazy: without this the labels would be placed on those of an empty panel
     at = [(ax.transScale + ax.transLimits).transform((1, v))[1] for v, _ in ends]
-    gap = min(.075, 1/(len(ends) or 1))
+    gap = min(.085, 1/(len(ends) or 1))
     for (v, c), a in zip(ends, _spread([min(max(a, 0), 1) for a in at], gap)):
-        ax.text(1.02, a, number(v), transform=ax.transAxes, va='center', fontsize=7, color=c)
+        ax.text(1.02, a, number(v), transform=ax.transAxes, va='center', fontsize=8, color=c)
 
 # %% ../../nbs/6_reports/610_figures.ipynb #a31898a2
-def _check_history(history, metrics) -> None:
+def _check_steps(name, rows) -> None:
+    "Raises ValueError unless every row of a run is a dict with a finite step."
+    if not rows: raise ValueError(f"history[{name!r}]: empty; log at least one row, or leave the run out")
+    for i, r in enumerate(rows):
+        where = f"history[{name!r}][{i}]"
+        if not isinstance(r, dict) or not math.isfinite(as_value(r.get('step'), f"{where}: step")):
+            raise ValueError(f"{where}: no finite 'step'; a row is a dict such as {{'step': 0, 'loss': 1.2}}")
+
+def check_history(history, metrics=()) -> None:
+    "Raises ValueError unless `history` is a dict of run name -> rows with a step, that log each metric."
     if not isinstance(history, dict) or not history:
         raise ValueError("history: no run to draw; give a dict of run name -> list of rows")
-    for n, rows in history.items():
-        if not rows: raise ValueError(f"history[{n!r}]: empty; log at least one row, or leave the run out")
-        for i, r in enumerate(rows):
-            if not isinstance(r, dict) or not math.isfinite(
-                as_value(r.get('step'), f"history[{n!r}][{i}]: step")
-            ):
-                raise ValueError(
-                    f"history[{n!r}][{i}]: no finite 'step'; a row is a dict such as "
-                    f"{{'step': 0, 'loss': 1.2}}"
-                )
+    for n, rows in history.items(): _check_steps(n, rows)
     known = {str(k) for rows in history.values() for r in rows for k in r}
     if bad := [m for m in metrics if m not in known]:
         raise ValueError(f"metrics: no run logs {bad}; there is {sorted(known - {'step'})}")
 
 # %% ../../nbs/6_reports/610_figures.ipynb #03055168
 def _legend(fig, styles: dict) -> None:
+    "One legend above all panels, with the colour and the dashes of each run."
     handles = [Line2D([], [], color=c, ls=d, lw=2) for c, d in styles.values()]
-    names = [' ' + visible_text(n)[:28] for n in styles]     # the space: matplotlib drops names that start with _
-    legend = fig.legend(
-        handles,
-        names,
-        loc='upper left',
-        ncols=4,
-        frameon=False,
-        fontsize=8,
-        handlelength=1.8,
-        borderaxespad=0,
-    )
+    names = [' ' + _short(n) for n in styles]     # the space: matplotlib drops names that start with _
+    legend = fig.legend(handles, names, loc='upper left', ncols=4, frameon=False, fontsize=8,
+                        handlelength=1.8, borderaxespad=0)
     for t in legend.get_texts(): _literal(t, color=_INK)
 
+# %% ../../nbs/6_reports/610_figures.ipynb #240318df
+def _lines(ax, xy: dict, styles: dict, smooth: int, log: bool) -> list[tuple]:
+    "Draws the runs of one panel; returns (last value, colour) of those with a finite value."
+    if log and any(0 < v < math.inf for _, y in xy.values() for v in y): ax.set_yscale('log')
+    last = {n: _line(ax, *xy[n], *styles[n], smooth, log) for n in xy}
+    return [(v, styles[n][0]) for n, v in last.items() if v is not None]
+
+def _limit_heights(ax, xy: dict, styles: dict) -> None:
+    "Leaves outliers out of a linear panel's heights, and marks them."
+    if ax.get_yscale() != 'linear': return
+    seen = _window([b for _, y in xy.values() for b in y])
+    if not seen: return
+    ax.set_ylim(*seen)
+    for n, (x, y) in xy.items(): _off_scale(ax, x, y, seen, styles[n][0])
+
+# %% ../../nbs/6_reports/610_figures.ipynb #e250e173
+def _curve_panel(ax, metric: str, history: dict, styles: dict, smooth: int, log: bool) -> None:
+    "One metric of all runs: lines, crosses for unreliable values, the last values at the right."
+    pick = lambda ok: {n: _series(n, [r for r in rows if _reliable(r, metric) == ok], metric)
+                       for n, rows in history.items()}
+    xy, faint = pick(True), pick(False)
+    ends = _lines(ax, xy, styles, smooth, log)
+    for n, (x, y) in faint.items(): ax.plot(x, y, 'x', ms=3.5, color=styles[n][0], alpha=.35)
+    _limit_heights(ax, xy, styles)
+    ax.set_xlabel('step', fontsize=8, color=_MUTED)
+    ax.grid(axis='y', color=_RULE, lw=.6)
+    _end_labels(ax, ends)
+    if not ends and not any(x for x, _ in faint.values()):
+        ax.set(xticks=[], yticks=[])
+        ax.text(.5, .5, 'no finite value', transform=ax.transAxes, ha='center', fontsize=8, color=_MUTED)
+
 # %% ../../nbs/6_reports/610_figures.ipynb #5ef21acb
-def curves(
-    history: dict[str, list[dict]],  # run name -> rows, each with 'step' and some of the metrics
-    metrics: list[str],  # one panel each, in this order
-    ncols: int = 3,  # panels in a row
-    log: bool
-    | list[str] = False,  # logarithmic height: all panels, or the metrics listed (values <= 0 are gaps)
-    smooth: int = 1,
-) -> Figure:  # running mean over this many points; the raw values stay, faint
-    "Small multiples of the metrics, one line per run; pale crosses, out of the line, where a row says that its divergences are not reliable. Raises ValueError on empty runs, rows without a step, unknown metrics."
-    fig, axs = _panels(metrics, ncols, 2.1, 1.35, .95, .8, .45, .57, .1 + .2*-(-len(history or ())//4))
-    _check_history(history, metrics)
+def curves(history: dict[str, list[dict]],  # run name -> rows, each with 'step' and some of the metrics
+           metrics: list[str],              # one panel each, in this order
+           ncols: int = 3,                  # panels in a row
+           log: bool | list[str] = False,   # log scale: all panels or those listed (values <= 0 are gaps)
+           smooth: int = 1                  # running mean over this many points; the raw values stay, faint
+           ) -> Figure:
+    """Small multiples of the metrics, one line per run; a pale cross is a divergence logged as not reliable.
+    Raises ValueError on empty runs, rows without a step, unknown metrics."""
+    head = .1 + .2*-(-len(history or ())//4)
+    fig, axs = _panels(metrics, ncols, 2.1, 1.35, .95, .8, .45, .65, head)
+    check_history(history, metrics)
     running_mean([], smooth)
     styles = _styles(list(history))
     for ax, m in zip(axs, metrics):
-        is_log = log if isinstance(log, bool) else m in log
-        xy = {n: _series(n, [r for r in rows if _reliable(r, m)], m) for n, rows in history.items()}
-        faint = {n: _series(n, [r for r in rows if not _reliable(r, m)], m) for n, rows in history.items()}
-        if is_log and any(0 < v < math.inf for _, y in xy.values() for v in y): ax.set_yscale('log')
-        ends = [
-            (v, styles[n][0])
-            for n in history
-            if (v := _line(ax, *xy[n], *styles[n], smooth, is_log)) is not None
-        ]
-        for n, (x, y) in faint.items():
-            ax.plot(x, y, 'x', ms=3.5, color=styles[n][0], alpha=0.35)  # not to be relied on
-        if ax.get_yscale() == 'linear' and (seen := _window([b for _, y in xy.values() for b in y])):
-            ax.set_ylim(*seen)
-            for n, (x, y) in xy.items(): _off_scale(ax, x, y, seen, styles[n][0])
-        ax.set_xlabel('step', fontsize=7.5, color=_MUTED)
-        ax.grid(axis='y', color=_RULE, lw=.6)
-        _end_labels(ax, ends)
-        if not ends and not any(x for x, _ in faint.values()):
-            ax.set(xticks=[], yticks=[])
-            ax.text(.5, .5, 'no finite value', transform=ax.transAxes, ha='center', fontsize=8, color=_MUTED)
+        _curve_panel(ax, m, history, styles, smooth, log if isinstance(log, bool) else m in log)
     if len(history) > 1: _legend(fig, styles)
     return fig
 
 # %% ../../nbs/6_reports/610_figures.ipynb #5874796c
-def _bar(ax, i: int, v: float, e: float, lo: float, hi: float, color: str) -> None:
-    "Bar `i` of length v ± e; an infinite one runs hatched to the end of the panel, lo or hi, and ends in an arrow."
-    sign, end = (-1, lo) if v < 0 else (1, hi)
+def _draw_bar(ax, i: int, v: float, e: float, end: float, color: str) -> float:
+    "Bar `i`, of length v ± e; an infinite one is hatched as far as `end`. Returns where it ends."
+    sign = -1 if v < 0 else 1
     if math.isfinite(v):
-        ax.barh(
-            i,
-            v,
-            height=0.62,
-            color=color,
-            alpha=0.85,
-            xerr=e or None,
-            error_kw=dict(ecolor=_INK, elinewidth=0.9, capsize=2),
-        )
-        end = v + sign*e
-    elif v == v:
-        ax.barh(i, end, height=.62, facecolor='none', edgecolor=color, hatch='////', lw=0)
-        ax.plot([end], [i], '>' if sign > 0 else '<', color=color, ms=6, clip_on=False)
-    else: end = 0.
-    ax.text(
-        end + sign * 0.05 * (hi - lo),
-        i,
-        number(v),
-        ha='left' if sign > 0 else 'right',
-        va='center',
-        fontsize=7.5,
-        color=_INK,
-    )
+        whisker = dict(ecolor=_INK, elinewidth=.9, capsize=2)
+        ax.barh(i, v, height=.62, color=color, alpha=.85, xerr=e or None, error_kw=whisker)
+        return v + sign*e
+    if v != v: return 0.
+    ax.barh(i, end, height=.62, facecolor='none', edgecolor=color, hatch='////', lw=0)
+    ax.plot([end], [i], '>' if sign > 0 else '<', color=color, ms=6, clip_on=False)
+    return end
+
+# %% ../../nbs/6_reports/610_figures.ipynb #08b04d99
+def _bar(ax, i: int, v: float, e: float, lo: float, hi: float, color: str) -> None:
+    "Bar `i` with its value beside its end; the panel holds lo to hi."
+    sign = -1 if v < 0 else 1
+    end = _draw_bar(ax, i, v, e, lo if v < 0 else hi, color)
+    ax.text(end + sign*.05*(hi - lo), i, number(v), ha='left' if sign > 0 else 'right', va='center',
+            fontsize=8, color=_INK)
 
 # %% ../../nbs/6_reports/610_figures.ipynb #c7c5d8bc
 def _limits(v: list[float], e: list[float]) -> tuple[float, float]:
@@ -356,60 +251,65 @@ def _limits(v: list[float], e: list[float]) -> tuple[float, float]:
     return (lo, hi) if hi > lo else (0., 1.)
 
 # %% ../../nbs/6_reports/610_figures.ipynb #1462b9fe
+def _differ(x: tuple, y: tuple) -> bool:
+    "Are two (value, standard error) more than 3 errors of their difference apart, or 2 % without errors?"
+    (a, s), (b, t) = x, y
+    if a == b: return False
+    if math.isinf(a - b): return True
+    return abs(a - b) > (3*math.hypot(s, t) if s or t else .02*max(abs(a), abs(b)))
+
 def _agree(ends) -> bool:
-    "Do all pairs of (value, standard error) agree within 3 errors of the difference, or 2 % without errors? nan contradicts nothing."
-    for (a, s), (b, t) in combinations([x for x in ends if x[0] == x[0]], 2):
-        if a != b and (
-            math.isinf(a - b) or abs(a - b) > (3 * math.hypot(s, t) if s or t else 0.02 * max(abs(a), abs(b)))
-        ):
-            return False
-    return True
+    "Do all pairs of (value, standard error) agree? nan contradicts nothing."
+    return not any(_differ(x, y) for x, y in combinations([e for e in ends if e[0] == e[0]], 2))
 
 # %% ../../nbs/6_reports/610_figures.ipynb #976208a0
+def _ends(metric: str, name, row: dict) -> tuple[float, float]:
+    "(value, standard error) of one row; the error is 0 where there is none."
+    v, e = [as_value(row.get(c), f"rows[{name!r}]: {c}") for c in (metric, f'{metric}_stderr')]
+    return v, e if math.isfinite(e) else 0.
+
 def _panel(metric, names: list, body: list) -> dict[str, tuple]:
     "name -> (value, standard error) of the bars of one panel; starting points that agree are one, 'before'."
-    both = lambda n, r: [as_value(r.get(c), f"rows[{n!r}]: {c}") for c in (metric, f'{metric}_stderr')]
-    ends = {n: (v, e if math.isfinite(e) else 0.) for n, r in zip(names, body) for v, e in [both(n, r)]}
+    ends = {n: _ends(metric, n, r) for n, r in zip(names, body)}
     old = [x for n, x in ends.items() if is_before(n)]
     if len(old) < 2 or not _agree(old): return ends
     v, e = zip(*([x for x in old if x[0] == x[0]] or [(math.nan, 0.)]))
-    return {
-        'before' if is_before(n) else n: (sum(v) / len(v), max(e)) if is_before(n) else x
-        for n, x in ends.items()
-    }
+    one = (sum(v)/len(v), max(e))
+    return {'before' if is_before(n) else n: one if is_before(n) else x for n, x in ends.items()}
+
+# %% ../../nbs/6_reports/610_figures.ipynb #8bb90ed1
+def _bar_panel(ax, ends: dict, depth: int, named: bool) -> None:
+    "The bars of one metric, in a panel with room for `depth` of them; their names at the left where `named`."
+    v, e = map(list, zip(*ends.values()))
+    lo, hi = _limits(v, e)
+    for i, n in enumerate(ends): _bar(ax, i, v[i], e[i], lo, hi, divergence_color(n))
+    room = .3*(hi - lo)
+    ax.set(ylim=(depth - .5, -.5), xlim=(lo - room*any(x < 0 for x in v), hi + room), xticks=[])
+    ax.vlines(0, -.5, len(ends) - .5, color=_MUTED, lw=.8)
+    ax.spines[:].set_visible(False)
+    ax.set_yticks(range(len(ends)), [_short(n) if named else '' for n in ends])
+    for t in ax.get_yticklabels(): _literal(t, fontsize=8, color=_INK)
 
 # %% ../../nbs/6_reports/610_figures.ipynb #2586ada4
-def bars(
-    rows: dict[str, dict],  # run name -> metrics; rows 'before' and '<name>, before' are starting points
-    metrics: list[str],  # one panel each; '<metric>_stderr' in a row is drawn as a whisker
-    ncols: int = 3,
-) -> Figure:  # panels in a row
-    "Small multiples of bars, one bar per run, starting points that agree as one. Raises ValueError on no rows, no metrics, a row without one of the metrics."
+def bars(rows: dict[str, dict],  # run name -> metrics; 'before' and '<name>, before' are starting points
+         metrics: list[str],     # one panel each; '<metric>_stderr' in a row is drawn as a whisker
+         ncols: int = 3          # panels in a row
+         ) -> Figure:
+    """Small multiples of bars, one bar per run, starting points that agree as one.
+    Raises ValueError on no rows, no metrics, a row without one of the metrics."""
     names, _, body = check_rows(rows, metrics)
     if names is None: raise ValueError("rows: bars have names; give a dict of run name -> metrics")
     panels = [_panel(m, names, body) for m in metrics]
     mixed = any(list(p) != list(panels[0]) for p in panels)
-    deep, wide = (
-        max(map(len, panels), default=0),
-        max((len(visible_text(n)[:28]) for p in panels for n in p), default=0),
-    )
-    left = .15 + .07*wide
-    fig, axs = _panels(metrics, ncols, 2.7, .27*deep, left if mixed else .3, .42, left, .18, 0)
-    for k, (ax, p) in enumerate(zip(axs, panels)):
-        v, e = map(list, zip(*p.values()))
-        lo, hi = _limits(v, e)
-        for i, n in enumerate(p): _bar(ax, i, v[i], e[i], lo, hi, divergence_color(n))
-        room = .3*(hi - lo)
-        ax.set(ylim=(deep - .5, -.5), xlim=(lo - room*any(x < 0 for x in v), hi + room), xticks=[])
-        ax.vlines(0, -.5, len(p) - .5, color=_MUTED, lw=.8)
-        ax.spines[:].set_visible(False)
-        ax.set_yticks(range(len(p)), [visible_text(n)[:28] if mixed or k % ncols == 0 else '' for n in p])
-        for t in ax.get_yticklabels(): _literal(t, fontsize=8, color=_INK)
+    depth = max(map(len, panels), default=0)
+    left = .15 + .07*max((len(_short(n)) for p in panels for n in p), default=0)
+    fig, axs = _panels(metrics, ncols, 2.7, .27*depth, left if mixed else .3, .42, left, .18, 0)
+    for k, (ax, p) in enumerate(zip(axs, panels)): _bar_panel(ax, p, depth, mixed or k % ncols == 0)
     return fig
 
 # %% ../../nbs/6_reports/610_figures.ipynb #1124ba26
 def write_whole(path, data: bytes, suffix: str) -> Path:
-    "Writes `data` and renames; a failure leaves what was there. Raises ValueError if `path` does not end in `suffix`."
+    "Writes `data` and renames; a failure keeps the old file. ValueError if `path` does not end in `suffix`."
     p = Path(path)
     if p.suffix.lower() != suffix or p.is_dir():
         raise ValueError(f"path: {p.name!r} is not a {suffix} file; name one")
@@ -419,14 +319,16 @@ def write_whole(path, data: bytes, suffix: str) -> Path:
 
 # %% ../../nbs/6_reports/610_figures.ipynb #d2ba2a81
 def render_figure(fig, **kw) -> bytes:
+    "The bytes of a figure; `kw` is for its `savefig`. Raises ValueError if `fig` is no matplotlib figure."
     if not hasattr(fig, 'savefig'):
         raise ValueError(f"fig: expected a matplotlib Figure, got {type(fig).__name__}")
     b = io.BytesIO()
     fig.savefig(b, **kw)
     return b.getvalue()
 
-def save_png(fig: Figure,  # any matplotlib figure
-             path,         # where to; ends in .png
-             dpi: int = 150) -> Path:  # dots per inch
+def save_png(fig: Figure,    # any matplotlib figure
+             path,           # where to; ends in .png
+             dpi: int = 150  # dots per inch
+             ) -> Path:
     "Writes the figure on white and returns the Path. Raises ValueError if the path does not end in .png."
     return write_whole(path, render_figure(fig, format='png', dpi=dpi, facecolor='white'), '.png')
