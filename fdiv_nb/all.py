@@ -7,7 +7,8 @@ from .models.logprobs import sequence_logprobs, token_logprobs
 from .models.fused import linear_divergence, linear_logprobs
 from .models.tiny import load_tiny
 from .models.loading import load_lm, load_tokenizer
-from .models.rollout import Rollout, rollout
+from .models.completions import Rollout
+from .models.rollout import rollout
 from .losses.rewards import load_reward
 from .losses.target import BinaryTarget, MomentTarget, ProductTarget, RewardTarget
 from .losses.fdpg import fdpg_loss, fdpg_weights

@@ -19,17 +19,17 @@ _MAX = 1e18   # a pseudo-reward is held within ±_MAX, so that its square still 
 def _check_log_u(d: FDivergence, l: Tensor) -> None:
     "ValueError for NaN, or where p(x) = 0 and f'(∞) is infinite."
     if l.isnan().any():
-        raise ValueError(f"log_u: row {int(l.isnan().flatten().nonzero()[0])} is NaN; the log-probabilities or the "
-                         "target's score are broken")
+        row = int(l.isnan().flatten().nonzero()[0])
+        raise ValueError(f"log_u: row {row} is NaN; the log-probabilities or the target's score are broken")
     if not math.isfinite(d.fprime_inf) and (l == torch.inf).any():
-        raise ValueError(f"divergence: a sample has p(x) = 0 and f'(∞) = ∞ for {d.name}, so D_f is infinite; use a "
-                         "divergence with finite f'(∞) such as js, tv, forward_kl, or a softer target")
+        raise ValueError(f"divergence: a sample has p(x) = 0 and f'(∞) = ∞ for {d.name}, so D_f is infinite; "
+                         "use a divergence with finite f'(∞) such as js, tv, forward_kl, or a softer target")
 
 # %% ../../nbs/3_losses/330_fdpg.ipynb #c006a097
 def pseudo_reward(divergence,      # a name or an `FDivergence`
                   log_u: Tensor    # log π(x)/p(x), any shape; +inf where p(x) = 0
                   ) -> Tensor:
-    "-f'(u), float32 or wider, within ±1e18, never NaN. Raises ValueError for NaN, or where p(x) = 0 and f'(∞) is infinite."
+    "-f'(u), float32 or wider, within ±1e18. Raises ValueError for NaN, or where p(x) = 0 and f'(∞) is infinite."
     d, l = get_divergence(divergence), log_u.detach()
     l = l if l.dtype == torch.float64 else l.float()
     _check_log_u(d, l)
@@ -37,7 +37,7 @@ def pseudo_reward(divergence,      # a name or an `FDivergence`
 
 # %% ../../nbs/3_losses/330_fdpg.ipynb #cf5f10aa
 def surprise_norm(token_logprobs: Tensor) -> Tensor:  # [B, T] log π of each token, 0 after the end; nats
-    "Σ_t (1 - π(x_t))², [B]: the squared norm of the gradient of log π with respect to the logits, within a factor of two."
+    "Σ_t (1 - π(x_t))², [B]: the squared norm of ∇log π in the logits, within a factor of two."
     return token_logprobs.detach().float().expm1().square().sum(-1)
 
 # %% ../../nbs/3_losses/330_fdpg.ipynb #2c4cbe63
@@ -47,8 +47,8 @@ def exact_baseline(divergence) -> float:
     l = torch.tensor([0., 1., -2., 3.], dtype=torch.float64)
     r, v = -d.fprime(l), (-l).expm1()
     if torch.allclose(r - r[0], (r[1] - r[0])/v[1]*v, atol=1e-9): return r[0].item()
-    raise ValueError(f"baseline: no exact constant is known for {d.name}, since E[f'(π/p)] depends on the policy; "
-                     "use 'optimal' or 'loo'")
+    raise ValueError(f"baseline: no exact constant is known for {d.name}, since E[f'(π/p)] depends on the "
+                     "policy; use 'optimal' or 'loo'")
 
 # %% ../../nbs/3_losses/330_fdpg.ipynb #8467631f
 def _check_samples(logp: Tensor, **fields) -> None:
@@ -58,17 +58,18 @@ def _check_samples(logp: Tensor, **fields) -> None:
         if v is not None and v.shape != (n,):
             raise ValueError(f"{k}: expected shape [{n}], got {list(v.shape)}; one number per sample")
     if logp.isinf().any():
-        raise ValueError("logp: -inf for a sample that was drawn; score with the temperature and truncation of sampling")
+        raise ValueError("logp: -inf for a sample that was drawn; score with the temperature and truncation "
+                         "of sampling")
 
 def _finite_log_z(log_z, like: Tensor) -> Tensor:
     "log Z as a tensor, [] or [B]. Raises ValueError for other shapes and where it is not finite."
     z, n = torch.as_tensor(log_z, dtype=torch.float64).detach().to(like), len(like)
     if z.shape not in ((), (n,)):
-        raise ValueError(f"log_z: expected a number or shape [{n}], got {list(z.shape)}; one per prompt, repeated for "
-                         "each sample")
+        raise ValueError(f"log_z: expected a number or shape [{n}], got {list(z.shape)}; one per prompt, "
+                         "repeated for each sample")
     if z.isfinite().all(): return z
-    raise ValueError(f"log_z: expected finite values, got {z[~z.isfinite()].flatten()[0].item()}; no sample with a "
-                     "positive score has been seen yet, draw more before the first step")
+    raise ValueError(f"log_z: expected finite values, got {z[~z.isfinite()].flatten()[0].item()}; no sample "
+                     "with a positive score has been seen yet, draw more before the first step")
 
 # %% ../../nbs/3_losses/330_fdpg.ipynb #a7035518
 def _ratios(logp: Tensor, log_sampler: Tensor | None, clip: float | None) -> tuple[Tensor, float]:
@@ -100,7 +101,7 @@ def fdpg_weights(
     reward_clip: float | None = None,    # largest |r_i|; None: only where single precision ends
     score_norm: Tensor | None = None,    # [B] for 'optimal': squared norm of ∇log π(x_i), or `surprise_norm`
 ) -> tuple[Tensor, dict[str, float]]:
-    "(weights [B] of ∇log π(x_i), detached; stats). Raises ValueError for shapes, NaN, log Z not finite, bad options."
+    "(weights [B] of ∇log π(x_i), detached; stats). Raises ValueError for shapes, NaN, infinite log Z, options."
     d = get_divergence(divergence)
     _check_samples(logp, log_target=log_target, log_sampler=log_sampler)
     for k, v in dict(clip=clip, reward_clip=reward_clip).items():
@@ -117,7 +118,8 @@ def _weights(d, kind, ratio: Tensor, r: Tensor, group, score_norm) -> Tensor:
     if isinstance(kind, (int, float)): return ratio*(r - float(kind))
     if kind == 'exact': return ratio*(r - exact_baseline(d))
     if kind not in ('none', 'loo', 'mean', 'optimal', 'snis'):
-        raise ValueError(f"baseline: got {kind!r}; expected 'none', 'loo', 'mean', 'optimal', 'snis', 'exact' or a number")
+        raise ValueError(f"baseline: got {kind!r}; expected 'none', 'loo', 'mean', 'optimal', 'snis', 'exact' "
+                         "or a number")
     if kind == 'none' or len(r) == 1 and kind != 'snis': return ratio*r
     mean = lambda x, how, weight=None: subtract_baseline(x, how, group, weight=weight).to(r)
     if kind == 'optimal': return ratio*(r - mean(r, 'loo', ratio.square()*_norms(score_norm, r)))
@@ -142,11 +144,12 @@ def fdpg_loss(
     weights: Tensor | None = None,        # from `fdpg_weights` over a larger batch; then the target is not needed
     **kw,
 ) -> Tensor:
-    "-mean(w_i log π(x_i)): its gradient estimates ∇D_f(π‖p), only in `logp`. Raises ValueError as `fdpg_weights` does."
+    "-mean(w_i log π(x_i)): its gradient estimates ∇D_f(π‖p). Raises ValueError as `fdpg_weights` does."
     if reduction not in ('mean', 'none'):
         raise ValueError(f"reduction: got {reduction!r}; expected 'mean' or 'none'")
-    if weights is None: weights, _ = fdpg_weights(divergence, logp, log_target, log_z, log_sampler, baseline, **kw)
+    if weights is None:
+        weights, _ = fdpg_weights(divergence, logp, log_target, log_z, log_sampler, baseline, **kw)
     if weights.shape != logp.shape:
-        raise ValueError(f"weights: expected shape {list(logp.shape)}, got {list(weights.shape)}; one number per sample")
+        raise ValueError(f"weights: expected shape {list(logp.shape)}, got {list(weights.shape)}; one per sample")
     parts = -weights.to(logp.device)*widen(logp)
     return parts.mean() if reduction == 'mean' else parts

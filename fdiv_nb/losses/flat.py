@@ -122,7 +122,7 @@ def flat_stats(divergence,              # a name or an `FDivergence`
                mask_forget: Tensor,     # [B, T']
                width: int | None = None # as `mean_prob`: used for the weights only
                ) -> dict[str, float]:
-    "Means over pairs of p_template, p_forget and both weights; p_zero_fraction: share of template tokens with p = 0 in float32."
+    "Means of p_template, p_forget and both weights; p_zero_fraction: share of template tokens with p = 0 in float32."
     le, lf = logp_template.detach(), logp_forget.detach()
     pe, pf = mean_prob(le, mask_template), mean_prob(lf, mask_forget)
     used = (

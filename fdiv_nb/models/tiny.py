@@ -131,7 +131,7 @@ def instruction(rng: random.Random, better: float = .6) -> str:
 
 # %% ../../nbs/2_models/255_tiny.ipynb #dbf13f00
 def instruction_score(prompt: str, answer: str) -> float:
-    "1 for the right, polite answer, 0.5 for a right, curt one, else 0. Raises ValueError for a prompt that is not a task."
+    "1 for the right, polite answer, 0.5 for a right, curt one, else 0. Raises ValueError for a prompt without a task."
     m = re.fullmatch(r'Do: (\w+) ([\w ]+)\. A:', prompt.strip())
     if not m or m.group(1) not in TASKS:
         raise ValueError(f"prompt: {prompt!r} is not a task; write 'Do: reverse red blue. A:'")
@@ -200,7 +200,8 @@ def load_tiny():
     from transformers.utils import logging as hf
     shown = hf.is_progress_bar_enabled()
     hf.disable_progress_bar()          # 38 tensors need no bar
-    try: model = AutoModelForCausalLM.from_pretrained(tiny_path(), use_safetensors=True, dtype=torch.float32).eval()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(tiny_path(), use_safetensors=True, dtype=torch.float32).eval()
     finally:
         if shown: hf.enable_progress_bar()
     return model, AutoTokenizer.from_pretrained(tiny_path())

@@ -15,7 +15,7 @@ def fold(text: str) -> str:
     return unicodedata.normalize('NFC', unicodedata.normalize('NFC', text).casefold()).replace('i\u0307', 'i')
 
 # %% ../../nbs/2_models/265_words.ipynb #09b00009
-_ALONE = re.compile(            # Thai, Lao, Tibetan, Burmese, Khmer; kana and Han, half-width kana, the further planes of Han
+_ALONE = re.compile(            # Thai, Lao, Tibetan, Burmese, Khmer; kana and Han, half-width kana, rare Han
     '[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff'
     '\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]'
 )
@@ -38,7 +38,7 @@ def unspaced(c: str) -> bool:
 def words(text: str,
           inner: str = ''  # characters such as ' and - that may stand within a word
          ) -> list[str]:
-    "Words in order: runs of letters, marks and digits; a character of an unspaced script stands alone, with its marks."
+    "Words in order: runs of letters, marks and digits; characters of an unspaced script alone, with their marks."
     out, run = [], ''
     for c in text:
         if is_mark(c) and not run and out and unspaced(out[-1][0]): out[-1] += c
@@ -61,14 +61,14 @@ def _cuts(inside: str, outside: str) -> bool:
 def _is_whole(t: str, at: int, w: str) -> bool:
     "Whether w, which stands at t[at], begins and ends at borders of words."
     before, after = t[at - 1:at] if at else '', t[at + len(w):at + len(w) + 1]
-    last = next((c for c in reversed(w) if not is_mark(c)), w[-1])        # a mark at the end belongs to its letter
+    last = next((c for c in reversed(w) if not is_mark(c)), w[-1])   # a mark at the end belongs to its letter
     if _cuts(last, after): return False
-    if before and is_mark(before): return unspaced(w[0])                    # the mark ends a letter of another word
+    if before and is_mark(before): return unspaced(w[0])               # the mark ends a letter of another word
     return not _cuts(w[0], before)
 
 # %% ../../nbs/2_models/265_words.ipynb #74555ca4
 def occurs(word: str, text: str) -> bool:
-    "Whether the word or phrase stands in the text as a whole word, in any case and spelling; in unspaced scripts, anywhere."
+    "Whether the word or phrase stands in the text as a whole, in any case and spelling; in unspaced scripts, anywhere."
     w, t = fold(word), fold(text)
     at = t.find(w)
     while at >= 0:
