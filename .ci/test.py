@@ -19,7 +19,7 @@ def check(name, ok, detail=''):
 def notebook_paths(): return sorted(p for p in (root/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts)
 def cells_of(p): return json.loads(p.read_text(encoding='utf-8'))['cells']
 def source(c): return ''.join(c['source'])
-def is_exported(c): return c['cell_type'] == 'code' and re.match(r'(#\|[^\n]*\n)*#\|\s*exports?\b', source(c)) is not None
+def is_exported(c): return c['cell_type'] == 'code' and re.match(r'(#\|[^\n]*\n)*#\|\s*export[si]?\b', source(c)) is not None
 
 def drift():
     "Each module of the package is, byte for byte, what its notebook exports."

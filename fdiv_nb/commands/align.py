@@ -16,8 +16,7 @@ from ..reports.record import finishing, record_run, write_json
 from ..training.options import option
 
 # %% auto #0
-__all__ = ['SHOWN', 'AlignArguments', 'read_prompts', 'make_target', 'judge_policy', 'align', 'table', 'rejection',
-           'rejection_figure', 'align_report', 'cmd_align']
+__all__ = []
 
 # %% ../../nbs/7_commands/720_align.ipynb #c7dea104
 @dataclass

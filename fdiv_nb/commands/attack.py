@@ -16,7 +16,7 @@ from ..mathematics.checks import one_of, positive, whole
 from ..training.options import option
 
 # %% auto #0
-__all__ = ['AttackArguments', 'documents', 'cmd_attack']
+__all__ = []
 
 # %% ../../nbs/7_commands/755_attack.ipynb #bfd8c8e5
 @dataclass

@@ -19,7 +19,7 @@ from ..reports.record import write_json
 from ..training.options import option
 
 # %% auto #0
-__all__ = ['BridgeArguments', 'run_cell', 'bridge', 'bridge_report', 'cmd_bridge']
+__all__ = ['BridgeArguments', 'bridge']
 
 # %% ../../nbs/7_commands/760_bridge.ipynb #714fc0ad
 @dataclass

@@ -14,7 +14,7 @@ from ..reports.record import finishing, record_run
 from ..training.options import option
 
 # %% auto #0
-__all__ = ['Z_SAMPLES', 'DemoArguments', 'opinion', 'tones', 'share_table', 'share_figure', 'cmd_demo']
+__all__ = []
 
 # %% ../../nbs/7_commands/725_demo.ipynb #e069474c
 @dataclass

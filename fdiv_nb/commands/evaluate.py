@@ -13,7 +13,7 @@ from ..evaluation.forgetting import spread_rows
 from ..training.options import option
 
 # %% auto #0
-__all__ = ['TofuArguments', 'bundled_tofu', 'ratio_figure', 'MuseArguments', 'BookArguments', 'text_file', 'cmd_evaluate']
+__all__ = []
 
 # %% ../../nbs/7_commands/750_evaluate.ipynb #2eefabd7
 @dataclass

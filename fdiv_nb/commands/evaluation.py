@@ -15,8 +15,7 @@ from ..reports.record import write_json
 from ..training.options import option
 
 # %% auto #0
-__all__ = ['RETAIN', 'EvaluateArguments', 'ready_model', 'log_names', 'print_progress', 'collect', 'warn_same', 'even_columns',
-           'generations', 'log_color', 'item_figure', 'save_evaluation']
+__all__ = []
 
 # %% ../../nbs/7_commands/745_evaluation.ipynb #c228959f
 @dataclass

@@ -12,7 +12,7 @@ from .parser import parse, run_command
 from ..training.options import option
 
 # %% auto #0
-__all__ = ['COMMANDS', 'cmd_divergences', 'TinyArguments', 'cmd_tiny', 'command_of', 'commands', 'usage', 'main']
+__all__ = ['main']
 
 # %% ../../nbs/7_commands/790_main.ipynb #0d9e2553
 _GIVEN = {'alpha': 'alpha:0.5', 'skew_js': 'skew_js:0.3', 'skew_kl': 'skew_kl:0.1'}     # example parameters

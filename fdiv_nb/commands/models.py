@@ -10,7 +10,7 @@ from .parser import need
 from ..training.options import option
 
 # %% auto #0
-__all__ = ['ModelArguments', 'find_model', 'with_lora', 'load_model', 'load_policy']
+__all__ = []
 
 # %% ../../nbs/7_commands/713_models.ipynb #96006de5
 @dataclass

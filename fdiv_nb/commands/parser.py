@@ -10,7 +10,7 @@ from typing import Callable
 from ..reports.record import COMMAND, Failed
 
 # %% auto #0
-__all__ = ['EXTRAS', 'need', 'read_text', 'stored_words', 'with_config', 'parse', 'run_command']
+__all__ = []
 
 # %% ../../nbs/7_commands/710_parser.ipynb #3efd529d
 EXTRAS = dict(peft='peft', scipy='eval', nltk='eval', rouge_score='eval', sacrebleu='eval')

@@ -10,8 +10,7 @@ from tqdm import tqdm
 from ..reports.record import Failed, reason
 
 # %% auto #0
-__all__ = ['no_empty_folder', 'train_and_save', 'checkpoint_of', 'merge_saved', 'own_fields', 'log_line', 'log_lines',
-           'quiet_logs']
+__all__ = []
 
 # %% ../../nbs/7_commands/716_running.ipynb #273bd7dd
 def _remove_empty(out: Path) -> None:

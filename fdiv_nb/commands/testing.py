@@ -9,7 +9,7 @@ from typing import Callable, NamedTuple
 from .parser import run_command
 
 # %% auto #0
-__all__ = ['QUIET', 'SHORT', 'Ran', 'captured']
+__all__ = []
 
 # %% ../../nbs/7_commands/718_testing.ipynb #07c40005
 class Ran(NamedTuple):

@@ -16,8 +16,7 @@ from ..reports.record import finishing, reason, record_run, write_json
 from ..training.options import option
 
 # %% auto #0
-__all__ = ['ALPHA', 'TrainArguments', 'SFTArguments', 'DistillArguments', 'prepared', 'answers_of', 'can_show', 'record_of',
-           'training_report', 'train_and_report', 'sweep', 'cmd_sft', 'cmd_dpo', 'cmd_distill']
+__all__ = []
 
 # %% ../../nbs/7_commands/730_train.ipynb #11c9bc26
 @dataclass

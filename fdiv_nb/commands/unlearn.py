@@ -19,8 +19,7 @@ from ..reports.record import finishing, record_run
 from ..training.options import option
 
 # %% auto #0
-__all__ = ['UnlearnArguments', 'specs_of', 'check_means', 'UnlearnPlan', 'plan_of', 'kept_rows', 'Evaluation', 'evaluation_of',
-           'steps_of', 'cmd_unlearn']
+__all__ = []
 
 # %% ../../nbs/7_commands/740_unlearn.ipynb #631b5a32
 @dataclass

@@ -15,7 +15,7 @@ from ..evaluation.forgetting import Judge, demo_rows, outcome, train_retain_mode
 from ..training.options import option
 
 # %% auto #0
-__all__ = ['UnlearnDemo', 'DemoWorld', 'demo_world', 'demo_run', 'demo']
+__all__ = []
 
 # %% ../../nbs/7_commands/738_unlearn_demo.ipynb #920fdca0
 @dataclass

@@ -12,7 +12,7 @@ from ..losses.unlearn import METHODS
 from ..reports.record import finishing, write_json
 
 # %% auto #0
-__all__ = ['EVERY', 'TOKEN_P', 'run_of', 'unlearn', 'told', 'write_report', 'was_cut']
+__all__ = []
 
 # %% ../../nbs/7_commands/735_unlearn_run.ipynb #50565a2d
 def run_of(spec: str) -> dict:

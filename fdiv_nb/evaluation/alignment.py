@@ -16,8 +16,8 @@ from ..models.logprobs import is_encoder_decoder, label_mask, score, sequence_lo
 from ..models.rollout import rollout
 
 # %% auto #0
-__all__ = ['FOUR', 'distinct_n', 'self_bleu', 'AlignmentSample', 'draw_alignment', 'weighted_mean', 'divergences_of',
-           'alignment_metrics', 'pool_samples', 'before_and_after', 'qrs_accept', 'qrs_curve']
+__all__ = ['distinct_n', 'self_bleu', 'AlignmentSample', 'draw_alignment', 'divergences_of', 'alignment_metrics',
+           'before_and_after', 'qrs_accept', 'qrs_curve']
 
 # %% ../../nbs/5_evaluation/510_alignment.ipynb #b0f32002
 def distinct_n(texts: list[str], n: int) -> float:

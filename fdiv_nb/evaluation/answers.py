@@ -16,7 +16,7 @@ from ..models.rollout import rollout
 from ..training.data import read_rows
 
 # %% auto #0
-__all__ = ['plain_text', 'answer_text', 'reworded', 'QA', 'read_qa', 'template_of', 'templated_rows', 'answer_nll', 'greedy']
+__all__ = ['answer_nll', 'greedy']
 
 # %% ../../nbs/5_evaluation/513_answers.ipynb #dd71cb1d
 def plain_text(x) -> str:   # a text, or chat messages

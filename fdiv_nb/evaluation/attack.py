@@ -17,8 +17,7 @@ from ..models.logprobs import (bare_model, build_batch, context_length, is_encod
 from ..models.rollout import rollout
 
 # %% auto #0
-__all__ = ['ATTACKS', 'attack_rows', 'Answers', 'best_answers', 'round_weights', 'quantised', 'relearn', 'AttackOptions',
-           'Attack', 'prefixed', 'run_attack', 'attack_table', 'attack_figure']
+__all__ = ['ATTACKS', 'round_weights', 'quantised', 'relearn', 'AttackOptions', 'run_attack', 'attack_table', 'attack_figure']
 
 # %% ../../nbs/5_evaluation/550_attack.ipynb #32b3a5ec
 def _paraphrase(r: dict, prompt):

@@ -15,7 +15,7 @@ from ..models.rollout import rollout
 from ..models.words import unspaced
 
 # %% auto #0
-__all__ = ['bleu', 'tokens_13a', 'bleu_released', 'evaluate_book', 'book_scores', 'choice_accuracy']
+__all__ = ['bleu', 'bleu_released', 'evaluate_book', 'book_scores', 'choice_accuracy']
 
 # %% ../../nbs/5_evaluation/535_book.ipynb #505ad5d0
 def _spaced(s: str) -> list[str]:

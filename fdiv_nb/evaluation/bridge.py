@@ -9,8 +9,7 @@ import torch
 from .bridge_tasks import BridgeTask
 
 # %% auto #0
-__all__ = ['held_nll', 'mean_and_error', 'judge', 'paired', 'stages_of', 'row_name', 'bridge_table', 'contrasts', 'verdict',
-           'bridge_figure']
+__all__ = ['paired', 'bridge_table', 'contrasts', 'verdict', 'bridge_figure']
 
 # %% ../../nbs/5_evaluation/560_bridge.ipynb #fbfc2c02
 @torch.no_grad()

@@ -12,7 +12,7 @@ from typing import Callable
 import torch
 
 # %% auto #0
-__all__ = ['BridgeTask', 'instruction_task', 'first_two', 'story_reward', 'read_documents', 'continuation_task']
+__all__ = ['BridgeTask', 'instruction_task', 'story_reward', 'continuation_task']
 
 # %% ../../nbs/5_evaluation/555_bridge_tasks.ipynb #993efd94
 @dataclass

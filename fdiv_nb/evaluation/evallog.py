@@ -11,7 +11,7 @@ from fastcore.basics import patch
 from ..models.files import replace_bytes
 
 # %% auto #0
-__all__ = ['TASKS', 'EvalLog', 'valid_json', 'read_log']
+__all__ = ['EvalLog', 'read_log']
 
 # %% ../../nbs/5_evaluation/515_evallog.ipynb #6f8b2fda
 TASKS = dict(

@@ -12,8 +12,7 @@ from torch import Tensor
 from transformers.trainer_callback import ExportableState, TrainerCallback
 
 # %% auto #0
-__all__ = ['SHOWN', 'answer_probs', 'log_ratios', 'spread_rows', 'Judge', 'JudgedPath', 'best_point', 'outcome',
-           'tradeoff_figure', 'demo_rows', 'train_retain_model']
+__all__ = ['Judge', 'tradeoff_figure']
 
 # %% ../../nbs/5_evaluation/540_forgetting.ipynb #07d10002
 def _encoded(model, tokenizer, pairs: list[tuple], memo: dict, limits: dict) -> list[dict]:

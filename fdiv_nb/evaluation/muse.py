@@ -16,8 +16,7 @@ from ..models.encode import encode_pair
 from ..training.data import read_rows
 
 # %% auto #0
-__all__ = ['MUSE', 'PUBLISHED', 'question_form', 'examples', 'muse_rows', 'muse_data', 'generation_columns', 'check_leak',
-           'evaluate_muse', 'mean_and_stderr', 'muse_scores']
+__all__ = ['muse_rows', 'muse_data', 'evaluate_muse', 'muse_scores']
 
 # %% ../../nbs/5_evaluation/530_muse.ipynb #df38cec2
 MUSE = ('verbmem', 'knowmem_forget', 'knowmem_retain', 'privleak_forget', 'privleak_holdout')

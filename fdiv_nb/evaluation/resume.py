@@ -11,7 +11,7 @@ from .answers import plain_text
 from .evallog import EvalLog, read_log
 
 # %% auto #0
-__all__ = ['digest', 'digests', 'weights_id', 'check_same_items', 'same_measurement', 'planned_log', 'open_log', 'evaluate_items']
+__all__ = []
 
 # %% ../../nbs/5_evaluation/517_resume.ipynb #6d32fcbf
 def digest(x) -> str:

@@ -10,7 +10,7 @@ from fastcore.basics import patch
 from ..models.words import words
 
 # %% auto #0
-__all__ = ['ROUGE', 'need', 'RougeTokens', 'rouge_scores']
+__all__ = ['rouge_scores']
 
 # %% ../../nbs/5_evaluation/512_rouge.ipynb #a982d45e
 def need(module: str):

@@ -15,7 +15,7 @@ from ..models.encode import is_chat
 from ..training.data import load_tofu
 
 # %% auto #0
-__all__ = ['KEPT', 'log_truth_ratio', 'truth_ratio', 'truth_score', 'ks_test', 'logged_ratios', 'item_scores', 'model_utility',
+__all__ = ['log_truth_ratio', 'truth_ratio', 'truth_score', 'ks_test', 'logged_ratios', 'item_scores', 'model_utility',
            'forget_quality', 'tofu_scores', 'tofu_rows', 'tofu_data', 'evaluate_tofu']
 
 # %% ../../nbs/5_evaluation/520_tofu.ipynb #6b7734b8

@@ -15,9 +15,9 @@ from ..mathematics.divergence import FDivergence, get_divergence, mix_divergence
 from ..mathematics.estimate import Estimate, estimate_divergence
 
 # %% auto #0
-__all__ = ['GRAD_RANGE', 'LOSS_MAX', 'f_optimal', 'SquaredPO', 'chi_po', 'preference_divergence', 'margin_target', 'fdpo_loss',
-           'saturation', 'log_ratio', 'fdpo_reward', 'preference_accuracy', 'calibration_error', 'displacement',
-           'drift', 'fdpo_stats', 'flip_alpha']
+__all__ = ['f_optimal', 'SquaredPO', 'chi_po', 'preference_divergence', 'margin_target', 'fdpo_loss', 'saturation', 'log_ratio',
+           'fdpo_reward', 'preference_accuracy', 'calibration_error', 'displacement', 'drift', 'fdpo_stats',
+           'flip_alpha']
 
 # %% ../../nbs/3_losses/360_fdpo.ipynb #93fdfeee
 def _multiplier(d, log_ref: Tensor, t: Tensor) -> Tensor:

@@ -17,8 +17,7 @@ from ..models.logprobs import context_length
 from ..models.words import fold, occurs, unspaced, words
 
 # %% auto #0
-__all__ = ['python_reward', 'check_scores', 'error_place', 'call_reward', 'contains_reward', 'regex_reward', 'lexicon_words',
-           'lexicon_reward', 'ClassifierReward', 'load_reward']
+__all__ = ['python_reward', 'contains_reward', 'regex_reward', 'lexicon_reward', 'ClassifierReward', 'load_reward']
 
 # %% ../../nbs/3_losses/310_rewards.ipynb #fbbdeb48
 def _as_floats(scores, name: str) -> Tensor:

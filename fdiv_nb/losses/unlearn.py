@@ -14,8 +14,7 @@ from ..mathematics.divergence import widen
 from ..mathematics.estimate import kl_of_logprobs
 
 # %% auto #0
-__all__ = ['METHODS', 'Scored', 'retain_kl', 'Method', 'get_method', 'unlearn_loss', 'unlearn_stats', 'random_direction',
-           'rmu_loss', 'task_vector']
+__all__ = ['METHODS', 'Scored', 'retain_kl', 'Method', 'get_method', 'unlearn_loss', 'unlearn_stats', 'rmu_loss', 'task_vector']
 
 # %% ../../nbs/3_losses/390_unlearn.ipynb #82f420c4
 def _check_scored(s: Scored) -> None:

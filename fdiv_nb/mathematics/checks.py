@@ -8,7 +8,7 @@ import difflib, math
 from typing import Iterable
 
 # %% auto #0
-__all__ = ['check_fields', 'is_whole', 'either', 'one_of', 'between', 'fraction', 'positive', 'at_least', 'finite', 'whole']
+__all__ = []
 
 # %% ../../nbs/1_mathematics/105_checks.ipynb #8e372402
 def check_fields(*fields) -> None:

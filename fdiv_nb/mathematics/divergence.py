@@ -13,9 +13,8 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 # %% auto #0
-__all__ = ['LOG2', 'Side', 'side', 'chain', 'widen', 'as_log_u', 'FDivergence', 'tsallis_log', 'is_before', 'divergence_color',
-           'mix_divergences', 'symmetrise', 'skew', 'divergence_names', 'get_divergence', 'check_new_name',
-           'register_divergence', 'unregister_divergence', 'registered', 'exact_divergence']
+__all__ = ['Side', 'side', 'chain', 'FDivergence', 'tsallis_log', 'divergence_color', 'mix_divergences', 'symmetrise', 'skew',
+           'divergence_names', 'get_divergence', 'register_divergence', 'unregister_divergence', 'exact_divergence']
 
 # %% ../../nbs/1_mathematics/110_divergence.ipynb #8dd1f642
 class Side(NamedTuple):

@@ -13,9 +13,8 @@ from .checks import between, one_of
 from .divergence import FDivergence, get_divergence, widen
 
 # %% auto #0
-__all__ = ['MIN_ESS', 'as_logs', 'log_mean_exp', 'normalize_log_weights', 'effective_sample_size', 'divergence_terms', 'Estimate',
-           'as_ids', 'number_ids', 'estimate_divergence', 'MovingAverage', 'baseline', 'kl_of_logprobs',
-           'rao_blackwell_kl', 'Interval', 'bootstrap']
+__all__ = ['MIN_ESS', 'log_mean_exp', 'normalize_log_weights', 'effective_sample_size', 'Estimate', 'estimate_divergence',
+           'MovingAverage', 'baseline', 'rao_blackwell_kl', 'Interval', 'bootstrap']
 
 # %% ../../nbs/1_mathematics/150_estimate.ipynb #cf9c1d55
 def as_logs(x, field: str, n: int | None = None) -> Tensor:

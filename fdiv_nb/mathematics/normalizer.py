@@ -13,7 +13,7 @@ from .checks import positive
 from .estimate import as_ids, as_logs
 
 # %% auto #0
-__all__ = ['Normalizer', 'LogZ', 'mixture_log_q', 'MixtureLogZ']
+__all__ = ['LogZ', 'mixture_log_q', 'MixtureLogZ']
 
 # %% ../../nbs/1_mathematics/160_normalizer.ipynb #8f7dec5a
 class Normalizer:

@@ -14,7 +14,7 @@ from .encode import encode_prompt, prompt_text
 from .logprobs import bare_model, build_batch, is_encoder_decoder
 
 # %% auto #0
-__all__ = ['Rollout', 'Sampler', 'eos_ids', 'end_tokens', 'encode_prompts', 'make_rollout', 'check_rollout']
+__all__ = ['Rollout', 'Sampler', 'encode_prompts', 'make_rollout']
 
 # %% ../../nbs/2_models/278_completions.ipynb #d5d0bcd1
 @dataclass

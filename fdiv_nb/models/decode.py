@@ -17,9 +17,7 @@ from .logprobs import (
     bare_model, forward_accepts, is_encoder_decoder, left_pad, position_ids, right_pad, score)
 
 # %% auto #0
-__all__ = ['sampling_mode', 'runnable', 'memory_name', 'select_rows', 'growing_layers', 'give_room', 'Steps', 'UnpaddedSteps',
-           'by_length', 'RecomputedSteps', 'forget', 'can_be_static', 'StaticSteps', 'onednn_layers', 'Ranks',
-           'ranks_of', 'sample_tokens']
+__all__ = []
 
 # %% ../../nbs/2_models/280_decode.ipynb #b8eba427
 @contextmanager

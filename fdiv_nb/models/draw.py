@@ -12,7 +12,7 @@ from ..mathematics.divergence import widen
 from .logprobs import log_normalizer, softmax_parts
 
 # %% auto #0
-__all__ = ['kept_logits', 'check_draw', 'sampling_logprobs', 'draw']
+__all__ = ['sampling_logprobs', 'draw']
 
 # %% ../../nbs/2_models/275_draw.ipynb #df998fbe
 def _top_k(z: Tensor, k: int) -> Tensor:   # [...,V]

@@ -9,8 +9,7 @@ from typing import NamedTuple
 from torch import nn
 
 # %% auto #0
-__all__ = ['is_chat', 'plain_ids', 'check_ids', 'encode_prompt', 'prompt_text', 'Encoded', 'is_scored', 'encode_answer',
-           'encode_pair', 'scored_ids', 'pad_token_id', 'check_tokenizer']
+__all__ = ['encode_prompt', 'prompt_text', 'Encoded', 'encode_pair']
 
 # %% ../../nbs/2_models/270_encode.ipynb #17234dce
 def _is_message(m) -> bool:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 # %% auto #0
-__all__ = ['replacing', 'replace_bytes', 'replace_text']
+__all__ = []
 
 # %% ../../nbs/2_models/205_files.ipynb #206e53b4
 @contextmanager

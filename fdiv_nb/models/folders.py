@@ -13,9 +13,7 @@ from torch import nn
 from .tiny import tiny_path
 
 # %% auto #0
-__all__ = ['is_adapter_folder', 'has_tokenizer', 'error_line', 'read_json', 'weight_files', 'check_weights', 'check_folder',
-           'find_checkpoint', 'one_line_errors', 'quiet_loading', 'load_config', 'check_loading_info', 'check_dtype',
-           'check_finite', 'load_checked']
+__all__ = []
 
 # %% ../../nbs/2_models/257_folders.ipynb #5249167b
 def is_adapter_folder(path) -> bool:

@@ -15,8 +15,7 @@ from .vocabulary import Rule, check_finite, divergence_pass, rule_of
 from .logprobs import IGNORE, log_normalizer, softmax_parts, most_rows, row_blocks
 
 # %% auto #0
-__all__ = ['onednn_pointwise', 'Head', 'onednn_pays', 'onednn_linear', 'chunk_size', 'linear_logprobs', 'linear_mean_token_prob',
-           'linear_entropy', 'linear_divergence']
+__all__ = ['linear_logprobs', 'linear_mean_token_prob', 'linear_entropy', 'linear_divergence']
 
 # %% ../../nbs/2_models/240_fused.ipynb #a46d0a0a
 @dataclass(frozen=True)

@@ -12,18 +12,17 @@ from typing import Callable
 from fastcore.basics import patch
 import torch
 from torch import Tensor, nn
-from ..mathematics.checks import one_of
-from ..mathematics.divergence import widen
-from .fused import Head, linear_divergence, linear_logprobs
-from .logprobs import (
+from fdiv_nb.mathematics.checks import one_of
+from fdiv_nb.mathematics.divergence import widen
+from fdiv_nb.models.fused import Head, linear_divergence, linear_logprobs
+from fdiv_nb.models.logprobs import (
     IGNORE, bare_model, check_batch, is_encoder_decoder, next_tokens, score, token_logprobs)
-from .vocabulary import divergence_from_logits
+from fdiv_nb.models.vocabulary import divergence_from_logits
 
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['logger', 'CannotFuse', 'output_layer', 'through_head', 'answer_token_logprobs', 'RouterLoss', 'router_loss',
-           'model_divergence']
+__all__ = ['output_layer', 'answer_token_logprobs', 'router_loss', 'model_divergence']
 
 # %% ../../nbs/2_models/250_heads.ipynb #5022136a
 class CannotFuse(Exception):

@@ -14,9 +14,7 @@ from .folders import (
     is_adapter_folder, load_checked, load_config, one_line_errors, quiet_loading, read_json)
 
 # %% auto #0
-__all__ = ['is_encoder', 'check_lm', 'check_trainable', 'load_lm', 'need_peft', 'adapter_base', 'load_adapter', 'merged',
-           'write_merged', 'load_classifier', 'load_tokenizer', 'check_same_tokens', 'check_reference',
-           'load_reference']
+__all__ = ['load_lm', 'load_adapter', 'merged', 'write_merged', 'load_classifier', 'load_tokenizer', 'load_reference']
 
 # %% ../../nbs/2_models/260_loading.ipynb #07336703
 def is_encoder(config) -> bool:

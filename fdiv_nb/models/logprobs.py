@@ -10,10 +10,8 @@ from torch import Tensor, nn
 from ..mathematics.divergence import widen
 
 # %% auto #0
-__all__ = ['IGNORE', 'next_tokens', 'label_mask', 'softmax_parts', 'log_normalizer', 'row_blocks', 'most_rows', 'token_logprobs',
-           'sequence_lengths', 'sequence_logprobs', 'mean_token_logprob', 'mean_token_prob', 'token_entropy',
-           'right_pad', 'left_pad', 'position_ids', 'build_batch', 'bare_model', 'forward_accepts',
-           'is_encoder_decoder', 'context_length', 'check_batch', 'score', 'scored_span', 'logprobs_of']
+__all__ = ['IGNORE', 'next_tokens', 'label_mask', 'token_logprobs', 'sequence_lengths', 'sequence_logprobs', 'mean_token_logprob',
+           'mean_token_prob', 'token_entropy', 'position_ids', 'build_batch', 'context_length', 'score', 'logprobs_of']
 
 # %% ../../nbs/2_models/220_logprobs.ipynb #c5521b66
 IGNORE = -100   # the label of a token that is not scored

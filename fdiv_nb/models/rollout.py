@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from fastcore.basics import patch
 import torch
 from torch import Tensor, nn
-from ..mathematics.checks import check_fields, is_whole
-from .completions import Rollout, encode_prompts, end_tokens, eos_ids, make_rollout
-from .decode import (
+from fdiv_nb.mathematics.checks import check_fields, is_whole
+from fdiv_nb.models.completions import Rollout, encode_prompts, end_tokens, eos_ids, make_rollout
+from fdiv_nb.models.decode import (
     Ranks, StaticSteps, UnpaddedSteps, by_length, can_be_static, forget, onednn_layers, ranks_of, runnable,
     sample_tokens, sampling_mode)
-from .draw import check_draw, sampling_logprobs
-from .logprobs import bare_model, context_length, is_encoder_decoder
-from .ways import WAYS, Way, check_numbers, own_logits, rounding_limit, sampling_way, use_way
+from fdiv_nb.models.draw import check_draw, sampling_logprobs
+from fdiv_nb.models.logprobs import bare_model, context_length, is_encoder_decoder
+from fdiv_nb.models.ways import WAYS, Way, check_numbers, own_logits, rounding_limit, sampling_way, use_way
 
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['logger', 'rollout']
+__all__ = ['rollout']
 
 # %% ../../nbs/2_models/290_rollout.ipynb #e432f74e
 def _check_sampling(prompts, n, max_new_tokens, temperature, top_k, top_p, batch_size) -> None:

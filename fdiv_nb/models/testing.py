@@ -9,9 +9,7 @@ import subprocess, sys, tempfile, threading, time, traceback
 from pathlib import Path
 
 # %% auto #0
-__all__ = ['WORDS', 'quiet', 'generator', 'tiny_llama', 'flat_weights', 'randomise', 'tiny_model', 'tiny_causal',
-           'word_tokenizer', 'quietly', 'logged', 'every_divergence', 'test_refused', 'run_fdiv', 'run_program',
-           'serve', 'local_processes']
+__all__ = []
 
 # %% ../../nbs/2_models/210_testing.ipynb #6f17995e
 def generator(seed: int = 0):

@@ -11,11 +11,9 @@ import torch
 from .files import replacing
 
 # %% auto #0
-__all__ = ['THINGS', 'ADVERBS', 'GOOD', 'BAD', 'GOOD_W', 'BAD_W', 'LIKED', 'HATED', 'STARS', 'JOBS', 'NAMES', 'TOWNS', 'HABITS',
-           'PETS', 'COLOURS', 'FACTS', 'REFUSALS', 'TASKS', 'POLITE', 'GENRES', 'PROMPTS', 'review', 'sentiment_score',
-           'biography', 'pronoun', 'people', 'qa_facts', 'question', 'instruction', 'instruction_score', 'parses',
-           'corpus', 'tiny_path', 'load_tiny', 'train_tokenizer', 'new_model', 'encode', 'fit', 'perplexity',
-           'sample_texts', 'parse_rates', 'build_tiny']
+__all__ = ['JOBS', 'NAMES', 'TOWNS', 'HABITS', 'TASKS', 'POLITE', 'GENRES', 'PROMPTS', 'review', 'sentiment_score', 'biography',
+           'pronoun', 'people', 'qa_facts', 'question', 'instruction', 'instruction_score', 'parses', 'corpus',
+           'tiny_path', 'load_tiny', 'perplexity', 'sample_texts', 'parse_rates', 'build_tiny']
 
 # %% ../../nbs/2_models/255_tiny.ipynb #e6fe89e4
 THINGS = 'film book meal hotel concert game phone show'.split()

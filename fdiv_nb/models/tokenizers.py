@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 # %% auto #0
-__all__ = ['CORPUS', 'CHATML', 'LLAMA3', 'GEMMA', 'MISTRAL', 'bpe_tokenizer', 'chat_tokenizer']
+__all__ = []
 
 # %% ../../nbs/2_models/215_tokenizers.ipynb #6b2c26eb
 CORPUS = ['the sea is blue and the hill is green. what is two plus two? it is four.',

@@ -12,7 +12,7 @@ from ..mathematics.divergence import LOG2, FDivergence, get_divergence, register
 from .logprobs import softmax_parts, most_rows, row_blocks
 
 # %% auto #0
-__all__ = ['LOSS_MAX', 'any_rule', 'Rule', 'rule_of', 'divergence_pass', 'check_finite', 'divergence_from_logits']
+__all__ = ['divergence_from_logits']
 
 # %% ../../nbs/2_models/230_vocabulary.ipynb #28f26335
 LOSS_MAX = 1e30   # the divergence of one position, and each entry of p f'(u)

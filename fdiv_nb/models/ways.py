@@ -8,16 +8,15 @@ import logging, weakref
 from typing import NamedTuple
 import torch
 from torch import Tensor, nn
-from .decode import (
+from fdiv_nb.models.decode import (
     RecomputedSteps, Steps, UnpaddedSteps, growing_layers, runnable, sampling_mode)
-from .logprobs import (
+from fdiv_nb.models.logprobs import (
     bare_model, build_batch, context_length, forward_accepts, is_encoder_decoder, score)
 
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['logger', 'WAYS', 'Way', 'own_logits', 'rounding_limit', 'check_numbers', 'use_way', 'sampling_way',
-           'check_sampling_model', 'can_sample']
+__all__ = ['check_sampling_model', 'can_sample']
 
 # %% ../../nbs/2_models/285_ways.ipynb #a1f0c3e1
 class Way(NamedTuple):

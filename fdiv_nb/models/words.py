@@ -7,7 +7,7 @@ from __future__ import annotations
 import re, unicodedata
 
 # %% auto #0
-__all__ = ['fold', 'is_mark', 'in_word', 'unspaced', 'words', 'occurs']
+__all__ = ['fold', 'words', 'occurs']
 
 # %% ../../nbs/2_models/265_words.ipynb #09b00006
 def fold(text: str) -> str:

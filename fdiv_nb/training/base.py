@@ -12,23 +12,21 @@ from fastcore.basics import patch
 import torch
 from torch import nn
 from transformers import Trainer, TrainingArguments, set_seed
-from ..mathematics.checks import between, one_of
-from ..mathematics.divergence import FDivergence, get_divergence
-from ..models.files import replace_text
-from ..models.folders import check_dtype
-from ..models.loading import check_trainable, load_lm, load_reference, load_tokenizer, need_peft
-from .checkpoint import CheckpointMixin
-from .options import option
-from .reference import StartWeights, check_same_run, fingerprint, is_adapter
-from .saving import check_finite, check_writable, mend_generation
-from .step import StepMixin
+from fdiv_nb.mathematics.checks import between, one_of
+from fdiv_nb.mathematics.divergence import FDivergence, get_divergence
+from fdiv_nb.models.files import replace_text
+from fdiv_nb.models.folders import check_dtype
+from fdiv_nb.models.loading import check_trainable, load_lm, load_reference, load_tokenizer, need_peft
+from fdiv_nb.training.checkpoint import CheckpointMixin
+from fdiv_nb.training.options import option
+from fdiv_nb.training.reference import StartWeights, check_same_run, fingerprint, is_adapter
+from fdiv_nb.training.saving import check_finite, check_writable, mend_generation
+from fdiv_nb.training.step import StepMixin
 
 log = logging.getLogger('fdiv_nb')
 
 # %% auto #0
-__all__ = ['log', 'check_intervals', 'check_schedule', 'FDivConfig', 'check_base_options', 'set_quiet_defaults', 'default_args',
-           'check_trainer_call', 'check_output', 'tokenizer_of', 'load_policy', 'add_adapter', 'without_dropout',
-           'frozen_copy', 'start_weights', 'visiting', 'check_policy', 'FDivTrainer']
+__all__ = ['FDivConfig', 'FDivTrainer']
 
 # %% ../../nbs/4_training/440_base.ipynb #1499f59e
 def check_intervals(a: TrainingArguments) -> None:

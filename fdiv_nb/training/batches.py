@@ -15,7 +15,7 @@ from .columns import one_line
 from .packing import pack_batch
 
 # %% auto #0
-__all__ = ['RowIds', 'encode_rows', 'PairCollator']
+__all__ = ['encode_rows', 'PairCollator']
 
 # %% ../../nbs/4_training/417_batches.ipynb #47ddc487
 def _given_ids(tokenizer, r: dict, k: str) -> list[int] | None:

@@ -13,9 +13,7 @@ from ..models.files import replace_text
 _log = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['MANIFEST', 'RUN', 'file_digest', 'write_manifest', 'read_manifest', 'model_only', 'missing_from', 'Checkpoint',
-           'checkpoints', 'read_run', 'newest_whole', 'unverified_faults', 'check_whole', 'resolve_checkpoint',
-           'new_stage', 'publish', 'tidy', 'rotate', 'check_fresh', 'begin_run', 'claim', 'CheckpointMixin']
+__all__ = ['Checkpoint', 'checkpoints', 'newest_whole', 'resolve_checkpoint']
 
 # %% ../../nbs/4_training/425_checkpoint.ipynb #32769a85
 def file_digest(path: str | Path) -> str:

@@ -8,7 +8,7 @@ import json
 from ..models.encode import is_chat
 
 # %% auto #0
-__all__ = ['ALIASES', 'SYSTEM', 'CONTEXT', 'CONVERSATION', 'columns_of', 'named_row', 'unread_columns', 'one_line']
+__all__ = []
 
 # %% ../../nbs/4_training/407_columns.ipynb #0387e198
 ALIASES = dict(

@@ -14,23 +14,23 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
 
-from ..losses.distill import distill_loss, distill_stats, generalized_jsd, score_term, skewed_kl
-from ..mathematics.checks import fraction, positive
-from ..mathematics.divergence import FDivergence, get_divergence
-from ..models.heads import model_divergence
-from ..models.loading import check_reference, load_lm, load_tokenizer
-from ..models.logprobs import (IGNORE, bare_model, context_length, is_encoder_decoder, label_mask,
+from fdiv_nb.losses.distill import distill_loss, distill_stats, generalized_jsd, score_term, skewed_kl
+from fdiv_nb.mathematics.checks import fraction, positive
+from fdiv_nb.mathematics.divergence import FDivergence, get_divergence
+from fdiv_nb.models.heads import model_divergence
+from fdiv_nb.models.loading import check_reference, load_lm, load_tokenizer
+from fdiv_nb.models.logprobs import (IGNORE, bare_model, context_length, is_encoder_decoder, label_mask,
                                      score, scored_span, token_logprobs)
-from ..models.rollout import rollout
-from .base import check_trainer_call, default_args, load_policy, tokenizer_of
-from .offline import OfflineConfig, OfflineTrainer, smallest
-from .options import option, take_alias
-from .reference import fingerprint
+from fdiv_nb.models.rollout import rollout
+from fdiv_nb.training.base import check_trainer_call, default_args, load_policy, tokenizer_of
+from fdiv_nb.training.offline import OfflineConfig, OfflineTrainer, smallest
+from fdiv_nb.training.options import option, take_alias
+from fdiv_nb.training.reference import fingerprint
 
 log = logging.getLogger('fdiv_nb')
 
 # %% auto #0
-__all__ = ['log', 'DistillConfig', 'shared_vocabulary', 'DistillTrainer']
+__all__ = ['DistillConfig', 'DistillTrainer']
 
 # %% ../../nbs/4_training/480_distill.ipynb #5863d00b
 @dataclass

@@ -27,7 +27,7 @@ from .options import option
 from .refstore import DUMMY
 
 # %% auto #0
-__all__ = ['log', 'FDPOConfig', 'take_loss_type', 'FDPOTrainer']
+__all__ = ['log', 'FDPOConfig', 'FDPOTrainer']
 
 # %% ../../nbs/4_training/475_dpo.ipynb #db26b558
 @dataclass

@@ -31,8 +31,7 @@ from .sampling import prompts_of
 from .step import on_side_stream
 
 # %% auto #0
-__all__ = ['FDPGConfig', 'check_fdpg_options', 'reward_of', 'check_target_weights', 'target_of', 'FDPGTrainer', 'check_fdpg_call',
-           'importance_ratio']
+__all__ = ['FDPGConfig', 'FDPGTrainer']
 
 # %% ../../nbs/4_training/450_fdpg.ipynb #fcd6b976
 @dataclass

@@ -31,7 +31,7 @@ from .triples import (EpochCallback, Triples, check_overlap, forget_row, lead_wi
                                       other_answers, own_templates)
 
 # %% auto #0
-__all__ = ['FLATConfig', 'check_retain', 'check_workers', 'FLATTrainer']
+__all__ = ['FLATConfig', 'FLATTrainer']
 
 # %% ../../nbs/4_training/490_flat.ipynb #07f63879
 @dataclass

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..models.logprobs import bare_model, is_encoder_decoder
 
 # %% auto #0
-__all__ = ['layer_count', 'decoder_layer', 'LayerWatch', 'mean_length']
+__all__ = []
 
 # %% ../../nbs/4_training/487_layers.ipynb #31ed2b1e
 def layer_count(model) -> int:

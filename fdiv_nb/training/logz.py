@@ -24,7 +24,7 @@ from .reference import digest, identity, tokenizer_name
 from .sampling import SamplingConfig, SamplingTrainer
 
 # %% auto #0
-__all__ = ['LogZConfig', 'LogZTrainer', 'Samples', 'Mixture', 'count_in_group', 'z_by_group']
+__all__ = []
 
 # %% ../../nbs/4_training/448_logz.ipynb #448a0006
 @dataclass

@@ -13,24 +13,24 @@ from fastcore.basics import patch
 from torch import Tensor, nn
 from transformers import Trainer
 
-from ..mathematics.checks import one_of, whole
-from ..models.encode import check_tokenizer, pad_token_id
-from ..models.heads import answer_token_logprobs, router_loss
-from ..models.loading import load_reference
-from ..models.logprobs import context_length, is_encoder_decoder, label_mask
-from .base import (FDivConfig, FDivTrainer, check_output, check_trainer_call, default_args,
+from fdiv_nb.mathematics.checks import one_of, whole
+from fdiv_nb.models.encode import check_tokenizer, pad_token_id
+from fdiv_nb.models.heads import answer_token_logprobs, router_loss
+from fdiv_nb.models.loading import load_reference
+from fdiv_nb.models.logprobs import context_length, is_encoder_decoder, label_mask
+from fdiv_nb.training.base import (FDivConfig, FDivTrainer, check_output, check_trainer_call, default_args,
                                    load_policy, tokenizer_of)
-from .batches import PairCollator, encode_rows
-from .data import read_rows
-from .options import option
-from .packing import check_packing, packed_logprobs
-from .reference import rows_name
-from .refstore import DUMMY, ReferenceCache, RowCollator
+from fdiv_nb.training.batches import PairCollator, encode_rows
+from fdiv_nb.training.data import read_rows
+from fdiv_nb.training.options import option
+from fdiv_nb.training.packing import check_packing, packed_logprobs
+from fdiv_nb.training.reference import rows_name
+from fdiv_nb.training.refstore import DUMMY, ReferenceCache, RowCollator
 
 log = logging.getLogger('fdiv_nb')
 
 # %% auto #0
-__all__ = ['log', 'OfflineConfig', 'smallest', 'limits_of', 'OfflineTrainer', 'is_named_sets']
+__all__ = ['OfflineConfig', 'OfflineTrainer']
 
 # %% ../../nbs/4_training/460_offline.ipynb #0bfd2695
 @dataclass

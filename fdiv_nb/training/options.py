@@ -9,7 +9,7 @@ from dataclasses import field
 from typing import Any
 
 # %% auto #0
-__all__ = ['option', 'take_alias']
+__all__ = []
 
 # %% ../../nbs/4_training/405_options.ipynb #ff78c127
 def option(default: Any, help: str) -> Any:

@@ -10,7 +10,7 @@ from ..models.logprobs import IGNORE, bare_model, build_batch, context_length
 from ..models.logprobs import forward_accepts, token_logprobs
 
 # %% auto #0
-__all__ = ['pack', 'pack_batch', 'block_mask', 'check_packing', 'packed_logprobs']
+__all__ = ['pack', 'pack_batch', 'block_mask', 'packed_logprobs']
 
 # %% ../../nbs/4_training/415_packing.ipynb #18db404c
 def pack(lengths: list[int],   # tokens of each example

@@ -11,7 +11,7 @@ from ..mathematics.normalizer import MixtureLogZ
 from ..models.completions import Rollout
 
 # %% auto #0
-__all__ = ['BasePool', 'read_base']
+__all__ = ['BasePool']
 
 # %% ../../nbs/4_training/445_pool.ipynb #a1b2c305
 class BasePool(MixtureLogZ):

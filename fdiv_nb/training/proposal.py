@@ -9,7 +9,7 @@ from fastcore.basics import patch
 from torch import Tensor, nn
 
 # %% auto #0
-__all__ = ['Lagging']
+__all__ = []
 
 # %% ../../nbs/4_training/446_proposal.ipynb #446a0006
 class Lagging:

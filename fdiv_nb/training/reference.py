@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from ..models.logprobs import bare_model
 
 # %% auto #0
-__all__ = ['is_adapter', 'is_adapter_weight', 'changes_nothing', 'StartWeights', 'tensor_checksum', 'config_text', 'fingerprint',
-           'digest', 'identity', 'tokenizer_name', 'rows_name', 'differences', 'check_same_run']
+__all__ = []
 
 # %% ../../nbs/4_training/435_reference.ipynb #a9e7a9f5
 def is_adapter(model: nn.Module) -> bool:

@@ -25,7 +25,7 @@ from .reference import fingerprint, is_adapter
 from .step import MicroBatch, with_oom_backoff
 
 # %% auto #0
-__all__ = ['DUMMY', 'sequence_key', 'RefStore', 'RowCollator', 'ReferenceCache']
+__all__ = []
 
 # %% ../../nbs/4_training/455_refstore.ipynb #c624089b
 def sequence_key(prompt_ids: list[int], answer_ids: list[int]) -> bytes:

@@ -10,21 +10,21 @@ from fastcore.basics import patch
 import torch
 from torch import Tensor, nn
 from transformers import default_data_collator
-from ..mathematics.checks import positive
-from ..models.encode import encode_prompt, prompt_text
-from ..models.heads import answer_token_logprobs
-from ..models.completions import Rollout, Sampler, encode_prompts
-from ..models.rollout import rollout
-from ..losses.fdpg import surprise_norm
-from .base import FDivConfig, FDivTrainer
-from .data import read_prompt_rows
-from .options import option, take_alias
-from .step import MicroBatch, with_oom_backoff
+from fdiv_nb.mathematics.checks import positive
+from fdiv_nb.models.encode import encode_prompt, prompt_text
+from fdiv_nb.models.heads import answer_token_logprobs
+from fdiv_nb.models.completions import Rollout, Sampler, encode_prompts
+from fdiv_nb.models.rollout import rollout
+from fdiv_nb.losses.fdpg import surprise_norm
+from fdiv_nb.training.base import FDivConfig, FDivTrainer
+from fdiv_nb.training.data import read_prompt_rows
+from fdiv_nb.training.options import option, take_alias
+from fdiv_nb.training.step import MicroBatch, with_oom_backoff
 
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['logger', 'SamplingConfig', 'check_sampling_options', 'plan_step', 'prompts_of', 'PromptRows', 'SamplingTrainer']
+__all__ = []
 
 # %% ../../nbs/4_training/447_sampling.ipynb #447a0006
 @dataclass

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 # %% auto #0
-__all__ = ['check_writable', 'mend_generation', 'check_saves', 'check_finite', 'NotSaved', 'save_trained']
+__all__ = ['NotSaved', 'save_trained']
 
 # %% ../../nbs/4_training/430_saving.ipynb #3e4cc569
 def _nearest(out: Path) -> Path:

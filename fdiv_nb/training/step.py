@@ -11,13 +11,12 @@ from fastcore.basics import patch
 import torch
 from torch import Tensor, nn
 from transformers import TrainerCallback, TrainingArguments
-from ..models.logprobs import IGNORE, bare_model, is_encoder_decoder
+from fdiv_nb.models.logprobs import IGNORE, bare_model, is_encoder_decoder
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['logger', 'Work', 'model_work', 'model_flops', 'peak_flops', 'enable_checkpointing', 'speed_settings',
-           'attention_kernel', 'is_out_of_memory', 'MicroBatch', 'with_oom_backoff', 'split_rows', 'ThroughputCallback',
-           'peak_memory', 'StepMixin', 'on_side_stream']
+__all__ = ['Work', 'model_work', 'model_flops', 'peak_flops', 'speed_settings', 'attention_kernel', 'MicroBatch',
+           'with_oom_backoff', 'ThroughputCallback', 'peak_memory']
 
 # %% ../../nbs/4_training/420_step.ipynb #09e9cd9b
 @dataclass

@@ -18,7 +18,7 @@ from ..models.heads import answer_token_logprobs
 from ..models.logprobs import bare_model, build_batch, label_mask
 
 # %% auto #0
-__all__ = ['ForgetMonitor', 'ForgetWatch']
+__all__ = []
 
 # %% ../../nbs/4_training/488_stopping.ipynb #8e817e76
 class ForgetMonitor:

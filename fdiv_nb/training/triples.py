@@ -14,7 +14,7 @@ from transformers import TrainerCallback
 from ..models.encode import is_chat, scored_ids
 
 # %% auto #0
-__all__ = ['Triples', 'EpochCallback', 'lead_with', 'own_templates', 'other_answers', 'forget_row', 'check_overlap']
+__all__ = []
 
 # %% ../../nbs/4_training/485_triples.ipynb #e3e9c7c6
 class Triples(torch.utils.data.Dataset):
