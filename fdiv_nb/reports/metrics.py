@@ -8,7 +8,7 @@ import math
 import re
 
 # %% auto #0
-__all__ = ['METRICS', 'metric_of', 'metric_label', 'number', 'as_value', 'visible_text', 'check_rows']
+__all__ = ['METRICS', 'metric_of', 'metric_label', 'number', 'as_value', 'visible_text', 'check_rows', 'is_number', 'cells_of']
 
 # %% ../../nbs/6_reports/605_metrics.ipynb #4e22f06a
 METRICS = {  # key -> (symbol, which way is better, what it tells)
@@ -83,3 +83,19 @@ def check_rows(rows, columns: list | None = None) -> tuple[list | None, list, li
         want = list((body[0] if isinstance(body[0], dict) else ()) if columns is None else columns)
         _check_row(n, r, want, exact=columns is None)
     return names, [c for c in want if not (str(c).endswith('_stderr') and str(c)[:-7] in want)], body
+
+# %% ../../nbs/6_reports/605_metrics.ipynb #219a1b66
+def is_number(x) -> bool:
+    "Is it a number, an array's or a tensor's, or None, a missing one?"
+    return x is None or isinstance(x, (int, float)) or hasattr(x, 'item')
+
+def _cell(row: dict, column, digits: int) -> str:
+    "One value as text, with its standard error where both are finite."
+    v, e = row[column], as_value(row.get(f'{column}_stderr'), f'{column}_stderr')
+    error = f' ± {number(e, digits)}' if math.isfinite(e) and math.isfinite(v) else ''
+    return visible_text(number(v, digits) + error)
+
+def cells_of(columns: list, body: list[dict], digits: int) -> tuple[list, list]:
+    "([rows][columns] of text, [columns] whether it is a column of numbers)."
+    text = [[_cell(r, c, digits) for c in columns] for r in body]
+    return text, [all(is_number(r[c]) for r in body) for c in columns]

@@ -4,41 +4,26 @@
 
 # %% ../../nbs/6_reports/620_page.ipynb #fc2d5d14
 from __future__ import annotations
-import base64
 import math
 import re
-import sys
 from html import escape
 from pathlib import Path
 from fastcore.basics import patch
 import fdiv_nb
-from ..mathematics.divergence import divergence_color, is_before
-from .figures import bars, check_history, curves, render_figure, save_png, write_whole
-from .metrics import (METRICS, as_value, check_rows, metric_label, metric_of, number,
-                                     visible_text)
+from ..mathematics.divergence import is_before
+from .blocks import escaped, figure_html, inline_html, samples_html, table_html, tag, text_html
+from .figures import bars, check_history, curves, save_png, write_whole
+from .metrics import (METRICS, as_value, cells_of, check_rows, is_number, metric_label,
+                                     metric_of, number, visible_text)
 
 # %% auto #0
 __all__ = ['text_table', 'markdown_table', 'Report', 'run_report']
-
-# %% ../../nbs/6_reports/620_page.ipynb #219a1b66
-def _is_number(x) -> bool: return x is None or isinstance(x, (int, float)) or hasattr(x, 'item')
-
-def _cell(row: dict, column, digits: int) -> str:
-    "One value as text, with its standard error where both are finite."
-    v, e = row[column], as_value(row.get(f'{column}_stderr'), f'{column}_stderr')
-    error = f' ± {number(e, digits)}' if math.isfinite(e) and math.isfinite(v) else ''
-    return visible_text(number(v, digits) + error)
-
-def _cells(columns, body, digits) -> tuple[list, list]:
-    "([rows][columns] of text, [columns] whether it is a column of numbers)."
-    text = [[_cell(r, c, digits) for c in columns] for r in body]
-    return text, [all(_is_number(r[c]) for r in body) for c in columns]
 
 # %% ../../nbs/6_reports/620_page.ipynb #880be00b
 def _grid(rows, columns, digits) -> tuple[list, list]:
     "([header, *rows] of text, [columns] aligned right?), the names of the rows as first column."
     names, cols, body = check_rows(rows, columns)
-    cells, right = _cells(cols, body, digits)
+    cells, right = cells_of(cols, body, digits)
     grid = [[visible_text(c) for c in cols], *cells]
     if not names: return grid, right
     return [[visible_text(n), *r] for n, r in zip(['', *names], grid)], [False, *right]
@@ -62,136 +47,6 @@ def markdown_table(rows, columns: list | None = None, digits: int = 3) -> str:
     text = lambda c: escape(c, quote=False).replace('|', r'\|')
     head, *lines = ['| ' + ' | '.join(map(text, row)) + ' |' for row in grid]
     return '\n'.join([head, '|' + '|'.join('---:' if a else '---' for a in right) + '|', *lines])
-
-# %% ../../nbs/6_reports/620_page.ipynb #8421bf7d
-_MARK = re.compile(r'`([^`\n]+)`|\*\*(?=\S)(.+?)(?<=\S)\*\*|(?<![\w*])\*(?=\S)([^*]+?)(?<=\S)\*(?![\w*])')
-
-def _esc(s) -> str: return escape(visible_text(s, '\n\t'))
-
-def _tag(name: str, body: str) -> str: return f'<{name}>{body}</{name}>' if body else ''
-
-def _inline(s: str) -> str:
-    "Escaped text with `code`, **bold** and *emphasis*, not nested."
-    tag = lambda m: next(_tag(t, x) for t, x in zip(('code', 'strong', 'em'), m.groups()) if x)
-    return _MARK.sub(tag, _esc(s))
-
-# %% ../../nbs/6_reports/620_page.ipynb #75336373
-def _block(text: str) -> str:
-    "One block of text as HTML: a heading, a list or a paragraph."
-    if text.startswith('## '): return _tag('h2', _inline(text[3:]))
-    if not text.startswith('- '): return _tag('p', _inline(text))
-    return _tag('ul', ''.join(_tag('li', _inline(l)) for l in text[2:].split('\n- ')))
-
-def _text_html(text: str) -> str:
-    "Paragraphs, '## ' headings and '- ' lists, separated by blank lines."
-    return '\n'.join(map(_block, re.split(r'\n\s*\n', str(text).strip())))
-
-# %% ../../nbs/6_reports/620_page.ipynb #38810c92
-def _best(values: list, cells: list[str], how: str | None) -> set[int]:
-    "Rows whose printed value is the smallest ('min') or largest ('max') finite one; none of a single row."
-    if how not in ('min', 'max', None):
-        raise ValueError(f"highlight: {how!r} is unknown; use 'min', 'max' or None")
-    ok = [i for i, v in enumerate(values) if _is_number(v) and v is not None and math.isfinite(v)]
-    if how is None or len(values) < 2 or not ok: return set()
-    top = cells[(min if how == 'min' else max)(ok, key=lambda i: float(values[i]))].split(' ±')[0]
-    return {i for i in ok if cells[i].split(' ±')[0] == top}
-
-# %% ../../nbs/6_reports/620_page.ipynb #710d2369
-def _th(c, is_number: bool) -> str:
-    "A column's heading: the symbol, and under it the key where they differ."
-    key = _tag('small', _esc(c)) if metric_label(c) != str(c) else ''
-    return f'<th scope="col" class="{"n" if is_number else ""}">{_esc(metric_label(c))}{key}</th>'
-
-# %% ../../nbs/6_reports/620_page.ipynb #9499a54a
-def _td(s: str, best: bool, is_number: bool) -> str:
-    "A cell; a number has its error in small print, and stands out where it is the best."
-    if not is_number: return f'<td>{_esc(s)}</td>'
-    v, _, e = s.replace('-', '−', 1).partition(' ± ')
-    v = _tag('strong', _esc(v)) if best else _esc(v)
-    return f'<td class="n{" best" if best else ""}">{v}{_tag("small", e and f" ± {_esc(e)}")}</td>'
-
-def _dot(name) -> str: return f'<i class="dot" style="--c:{divergence_color(name)}"></i>{_esc(name)}'
-
-# %% ../../nbs/6_reports/620_page.ipynb #bf70f6c1
-def _plain(s: str) -> str: return re.sub('[*`]', '', s)
-
-def _scroll(label: str, body: str) -> str:
-    return f'<div class="scroll" tabindex="0" role="region" aria-label="{_esc(label)}">{body}</div>'
-
-# %% ../../nbs/6_reports/620_page.ipynb #138fa61b
-def _directions(highlight, columns: list) -> dict:
-    "column -> 'min', 'max' or None. Raises ValueError on a column that the table lacks."
-    how = highlight if isinstance(highlight, dict) else dict.fromkeys(columns, highlight)
-    if bad := [c for c in how if c not in columns]:
-        raise ValueError(f"highlight: no column {bad}; there is {columns}")
-    return how
-
-def _table_html(rows, caption: str = '', highlight=None, digits: int = 3) -> str:
-    "A <table>; `highlight` is for every column of numbers, or per column in a dict."
-    names, cols, body = check_rows(rows)
-    cells, num = _cells(cols, body, digits)
-    how = _directions(highlight, cols)
-    best = [_best([r[c] for r in body], [t[j] for t in cells], how.get(c)) for j, c in enumerate(cols)]
-    head = ('<td></td>' if names else '') + ''.join(map(_th, cols, num))
-    left = [f'<th scope="row">{_dot(n)}</th>' for n in names or []] or ['']*len(body)
-    trs = [left[i] + ''.join(_td(s, i in b, n) for s, b, n in zip(r, best, num)) for i, r in enumerate(cells)]
-    table = _tag('thead', _tag('tr', head)) + _tag('tbody', ''.join(_tag('tr', t) for t in trs))
-    return _scroll(_plain(caption) or 'table', _tag('table', _tag('caption', _inline(caption)) + table))
-
-# %% ../../nbs/6_reports/620_page.ipynb #42c1e3f7
-def _svg(fig) -> str:
-    "The figure as SVG text, on a transparent ground, the same for the same figure."
-    s = render_figure(fig, format='svg', facecolor='none').decode()
-    s = re.sub(r'<metadata>.*?</metadata>', '', s[s.index('<svg'):], flags=re.S)
-    for i, k in enumerate(dict.fromkeys(re.findall(r'\bid="(\w*[0-9a-f]{10})"', s))):
-        s = s.replace(k, f'i{i}')
-    return s
-
-# %% ../../nbs/6_reports/620_page.ipynb #bf4aeeca
-def _figure_html(fig, caption: str = '', alt: str | None = None) -> str:
-    "A <figure> with the image in it; the figure is closed."
-    data = base64.b64encode(_svg(fig).encode()).decode()
-    if 'matplotlib.pyplot' in sys.modules: sys.modules['matplotlib.pyplot'].close(fig)
-    label = alt or _plain(caption) or 'figure'
-    img = f'<img alt="{_esc(label)}" src="data:image/svg+xml;base64,{data}">'
-    return _tag('figure', _scroll(label, img) + _tag('figcaption', _inline(caption)))
-
-# %% ../../nbs/6_reports/620_page.ipynb #7689cc75
-def _check_samples(samples) -> dict[str, list]:
-    "run name -> triples; one list has the name ''. Raises ValueError on none, or on something else."
-    groups = samples if isinstance(samples, dict) else {'': samples}
-    if not any(groups.values()):
-        raise ValueError("samples: none given; pass (prompt, completion, score) triples, "
-                         "or leave the block out")
-    for n, i, s in ((n, i, s) for n, g in groups.items() for i, s in enumerate(g)):
-        if not isinstance(s, (list, tuple)) or len(s) != 3:
-            where = f"samples{[n] if n else ''}[{i}]"
-            raise ValueError(f"{where}: expected (prompt, completion, score), got {s!r}")
-    return groups
-
-# %% ../../nbs/6_reports/620_page.ipynb #007f9aee
-def _card(name, prompt, completion, score) -> str:
-    "One completion with its run, its score and, unless it stands above, its prompt."
-    head = f'<b>{_dot(name) if name else ""}</b>' + _tag('span', '' if score is None else _esc(number(score)))
-    text = _esc(completion)
-    text = f'<span class="prompt">{_esc(prompt)}</span>{text}' if prompt else text.lstrip(' ')
-    return f'<div class="card"><div class="head">{head}</div><p dir="auto">{text}</p></div>'
-
-# %% ../../nbs/6_reports/620_page.ipynb #07e5ee23
-def _cards(triples: dict) -> str:
-    "Cards side by side, of run -> triple; a prompt that they share is written once above."
-    prompts = {str(p) for p, _, _ in triples.values()}
-    shared = len(triples) > 1 and len(prompts) == 1
-    above = f'<p class="prompt" dir="auto">{_esc(*prompts)}</p>' if shared and any(prompts) else ''
-    cards = ''.join(_card(n, '' if shared else p, c, s) for n, (p, c, s) in triples.items())
-    return f'{above}<div class="cards">{cards}</div>'
-
-def _samples_html(samples, caption: str = '') -> str:
-    "Rows of cards: a list of triples, or a dict of run -> triples side by side."
-    groups = _check_samples(samples)
-    head = f'<p class="caption">{_inline(caption)}</p>' if caption else ''
-    rows = [{n: g[i] for n, g in groups.items() if i < len(g)} for i in range(max(map(len, groups.values())))]
-    return f'<section class="samples">{head}{"".join(map(_cards, rows))}</section>'
 
 # %% ../../nbs/6_reports/620_page.ipynb #4d336eb3
 _CSS = '''
@@ -253,7 +108,7 @@ def _add(self: Report, block: str) -> Report:
 @patch
 def text(self: Report, text: str) -> Report:
     "Paragraphs with **bold**, *emphasis*, `code`, '## ' headings and '- ' lists."
-    return self._add(_text_html(text))
+    return self._add(text_html(text))
 
 # %% ../../nbs/6_reports/620_page.ipynb #b46150cb
 @patch
@@ -265,40 +120,40 @@ def table(self: Report,
           ) -> Report:
     """A table with the best of each column marked.
     Raises ValueError on ragged rows, none, or an unknown highlight."""
-    return self._add(_table_html(rows, caption, highlight, digits))
+    return self._add(table_html(rows, caption, highlight, digits))
 
 # %% ../../nbs/6_reports/620_page.ipynb #77f4dc24
 @patch
 def figure(self: Report, fig, caption: str = '', alt: str | None = None) -> Report:
     "A matplotlib figure, embedded as SVG and closed; `alt` describes it (default: the caption)."
-    return self._add(_figure_html(fig, caption, alt))
+    return self._add(figure_html(fig, caption, alt))
 
 @patch
 def samples(self: Report, samples, caption: str = '') -> Report:
     "(prompt, completion, score or None) triples; a dict of run name -> triples is shown side by side."
-    return self._add(_samples_html(samples, caption))
+    return self._add(samples_html(samples, caption))
 
 # %% ../../nbs/6_reports/620_page.ipynb #a1bc9a02
 @patch
 def details(self: Report, summary: str, content) -> Report:
     "A folded block: `content` is text, or a dict shown as one 'key: value' line each."
     if isinstance(content, dict): content = '\n'.join(f'{k}: {v}' for k, v in content.items())
-    body = f'<summary>{_inline(summary)}</summary><pre tabindex="0">{_esc(content)}</pre>'
-    return self._add(_tag('details', body))
+    body = f'<summary>{inline_html(summary)}</summary><pre tabindex="0">{escaped(content)}</pre>'
+    return self._add(tag('details', body))
 
 # %% ../../nbs/6_reports/620_page.ipynb #156bc79e
 def _head(title: str) -> str:
     "The head of the page: its title, its styles, and the rule that nothing is loaded."
     policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
     return ('<head>\n<meta charset="utf-8">\n<meta name="viewport" content="width=device-width">\n'
-            f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n<title>{_esc(title)}</title>\n'
-            f'<style>{_CSS}</style>\n</head>')
+            f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+            f'<title>{escaped(title)}</title>\n<style>{_CSS}</style>\n</head>')
 
 @patch
 def html(self: Report) -> str:
     "The page as one string."
-    header = f'<header><h1>{_esc(self.title)}</h1>{_tag("p", _inline(self.subtitle))}</header>'
-    footer = f'<footer>fdiv_nb {_esc(fdiv_nb.__version__)}</footer>'
+    header = f'<header><h1>{escaped(self.title)}</h1>{tag("p", inline_html(self.subtitle))}</header>'
+    footer = f'<footer>fdiv_nb {escaped(fdiv_nb.__version__)}</footer>'
     main = '\n'.join([header, '\n'.join(self.blocks), footer])
     body = f'<body><main>\n{main}\n</main></body>'
     return f'<!doctype html>\n<html lang="en">\n{_head(self.title)}\n{body}\n</html>\n'
@@ -336,7 +191,7 @@ _NOISE = re.compile(r'^(step|epoch)$|(_stderr|_ess|_runtime|_per_second|_flos)$|
 
 def _metrics_of(rows) -> list[str]:
     "The metrics of some rows: known ones first, in the order of METRICS, then the others as they come."
-    seen = dict.fromkeys(k for r in rows for k, v in r.items() if _is_number(v) and not _NOISE.search(str(k)))
+    seen = dict.fromkeys(k for r in rows for k, v in r.items() if is_number(v) and not _NOISE.search(str(k)))
     rank = {k: i for i, k in enumerate(METRICS)}
     return sorted(seen, key=lambda k: rank.get(str(k).removeprefix('eval_'), len(rank)))
 
@@ -460,8 +315,8 @@ def run_report(out_dir,                 # folder for report.html, curves.png and
                figures=()               # more figures: (heading, Figure, caption), shown after the samples
                ) -> Path:
     """Writes the report of one run, or of several compared; returns its Path. A metric that is constant
-    stands with the configuration. A run has history=[rows], before={}, after={}, samples=[triples], config={}.
-    Raises ValueError, before any file, on malformed runs."""
+    stands with the configuration. A run is dict(history=[rows], before={}, after={}, samples=[triples],
+    config={}). Raises ValueError, before any file, on malformed runs."""
     runs, rep = _check_runs(runs), Report(title, subtitle)
     rows = _outcome(runs)
     history = {n: r['history'] for n, r in runs.items() if r['history']}
