@@ -134,8 +134,11 @@ def _leave_group() -> None:
 
 # %% ../../nbs/7_commands/710_parser.ipynb #07c1000f
 def run_command(name: str, command: Callable, argv: list[str]) -> int:
-    """Call `command(argv)`. Returns its exit status; for an expected exception, one line on the error
-    stream and 1, 2 or 130."""
+    """Call `command(argv)` and return an exit status, with one line on the error stream unless it is the command's own.
+
+    0: done, or what the command returns. 1: failed after training began (`Failed`). 2: wrong input (`ValueError`) or
+    a missing package. 130: interrupted, also during training. Any
+    other exception is a bug and is raised with its traceback."""
     form, warnings.formatwarning = warnings.formatwarning, _warning_line
     words = COMMAND.set([name, *argv])
     try: code = command(argv)

@@ -188,7 +188,8 @@ def cmd_sft(argv: list[str]) -> int:
     --output_dir DIR ..."""
     from fdiv_nb.training.sft import FSFTConfig, FSFTTrainer
     a, cfg = parse(argv, SFTArguments, FSFTConfig)
-    if a.sweep and a.merge: raise ValueError("merge: a sweep saves no model; leave merge or sweep out")
+    if a.sweep and a.merge:
+        raise ValueError("merge: --merge needs a saved model and --sweep saves none; drop one of the two")
     out, rows, held = prepared(a, cfg, ('prompt', 'completion'))
     resume = checkpoint_of(cfg)
     with quiet_logs(), no_empty_folder(out):

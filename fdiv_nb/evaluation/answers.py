@@ -62,7 +62,8 @@ def _template_around(bare: str, whole: str, form: str) -> str | None:
 
 # %% ../../nbs/5_evaluation/513_answers.ipynb #03b341bf
 def read_qa(r) -> QA:
-    "Question and answer of a row in any of the usual columns."
+    """Question and answer of a row. The question is in `prompt` or `question`; the bare answer in `answer`, the
+    whole one in `completion` (either stands for both); or all of it in `messages` or `conversations`."""
     if not isinstance(r, dict): return QA(None, None, None, None)
     r = _with_columns(r)
     prompt = _first_text(r, 'prompt', 'question')

@@ -104,7 +104,7 @@ def quantised(model: nn.Module, bits: int) -> nn.Module:
     bare = bare_model(m)
     head = bare.get_output_embeddings() if hasattr(bare, 'get_output_embeddings') else None
     layers = [l for l in m.modules() if isinstance(l, (nn.Linear, Conv1D)) and l is not head]
-    if not layers: raise ValueError("model: it has no Linear or Conv1D layer to round")
+    if not layers: raise ValueError("model: it has no Linear or Conv1D layer to round; leave int8 and int4 out")
     with torch.no_grad():
         for l in layers: l.weight.copy_(round_weights(l.weight, bits, 1 if isinstance(l, nn.Linear) else 0))
     return m

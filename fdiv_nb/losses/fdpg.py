@@ -88,6 +88,26 @@ def _stats(r: Tensor, ratio: Tensor, cap: float, clipped: float) -> dict[str, fl
                 ratio_ess=effective_sample_size(ratio.double().log()).item()/n,
                 weighted_reward=(ratio*r).mean().item())
 
+# %% ../../nbs/3_losses/330_fdpg.ipynb #46b36e66
+def _weights(d, kind, ratio: Tensor, r: Tensor, group, score_norm) -> Tensor:
+    "ρ(r - B) [B], for each kind of baseline."
+    if isinstance(kind, (int, float)): return ratio*(r - float(kind))
+    if kind == 'exact': return ratio*(r - exact_baseline(d))
+    if kind not in ('none', 'loo', 'mean', 'optimal', 'snis'):
+        raise ValueError(f"baseline: got {kind!r}; expected 'none', 'loo', 'mean', 'optimal', 'snis', 'exact' "
+                         "or a number")
+    if kind == 'none' or len(r) == 1 and kind != 'snis': return ratio*r
+    mean = lambda x, how, weight=None: subtract_baseline(x, how, group, weight=weight).to(r)
+    if kind == 'optimal': return ratio*(r - mean(r, 'loo', ratio.square()*_norms(score_norm, r)))
+    if kind == 'snis': return ratio/mean(ratio, 'mean')*(r - mean(r, 'mean', ratio))
+    return ratio*(r - mean(ratio*r, kind))
+
+def _norms(score_norm: Tensor | None, r: Tensor) -> Tensor:
+    "The squared norms for 'optimal'. Raises ValueError where they are missing."
+    if score_norm is not None and score_norm.shape == r.shape: return score_norm.detach().to(r)
+    raise ValueError(f"score_norm: baseline='optimal' needs [{len(r)}] squared norms; pass "
+                     "score_norm=surprise_norm(token_logprobs)")
+
 # %% ../../nbs/3_losses/330_fdpg.ipynb #eaae1186
 def fdpg_weights(
     divergence,                          # a name or an `FDivergence`
@@ -111,26 +131,6 @@ def fdpg_weights(
     r = pseudo_reward(d, lp - (lt - _finite_log_z(log_z, lp))).clamp(-cap, cap)      # -f'(π Z/P)
     ratio, clipped = _ratios(lp, log_sampler, clip)                                   # π/q
     return _weights(d, baseline, ratio, r, group, score_norm), _stats(r, ratio, cap, clipped)
-
-# %% ../../nbs/3_losses/330_fdpg.ipynb #46b36e66
-def _weights(d, kind, ratio: Tensor, r: Tensor, group, score_norm) -> Tensor:
-    "ρ(r - B), for each kind of baseline."
-    if isinstance(kind, (int, float)): return ratio*(r - float(kind))
-    if kind == 'exact': return ratio*(r - exact_baseline(d))
-    if kind not in ('none', 'loo', 'mean', 'optimal', 'snis'):
-        raise ValueError(f"baseline: got {kind!r}; expected 'none', 'loo', 'mean', 'optimal', 'snis', 'exact' "
-                         "or a number")
-    if kind == 'none' or len(r) == 1 and kind != 'snis': return ratio*r
-    mean = lambda x, how, weight=None: subtract_baseline(x, how, group, weight=weight).to(r)
-    if kind == 'optimal': return ratio*(r - mean(r, 'loo', ratio.square()*_norms(score_norm, r)))
-    if kind == 'snis': return ratio/mean(ratio, 'mean')*(r - mean(r, 'mean', ratio))
-    return ratio*(r - mean(ratio*r, kind))
-
-def _norms(score_norm: Tensor | None, r: Tensor) -> Tensor:
-    "The squared norms for 'optimal'. Raises ValueError where they are missing."
-    if score_norm is not None and score_norm.shape == r.shape: return score_norm.detach().to(r)
-    raise ValueError(f"score_norm: baseline='optimal' needs [{len(r)}] squared norms; pass "
-                     "score_norm=surprise_norm(token_logprobs)")
 
 # %% ../../nbs/3_losses/330_fdpg.ipynb #3c206602
 def fdpg_loss(

@@ -17,14 +17,14 @@ __all__ = ['dual_weight', 'implicit_reward', 'reduce_tokens', 'fsft_loss', 'fsft
            'dft_loss', 'psft_loss', 'iw_sft_loss', 'token_kl', 'asft_loss', 'gem_loss', 'token_f_loss']
 
 # %% ../../nbs/3_losses/350_fsft.ipynb #270406ab
-def _is_flat(d: FDivergence) -> bool:
+def _is_straight(d: FDivergence) -> bool:
     "f'' = 0 wherever it is looked at: total variation and its multiples."
     return bool((d.log_slope(torch.linspace(-8, 8, 64, dtype=torch.float64)) == -torch.inf).all())
 
 # %% ../../nbs/3_losses/350_fsft.ipynb #d1a8c36b
 def _contact(d: FDivergence, t: Tensor, log_cap: float, box: bool) -> tuple[Tensor, Tensor]:
-    "(s, log u): where the straight continuation of f* at t touches f* (s = t inside), and its slope u there."
-    if _is_flat(d) and not box:  # a corner, no curve: the tangent from inside
+    "(s, log u): where the straight continuation of f* at t touches f* (s = t inside), and its derivative u there."
+    if _is_straight(d) and not box:  # a corner, no curve: the tangent from inside
         lo, hi = float(d.fprime(-50.)), d.fprime_inf
         s = t.clamp(lo + 1e-9*(hi - lo), hi - 1e-9*(hi - lo))
         return s, d.inv_fprime(s)
@@ -41,7 +41,7 @@ def _conjugate_at(d: FDivergence, s: Tensor, log_u: Tensor) -> Tensor:
 
 # %% ../../nbs/3_losses/350_fsft.ipynb #4ab80956
 class _Dual(NamedTuple):
-    "f*(-r) with its straight continuation, its slope in -r (the weight), canonical f; float64, no gradient."
+    "f*(-r) with its straight continuation, its derivative in -r (the weight), canonical f; float64, no gradient."
     value: Tensor
     weight: Tensor
     d: FDivergence

@@ -21,7 +21,7 @@ class Domain(NamedTuple):
     low: float
     high: float
 
-def _slope0(d: FDivergence) -> float:
+def _fprime0(d: FDivergence) -> float:
     "f'(0), which may be -inf."
     y = float(d.fprime(torch.tensor([-torch.inf], dtype=torch.float64)))
     return y if y > -1e15 else -math.inf
@@ -29,7 +29,7 @@ def _slope0(d: FDivergence) -> float:
 def domain(d) -> Domain:  # a name or an `FDivergence`
     "(f'(0), f'(∞)), the range of f'. f* is +inf above it and the constant -f(0) below it."
     d = get_divergence(d)
-    return Domain(_slope0(d), d.fprime_inf)
+    return Domain(_fprime0(d), d.fprime_inf)
 
 # %% ../../nbs/1_mathematics/130_conjugate.ipynb #6d72d2d4
 def conjugate(d,         # a name or an `FDivergence`
@@ -43,7 +43,7 @@ def conjugate(d,         # a name or an `FDivergence`
     if hi == math.inf: return y
     rounding = 2*torch.finfo(x.dtype).eps*(1 + abs(hi))
     at_end = (x.double() >= hi) & (x.double() <= hi + rounding)
-    return y.masked_fill(at_end, -_slope0(d.dual())) if at_end.any() else y
+    return y.masked_fill(at_end, -_fprime0(d.dual())) if at_end.any() else y
 
 # %% ../../nbs/1_mathematics/130_conjugate.ipynb #d105c83d
 def _log_abs(y: Tensor, log_scale: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,7 +95,7 @@ def _signed(a: Tensor, log_scale: Tensor) -> Tensor:
     "a·e^log_scale, 0 where a is."
     return a.sign()*(log_scale + a.abs().log()).exp()
 
-def _gap_slopes(d: FDivergence, l: Tensor, t: Tensor, lv: Tensor) -> tuple[Tensor, Tensor]:
+def _gap_grads(d: FDivergence, l: Tensor, t: Tensor, lv: Tensor) -> tuple[Tensor, Tensor]:
     "(∂gap/∂log u, ∂gap/∂t) = (u (f'(u) - t), v - u)."
     dl = _signed(d.fprime(l) - t, l).masked_fill(l == -torch.inf, 0.)
     v_minus_u = _signed(torch.expm1(-(lv - l).abs())*(l - lv).sign(), torch.maximum(l, lv))
@@ -116,7 +116,7 @@ class _Attach(torch.autograd.Function):
 # %% ../../nbs/1_mathematics/130_conjugate.ipynb #a19b12ca
 def fenchel_young_gap(d,              # a name or an `FDivergence`
                       log_u: Tensor,  # [...] log-ratios; -inf allowed
-                      t: Tensor       # [...] slopes, broadcast against log_u
+                      t: Tensor       # [...] critic values, broadcast against log_u
                       ) -> Tensor:    # broadcast shape, >= 0
     "f(u) + f*(t) - ut, zero iff t = f'(u); inf where t > f'(∞). Raises ValueError on NaN."
     d = get_divergence(d)
@@ -129,7 +129,7 @@ def fenchel_young_gap(d,              # a name or an `FDivergence`
         )
     with torch.no_grad():
         lv = d.inv_fprime(t)
-        y, (dl, dt) = _gap_value(d, l, t, lv), _gap_slopes(d, l, t, lv)
+        y, (dl, dt) = _gap_value(d, l, t, lv), _gap_grads(d, l, t, lv)
     return _Attach.apply(l, t, y, dl, dt).to(out)
 
 # %% ../../nbs/1_mathematics/130_conjugate.ipynb #a11990ea
@@ -183,8 +183,8 @@ def _widely(f: Callable) -> Callable:
     return lambda v: f(as_log_u(v)).to(v.dtype) if torch.is_tensor(v) else f(as_log_u(v))
 
 # %% ../../nbs/1_mathematics/130_conjugate.ipynb #6867cf87
-def _flat_map(d: FDivergence) -> OutputMap:
-    "For a generator without curvature: tanh over the domain. With its only corner at u = 1, f* is t there."
+def _straight_map(d: FDivergence) -> OutputMap:
+    "For a generator of straight pieces: tanh over the domain. With its only corner at u = 1, f* is t there."
     lo, hi = domain(d)
     one_corner = float(d.fprime(-1e-6)) == lo and float(d.fprime(1e-6)) == hi
     mid, half = (lo + hi)/2, (hi - lo)/2
@@ -200,7 +200,8 @@ def output_map(
     "g and f*∘g for any divergence; both increase in v (FLAT, table 1). Raises ValueError on an unknown kind."
     if kind not in ('paper', 'ratio'): raise ValueError(f"kind: expected 'paper' or 'ratio', got {kind!r}")
     d = get_divergence(d)
-    if (d.log_slope(torch.linspace(-8, 8, 64, dtype=torch.float64)) == -torch.inf).all(): return _flat_map(d)
+    straight = d.log_slope(torch.linspace(-8, 8, 64, dtype=torch.float64)) == -torch.inf
+    if straight.all(): return _straight_map(d)
     if kind == 'paper' and d is get_divergence('reverse_kl'):
         return OutputMap(d, 'identity', lambda v: v, _widely(lambda v: (v - 1).exp()))
     if kind == 'paper' and d is get_divergence('pearson'):

@@ -25,28 +25,28 @@ class Side(NamedTuple):
 
 # %% ../../nbs/1_mathematics/110_divergence.ipynb #f471c7ba
 def side(f: Callable, fprime: Callable, df: Callable | None = None) -> Side:
-    "A `Side`; without `df` it is e^l f'(l), right wherever f' does not vanish or explode against it."
+    "A `Side`; without `df` it is e^l f'(l), right unless e^l f'(l) is 0·inf."
     return Side(f, fprime, df or (lambda l: l.exp()*fprime(l)))
 
 # %% ../../nbs/1_mathematics/110_divergence.ipynb #16d937ac
 class _Chain(torch.autograd.Function):
     "value(l), with dvalue/dl given in closed form."
     @staticmethod
-    def forward(ctx, l, value, slope):
+    def forward(ctx, l, value, derivative):
         ctx.save_for_backward(l)
-        ctx.slope = slope
+        ctx.derivative = derivative
         return value(l)
     @staticmethod
     def backward(ctx, g):
-        s = ctx.slope(ctx.saved_tensors[0])
+        s = ctx.derivative(ctx.saved_tensors[0])
         return torch.where(g == 0, torch.zeros_like(g), g*s), None, None
 
 # %% ../../nbs/1_mathematics/110_divergence.ipynb #67384641
 def chain(value: Callable,  # l -> value, elementwise
-          slope: Callable,  # l -> its derivative, elementwise and itself differentiable
+          derivative: Callable,  # l -> dvalue/dl, elementwise and itself differentiable
           l: Tensor) -> Tensor:  # any shape
-    "value(l), shape of `l`, with the gradient slope(l) instead of that of the formula."
-    return _Chain.apply(l, value, slope)
+    "value(l), shape of `l`, with the gradient derivative(l) instead of that of the formula."
+    return _Chain.apply(l, value, derivative)
 
 # %% ../../nbs/1_mathematics/110_divergence.ipynb #dff6c814
 def widen(x: Tensor) -> Tensor:
@@ -72,11 +72,11 @@ def _fill(y: Tensor, where: Tensor, value: float) -> Tensor:
     return y.masked_fill(where, value) if where.any() else y
 
 # %% ../../nbs/1_mathematics/110_divergence.ipynb #f0ad26fd
-def _evaluate(l, value: Callable, slope: Callable, at_zero: float, at_inf: float) -> Tensor:
-    "value(l) with gradient slope(l), in the dtype of l; the limits where l is -inf or +inf."
+def _evaluate(l, value: Callable, derivative: Callable, at_zero: float, at_inf: float) -> Tensor:
+    "value(l) with gradient derivative(l), in the dtype of l; the limits where l is -inf or +inf."
     x = as_log_u(l)
     zero, top = x == -torch.inf, x == torch.inf
-    y = chain(value, slope, x.masked_fill(zero | top, 0.))
+    y = chain(value, derivative, x.masked_fill(zero | top, 0.))
     return _as_given(_fill(_fill(y, zero, at_zero), top, at_inf), l)
 
 # %% ../../nbs/1_mathematics/110_divergence.ipynb #e95207d3
@@ -106,7 +106,7 @@ class FDivergence:
     name: str                # key of the catalogue, with parameters, e.g. 'alpha:0.3'
     side: Side               # f
     other: Side              # its dual u f(1/u)
-    log_curv: Callable       # l -> log(u f''(u)); -inf where f is flat
+    log_curv: Callable       # l -> log(u f''(u)); -inf where f is a straight line
     f0: float                # f(0), may be inf
     fprime_inf: float        # f'(∞) = lim f(u)/u, may be inf
     inverse: Callable | None = None  # t -> log u with f'(u) = t, for t strictly inside the range of f'
@@ -119,8 +119,8 @@ class FDivergence:
         return _evaluate(l, self.side.f, self.side.df, self.f0, _signed_inf(self.fprime_inf))
     def over_u(self, l) -> Tensor:
         "f(u)/u, shape of `l` = log u. At l = +inf it is f'(∞)."
-        value, slope = (lambda x: self.other.f(-x)), (lambda x: -self.other.df(-x))
-        return _evaluate(l, value, slope, _signed_inf(self.f0), self.fprime_inf)
+        value, grad = (lambda x: self.other.f(-x)), (lambda x: -self.other.df(-x))
+        return _evaluate(l, value, grad, _signed_inf(self.f0), self.fprime_inf)
     def fprime(self, l) -> Tensor:
         "f'(u), shape of `l` = log u; its gradient in l is `slope`. At l = -inf and +inf it is f'(0) and f'(∞)."
         low = _fprime_at_zero(self.side) if torch.as_tensor(l == -torch.inf).any() else 0.

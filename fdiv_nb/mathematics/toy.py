@@ -115,7 +115,8 @@ def conditioned(self: ToySeq, theta_ref: Tensor, b: Tensor) -> tuple[Tensor, Ten
 # %% ../../nbs/1_mathematics/140_toy.ipynb #e67ebad6
 @patch
 def fit(self: ToySeq, log_p: Tensor) -> Tensor:
-    "Logits whose model is exactly log_p [N] (finite for prefixes of positive probability): conditional log-masses."
+    """Logits whose model is exactly log_p [N]: for each prefix and token, the log of the total probability of the
+    sequences that begin so. They are finite where that probability is positive."""
     mass = torch.full((self.n_prefixes, self.vocab), -torch.inf, dtype=log_p.dtype)
     for t in range(self.max_len):
         m = self.mask[:, t]

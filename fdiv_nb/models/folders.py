@@ -96,7 +96,7 @@ _HUB_NAME = re.compile(r'[A-Za-z0-9_][\w.-]{0,95}(/[\w.-]{1,96})?')
 def find_checkpoint(name,                  # 'tiny', or the folder or hub name of a model or an adapter
                     field: str = 'model',  # the argument that an error names
                     ) -> str:              # a path or name to load
-    "Find a model by its name. Raises ValueError for a folder that is not there or not whole."
+    "The path or name to load for a folder, a hub name or 'tiny'; ValueError if a folder is missing or incomplete."
     if not isinstance(name, (str, Path)) or not str(name):
         raise ValueError(f"{field}: expected a transformers model, a folder or a hub name, got "
                          f"{type(name).__name__} {str(name)[:40]!r}")

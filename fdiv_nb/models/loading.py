@@ -242,8 +242,8 @@ def check_same_tokens(tokenizer, other, field: str) -> None:
     mine, theirs = tokenizer.get_vocab(), other.get_vocab()
     odd = next((k for k in sorted(mine, key=mine.get) if theirs.get(k, mine[k]) != mine[k]), None)
     if odd is not None:
-        raise ValueError(f"{field}: its tokenizer is another: {odd!r} is {theirs[odd]} there and "
-                         f"{mine[odd]} for the model; choose a model of the same family")
+        raise ValueError(f"{field}: its tokenizer differs: token {odd!r} has id {theirs[odd]} there and id "
+                         f"{mine[odd]} in the model's tokenizer; choose a model of the same family")
 
 # %% ../../nbs/2_models/260_loading.ipynb #e160f432
 def _vocabulary(model: nn.Module) -> int:

@@ -105,8 +105,9 @@ def _check_same_ids(tokenizer, teacher_tokenizer) -> None:
     a, b = tokenizer.get_vocab(), teacher_tokenizer.get_vocab()
     if a == b: return
     odd = next(k for k in sorted({*a, *b}, key=lambda k: a.get(k, b.get(k))) if a.get(k) != b.get(k))
-    raise ValueError(f"teacher: its tokenizer is another: {odd!r} is {b.get(odd, 'unknown')} there and "
-                     f"{a.get(odd, 'unknown')} for the student; choose a teacher of the same family")
+    id_in = lambda vocab: f'has id {vocab[odd]}' if odd in vocab else 'is missing'
+    raise ValueError(f"teacher: its tokenizer differs: token {odd!r} {id_in(b)} there and {id_in(a)} in the "
+                     "student's; choose a teacher of the same family")
 
 # %% ../../nbs/4_training/480_distill.ipynb #2a99ddee
 def shared_vocabulary(

@@ -93,7 +93,8 @@ def check_target_weights(target: Target, weights: list[float] | None) -> None:
                          "has none such; leave them out, or pass the functions")
 
 def target_of(reward_funcs, beta: float, weights: list[float] | None = None) -> Target:
-    "A `Target` as it is; π₀ exp(Σ v r/β) of a reward or a list of them. Raises ValueError for neither."
+    """The target to align to: `reward_funcs` itself if it is a `Target`, else π₀ exp(Σ v r/β) of one reward r or a
+    list of them, v being `weights`. Raises ValueError for None, and for weights beside a `Target` that lacks them."""
     if reward_funcs is None:
         raise ValueError("reward_funcs: nothing to align to; pass a function (prompts, completions) -> "
                          "scores, a name such as 'contains:great', or a Target")

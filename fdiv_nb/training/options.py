@@ -13,7 +13,7 @@ __all__ = []
 
 # %% ../../nbs/4_training/405_options.ipynb #ff78c127
 def option(default: Any, help: str) -> Any:
-    "A field of a configuration with this default (a list is copied for each instance), and the text that `--help` shows."
+    "A field of a configuration: its default (a list is copied for each instance) and its text in `--help`."
     if isinstance(default, list): return field(default_factory=lambda: list(default), metadata={'help': help})
     return field(default=default, metadata={'help': help})
 

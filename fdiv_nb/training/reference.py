@@ -280,7 +280,7 @@ def _attributes(x, seen: tuple) -> dict:
 
 # %% ../../nbs/4_training/435_reference.ipynb #d9e96df8
 def identity(x) -> dict | list | str | int | float | bool | None:
-    "A description of a value in JSON's types, by which a resumed run can tell whether it has the same."
+    "The value as plain JSON types, saved with a run and compared when it is resumed."
     return _identity(x)
 
 # %% ../../nbs/4_training/435_reference.ipynb #6cefdfa3

@@ -200,9 +200,9 @@ def prepare_reference(self: ReferenceCache, resume: bool = False) -> None:
     todo = self.missing(self.sets(), store)
     adapter = is_adapter(self.accelerator.unwrap_model(self.model))
     if todo and resume and self.ref_source is None and not adapter:
-        raise ValueError(f"resume_from_checkpoint: log π_ref of {len(todo)} answers is not in "
-                         f"{str(folder)!r}, and this model may have been trained since; pass ref_model, or "
-                         "keep the folder")
+        raise ValueError(f"resume_from_checkpoint: {str(folder)!r} lacks the reference's log-probabilities of "
+                         f"{len(todo)} answers, and the model at hand may no longer be the reference; restore "
+                         "that folder (ref_cache), or pass ref_model")
     if self.fill_store(store, todo) and a.process_index == 0: store.save()
     self.store = self.rows.store = store
 
