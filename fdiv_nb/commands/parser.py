@@ -134,11 +134,10 @@ def _leave_group() -> None:
 
 # %% ../../nbs/7_commands/710_parser.ipynb #07c1000f
 def run_command(name: str, command: Callable, argv: list[str]) -> int:
-    """Call `command(argv)` and return an exit status, with one line on the error stream unless it is the command's own.
+    """Call `command(argv)` and return an exit status; an expected exception becomes one line on the error stream.
 
-    0: done, or what the command returns. 1: failed after training began (`Failed`). 2: wrong input (`ValueError`) or
-    a missing package. 130: interrupted, also during training. Any
-    other exception is a bug and is raised with its traceback."""
+    0, or what the command returns: done. 1: failed after training began (`Failed`). 2: wrong input (`ValueError`) or
+    a missing package. 130: interrupted, also during training. Any other exception is a bug and is raised."""
     form, warnings.formatwarning = warnings.formatwarning, _warning_line
     words = COMMAND.set([name, *argv])
     try: code = command(argv)
