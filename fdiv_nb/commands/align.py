@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib, time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
+from collections.abc import Callable
 from .models import ModelArguments, find_model, load_model, load_policy
 from .parser import parse, read_text
 from .running import (checkpoint_of, log_lines, merge_saved, no_empty_folder, own_fields,

@@ -7,7 +7,7 @@ from __future__ import annotations
 import copy, hashlib, json, re, sys, tempfile, time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Callable
+from collections.abc import Callable
 from fastcore.basics import patch
 from .models import find_model, load_model
 from .parser import parse

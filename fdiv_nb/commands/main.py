@@ -7,7 +7,7 @@ from __future__ import annotations
 import difflib, sys
 from dataclasses import dataclass
 from importlib import import_module, util
-from typing import Callable
+from collections.abc import Callable
 from .parser import parse, run_command
 from ..training.options import option
 

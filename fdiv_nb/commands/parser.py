@@ -6,7 +6,7 @@
 from __future__ import annotations
 import difflib, json, os, sys, warnings
 from pathlib import Path
-from typing import Callable
+from collections.abc import Callable
 from ..reports.record import COMMAND, Failed
 
 # %% auto #0

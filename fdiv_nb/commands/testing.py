@@ -5,7 +5,8 @@
 # %% ../../nbs/7_commands/718_testing.ipynb #07c40003
 from __future__ import annotations
 import contextlib, io
-from typing import Callable, NamedTuple
+from typing import NamedTuple
+from collections.abc import Callable
 from .parser import run_command
 
 # %% auto #0

@@ -85,7 +85,7 @@ def can_show(trainer, a: TrainArguments) -> bool:
     from fdiv_nb.models.ways import check_sampling_model
     try: check_sampling_model(trainer.accelerator.unwrap_model(trainer.model))
     except ValueError as e:
-        warnings.warn(f"show: this model cannot be sampled, so the report has no answers: {reason(e)}")
+        warnings.warn(f"show: this model cannot be sampled, so the report has no answers: {reason(e)}", stacklevel=2)
         return False
     return True
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import copy, math, sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
+from collections.abc import Callable
 from .parser import parse
 from .running import quiet_logs
 from .unlearn_run import EVERY, run_of, unlearn, write_report

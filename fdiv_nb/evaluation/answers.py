@@ -6,7 +6,6 @@
 from __future__ import annotations
 import json
 from typing import NamedTuple
-import torch
 from torch import Tensor
 from ..models.encode import encode_pair, is_chat, pad_token_id
 from ..models.logprobs import (build_batch, context_length, is_encoder_decoder, logprobs_of,

@@ -5,7 +5,7 @@
 # %% ../../nbs/5_evaluation/540_forgetting.ipynb #bef89fb8
 from __future__ import annotations
 import math, sys
-from typing import Callable
+from collections.abc import Callable
 from fastcore.basics import patch
 import torch
 from torch import Tensor

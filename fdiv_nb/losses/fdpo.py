@@ -6,7 +6,8 @@
 from __future__ import annotations
 import functools, math
 from dataclasses import dataclass
-from typing import Callable, NamedTuple
+from typing import NamedTuple
+from collections.abc import Callable
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
@@ -60,7 +61,7 @@ class SquaredPO:
     "Ablation: f = ½ log² u, not convex; u f'' = (1 - log u)/u turns negative beyond u = e."
     name: str = 'squared_po'
     fprime_inf: float = math.exp(-1)                                   # the largest f', at u = e
-    def canonical(self) -> 'SquaredPO': return self
+    def canonical(self) -> SquaredPO: return self
     def fprime(self, l: Tensor) -> Tensor: return l*(-l).exp()
     def log_slope(self, l: Tensor) -> Tensor: return (1 - l).abs().log() - l
     def sign(self, l: Tensor) -> Tensor: return (1 - l).sign()

@@ -4,7 +4,6 @@
 
 # %% ../../nbs/3_losses/365_fpo.ipynb #b40ad628
 from __future__ import annotations
-import math
 import torch
 from torch import Tensor
 from .fdpo import LOSS_MAX

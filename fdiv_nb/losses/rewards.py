@@ -7,7 +7,7 @@ from __future__ import annotations
 import ast, difflib, importlib, importlib.util, math, os, re, sys, traceback, warnings
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Callable
+from collections.abc import Callable
 import torch
 from fastcore.basics import patch
 from torch import Tensor
@@ -68,7 +68,7 @@ def _raw_scores(fn: Callable, prompts: list[str], completions: list[str], name: 
         if isinstance(e, TypeError) and e.__traceback__.tb_next is None:
             raise ValueError(f"{name}: cannot be called with (prompts, completions), two lists of "
                              f"texts: {e}") from e
-        call = getattr(type(fn), '__call__', None)
+        call = getattr(type(fn), '__call__', None)  # noqa: B004
         code = getattr(fn, '__code__', None) or getattr(call, '__code__', None)
         raise ValueError(f"{name}: {error_place(e, code and code.co_filename)}") from e
 

@@ -5,7 +5,7 @@
 # %% ../../nbs/3_losses/320_target.ipynb #a1b5f4c5
 from __future__ import annotations
 import math
-from typing import Callable
+from collections.abc import Callable
 import torch
 from fastcore.basics import patch
 from torch import Tensor

@@ -5,7 +5,7 @@
 # %% ../../nbs/1_mathematics/105_checks.ipynb #f0e4143d
 from __future__ import annotations
 import difflib, math
-from typing import Iterable
+from collections.abc import Iterable
 
 # %% auto #0
 __all__ = []

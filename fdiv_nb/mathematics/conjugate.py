@@ -6,7 +6,8 @@
 from __future__ import annotations
 import math
 from dataclasses import dataclass
-from typing import Callable, NamedTuple
+from typing import NamedTuple
+from collections.abc import Callable
 import numpy as np
 import torch
 from torch import Tensor

@@ -6,7 +6,8 @@
 from __future__ import annotations
 import math
 from dataclasses import replace
-from typing import Callable, NamedTuple
+from typing import NamedTuple
+from collections.abc import Callable
 import torch
 from torch import Tensor
 from .divergence import FDivergence, Side, chain, check_new_name, register_divergence

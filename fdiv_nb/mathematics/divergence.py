@@ -6,7 +6,8 @@
 from __future__ import annotations
 import difflib, functools, math, re, zlib
 from dataclasses import dataclass, replace
-from typing import Callable, NamedTuple
+from typing import NamedTuple
+from collections.abc import Callable
 from fastcore.basics import patch
 import torch
 from torch import Tensor

@@ -5,7 +5,8 @@
 # %% ../../nbs/1_mathematics/150_estimate.ipynb #3aa6dd08
 from __future__ import annotations
 import math
-from typing import Callable, NamedTuple
+from typing import NamedTuple
+from collections.abc import Callable
 from fastcore.basics import patch
 import torch
 from torch import Tensor

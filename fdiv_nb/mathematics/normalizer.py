@@ -5,7 +5,7 @@
 # %% ../../nbs/1_mathematics/160_normalizer.ipynb #8febd6fe
 from __future__ import annotations
 import math
-from typing import Callable
+from collections.abc import Callable
 from fastcore.basics import patch
 import torch
 from torch import Tensor

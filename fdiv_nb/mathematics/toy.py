@@ -8,7 +8,7 @@ import itertools
 from fastcore.basics import patch
 import torch
 from torch import Tensor
-from .divergence import exact_divergence, get_divergence, divergence_names
+from .divergence import exact_divergence, get_divergence
 
 # %% auto #0
 __all__ = ['ToySeq', 'numeric_grad', 'ToyMDP']

@@ -7,7 +7,7 @@ from __future__ import annotations
 import functools
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Callable
+from collections.abc import Callable
 from fastcore.basics import patch
 import torch
 from torch import Tensor, nn
@@ -407,9 +407,10 @@ def sample_tokens(steps,               # a new object of one of the classes abov
                   stop: Tensor,        # token ids that end a completion
                   how: dict,           # temperature, top_k and top_p
                   every: int = 1,      # steps between two looks at which rows have ended
-                  ranks: Ranks = Ranks()   # that take the steps together
+                  ranks: Ranks | None = None   # that take the steps together
                  ) -> tuple[Tensor, Tensor]:   # [R,T] tokens, -1 after the end; [R,T] their log q, nats
     "Draw a completion for every row, one uniform number a token."
+    ranks = ranks or Ranks()
     rows, z = _Rows(u, steps, how), steps.first()
     total = u.shape[1] + (0 if steps.ahead is None else ranks.largest(int(steps.ahead.max())))
     for t in range(total):

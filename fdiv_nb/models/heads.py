@@ -8,7 +8,7 @@ import logging, math, threading, weakref
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Callable
+from collections.abc import Callable
 from fastcore.basics import patch
 import torch
 from torch import Tensor, nn

@@ -6,7 +6,6 @@
 from __future__ import annotations
 import json, os, re, warnings
 from pathlib import Path
-from safetensors import safe_open
 import torch
 from torch import nn
 from .folders import (
@@ -77,9 +76,8 @@ def load_lm(name,                     # a model, or 'tiny', a folder (an adapter
 # %% ../../nbs/2_models/260_loading.ipynb #9449bede
 def need_peft(field: str = 'lora_rank') -> None:
     "Raises ValueError, naming the extra to install, where PEFT is missing."
-    try: import peft
-    except ImportError: raise ValueError(f"{field}: adapters need peft; pip install "
-                                         "'fdiv_nb[peft]'") from None
+    try: import peft  # noqa: F401
+    except ImportError: raise ValueError(f"{field}: adapters need peft; pip install 'fdiv_nb[peft]'") from None
 
 # %% ../../nbs/2_models/260_loading.ipynb #d1ff79b6
 def _recorded_base(path, field: str) -> str | None:

@@ -4,7 +4,7 @@
 
 # %% ../../nbs/2_models/255_tiny.ipynb #88dd4666
 from __future__ import annotations
-import json, math, random, re, shutil, tempfile
+import json, math, random, re, shutil
 from importlib.resources import files
 from pathlib import Path
 import torch

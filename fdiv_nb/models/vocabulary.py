@@ -5,7 +5,8 @@
 # %% ../../nbs/2_models/230_vocabulary.ipynb #d20669be
 from __future__ import annotations
 import functools, math, re
-from typing import Callable, NamedTuple
+from typing import NamedTuple
+from collections.abc import Callable
 import torch
 from torch import Tensor
 from ..mathematics.divergence import LOG2, FDivergence, get_divergence, registered

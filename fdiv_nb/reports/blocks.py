@@ -14,7 +14,7 @@ from .figures import render_figure
 from .metrics import cells_of, check_rows, is_number, metric_label, number, visible_text
 
 # %% auto #0
-__all__ = ['escaped', 'tag', 'inline_html', 'text_html', 'table_html', 'figure_html', 'samples_html']
+__all__ = []
 
 # %% ../../nbs/6_reports/615_blocks.ipynb #8421bf7d
 _MARK = re.compile(r'`([^`\n]+)`|\*\*(?=\S)(.+?)(?<=\S)\*\*|(?<![\w*])\*(?=\S)([^*]+?)(?<=\S)\*(?![\w*])')

@@ -15,7 +15,7 @@ from ..models.files import replace_bytes
 from .metrics import as_value, check_rows, metric_label, number, visible_text
 
 # %% auto #0
-__all__ = ['running_mean', 'check_history', 'curves', 'bars', 'write_whole', 'render_figure', 'save_png']
+__all__ = ['curves', 'bars', 'render_figure', 'save_png']
 
 # %% ../../nbs/6_reports/610_figures.ipynb #68cb7ebe
 _DASHES = ('-', (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))

@@ -8,7 +8,7 @@ import math
 import re
 
 # %% auto #0
-__all__ = ['METRICS', 'metric_of', 'metric_label', 'number', 'as_value', 'visible_text', 'check_rows', 'is_number', 'cells_of']
+__all__ = []
 
 # %% ../../nbs/6_reports/605_metrics.ipynb #4e22f06a
 METRICS = {  # key -> (symbol, which way is better, what it tells)

@@ -20,8 +20,7 @@ import fdiv_nb
 from ..models.files import replace_text
 
 # %% auto #0
-__all__ = ['COMMAND', 'plain', 'write_json', 'file_facts', 'model_facts', 'versions', 'record_run', 'Failed', 'reason',
-           'finishing']
+__all__ = []
 
 # %% ../../nbs/6_reports/630_record.ipynb #ded22f4c
 def plain(x):

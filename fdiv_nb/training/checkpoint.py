@@ -7,7 +7,8 @@ from __future__ import annotations
 import hashlib, json, logging, os, re, shutil, socket, time, uuid, zipfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Callable, NamedTuple
+from typing import NamedTuple
+from collections.abc import Callable
 from fastcore.basics import patch
 from ..models.files import replace_text
 _log = logging.getLogger(__name__)

@@ -20,7 +20,8 @@ def _json_rows(text: str, where: str) -> list:
     at, rows = 0, []
     try:
         if text.lstrip().startswith('['): return json.loads(text)
-        for at, line in enumerate(text.split('\n'), 1):
+        for line in text.split('\n'):
+            at += 1
             if line.strip(): rows.append(json.loads(line))
         return rows
     except json.JSONDecodeError as e:

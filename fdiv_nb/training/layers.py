@@ -5,7 +5,6 @@
 # %% ../../nbs/4_training/487_layers.ipynb #8d974c3a
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from ..models.logprobs import bare_model, is_encoder_decoder

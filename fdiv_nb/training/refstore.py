@@ -169,7 +169,7 @@ def score_sequences(self: ReferenceCache, todo: list) -> list[tuple[bytes, Tenso
         for i in tqdm(range(0, len(todo), n), desc='reference', disable=a.disable_tqdm or not todo):
             part = todo[i:i + n]
             width = max(len(p) + len(c) for _, (p, c) in part)
-            score = lambda rows: self.score_part(model, part[rows])
+            score = lambda rows, part=part: self.score_part(model, part[rows])
             for piece in with_oom_backoff(score, len(part), width, micro): out += piece
         model.train(was)
     return out

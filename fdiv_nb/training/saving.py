@@ -4,7 +4,7 @@
 
 # %% ../../nbs/4_training/430_saving.ipynb #4533f223
 from __future__ import annotations
-import errno, os, re, shutil, tempfile, warnings
+import os, re, shutil, tempfile, warnings
 from pathlib import Path
 import torch
 from torch import nn
@@ -77,7 +77,7 @@ def mend_generation(model: nn.Module) -> dict:   # {field: value removed}
     if out:
         removed = ', '.join(f'{k}={v}' for k, v in out.items())
         warnings.warn(f"generation_config: {removed} taken out: without effect beside the other settings, and the "
-                      "model could not be saved")
+                      "model could not be saved", stacklevel=2)
     return out
 
 # %% ../../nbs/4_training/430_saving.ipynb #7e956391

@@ -6,7 +6,7 @@
 from __future__ import annotations
 import functools, gc, logging, re, sys, time
 from dataclasses import dataclass
-from typing import Callable
+from collections.abc import Callable
 from fastcore.basics import patch
 import torch
 from torch import Tensor, nn
