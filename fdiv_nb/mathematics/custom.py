@@ -225,7 +225,7 @@ def _check_convex(l: Tensor, y: Tensor, fp: Tensor) -> None:
     drop = s.diff() + fuzz[1:] + fuzz[:-1]
     if (drop < 0).any():
         i = int(drop.argmin())
-        raise _broken('convexity', f"the slope of f falls from {s[i]:.4g} to {s[i + 1]:.4g} "
+        raise _broken('convexity', f"the derivative of f falls from {s[i]:.4g} to {s[i + 1]:.4g} "
                                    f"at log u = {l[i + 1]:g}")
     if s.max() - s.min() <= 1e-7*s.abs().max():
         raise _broken('curvature', f"f is {s[len(s)//2]:.4g} (u - 1), so D(P, Q) = 0 for all P and Q; "
