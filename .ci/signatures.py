@@ -4,26 +4,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fdiv_nb.evaluation.tofu import evaluate_tofu
-from fdiv_nb.losses.distill import distill_loss
-from fdiv_nb.losses.fdpg import fdpg_loss
-from fdiv_nb.losses.fdpo import fdpo_loss, fpo_loss
-from fdiv_nb.losses.flat import flat_loss
-from fdiv_nb.losses.fsft import fsft_loss, implicit_reward
-from fdiv_nb.losses.target import BinaryTarget, MomentTarget, RewardTarget
-from fdiv_nb.losses.unlearn import Scored, unlearn_loss
-from fdiv_nb.mathematics.divergence import custom_divergence, divergence_names, exact_divergence, get_divergence
-from fdiv_nb.mathematics.estimate import estimate_divergence
-from fdiv_nb.models.fused import linear_divergence, linear_logprobs
-from fdiv_nb.models.logprobs import sequence_logprobs, token_logprobs
-from fdiv_nb.models.rollout import rollout
-from fdiv_nb.models.tiny import load_tiny
-from fdiv_nb.reports.page import run_report
-from fdiv_nb.training.distill import DistillConfig, DistillTrainer
-from fdiv_nb.training.dpo import FDPOConfig, FDPOTrainer
-from fdiv_nb.training.fdpg import FDPGConfig, FDPGTrainer
-from fdiv_nb.training.flat import FLATConfig, FLATTrainer
-from fdiv_nb.training.sft import FSFTConfig, FSFTTrainer
+from fdiv_nb import (BinaryTarget, DistillConfig, DistillTrainer, FDPGConfig, FDPGTrainer, FDPOConfig, FDPOTrainer,
+                     FLATConfig, FLATTrainer, FSFTConfig, FSFTTrainer, MomentTarget, RewardTarget, custom_divergence,
+                     distill_loss, divergence_names, estimate_divergence, evaluate_tofu, exact_divergence, fdpg_loss,
+                     fdpo_loss, flat_loss, fpo_loss, fsft_loss, get_divergence, implicit_reward, linear_divergence,
+                     linear_logprobs, load_tiny, rollout, run_report, sequence_logprobs, token_logprobs, unlearn_loss)
+from fdiv_nb.losses.unlearn import Scored
 
 
 def praise(prompts: list[str], completions: list[str]) -> list[float]:

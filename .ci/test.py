@@ -90,13 +90,14 @@ def api():
 import sys, time; t = time.perf_counter()
 from fdiv_nb import FDPGTrainer
 print(time.perf_counter() - t, 'torch' in sys.modules)
-import fdiv_nb, inspect, pickle
+import fdiv_nb, inspect, pickle, pydoc
 from fdiv_nb import all as everything
 from fdiv_nb.training.fdpg import FDPGTrainer as real
 assert sorted(everything.__all__) == sorted(set(fdiv_nb.__all__) - {'__version__'}), 'fdiv_nb.__all__ and fdiv_nb.all.__all__ differ'
-assert FDPGTrainer == real and isinstance(FDPGTrainer, type) and issubclass(FDPGTrainer, real) and pickle.loads(pickle.dumps(FDPGTrainer)) is real
+assert FDPGTrainer == real and isinstance(FDPGTrainer, type) and issubclass(real, FDPGTrainer) and pickle.loads(pickle.dumps(FDPGTrainer)) is real
+assert len(pydoc.render_doc(FDPGTrainer)) > 10_000 and vars(FDPGTrainer) == vars(real)
 assert str(inspect.signature(FDPGTrainer)) == str(inspect.signature(real)) and FDPGTrainer.__doc__ == real.__doc__
-assert type('Mine', (real,), {}).__mro__[1:] == real.__mro__
+assert type('Mine', (FDPGTrainer,), {}).__mro__[1:] == real.__mro__ and fdiv_nb.FDPGTrainer is real
 class Mine(FDPGTrainer): pass
 assert Mine.__mro__[1] is real and fdiv_nb.get_divergence('js').name == 'js' and fdiv_nb.__version__
 for name in everything.__all__: assert (getattr(everything, name).__doc__ or '').strip(), f'{name} has no docstring'
