@@ -133,15 +133,17 @@ def logged(*names: str  # of loggers; the messages of the loggers below them cou
     messages, handler = [], logging.Handler()
     handler.emit = lambda record: messages.append(record.getMessage())
     loggers = [logging.getLogger(n) for n in names]
-    before = [x.propagate for x in loggers]
+    before = [(x.propagate, x.level) for x in loggers]
     for x in loggers:
         x.addHandler(handler)
         x.propagate = False
+        x.setLevel(min(x.getEffectiveLevel(), logging.WARNING))    # another test may have raised it
     try: yield messages
     finally:
-        for x, was in zip(loggers, before):
+        for x, (propagate, level) in zip(loggers, before):
             x.removeHandler(handler)
-            x.propagate = was
+            x.propagate = propagate
+            x.setLevel(level)
 
 # %% ../../nbs/2_models/210_testing.ipynb #e78bf554
 def every_divergence(limits: bool = False  # also alpha at and beyond its special cases
