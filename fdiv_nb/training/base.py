@@ -110,13 +110,20 @@ _UNUSED = dict(
     compute_metrics='evaluation reports the means of what `loss_of` returns; measure more after training',
     data_collator='rows are encoded and collated here; pass a dataset',
     preprocess_logits_for_metrics='no logits are kept',
+    formatting_func='rows are read by their columns; map the dataset before',
 )
+_CALLED = dict(tokenizer='processing_class', teacher_model='teacher', reward_model='reward_funcs')
 
+# %% ../../nbs/4_training/440_base.ipynb #e1628726
 def check_trainer_call(args, config: type, kw: dict) -> None:
-    "ValueError for `args` that are no `config`, and for arguments of the Trainer that would be ignored here."
+    "ValueError for `args` that are no `config`, and for arguments of other trainers or of the Trainer that are not used."
+    if isinstance(args, nn.Module):
+        raise ValueError("args: got a model; a second model is passed by name, as ref_model=... or teacher=...")
     if not isinstance(args, config):
-        raise ValueError(f"args: expected a {config.__name__}, got {type(args).__name__}; pass "
+        raise ValueError(f"args: expected {config.__name__}, got {type(args).__name__}; pass "
                          f"args={config.__name__}(output_dir=...)")
+    for k, here in _CALLED.items():
+        if k in kw: raise ValueError(f"{k}: unknown argument; it is {here} here")
     for k, why in _UNUSED.items():
         if kw.get(k) is not None: raise ValueError(f"{k}: not used by these trainers; {why}")
 
