@@ -116,7 +116,7 @@ _CALLED = dict(tokenizer='processing_class', teacher_model='teacher', reward_mod
 
 # %% ../../nbs/4_training/440_base.ipynb #e1628726
 def check_trainer_call(args, config: type, kw: dict) -> None:
-    "ValueError for `args` that are no `config`, and for arguments of other trainers or of the Trainer that are not used."
+    "ValueError for `args` that are no `config`, and for arguments that are not used or are called otherwise here."
     if isinstance(args, nn.Module):
         raise ValueError("args: got a model; a second model is passed by name, as ref_model=... or teacher=...")
     if not isinstance(args, config):
