@@ -4,7 +4,7 @@
 
 # %% ../../nbs/2_models/210_testing.ipynb #e26f289e
 from __future__ import annotations
-import atexit, contextlib, gc, importlib, io, json, logging, os, random, runpy, select, signal, socket
+import atexit, contextlib, faulthandler, gc, importlib, io, json, logging, os, random, runpy, select, signal
 import subprocess, sys, tempfile, threading, time, traceback
 from pathlib import Path
 
@@ -179,26 +179,29 @@ def run_fdiv(*argv,           # words of the command; numbers and paths become t
     return status, out.getvalue(), err.getvalue()
 
 # %% ../../nbs/2_models/210_testing.ipynb #6843de3e
-def _free_port() -> int:
-    "A port of this machine that nothing listens on."
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
+def _a_store():
+    "A store that listens already, at a port of this machine that the system chose."
+    from torch.distributed import TCPStore
+    return TCPStore('127.0.0.1', 0, is_master=True, wait_for_workers=False)
 
 # %% ../../nbs/2_models/210_testing.ipynb #439401a8
 def _environment(n: int) -> dict:
-    "The variables that a launcher sets for n processes on this machine, all but the rank."
+    "The variables that a launcher sets for n processes on this machine, all but the rank and the port."
     return os.environ | dict(
-        WORLD_SIZE=str(n), LOCAL_WORLD_SIZE=str(n), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(_free_port()),
+        WORLD_SIZE=str(n), LOCAL_WORLD_SIZE=str(n), MASTER_ADDR='127.0.0.1',
+        TORCHELASTIC_USE_AGENT_STORE='True', TORCHELASTIC_RESTART_COUNT='0',   # the store is not the first rank's
         OMP_NUM_THREADS='1', ACCELERATE_USE_CPU='true', CUDA_VISIBLE_DEVICES='',
         PYTHONPATH=os.pathsep.join(filter(None, sys.path)),
         GLOO_SOCKET_IFNAME='lo' if sys.platform == 'linux' else 'lo0')
 
 # %% ../../nbs/2_models/210_testing.ipynb #8c5c2c02
+_SHOW = getattr(signal, 'SIGUSR1', None)   # a rank writes where it stands to its standard error
+
 def run_program(argv: list[str]  # the file and its arguments
                ) -> None:
     "Run a Python file as `__main__`, then end this process at once with the file's exit status."
     code, sys.argv = 0, list(argv)
+    if _SHOW is not None: faulthandler.register(_SHOW, all_threads=True)
     try: runpy.run_path(argv[0], run_name='__main__')
     except SystemExit as e:
         code = e.code if isinstance(e.code, int) else int(e.code is not None)
@@ -209,6 +212,13 @@ def run_program(argv: list[str]  # the file and its arguments
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+# %% ../../nbs/2_models/210_testing.ipynb #ac9ddd6a
+def _show(ranks) -> None:
+    "Let ranks that take too long write where they stand to their standard errors."
+    if _SHOW is None: return
+    for p in ranks: p.send_signal(_SHOW)
+    time.sleep(.3)
 
 # %% ../../nbs/2_models/210_testing.ipynb #69104ede
 def _statuses(ranks,            # processes with poll, kill and wait
@@ -221,16 +231,18 @@ def _statuses(ranks,            # processes with poll, kill and wait
         while None in codes and not any(codes) and time.monotonic() < late and not gone():
             time.sleep(.02)
             codes = [p.poll() for p in ranks]
+        if None in codes and not any(codes): _show(p for p, c in zip(ranks, codes) if c is None)
     finally:
         for p in ranks: p.kill()
         for p in ranks: p.wait()
     return codes
 
 # %% ../../nbs/2_models/210_testing.ipynb #78bd2c49
-def _a_run(folder: str, n: int, argv, timeout: float) -> dict:
+def _a_run(folder: str, n: int, port: int, argv, timeout: float) -> dict:
     "What `_fresh_ranks` and `_forked_ranks` have to know of a run."
     return dict(folder=folder, n=n, argv=[str(Path(folder)/'main.py'), *map(str, argv)], timeout=timeout,
-                env=_environment(n), cwd=os.getcwd(), path=['', *filter(None, sys.path)])
+                env=_environment(n) | dict(MASTER_PORT=str(port)), cwd=os.getcwd(),
+                path=['', *filter(None, sys.path)])
 
 # %% ../../nbs/2_models/210_testing.ipynb #d66c1c0f
 def _rank_env(run: dict, r: int) -> dict: return run['env'] | dict(RANK=str(r), LOCAL_RANK=str(r))
@@ -255,8 +267,9 @@ class _Child:
     def __init__(self, pid: int):
         self.pid, self.status = pid, None
     def poll(self): return self.wait(os.WNOHANG)
-    def kill(self):
-        if self.poll() is None: os.kill(self.pid, signal.SIGKILL)
+    def send_signal(self, number):
+        if self.poll() is None: os.kill(self.pid, number)
+    def kill(self): self.send_signal(signal.SIGKILL)
     def wait(self, how=0):
         if self.status is None:
             pid, status = os.waitpid(self.pid, how)
@@ -367,11 +380,12 @@ def _ask(server: _ForkServer, run: dict) -> list:
 
 # %% ../../nbs/2_models/210_testing.ipynb #2b66dde1
 def _failures(run: dict, codes: list, read) -> list[str]:
-    "A message for each rank that failed, or else for each that had to be ended."
+    "A message for each rank that failed. If none did and time was over: one for each rank, as any may be the cause."
+    late = None in codes and not any(codes)
     return [f"process {r} of {run['n']} "
-            + (f'ended with {c}' if c else f"was still running after {run['timeout']:g} s")
-            + f":\n{read('err', r)[-4000:]}"
-            for r, c in enumerate(codes) if (c if any(codes) else c is None)]
+            + (f"was still running after {run['timeout']:g} s" if c is None else f'ended with {c}')
+            + f":\n{read('err', r).rstrip()[-4000:]}"
+            for r, c in enumerate(codes) if late or c]
 
 # %% ../../nbs/2_models/210_testing.ipynb #e5408cbb
 def local_processes(source: str,            # a Python program
@@ -382,10 +396,12 @@ def local_processes(source: str,            # a Python program
                    ) -> list[str]:          # what each printed, in the order of the ranks
     """Run a program on n processes of this machine, connected by gloo.
 
-    If one fails, or they take too long, all are ended, and RuntimeError is raised with the errors."""
+    If one fails, or they take too long, all are ended, and RuntimeError is raised with the errors. A program
+    starts its process group once: the store would give a second one the addresses of the first."""
     with tempfile.TemporaryDirectory() as d:
         (Path(d)/'main.py').write_text(source, encoding='utf-8')
-        run, server = _a_run(d, n, argv, timeout), None if fresh else _fork_server()
+        store = _a_store()                                             # listens until the ranks have ended
+        run, server = _a_run(d, n, store.port, argv, timeout), None if fresh else _fork_server()
         codes = _ask(server, run) if server else _statuses(_fresh_ranks(run), timeout)
         read = lambda what, r: (Path(d)/f'{what}{r}').read_text(encoding='utf-8', errors='replace')
         errors = _failures(run, codes, read)
