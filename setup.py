@@ -21,7 +21,7 @@ setup(
     project_urls=dict(line.split(' = ') for line in cfg.get('urls', '').strip().splitlines()),
     classifiers=cfg['classifiers'].strip().splitlines(),
     packages=packages,
-    package_data={p: ['py.typed', 'data/*/*'] for p in packages},
+    package_data={p: ['py.typed', 'data/*/*', 'templates/*'] for p in packages},
     install_requires=cfg['requirements'].split(),
     extras_require={k.removesuffix('_requirements'): v.split() for k, v in cfg.items() if k.endswith('_requirements')},
     entry_points={'console_scripts': cfg['console_scripts'].split()},

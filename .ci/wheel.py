@@ -1,9 +1,9 @@
-"""A wheel built from the tree and one built from the sdist both install and import in an empty environment, with the bundled model inside."""
+"""A wheel built from the tree and one built from the sdist both install and import in an empty environment, with the bundled model and the templates of the report inside."""
 import subprocess, sys, tempfile, venv
 from pathlib import Path
 
 root = Path(__file__).resolve().parent.parent
-probe = "import fdiv_nb, fdiv_nb.models.tiny as t, os; assert 'site-packages' in fdiv_nb.__file__; m, tok = t.load_tiny(); print(fdiv_nb.__version__, sum(p.numel() for p in m.parameters()), 'parameters')"
+probe = "import fdiv_nb, fdiv_nb.models.tiny as t, os; assert 'site-packages' in fdiv_nb.__file__; m, tok = t.load_tiny(); from fdiv_nb.reports.page import Report; assert '<style>' in Report('t').html(); print(fdiv_nb.__version__, sum(p.numel() for p in m.parameters()), 'parameters')"
 
 def run(*cmd, **kw): subprocess.run([str(c) for c in cmd], check=True, **kw)
 

@@ -258,7 +258,7 @@ def _differ(x: tuple, y: tuple) -> bool:
     if math.isinf(a - b): return True
     return abs(a - b) > (3*math.hypot(s, t) if s or t else .02*max(abs(a), abs(b)))
 
-def _agree(ends) -> bool:
+def agree(ends) -> bool:
     "Do all pairs of (value, standard error) agree? nan contradicts nothing."
     return not any(_differ(x, y) for x, y in combinations([e for e in ends if e[0] == e[0]], 2))
 
@@ -272,7 +272,7 @@ def _panel(metric, names: list, body: list) -> dict[str, tuple]:
     "name -> (value, standard error) of the bars of one panel; starting points that agree are one, 'before'."
     ends = {n: _ends(metric, n, r) for n, r in zip(names, body)}
     old = [x for n, x in ends.items() if is_before(n)]
-    if len(old) < 2 or not _agree(old): return ends
+    if len(old) < 2 or not agree(old): return ends
     v, e = zip(*([x for x in old if x[0] == x[0]] or [(math.nan, 0.)]))
     one = (sum(v)/len(v), max(e))
     return {'before' if is_before(n) else n: one if is_before(n) else x for n, x in ends.items()}

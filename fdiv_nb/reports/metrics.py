@@ -24,7 +24,13 @@ METRICS = {  # key -> (symbol, which way is better, what it tells)
     'entropy': ('entropy', None, 'is *diversity* in nats: 0 for a policy that repeats one completion'),
     **{f'distinct_{n}': (f'distinct-{n}', 'max', f'is *diversity* in the text: the share of different '
                          f'{n}-grams') for n in (1, 2, 3)},
+    'self_bleu': ('self-BLEU', 'min', 'is *sameness*: how much each completion resembles the others, '
+                  '1 if all are equal'),
+    'length': ('length', None, 'is the mean number of tokens of a completion'),
+    'perplexity_base': ('perplexity by π₀', None, 'is how surprising the completions are to the initial policy'),
 }
+
+NEEDS = {'self_bleu': ('nltk', 'eval')}      # metric -> (package, extra) without which it has no value
 
 def metric_of(name: str) -> tuple:
     "(symbol, 'min' or 'max' or None, what it tells); an unknown metric keeps its name."
@@ -99,3 +105,16 @@ def cells_of(columns: list, body: list[dict], digits: int) -> tuple[list, list]:
     "([rows][columns] of text, [columns] whether it is a column of numbers)."
     text = [[_cell(r, c, digits) for c in columns] for r in body]
     return text, [all(is_number(r[c]) for r in body) for c in columns]
+
+# %% ../../nbs/6_reports/605_metrics.ipynb #f7608ac3
+def beyond_error(a: float, b: float, s: float = 0., t: float = 0.) -> bool:
+    "Do a ± s and b ± t differ by more than two standard errors of their difference? nan is no error."
+    s, t = (0. if x is None or math.isnan(x) else x for x in (s, t))
+    return abs(a - b) > 2*math.hypot(s, t)
+
+def leaders(values: list, errors: list, how: str) -> list[int]:
+    "The smallest ('min') or largest ('max') finite value and those that are not beyond its error; [] of none."
+    ok = [i for i, v in enumerate(values) if is_number(v) and math.isfinite(as_value(v, 'value'))]
+    if not ok: return []
+    top = (min if how == 'min' else max)(ok, key=lambda i: float(values[i]))
+    return [i for i in ok if i == top or not beyond_error(values[i], values[top], errors[i], errors[top])]

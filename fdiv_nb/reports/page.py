@@ -9,15 +9,17 @@ import re
 from html import escape
 from pathlib import Path
 from fastcore.basics import patch
+from markupsafe import Markup
 import fdiv_nb
 from ..mathematics.divergence import is_before
-from .blocks import escaped, figure_html, inline_html, samples_html, table_html, tag, text_html
-from .figures import bars, check_history, curves, save_png, write_whole
-from .metrics import (METRICS, as_value, cells_of, check_rows, is_number, metric_label,
-                                     metric_of, number, visible_text)
+from .blocks import (figure_html, macro, samples_html, table_html, template_text, templates,
+                                    text_html)
+from .figures import agree, bars, check_history, curves, save_png, write_whole
+from .metrics import (METRICS, NEEDS, as_value, cells_of, check_rows, is_number, leaders,
+                                     metric_label, metric_of, number, visible_text)
 
 # %% auto #0
-__all__ = ['text_table', 'markdown_table', 'Report', 'run_report']
+__all__ = ['text_table', 'markdown_table', 'Report', 'config_differences', 'run_report']
 
 # %% ../../nbs/6_reports/620_page.ipynb #880be00b
 def _grid(rows, columns, digits) -> tuple[list, list]:
@@ -48,47 +50,12 @@ def markdown_table(rows, columns: list | None = None, digits: int = 3) -> str:
     head, *lines = ['| ' + ' | '.join(map(text, row)) + ' |' for row in grid]
     return '\n'.join([head, '|' + '|'.join('---:' if a else '---' for a in right) + '|', *lines])
 
-# %% ../../nbs/6_reports/620_page.ipynb #4d336eb3
-_CSS = '''
-:root{color-scheme:light dark;--bg:#fcfcfa;--card:#fff;--ink:#1f2430;--muted:#626976;--rule:#e2e3e0;
---best:#e3f1ea;--deep:#0b5a43;--flip:none}@media screen and (prefers-color-scheme:dark){:root{--bg:#131519;
---card:#1a1d22;--ink:#e7e8ea;--muted:#9aa1ad;--rule:#2c3038;--best:#15352b;--deep:#8fe0bf;
---flip:invert(.93) hue-rotate(180deg)}}*{box-sizing:border-box}body{margin:0;background:var(--bg);
-color:var(--ink);font:16px/1.6 system-ui,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}main{max-width:66rem;
-margin:auto;padding:2.5rem 1.25rem 2rem}header{border-bottom:2px solid var(--ink);padding-bottom:.9rem;
-margin-bottom:1.6rem}h1{font-size:clamp(1.5rem,4.5vw,2.1rem);line-height:1.2;margin:0}h2{font-size:1.2rem;
-margin:2.6rem 0 .4rem}main>p,main>ul{max-width:46rem;margin:.6rem 0}p,h1,h2,li{overflow-wrap:anywhere}ul{
-padding-left:1.2rem}li{margin:.2rem 0}header p,footer,caption,figcaption,.caption,.prompt,small{
-color:var(--muted)}header p{margin:.35rem 0 0}code,pre{
-font:.88em/1.5 ui-monospace,Menlo,"DejaVu Sans Mono",monospace}code{background:var(--rule);
-border-radius:.25em;padding:.08em .3em}
-'''
-
-# %% ../../nbs/6_reports/620_page.ipynb #a512d991
-_CSS += '''
-.scroll,pre{overflow-x:auto}caption,figcaption,.caption{text-align:left;font-size:.88rem;
-padding:.2rem 0 .6rem}table{border-collapse:collapse;font-size:.88rem;width:100%;margin:.3rem 0 1rem;
-font-variant-numeric:tabular-nums}thead th{border-color:var(--ink);line-height:1.3}th,td{
-padding:.45rem .7rem;border-bottom:1px solid var(--rule);text-align:left;vertical-align:bottom}th small{
-display:block;font-weight:400}th[scope=row]{position:sticky;left:0;background:var(--bg)}th,.n{
-white-space:nowrap}.n{text-align:right}.best{background:var(--best)}.best strong{color:var(--deep)}.dot{
-display:inline-block;width:.62em;height:.62em;border-radius:50%;background:var(--c);margin-right:.5em;
-filter:var(--flip);print-color-adjust:exact}
-'''
-
-# %% ../../nbs/6_reports/620_page.ipynb #29666896
-_CSS += '''
-figure,.card{background:var(--card);border:1px solid var(--rule);border-radius:.6rem;margin:1.2rem 0;
-padding:1rem 1rem .4rem}figure img{display:block;width:100%;min-width:40rem;height:auto;filter:var(--flip)}
-.cards{display:grid;gap:.7rem;margin:0 0 1.1rem;
-grid-template-columns:repeat(auto-fit,minmax(min(13rem,100%),1fr))}.card{margin:0;padding:.6rem .8rem}.head{
-display:flex;justify-content:space-between;font-size:.82rem}.samples p{margin:.2rem 0 .4rem;
-white-space:pre-wrap}.card p{margin:0;font-size:.92rem;max-height:14rem;overflow-y:auto}details,footer{
-border-top:1px solid var(--rule);padding:.6rem 0;font-size:.88rem}summary{cursor:pointer;font-weight:600}
-@media print{body{font-size:10pt;background:#fff}main{padding:0;max-width:none}figure,.card,tr{
-break-inside:avoid}figure img{min-width:0}.scroll,pre,.card p{overflow:visible;max-height:none;
-white-space:pre-wrap}details::details-content{content-visibility:visible;block-size:auto}}
-'''
+# %% ../../nbs/6_reports/620_page.ipynb #7828bdd4
+def by_metric(rows: dict[str, dict], columns: list) -> dict[str, dict]:   # rows: name -> metrics
+    "metric -> {name: value, name_stderr: its error}: the same table, one row per metric."
+    pick = lambda r, c: (r.get(c, math.nan), r.get(f'{c}_stderr', math.nan))
+    return {c: {k: v for n, r in rows.items() for k, v in zip((n, f'{n}_stderr'), pick(r, c))}
+            for c in columns}
 
 # %% ../../nbs/6_reports/620_page.ipynb #e9a605bf
 class Report:
@@ -100,7 +67,7 @@ class Report:
 
 # %% ../../nbs/6_reports/620_page.ipynb #f2343de8
 @patch
-def _add(self: Report, block: str) -> Report:
+def _add(self: Report, block: Markup) -> Report:
     "Appends a block of HTML."
     self.blocks.append(block)
     return self
@@ -129,34 +96,25 @@ def figure(self: Report, fig, caption: str = '', alt: str | None = None) -> Repo
     return self._add(figure_html(fig, caption, alt))
 
 @patch
-def samples(self: Report, samples, caption: str = '') -> Report:
-    "(prompt, completion, score or None) triples; a dict of run name -> triples is shown side by side."
-    return self._add(samples_html(samples, caption))
+def samples(self: Report, samples, caption: str = '', show: int = 6) -> Report:
+    """(prompt, completion, score or None) triples; a dict of run name -> triples is shown side by side.
+    The first `show` rows are open, the others folded."""
+    return self._add(samples_html(samples, caption, show))
 
 # %% ../../nbs/6_reports/620_page.ipynb #a1bc9a02
 @patch
 def details(self: Report, summary: str, content) -> Report:
     "A folded block: `content` is text, or a dict shown as one 'key: value' line each."
     if isinstance(content, dict): content = '\n'.join(f'{k}: {v}' for k, v in content.items())
-    body = f'<summary>{inline_html(summary)}</summary><pre tabindex="0">{escaped(content)}</pre>'
-    return self._add(tag('details', body))
+    return self._add(macro('details', summary, content))
 
 # %% ../../nbs/6_reports/620_page.ipynb #156bc79e
-def _head(title: str) -> str:
-    "The head of the page: its title, its styles, and the rule that nothing is loaded."
-    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-    return ('<head>\n<meta charset="utf-8">\n<meta name="viewport" content="width=device-width">\n'
-            f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-            f'<title>{escaped(title)}</title>\n<style>{_CSS}</style>\n</head>')
-
 @patch
 def html(self: Report) -> str:
     "The page as one string."
-    header = f'<header><h1>{escaped(self.title)}</h1>{tag("p", inline_html(self.subtitle))}</header>'
-    footer = f'<footer>fdiv_nb {escaped(fdiv_nb.__version__)}</footer>'
-    main = '\n'.join([header, '\n'.join(self.blocks), footer])
-    body = f'<body><main>\n{main}\n</main></body>'
-    return f'<!doctype html>\n<html lang="en">\n{_head(self.title)}\n{body}\n</html>\n'
+    return templates().get_template('page.html').render(
+        title=self.title, subtitle=self.subtitle, blocks=self.blocks, version=fdiv_nb.__version__,
+        style=Markup(template_text('report.css')))
 
 # %% ../../nbs/6_reports/620_page.ipynb #ca28fe88
 @patch
@@ -167,15 +125,16 @@ def save(self: Report,
     return write_whole(path, self.html().encode(), '.html')
 
 # %% ../../nbs/6_reports/620_page.ipynb #7a9f4dd5
-_PARTS = dict(history=(list, tuple), before=dict, after=dict, samples=(list, tuple), config=dict)
+_PARTS = dict(history=(list, tuple), before=dict, after=dict, samples_before=(list, tuple),
+              samples=(list, tuple), config=dict, record=dict)
 
 def _check_run(name, run) -> None:
     "Raises ValueError unless a run is a dict of known parts with something to report."
     if not isinstance(run, dict) or not (run.get('history') or run.get('after')):
         raise ValueError(f"runs[{name!r}]: nothing to report; give it a 'history' or an 'after'")
     if bad := [k for k in run if k not in _PARTS or run[k] and not isinstance(run[k], _PARTS[k])]:
-        raise ValueError(f"runs[{name!r}]: unknown or of a wrong type: {bad}; lists: history, samples; "
-                         "dicts: before, after, config")
+        raise ValueError(f"runs[{name!r}]: unknown or of a wrong type: {bad}; lists: history, samples, "
+                         "samples_before; dicts: before, after, config, record")
 
 def _check_runs(runs) -> dict[str, dict]:
     "The runs, each with all parts, empty where not given. Raises ValueError on malformed ones."
@@ -215,27 +174,87 @@ def _changing(history: dict, constants) -> list[str]:
     logged = [r for rows in history.values() for r in rows]
     return _without_flag([c for c in _metrics_of(logged) if c not in constants], logged)[:12]
 
+# %% ../../nbs/6_reports/620_page.ipynb #535e8e41
+def _ends(rows, metric) -> list[tuple]:
+    "(value, standard error) of a metric in each row; nan where there is no value, 0 where there is no error."
+    value = lambda r, c, none: none if (v := as_value(r.get(c), c)) != v else v
+    return [(value(r, metric, math.nan), value(r, f'{metric}_stderr', 0.)) for r in rows]
+
+def _mean_row(rows: list[dict], ends: dict) -> dict:
+    "The mean of each metric, with the largest of its errors."
+    out = {}
+    for c, e in ends.items():
+        v = [x for x, _ in e if x == x]
+        out[c] = sum(v)/len(v) if v else math.nan
+        if any(f'{c}_stderr' in r for r in rows): out[f'{c}_stderr'] = max(s for _, s in e)
+    return out
+
+# %% ../../nbs/6_reports/620_page.ipynb #f1d6fa82
+def _shared_start(rows: list[dict]) -> dict | None:
+    "One row for starting points that agree; None for those that do not, or for no row."
+    if len({repr(sorted(r.items())) for r in rows}) == 1: return rows[0]
+    ends = {c: _ends(rows, c) for c in _metrics_of(rows)}
+    told = [e for e in ends.values() if any(s for _, s in e)] or list(ends.values())
+    return _mean_row(rows, ends) if told and all(map(agree, told)) else None
+
 # %% ../../nbs/6_reports/620_page.ipynb #e3b701b1
 def _outcome(runs: dict) -> dict[str, dict]:
-    "'before' (once, if all runs have the same) and 'after' as rows of one table; nan where one is missing."
+    "'before' (once, if the runs share it) and 'after' as rows of one table; nan where one is missing."
     old, new = ({n: r[k] for n, r in runs.items() if r[k]} for k in ('before', 'after'))
-    once = len({repr(sorted(b.items())) for b in old.values()}) < 2
-    rows = {'before' if once else f'{n}, before': b for n, b in old.items()} | new
+    one = _shared_start(list(old.values()))
+    rows = ({f'{n}, before': b for n, b in old.items()} if one is None else {'before': one}) | new
     there = {k for r in rows.values() for k in r}
     keys = [k for c in _metrics_of(rows.values()) for k in (c, f'{c}_stderr') if k in there]
     return {n: {k: r.get(k, math.nan) for k in keys} for n, r in rows.items()} if keys else {}
 
+# %% ../../nbs/6_reports/620_page.ipynb #56264376
+def _dead(rows: dict, metrics: list) -> list[str]:
+    "The metrics without a value in any row."
+    return [c for c in metrics if all(x != x for x, _ in _ends(rows.values(), c))]
+
+def _flat(rows: dict, metrics: list) -> list[str]:
+    "The metrics with one printed value in all of two or more rows."
+    same = lambda c: len({number(x, 3) for x, _ in _ends(rows.values(), c)}) == 1
+    return [c for c in metrics if len(rows) > 1 and same(c)]
+
+# %% ../../nbs/6_reports/620_page.ipynb #35d3d8e8
+def missing_note(metrics: list) -> str:
+    "One sentence for metrics that have no value in any row, with the package to install; '' for none."
+    needs = {c: NEEDS[c] for c in metrics if c in NEEDS}
+    plain = [f'`{c}`' for c in metrics if c not in needs]
+    told = [f"No value, and so no column: {', '.join(plain)}."] if plain else []
+    told += [f"`{c}` has no value: it is computed only where the package {package} is installed "
+             f"(`pip install 'fdiv_nb[{extra}]'`)." for c, (package, extra) in needs.items()]
+    return ' '.join(told)
+
 # %% ../../nbs/6_reports/620_page.ipynb #fa7610fe
+def _judged(rows, metrics: list) -> dict[str, str]:
+    "metric -> 'min' or 'max', of those that have an error in some row; of all, if no metric has one."
+    better = {c: how for c in metrics if (how := metric_of(c)[1])}
+    known = {c for c in metrics if any(e for _, e in _ends(rows, c))}
+    return {c: how for c, how in better.items() if c in known} if known else better
+
+def _ranked(after: dict) -> tuple[dict, dict]:
+    "({run: what it is best by}, {runs that cannot be told apart: by what})."
+    won, tied = {n: [] for n in after}, {}
+    for c, how in _judged(after.values(), _metrics_of(after.values())).items():
+        ends = _ends(after.values(), c)
+        first = [list(after)[i] for i in leaders([v for v, _ in ends], [e for _, e in ends], how)]
+        if sum(math.isfinite(v) for v, _ in ends) < 2: continue
+        if len(first) > 1: tied.setdefault(tuple(first), []).append(metric_label(c))
+        else: won[first[0]].append(('lowest ' if how == 'min' else 'highest ') + metric_label(c))
+    return won, tied
+
+# %% ../../nbs/6_reports/620_page.ipynb #17d3181c
 def _closest(after: dict) -> str:
-    "One sentence: which run is best by which of the metrics that have a direction."
-    won = {n: [] for n in after}
-    for c in _metrics_of(after.values()):
-        how = metric_of(c)[1]
-        v = {n: x for n, r in after.items() if math.isfinite(x := as_value(r.get(c), c))}
-        if how == 'min' and len(v) > 1: won[min(v, key=v.get)].append('lowest ' + metric_label(c))
-        if how == 'max' and len(v) > 1: won[max(v, key=v.get)].append('highest ' + metric_label(c))
+    "One or two sentences: which run is best by what, and where the difference is within the errors."
+    won, tied = _ranked(after)
     best = [f'`{n}` has the ' + ', '.join(w) for n, w in won.items() if w]
-    return f"After training, {'; '.join(best)}." if best else ''
+    told = [f"After training, {'; '.join(best)}."] if best else []
+    groups = ['all runs' if len(ns) == len(after) else ' and '.join(f'`{n}`' for n in ns) for ns in tied]
+    close = [f"{', '.join(c)} ({g})" for g, c in zip(groups, tied.values())]
+    if close: told.append('Within two standard errors of the difference, and so a tie: ' + '; '.join(close) + '.')
+    return ' '.join(told)
 
 # %% ../../nbs/6_reports/620_page.ipynb #9b56af43
 def _guide(metrics) -> str:
@@ -255,21 +274,69 @@ def _introduction(runs: dict) -> str:
     return (f'{len(runs)} runs side by side: {names}. None has to be best everywhere: each divergence '
             'decides what to get right first. ' + _closest({n: r['after'] for n, r in runs.items()}))
 
+# %% ../../nbs/6_reports/620_page.ipynb #dbdfe9fa
+def _starts(runs: dict, shared: bool) -> dict[str, list]:
+    "The completions before training, once if the runs share their start."
+    old = {n: r['samples_before'] for n, r in runs.items() if r['samples_before']}
+    if shared and old: return {'before': next(iter(old.values()))}
+    return {f'{n}, before': s for n, s in old.items()}
+
+def _add_samples(rep: Report, runs: dict, shared: bool) -> None:
+    "The completions of the runs that have some, first those before training."
+    after = {n: r['samples'] for n, r in runs.items() if r['samples']}
+    samples = _starts(runs, shared or len(runs) == 1) | after
+    if not samples: return
+    named = samples if len(runs) > 1 or len(samples) > 1 else samples.popitem()[1]
+    rep.text('## Samples').samples(named, 'Completions of the models, with their scores.',
+                                   show=6 if len(samples) < 4 else 3)
+
+# %% ../../nbs/6_reports/620_page.ipynb #5b82bab1
+_MAIN = ('forward_kl', 'reverse_kl', 'tv', 'js', 'reward', 'kl', 'entropy')
+
+def _chunks(metrics: list, most: int = 8) -> list[list]:
+    "The metrics in parts of at most `most`: the main ones first, if not all fit into one."
+    if len(metrics) <= most: return [metrics]
+    main = [c for c in metrics if str(c).removeprefix('eval_') in _MAIN][:most]
+    rest = [c for c in metrics if c not in main]
+    size = math.ceil(len(rest)/math.ceil(len(rest)/most))           # parts of one size
+    return [p for p in (main, *(rest[i:i + size] for i in range(0, len(rest), size))) if p]
+
 # %% ../../nbs/6_reports/620_page.ipynb #e52b3518
-def _add_results(rep: Report, rows: dict, metrics: list):
-    "The table and the bars of before and after; returns the figure of the bars, or None."
+def _reading(better: dict, metrics: list) -> str:
+    "How the tables mark what is best."
+    if not better: return 'All metrics. '
+    some = any(metric_of(c)[1] for c in metrics if c not in better)
+    return ('All runs, all metrics. The best of a column is marked if it is ahead by more than two standard '
+            'errors of the difference.' + (' A column without errors has no mark.' if some else '') + ' ')
+
+def _notes(rows: dict, metrics: list, several: bool) -> str:
+    "What the tables do not show: shared starting points, columns without a value."
+    once = ('Starting points that agree, within three standard errors or 2 %, are one row `before`, their '
+            'mean.' if several else '')
+    return ' '.join(t for t in (once, missing_note(_dead(rows, metrics))) if t)
+
+def _add_part(rep: Report, rows: dict, part: list, better: dict) -> None:
+    "A table of some metrics and, but for constants, their bars."
+    short = {n: {k: v for k, v in r.items() if k.removesuffix('_stderr') in part} for n, r in rows.items()}
+    rep.table(short, '', {c: h for c, h in better.items() if c in part})
+    if shown := _shown(rows, part):
+        rep.figure(bars(rows, shown), 'The same numbers. A whisker is one standard error; a hatched bar with '
+                   'an arrow is infinite.')
+
+# %% ../../nbs/6_reports/620_page.ipynb #cf3f5f41
+def _shown(rows: dict, metrics: list) -> list[str]:
+    "The metrics that have bars: neither constant nor a flag that is set."
+    return [c for c in _without_flag(metrics, rows.values()) if c not in _flat(rows, metrics)]
+
+def _add_results(rep: Report, rows: dict, metrics: list, several: bool = False):
+    "The tables and bars of before and after; returns the figure of all bars, or None."
     if not metrics: return None
-    better = {c: metric_of(c)[1] for c in metrics}
-    caption = 'All runs, all metrics; the best of a column is marked.'
-    rep.text('## Before and after').table(rows, caption, better)
-    shown = _without_flag(metrics, rows.values())
-    if not shown: return None
-    fig = bars(rows, shown)
-    once = ' Starting points that agree, within three standard errors or 2 %, are one grey bar.'
-    once = once if sum(map(is_before, rows)) > 1 else ''
-    rep.figure(fig, f'The same numbers.{once} A whisker is one standard error; a hatched bar with an arrow '
-               'is infinite.')
-    return fig
+    alive = [c for c in metrics if c not in _dead(rows, metrics)]
+    better = _judged(rows.values(), alive) if len(rows) > 1 else {}
+    rep.text('## Before and after').text(_reading(better, alive) + _notes(rows, metrics, several))
+    for part in _chunks(alive) if alive else (): _add_part(rep, rows, part, better)
+    shown = _shown(rows, alive)
+    return bars(rows, shown) if shown else None
 
 # %% ../../nbs/6_reports/620_page.ipynb #2af7938e
 def _add_training(rep: Report, history: dict, metrics: list):
@@ -283,20 +350,44 @@ def _add_training(rep: Report, history: dict, metrics: list):
         'is not a number, a triangle an infinite one, a hollow triangle one beyond the heights shown.')
     return fig
 
-def _add_samples(rep: Report, runs: dict) -> None:
-    "The samples of the runs that have some."
-    samples = {n: r['samples'] for n, r in runs.items() if r['samples']}
-    if not samples: return
-    rep.text('## Samples').samples(samples if len(runs) > 1 else samples.popitem()[1],
-                                   'Completions of the models, with their scores.')
+# %% ../../nbs/6_reports/620_page.ipynb #588bff97
+def _setting(v):
+    "A setting as it stands in a table: a number, or text."
+    return v if isinstance(v, (int, float)) and not isinstance(v, bool) else None if v is None else str(v)
+
+def config_differences(configs: dict[str, dict]) -> dict[str, dict]:   # run -> settings
+    "run -> the settings that are not the same in all runs; {} if none differs."
+    keys = [k for k in dict.fromkeys(k for c in configs.values() for k in c) if k != 'seconds']
+    differ = [k for k in keys if len({repr(c.get(k)) for c in configs.values()}) > 1]
+    return {n: {k: _setting(c.get(k)) for k in differ} for n, c in configs.items()} if differ else {}
+
+# %% ../../nbs/6_reports/620_page.ipynb #ebc1d7f2
+def _add_differences(rep: Report, runs: dict) -> None:
+    "The settings that differ between several runs, in tables of eight."
+    rows = config_differences({n: r['config'] for n, r in runs.items()})
+    if not rows: return
+    rep.text('## What differs')
+    keys = list(next(iter(rows.values())))
+    for i in range(0, len(keys), 8):
+        rep.table({n: {k: r[k] for k in keys[i:i + 8]} for n, r in rows.items()},
+                  'The settings in which the runs differ; all others are under Details.' if not i else '')
 
 # %% ../../nbs/6_reports/620_page.ipynb #c7139e83
+def _recorded(record: dict) -> dict:
+    "What is needed to run again, in short."
+    command = ' '.join(map(str, record.get('command') or ()))
+    files = {f'{k}: {f["name"]}': f.get('digest') for k in record.get('files') or {} for f in record['files'][k]}
+    models = {f'{k}: {m["name"]}': m.get('fingerprint') for k, m in (record.get('models') or {}).items()}
+    return dict(command=command) | models | files | dict(record.get('versions') or {})
+
 def _add_details(rep: Report, runs: dict, rows: dict, constants: dict) -> None:
-    "All numbers, and each run's configuration together with what stayed constant while it was trained."
-    if rows: rep.text('## Details').details('All numbers', text_table(rows, digits=6))
+    "All numbers, each run's configuration with what stayed constant while it was trained, and its record."
+    if rows: rep.text('## Details').details('All numbers', text_table(by_metric(rows, _metrics_of(rows.values())),
+                                                                      digits=6))
     for n, r in runs.items():
         kept = {f'{c} (constant)': by[n] for c, by in constants.items() if n in by}
         if config := r['config'] | kept: rep.details(f'Configuration of {n}', config)
+        if r['record']: rep.details(f'Record of {n}', _recorded(r['record']))
 
 # %% ../../nbs/6_reports/620_page.ipynb #6163c19e
 def _save_all(rep: Report, figures: dict, folder: Path) -> Path:
@@ -307,8 +398,29 @@ def _save_all(rep: Report, figures: dict, folder: Path) -> Path:
     return write_whole(folder/'report.html', page.encode(), '.html')
 
 # %% ../../nbs/6_reports/620_page.ipynb #19674ecd
+def compare_runs(runs: dict, title: str, subtitle: str | None = None, metrics: list[str] | None = None,
+                 figures=()) -> tuple[Report, dict]:
+    "(the page, its figures by name) of the arguments of `run_report`. Raises ValueError on malformed runs."
+    runs, rep = _check_runs(runs), Report(title, subtitle)
+    rows, starts = _outcome(runs), [r['before'] for r in runs.values() if r['before']]
+    history = {n: r['history'] for n, r in runs.items() if r['history']}
+    if history: check_history(history)
+    constants = {c: v for c, v in _constants(history).items() if c not in (metrics or ())}
+    panels, cols = metrics or _changing(history, constants), _metrics_of(rows.values())
+    rep.text(_introduction(runs))
+    if len(runs) > 1: _add_differences(rep, runs)
+    _add_samples(rep, runs, 'before' in rows)
+    merged = 'before' in rows and any(b != starts[0] for b in starts)
+    pngs = dict(bars=_add_results(rep, rows, cols, merged))
+    rep.text(_guide([c for c in cols if c not in _dead(rows, cols)] or [*panels, *constants]))
+    pngs['curves'] = _add_training(rep, history, panels)
+    for head, fig, caption in figures: rep.text(f'## {head}').figure(fig, caption)
+    _add_details(rep, runs, rows if cols else {}, constants)
+    return rep, pngs
+
+# %% ../../nbs/6_reports/620_page.ipynb #346e7ca6
 def run_report(out_dir,                 # folder for report.html, curves.png and bars.png
-               runs: dict[str, dict],   # name -> dict of history, before, after, samples, config
+               runs: dict[str, dict],   # name -> its parts, see below
                title: str,              # heading
                subtitle: str | None = None,       # one line under it
                metrics: list[str] | None = None,  # panels of the curves (default: at most 12 that change)
@@ -316,18 +428,5 @@ def run_report(out_dir,                 # folder for report.html, curves.png and
                ) -> Path:
     """Writes the report of one run, or of several compared; returns its Path. A metric that is constant
     stands with the configuration. A run is dict(history=[rows], before={}, after={}, samples=[triples],
-    config={}). Raises ValueError, before any file, on malformed runs."""
-    runs, rep = _check_runs(runs), Report(title, subtitle)
-    rows = _outcome(runs)
-    history = {n: r['history'] for n, r in runs.items() if r['history']}
-    if history: check_history(history)
-    constants = {c: v for c, v in _constants(history).items() if c not in (metrics or ())}
-    panels, cols = metrics or _changing(history, constants), _metrics_of(rows.values())
-    rep.text(_introduction(runs))
-    pngs = dict(bars=_add_results(rep, rows, cols))
-    rep.text(_guide(cols or [*panels, *constants]))
-    pngs['curves'] = _add_training(rep, history, panels)
-    _add_samples(rep, runs)
-    for head, fig, caption in figures: rep.text(f'## {head}').figure(fig, caption)
-    _add_details(rep, runs, rows if cols else {}, constants)
-    return _save_all(rep, pngs, Path(out_dir))
+    samples_before=[triples], config={}, record={}). Raises ValueError, before any file, on malformed runs."""
+    return _save_all(*compare_runs(runs, title, subtitle, metrics, figures), Path(out_dir))
