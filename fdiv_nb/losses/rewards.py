@@ -4,7 +4,7 @@
 
 # %% ../../nbs/3_losses/310_rewards.ipynb #1594a927
 from __future__ import annotations
-import ast, difflib, importlib, importlib.util, math, os, re, sys, traceback, warnings
+import ast, difflib, importlib, importlib.util, logging, math, os, re, sys, warnings
 from contextlib import contextmanager
 from pathlib import Path
 from collections.abc import Callable
@@ -12,73 +12,15 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
+from .scoring import error_place
 from ..models.loading import load_classifier, load_tokenizer
 from ..models.logprobs import context_length
 from ..models.words import fold, occurs, unspaced, words
 
+logger = logging.getLogger(__name__)
+
 # %% auto #0
-__all__ = ['python_reward', 'contains_reward', 'regex_reward', 'lexicon_reward', 'ClassifierReward', 'load_reward']
-
-# %% ../../nbs/3_losses/310_rewards.ipynb #fbbdeb48
-def _as_floats(scores, name: str) -> Tensor:
-    "Scores as a float32 tensor on the CPU. Raises ValueError for what is not numbers."
-    try:
-        if torch.is_tensor(scores): return scores.detach().float().cpu()
-        return torch.tensor([float(x) for x in scores], dtype=torch.float32)
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"{name}: must return one number per completion, got {type(scores).__name__} "
-                         f"{str(scores)[:60]!r}") from None
-
-# %% ../../nbs/3_losses/310_rewards.ipynb #460251eb
-def check_scores(scores, n: int,               # completions scored
-                 name: str = 'reward',         # the field an error names
-                 texts: list[str] | None = None) -> Tensor:
-    "Scores as float32 [n]. Raises ValueError for a wrong length or type, NaN or infinity, naming the row."
-    s = _as_floats(scores, name)
-    if s.shape != (n,):
-        raise ValueError(f"{name}: returned shape {list(s.shape)} for {n} completions; return one number per "
-                         f"completion, shape [{n}]")
-    bad = ~s.isfinite()
-    if bad.any():
-        i = int(bad.nonzero()[0])
-        text = f" (completion {texts[i][:60]!r})" if texts else ''
-        raise ValueError(f"{name}: row {i} is {s[i].item()}{text}; a score must be finite; return a floor "
-                         "such as -10 for texts that cannot be scored")
-    return s
-
-# %% ../../nbs/3_losses/310_rewards.ipynb #9e5bae44
-def error_place(e: BaseException, file: str | None = None) -> str:
-    "'file:line: Type: text' of an exception; the last line of `file` that was reached, else of anything."
-    if isinstance(e, SyntaxError) and e.filename:
-        return f"{Path(e.filename).name}:{e.lineno}: {type(e).__name__}: {e.msg}"
-    frames = traceback.extract_tb(e.__traceback__)
-    own = [f for f in frames if file and os.path.abspath(f.filename) == os.path.abspath(file)] or frames
-    text = ' '.join(f"{type(e).__name__}: {e}".split())
-    return f"{Path(own[-1].filename).name}:{own[-1].lineno}: {text}" if own else text
-
-# %% ../../nbs/3_losses/310_rewards.ipynb #c1a63f1a
-def _raw_scores(fn: Callable, prompts: list[str], completions: list[str], name: str):
-    "What a user's function returns. Raises ValueError, with file and line, for whatever it raises."
-    if (getattr(fn, '__module__', None) or type(fn).__module__).startswith('fdiv_nb.'):
-        return fn(prompts, completions)
-    try:
-        out = fn(prompts, completions)
-        return list(out) if hasattr(out, '__next__') else out
-    except (Exception, SystemExit) as e:
-        if isinstance(e, TypeError) and e.__traceback__.tb_next is None:
-            raise ValueError(f"{name}: cannot be called with (prompts, completions), two lists of "
-                             f"texts: {e}") from e
-        call = getattr(type(fn), '__call__', None)  # noqa: B004
-        code = getattr(fn, '__code__', None) or getattr(call, '__code__', None)
-        raise ValueError(f"{name}: {error_place(e, code and code.co_filename)}") from e
-
-# %% ../../nbs/3_losses/310_rewards.ipynb #0846b99f
-def call_reward(fn: Callable, prompts, completions, name: str = 'reward') -> Tensor:
-    "Checked scores of a reward, float32 [n]. Raises ValueError for what it raises or wrongly returns."
-    n = len(completions)
-    if len(prompts) != n: raise ValueError(f"prompts: {len(prompts)} for {n} completions; give one per "
-                                           "completion")
-    return check_scores(_raw_scores(fn, list(prompts), list(completions), name), n, name, completions)
+__all__ = ['logger', 'python_reward', 'contains_reward', 'regex_reward', 'lexicon_reward', 'ClassifierReward', 'load_reward']
 
 # %% ../../nbs/3_losses/310_rewards.ipynb #4db95799
 def _reward(name: str, score: Callable) -> Callable:
@@ -204,6 +146,7 @@ class ClassifierReward:
         self.name = str(config.id2label[self.label])
         self.chat = chat if getattr(self.tok, 'chat_template', None) else False
         self.batch_size, self.device, self.room = batch_size, device, _room(self.model, self.tok)
+        self.truncated = 0      # texts whose prompt has lost its left end
         pad = getattr(config.get_text_config(), 'pad_token_id', None)
         self.free_padding = hasattr(self.model, 'score') and pad is None
 
@@ -241,20 +184,43 @@ def _render(self: ClassifierReward, prompt, completion: str) -> list[int]:
     if self.chat is None: return self.tok(prompt + completion)['input_ids']
     return self._by_template([dict(role='user', content=prompt)] if prompt else [], completion)
 
+# %% ../../nbs/3_losses/310_rewards.ipynb #63fa90ad
+@patch
+def _count_truncated(self: ClassifierReward) -> None:
+    "Count a prompt that is cut; the first is logged."
+    if not self.truncated:
+        logger.warning('classifier: a prompt is longer than the %d tokens that it reads; its left end is cut, and '
+                       '`truncated` counts such texts', self.room)
+    self.truncated += 1
+
+@patch
+def _too_long(self: ClassifierReward, row: int, tokens: int) -> ValueError:
+    return ValueError(f"classifier: row {row}: the completion alone makes {tokens} tokens, and the "
+                      f"classifier reads {self.room}; lower max_new_tokens")
+
+@patch
+def _cut(self: ClassifierReward, ids: list[int], messages: list[dict], row: int) -> list[int]:
+    "The right end of a conversation's tokens, behind BOS if it began so. Raises ValueError as `encode`."
+    before = self.tok(self.tok.apply_chat_template(messages, tokenize=False), add_special_tokens=False)['input_ids']
+    start = ids[:1] if ids[0] == self.tok.bos_token_id else []
+    if (own := len(start) + len(ids) - len(before)) > self.room: raise self._too_long(row, own)
+    return start + ids[len(ids) - self.room + len(start):]
+
 # %% ../../nbs/3_losses/310_rewards.ipynb #6fca7bb8
 @patch
-def encode(self: ClassifierReward, prompt: str, completion: str, row: int = 0) -> list[int]:
-    "The tokens read; a long prompt loses its left end. Raises ValueError for a completion that is too long."
+def encode(self: ClassifierReward, prompt: str | list, completion: str, row: int = 0) -> list[int]:
+    """The tokens read; a long prompt loses its left end, counted in `truncated`. Raises ValueError for a completion
+    that is too long."""
     ids = self._render(prompt, completion)
     if self.room is None or len(ids) <= self.room: return ids
+    self._count_truncated()
+    if not isinstance(prompt, str): return self._cut(ids, list(prompt), row)
     kept = self.tok(prompt, add_special_tokens=False)['input_ids']
     while len(ids) > self.room and kept:
         kept = kept[max(1, len(ids) - self.room):]
         text = self.tok.decode(kept, clean_up_tokenization_spaces=False) if kept else ''
         ids = self._render(text, completion)
-    if len(ids) > self.room:
-        raise ValueError(f"classifier: row {row}: the completion alone makes {len(ids)} tokens, and the "
-                         f"classifier reads {self.room}; lower max_new_tokens")
+    if len(ids) > self.room: raise self._too_long(row, len(ids))
     return ids
 
 # %% ../../nbs/3_losses/310_rewards.ipynb #d14037e5
@@ -293,10 +259,16 @@ def _logits(self: ClassifierReward, ids: list[list[int]]) -> Tensor:
     mask = torch.tensor([[1]*len(row) + [0]*(T - len(row)) for row in ids], device=device)
     return self.model(input_ids=x, attention_mask=mask).logits.float()
 
+# %% ../../nbs/3_losses/310_rewards.ipynb #b6513678
+def _plain_prompt(prompt: str | list) -> str:
+    "A prompt as a text: itself, or the contents of its messages, a line each."
+    return prompt if isinstance(prompt, str) else '\n'.join(str(m.get('content') or '') for m in prompt)
+
 # %% ../../nbs/3_losses/310_rewards.ipynb #13deb470
 @patch
-def __call__(self: ClassifierReward, prompts: list, completions: list[str]) -> Tensor:
-    "[B] scores, in batches sorted by length."
+def __call__(self: ClassifierReward, prompts: list, completions: list[str], prompt_texts: list | None = None) -> Tensor:
+    "[B] scores, in batches sorted by length; `prompt_texts`: of conversations, for a classifier without a template."
+    if self.chat is False: prompts = prompt_texts or list(map(_plain_prompt, prompts))
     ids = [self.encode(p, c, i) for i, (p, c) in enumerate(zip(prompts, completions))]
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     out = torch.empty(len(ids))

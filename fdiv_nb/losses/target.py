@@ -4,12 +4,12 @@
 
 # %% ../../nbs/3_losses/320_target.ipynb #a1b5f4c5
 from __future__ import annotations
-import math
+import functools, inspect, math
 from collections.abc import Callable
 import torch
 from fastcore.basics import patch
 from torch import Tensor
-from .rewards import call_reward
+from .scoring import GIVEN, as_reply, call_reward, call_rewards, each_once
 from ..mathematics.checks import positive
 from ..mathematics.divergence import divergence_names, get_divergence
 from ..mathematics.estimate import effective_sample_size
@@ -19,29 +19,43 @@ __all__ = ['Target', 'RewardTarget', 'BinaryTarget', 'ProductTarget', 'WeightedR
            'check_compatible']
 
 # %% ../../nbs/3_losses/320_target.ipynb #650aeb65
+def _with_columns(method: Callable, *args, columns: dict | None):
+    "Call a method of a target, with the columns if it takes them."
+    takes = 'columns' in inspect.signature(method).parameters
+    return method(*args, columns=columns) if takes else method(*args)
+
 class Target:
     "P(x) = π0(x) w(x). `full_support`: w > 0 everywhere; `fitted`: nothing is left to fit."
     full_support = fitted = True
     def __mul__(self, other: Target) -> Target: return ProductTarget(self, other)
-    def log_weight(self, prompts: list[str], completions: list[str]) -> Tensor:
+    def reward_calls(self) -> list[tuple[str, Callable]]:
+        "(what an error calls it, function) of every reward within."
+        return []
+    def log_weight(self, prompts: list, completions: list, columns: dict | None = None) -> Tensor:
         "log w, [B] float32, -inf where w = 0."
         raise NotImplementedError
-    def scores(self, prompts: list[str], completions: list[str]) -> dict[str, Tensor]:
-        "Raw features by name, each [B]."
+    def scores(self, prompts: list, completions: list, columns: dict | None = None) -> dict[str, Tensor]:
+        "Raw features by name, each [B]; NaN where a reward does not score a text."
         raise NotImplementedError
-    def evaluate(self, prompts: list[str], completions: list[str]) -> tuple[Tensor, dict[str, Tensor]]:
-        "(log_weight, scores) of the same texts. The targets here call each reward once for both."
-        return self.log_weight(prompts, completions), self.scores(prompts, completions)
+    def evaluate(self, prompts: list, completions: list,
+                 columns: dict | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        "(log_weight, scores) of the same texts, from one call of each reward; asynchronous ones run together."
+        with each_once():
+            call_rewards(self.reward_calls(), prompts, completions, columns)
+            return tuple(_with_columns(f, prompts, completions, columns=columns)
+                         for f in (self.log_weight, self.scores))
 
 # %% ../../nbs/3_losses/320_target.ipynb #9511b356
 @patch
-def log_score(self: Target, log_ref: Tensor, prompts: list[str], completions: list[str]) -> Tensor:
+def log_score(self: Target, log_ref: Tensor, prompts: list, completions: list,
+              columns: dict | None = None) -> Tensor:
     "log P(x) = log π0(x) + log w(x), [B]; log_ref: [B] log π0(x)."
-    return log_ref + self.log_weight(prompts, completions).to(log_ref)
+    return log_ref + _with_columns(self.log_weight, prompts, completions, columns=columns).to(log_ref)
 
 # %% ../../nbs/3_losses/320_target.ipynb #4c35c1f3
 @patch
-def fit(self: Target, prompts: list[str], completions: list[str], log_w: Tensor | None = None) -> Target:
+def fit(self: Target, prompts: list, completions: list, log_w: Tensor | None = None,
+        columns: dict | None = None) -> Target:
     "Learn from samples of π0 (weighted by log_w, [B]) what `log_weight` needs; by default nothing."
     return self
 
@@ -54,23 +68,27 @@ def state_dict(self: Target) -> dict: return {}
 def load_state_dict(self: Target, state: dict) -> None: pass
 
 # %% ../../nbs/3_losses/320_target.ipynb #9e6fcf38
-@patch
-def probe(self: Target, prompts: list[str] | None = None) -> Target:
-    "Score three short texts. Raises ValueError as `check_scores`."
-    texts = ['Yes.', 'It was a quiet day, and no one came.', 'x = [1, 2]']
-    self.scores((list(prompts or ['']) * 3)[:3], texts)
-    return self
+_PROBES = 'Yes.', 'It was a quiet day, and no one came.', 'x = [1, 2]'
 
-# %% ../../nbs/3_losses/320_target.ipynb #3dbdecf6
+def _no_log(*args) -> None: "What a reward may call in a probe, without effect."
+
 @patch
-def _is_plain(self: Target, cls) -> bool:
-    "Whether log_weight and scores are those of the class, and not a subclass's or an instance's own."
-    own = (getattr(getattr(self, k), '__func__', None) is getattr(cls, k) for k in ('log_weight', 'scores'))
-    return all(own)
+def probe(self: Target, prompts: list | None = None, columns: dict | None = None) -> Target:
+    """Score three short texts as completions of the first three prompts, with their columns.
+
+    Raises ValueError as `call_rewards`."""
+    three = lambda v: (v*3)[:3] if isinstance(v, list) else v
+    ps = three(list(prompts or ['']))
+    plain = [p if isinstance(p, str) else '' for p in ps]
+    given = dict(zip(GIVEN, ([[0]*len(t.split()) for t in _PROBES], plain, None, _no_log, _no_log)))
+    columns = given | {k: three(v) for k, v in (columns or {}).items()}
+    _with_columns(self.scores, ps, [as_reply(p, t) for p, t in zip(ps, _PROBES)], columns=columns)
+    return self
 
 # %% ../../nbs/3_losses/320_target.ipynb #8eb03444
 def _name_of(fn: Callable, name: str | None, default: str) -> str:
     "The name given, or that of a function."
+    if name is None and isinstance(fn, functools.partial): return _name_of(fn.func, name, default)
     return name or getattr(fn, 'name', getattr(fn, '__name__', default))
 
 # %% ../../nbs/3_losses/320_target.ipynb #cae6649f
@@ -82,14 +100,11 @@ class RewardTarget(Target):
                              "load_reward makes one from a name")
         positive('beta', beta, 'small β follows the reward, large β stays with the initial policy')
         self.reward, self.beta, self.name = reward, float(beta), _name_of(reward, name, 'reward')
-    def _r(self, prompts, completions):
-        return call_reward(self.reward, prompts, completions, f'reward {self.name}')
-    def log_weight(self, prompts, completions): return self._r(prompts, completions)/self.beta
-    def scores(self, prompts, completions): return {self.name: self._r(prompts, completions)}
-    def evaluate(self, prompts, completions):
-        if not self._is_plain(RewardTarget): return super().evaluate(prompts, completions)
-        r = self._r(prompts, completions)
-        return r/self.beta, {self.name: r}
+    def reward_calls(self): return [(f'reward {self.name}', self.reward)]
+    def log_weight(self, prompts, completions, columns=None):
+        return call_rewards(self.reward_calls(), prompts, completions, columns)[0].nan_to_num(nan=0.)/self.beta
+    def scores(self, prompts, completions, columns=None):
+        return {self.name: call_rewards(self.reward_calls(), prompts, completions, columns)[0]}
     def __repr__(self): return f"RewardTarget({self.name}, beta={self.beta:g})"
 
 # %% ../../nbs/3_losses/320_target.ipynb #fd58abc3
@@ -101,23 +116,24 @@ class BinaryTarget(Target):
             raise ValueError(f"constraint: expected a function (prompts, completions) -> 0/1, got {test!r}; "
                              "load_reward makes one from a name")
         self.test, self.name = test, _name_of(test, name, 'constraint')
-    def log_weight(self, prompts, completions): return self._b(prompts, completions).log()
-    def scores(self, prompts, completions): return {self.name: self._b(prompts, completions)}
-    def evaluate(self, prompts, completions):
-        if not self._is_plain(BinaryTarget): return super().evaluate(prompts, completions)
-        b = self._b(prompts, completions)
-        return b.log(), {self.name: b}
+    def reward_calls(self): return [(f'constraint {self.name}', self.test)]
+    def log_weight(self, prompts, completions, columns=None):
+        return self._b(prompts, completions, columns).log()
+    def scores(self, prompts, completions, columns=None):
+        return {self.name: self._b(prompts, completions, columns)}
     def __repr__(self): return f"BinaryTarget({self.name})"
 
 # %% ../../nbs/3_losses/320_target.ipynb #1ae77fad
 @patch
-def _b(self: BinaryTarget, prompts, completions) -> Tensor:
+def _b(self: BinaryTarget, prompts, completions, columns=None) -> Tensor:
     "What the test returns, [B]. Raises ValueError for anything but 0 and 1."
-    b = call_reward(self.test, prompts, completions, f'constraint {self.name}')
+    b = call_reward(self.test, prompts, completions, f'constraint {self.name}', columns)
     bad = (b != 0) & (b != 1)
     if bad.any():
-        raise ValueError(f"constraint {self.name}: row {int(bad.nonzero()[0])} is {b[bad][0].item():g}; a "
-                         "constraint returns 0 or 1; use RewardTarget for graded scores")
+        value = b[bad][0].item()
+        raise ValueError(f"constraint {self.name}: row {int(bad.nonzero()[0])} is "
+                         f"{'None' if math.isnan(value) else f'{value:g}'}; a constraint returns 0 or 1; use "
+                         "RewardTarget for graded scores")
     return b
 
 # %% ../../nbs/3_losses/320_target.ipynb #3cdddb72
@@ -127,24 +143,24 @@ class ProductTarget(Target):
     fitted = property(lambda self: all(f.fitted for f in self.factors))
     def __init__(self, *factors: Target):
         self.factors = [f for x in factors for f in (x.factors if isinstance(x, ProductTarget) else [x])]
-    def log_weight(self, prompts, completions):
-        return torch.stack([f.log_weight(prompts, completions) for f in self.factors]).sum(0)
-    def scores(self, prompts, completions):
-        return {k: v for f in self.factors for k, v in f.scores(prompts, completions).items()}
-    def evaluate(self, prompts, completions):
-        if not self._is_plain(ProductTarget): return super().evaluate(prompts, completions)
-        weights, scores = zip(*(f.evaluate(prompts, completions) for f in self.factors))
-        return torch.stack(weights).sum(0), {k: v for s in scores for k, v in s.items()}
+    def reward_calls(self): return [x for f in self.factors for x in f.reward_calls()]
+    def log_weight(self, prompts, completions, columns=None):
+        each = [_with_columns(f.log_weight, prompts, completions, columns=columns) for f in self.factors]
+        return torch.stack(each).sum(0)
+    def scores(self, prompts, completions, columns=None):
+        each = [_with_columns(f.scores, prompts, completions, columns=columns) for f in self.factors]
+        return {k: v for s in each for k, v in s.items()}
     def __repr__(self): return ' * '.join(map(repr, self.factors))
 
 # %% ../../nbs/3_losses/320_target.ipynb #851ba3d0
 @patch
-def fit(self: ProductTarget, prompts, completions, log_w=None):
+def fit(self: ProductTarget, prompts, completions, log_w=None, columns=None):
     "Fit each factor under those before it; what still has to be fitted comes last."
-    for f in sorted(self.factors, key=lambda f: not f.fitted):
-        f.fit(prompts, completions, log_w)
-        w = f.log_weight(prompts, completions)
-        log_w = w if log_w is None else log_w + w
+    with each_once():
+        for f in sorted(self.factors, key=lambda f: not f.fitted):
+            _with_columns(f.fit, prompts, completions, log_w, columns=columns)
+            w = _with_columns(f.log_weight, prompts, completions, columns=columns)
+            log_w = w if log_w is None else log_w + w
     return self
 
 # %% ../../nbs/3_losses/320_target.ipynb #45a711ec
@@ -185,14 +201,14 @@ class WeightedReward(Target):
         parts = [RewardTarget(r, beta) for r in rewards]
         self.weights, self.beta = _reward_weights(weights, len(parts)), float(beta)
         self.parts = dict(zip(_distinct([p.name for p in parts], {'total'}), parts))
-    def log_weight(self, prompts, completions): return self.scores(prompts, completions)['total']/self.beta
-    def scores(self, prompts, completions):
-        each = {k: p.scores(prompts, completions)[p.name] for k, p in self.parts.items()}
-        return {'total': sum(w*r for w, r in zip(self.weights, each.values()))} | each
-    def evaluate(self, prompts, completions):
-        if not self._is_plain(WeightedReward): return super().evaluate(prompts, completions)
-        scores = self.scores(prompts, completions)
-        return scores['total']/self.beta, scores
+    def reward_calls(self): return [x for p in self.parts.values() for x in p.reward_calls()]
+    def log_weight(self, prompts, completions, columns=None):
+        return self.scores(prompts, completions, columns)['total'].nan_to_num(nan=0.)/self.beta
+    def scores(self, prompts, completions, columns=None):
+        each = call_rewards(self.reward_calls(), prompts, completions, columns)
+        total = sum(w*r.nan_to_num(nan=0.) for w, r in zip(self.weights, each))
+        none = torch.stack(each).isnan().all(0)
+        return {'total': total.masked_fill(none, math.nan)} | dict(zip(self.parts, each))
     def __repr__(self):
         terms = ' + '.join(f'{w:g} {k}' for w, k in zip(self.weights, self.parts))
         return f"WeightedReward({terms}, beta={self.beta:g})"
@@ -267,20 +283,22 @@ class MomentTarget(Target):
                              "give one moment per feature")
         self.features, self.moments = dict(features), {k: float(moments[k]) for k in features}
         self.lambdas, self.ess = None, 0.
-    def log_weight(self, prompts, completions): return self._weight(self._phi(prompts, completions))
-    def scores(self, prompts, completions):
-        return dict(zip(self.features, self._phi(prompts, completions).unbind(-1)))
-    def evaluate(self, prompts, completions):
-        if not self._is_plain(MomentTarget): return super().evaluate(prompts, completions)
-        phi = self._phi(prompts, completions)
-        return self._weight(phi), dict(zip(self.features, phi.unbind(-1)))
+    def reward_calls(self): return [(f'feature {k}', f) for k, f in self.features.items()]
+    def log_weight(self, prompts, completions, columns=None):
+        return self._weight(self._phi(prompts, completions, columns))
+    def scores(self, prompts, completions, columns=None):
+        return dict(zip(self.features, self._phi(prompts, completions, columns).unbind(-1)))
     def __repr__(self): return f"MomentTarget({self.moments})"
 
 # %% ../../nbs/3_losses/320_target.ipynb #bca0119b
 @patch
-def _phi(self: MomentTarget, prompts, completions) -> Tensor:
-    "[B, k] features."
-    each = [call_reward(f, prompts, completions, f'feature {k}') for k, f in self.features.items()]
+def _phi(self: MomentTarget, prompts, completions, columns=None) -> Tensor:
+    "[B, k] features. Raises ValueError for a text without one."
+    each = call_rewards(self.reward_calls(), prompts, completions, columns)
+    for k, x in zip(self.features, each):
+        if x.isnan().any():
+            raise ValueError(f"feature {k}: row {int(x.isnan().nonzero()[0])} is None; a moment needs a number for "
+                             "each text")
     return torch.stack(each, -1)
 
 # %% ../../nbs/3_losses/320_target.ipynb #b172a4f6
@@ -294,10 +312,10 @@ def _weight(self: MomentTarget, phi: Tensor) -> Tensor:
 
 # %% ../../nbs/3_losses/320_target.ipynb #cc4a351e
 @patch
-def fit(self: MomentTarget, prompts: list[str], completions: list[str], log_w: Tensor | None = None,
-        tol: float = 1e-6, min_ess: float = 10.) -> MomentTarget:
+def fit(self: MomentTarget, prompts: list, completions: list, log_w: Tensor | None = None,
+        tol: float = 1e-6, min_ess: float = 10., columns: dict | None = None) -> MomentTarget:
     "Fit λ on samples of π0, with log-weights log_w [B]. Raises ValueError where a moment cannot be reached."
-    phi, mu = self._phi(prompts, completions), torch.tensor(list(self.moments.values()))
+    phi, mu = self._phi(prompts, completions, columns), torch.tensor(list(self.moments.values()))
     self.lambdas, self.ess = fit_lambdas(phi, mu, tol, min_ess, list(self.features), log_w)
     return self
 

@@ -47,7 +47,7 @@ def _json_column(r: dict, k: str, kind: type):
     return _without_none(v) if v else None
 
 # %% ../../nbs/4_training/417_batches.ipynb #9fde7cdf
-def _template_options(r: dict) -> dict:
+def template_options(r: dict) -> dict:
     "What a row gives to the chat template: its tools, and its arguments under 'chat_template_kwargs'."
     tools = dict(tools=_json_column(r, 'tools', list)) if r.get('tools') else {}
     return tools | (_json_column(r, 'chat_template_kwargs', dict) or {})
@@ -82,7 +82,7 @@ def _field(tokenizer, r: dict, name: str):
 # %% ../../nbs/4_training/417_batches.ipynb #3abb69ec
 def _encode_row(tokenizer, r: dict, answers, add_eos: bool, encoder_decoder: bool) -> RowIds:
     "A row's prompt and answers as token ids. Raises ValueError, or what a template or tokenizer raises."
-    options = _template_options(r)
+    options = template_options(r)
     prompt, ids, masks, empty = _field(tokenizer, r, 'prompt'), [], [], False
     for a in answers:
         x = _field(tokenizer, r, a)

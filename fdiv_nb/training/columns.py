@@ -216,6 +216,8 @@ def _value(row: dict, column: str, need: tuple) -> tuple:
     if column == 'instruction' and isinstance(row.get('input'), str) and 'input' not in need:
         used.add('input')
         if row['input'].strip(): v = f"{v}\n\n{row['input']}"
+    if isinstance(v, (list, tuple)) and not v:
+        raise ValueError(f"{column} is an empty list of messages; give at least the user's")
     if not isinstance(v, str) and not is_chat(v):
         raise ValueError(f"{column} is of type {type(v).__name__}; expected a text or a list of chat "
                          "messages")

@@ -4,123 +4,18 @@
 
 # %% ../../nbs/4_training/410_data.ipynb #99563fb6
 from __future__ import annotations
-import csv, io, json, logging, re
+import csv, io, logging, re
 from pathlib import Path
+from typing import NamedTuple
 from ..mathematics.checks import one_of
 from ..models.encode import plain_ids
+from ..losses.scoring import GIVEN
 from .columns import columns_of, named_row, one_line, unread_columns
+from .sources import file_rows, load_rows
 _log = logging.getLogger('fdiv_nb')
 
 # %% auto #0
 __all__ = ['read_rows', 'read_prompt_rows', 'strip_gutenberg', 'text_chunks', 'load_tofu', 'read_templates']
-
-# %% ../../nbs/4_training/410_data.ipynb #05e9cf0a
-def _json_rows(text: str, where: str) -> list:
-    "A JSON list, or one JSON object a line. Raises ValueError naming the line that is not JSON."
-    at, rows = 0, []
-    try:
-        if text.lstrip().startswith('['): return json.loads(text)
-        for line in text.split('\n'):
-            at += 1
-            if line.strip(): rows.append(json.loads(line))
-        return rows
-    except json.JSONDecodeError as e:
-        raise ValueError(f"{where}: line {at or e.lineno} is not JSON ({e.msg}); give a list, or one object "
-                         "a line") from None
-    except RecursionError:
-        raise ValueError(f"{where}: line {at or 1} is nested too deeply to be a row; flatten it") from None
-
-# %% ../../nbs/4_training/410_data.ipynb #6275b599
-def _csv_rows(text: str, where: str) -> list[dict]:
-    "The rows of a table of comma-separated values, cells of any length."
-    limit = csv.field_size_limit(len(text) + 1)
-    try: return list(csv.DictReader(io.StringIO(text, newline='')))
-    except csv.Error as e: raise ValueError(f"{where}: {e}; write it with the csv module, or give "
-                                            ".jsonl") from None
-    finally: csv.field_size_limit(limit)
-
-# %% ../../nbs/4_training/410_data.ipynb #0fd33b94
-def _text_rows(text: str, need: tuple, where: str, name: str) -> list[dict]:
-    "Plain text as one row, or as a prompt a line. Raises ValueError if other fields are needed."
-    if need == ('text',): return [dict(text=text)]
-    if need == ('prompt',): return [dict(prompt=l) for l in text.splitlines() if l.strip()]
-    raise ValueError(f"{name}: {where} is plain text and has no {' and '.join(need)}; cut it with "
-                     "text_chunks, or give .jsonl")
-
-# %% ../../nbs/4_training/410_data.ipynb #85589768
-_KNOWN = '.jsonl, .json, .csv, .parquet, .txt and folders written by save_to_disk'
-
-def _file_rows(p: Path, need: tuple, name: str) -> list:
-    "The rows of a file, by its ending. Raises ValueError for an unknown ending, or text that is not UTF-8."
-    if p.suffix == '.parquet':
-        import pyarrow.parquet as pq
-        return pq.read_table(p).to_pylist()
-    try: text = p.read_text(encoding='utf-8-sig')
-    except UnicodeDecodeError as e:
-        raise ValueError(f"{name}: {p.name} is not UTF-8 text (byte {e.start}); convert it") from None
-    if p.suffix in ('.json', '.jsonl', '.ndjson'): return _json_rows(text, f"{name}: {p.name}")
-    if p.suffix == '.csv': return _csv_rows(text, f"{name}: {p.name}")
-    if p.suffix == '.txt': return _text_rows(text, need, p.name, name)
-    raise ValueError(f"{name}: {p.name} ends in {p.suffix!r}; known are {_KNOWN}")
-
-# %% ../../nbs/4_training/410_data.ipynb #dac03601
-def _from_folder(p: Path, name: str):
-    "The data set in a folder. Raises ValueError for a folder of anything else."
-    from datasets import load_from_disk
-    if not any((p/f).is_file() for f in ('dataset_info.json', 'dataset_dict.json')):
-        raise ValueError(f"{name}: the folder {p.name!r} holds no data set; give a file in it, or a folder "
-                         "written by save_to_disk")
-    return load_from_disk(str(p))
-
-# %% ../../nbs/4_training/410_data.ipynb #d2ab241f
-def _from_hub(source: str, name: str):
-    "A data set of the hub, its split `train` unless another is named. Raises ValueError if there is none."
-    hub = re.fullmatch(r'([\w.-]+/[\w.-]+)(?::([\w-]+))?', source)
-    if not hub or Path(source).suffix in ('.json', '.jsonl', '.csv', '.txt', '.parquet'):
-        raise ValueError(f"{name}: no file {source!r}")
-    from datasets import load_dataset
-    try: return load_dataset(hub[1], split=hub[2] or 'train')
-    except Exception as e:
-        why = str(e).splitlines()[0]
-        raise ValueError(f"{name}: {source!r} is no file or folder, and the hub does not give it: "
-                         f"{why}") from None
-
-# %% ../../nbs/4_training/410_data.ipynb #df24e505
-def _train_split(splits: dict, name: str):
-    "The split `train` of a data set, or its only one. Raises ValueError if there are several others."
-    if 'train' in splits: return splits['train']
-    if len(splits) > 1: raise ValueError(f"{name}: the data set has the splits {list(splits)}; pass one of "
-                                         "them")
-    return next(iter(splits.values()))
-
-# %% ../../nbs/4_training/410_data.ipynb #80f3743c
-def _table(columns: dict, name: str) -> list[dict]:
-    "A dict of columns as rows. Raises ValueError for columns that are no lists, or of different length."
-    is_list = lambda v: hasattr(v, '__len__') and not isinstance(v, (str, dict))
-    bad = next((k for k, v in columns.items() if not is_list(v)), None)
-    if bad is not None:
-        raise ValueError(f"{name}: column {bad!r} is of type {type(columns[bad]).__name__}; expected a list; "
-                         "a single row goes into a list")
-    sizes = {k: len(v) for k, v in columns.items()}
-    if len(set(sizes.values())) > 1: raise ValueError(f"{name}: its columns have different lengths: {sizes}")
-    return [dict(zip(columns, v)) for v in zip(*columns.values())]
-
-# %% ../../nbs/4_training/410_data.ipynb #0621966e
-def _load(source, need: tuple, name: str) -> list:
-    "What `read_rows` takes, as a list of rows under their own names."
-    if isinstance(source, (str, Path)):
-        p = Path(source)
-        if p.is_file(): return _file_rows(p, need, name)
-        source = _from_folder(p, name) if p.is_dir() else _from_hub(str(source), name)
-    if hasattr(source, 'column_names') and isinstance(source, dict):    # a DatasetDict
-        source = _train_split(source, name)
-    if hasattr(source, 'to_dict') and hasattr(source, 'columns'):       # of pandas
-        source = source.to_dict('records')
-    if isinstance(source, dict): source = _table(source, name)
-    if not hasattr(source, '__len__'):
-        raise ValueError(f"{name}: {type(source).__name__} has no length; a stream must be cut first, e.g. "
-                         "list(stream.take(1000))")
-    return list(source)
 
 # %% ../../nbs/4_training/410_data.ipynb #48a100e5
 def _warn_unread(unread: dict, need: tuple, name: str) -> None:
@@ -144,7 +39,8 @@ def read_rows(source,   # path, hub name ('owner/name', 'owner/name:split'), Dat
               need=('prompt', 'completion'),  # fields of every row, each a text or a list of chat messages
               name: str = 'train_dataset',    # of the argument, for error messages
               turns: str = 'all',       # completion of a conversation: 'all' from its first answer on, or the 'last'
-              on_bad: str = 'refuse'    # 'refuse' a row that lacks a field, or 'drop' it (None takes its place)
+              on_bad: str = 'refuse',   # 'refuse' a row that lacks a field, or 'drop' it (None takes its place)
+              limit: int = 0            # rows to read at most, for a stream; 0: all
              ) -> list[dict]:           # rows with the fields of `need`, and their other columns as they were
     """Rows under the names of `need`, translated from known aliases; a warning names text that is in no field.
 
@@ -153,7 +49,7 @@ def read_rows(source,   # path, hub name ('owner/name', 'owner/name:split'), Dat
     one_of('turns', turns, ('all', 'last'))
     one_of('on_bad', on_bad, ('refuse', 'drop'))
     need, out, unread, error = tuple(need), [], {}, None
-    for i, r in enumerate(_load(source, need, name)):
+    for i, r in enumerate(load_rows(source, need, name, limit)):
         try:
             r = columns_of(r)
             out.append(named_row(r, need, turns))
@@ -167,6 +63,55 @@ def read_rows(source,   # path, hub name ('owner/name', 'owner/name:split'), Dat
     _warn_unread(unread, need, name)
     return out
 
+# %% ../../nbs/4_training/410_data.ipynb #225e18b6
+class Context(NamedTuple):
+    "A prompt to sample from, and the columns of its row."
+    prompt: str | list       # a text, or chat messages
+    columns: dict = {}       # under their own names, without `prompt`
+
+# %% ../../nbs/4_training/410_data.ipynb #2a6ba451
+_TAKEN = {'prompts', 'completions', *GIVEN}      # what rewards get under these names anyway
+_SEEN = 'images', 'image', 'videos', 'video', 'audio', 'audios'
+
+def _warn_columns(contexts: list[Context], name: str) -> None:
+    "Warn once about columns that rewards cannot get, and about pictures and sounds, which no model sees."
+    there = {k for c in contexts for k in c.columns}
+    if taken := sorted(there & _TAKEN):
+        _log.warning("%s: the columns %s are not passed on, rewards get something else under that name; rename "
+                     "them", name, ', '.join(taken))
+    if seen := sorted(k for k in there & set(_SEEN) if any(c.columns.get(k) for c in contexts)):
+        _log.warning("%s: the model does not see %s, which only rewards read", name, ', '.join(seen))
+
+# %% ../../nbs/4_training/410_data.ipynb #16ab21eb
+def _context(row, i: int, name: str) -> Context:
+    "A row as a context. Raises ValueError naming the row that has no prompt."
+    try:
+        columns = columns_of(row)
+        prompt = named_row(columns, ('prompt',))['prompt']
+    except _UNREADABLE as e: raise ValueError(f"{name}: row {i}: {one_line(e)}") from None
+    return Context(prompt, {k: v for k, v in columns.items() if k != 'prompt'})
+
+def _is_bare(source) -> bool:
+    "Whether a source is a list of prompts, not of rows."
+    return isinstance(source, (list, tuple)) and len(source) > 0 and not isinstance(source[0], dict)
+
+# %% ../../nbs/4_training/410_data.ipynb #07b7edf6
+def read_contexts(source,   # texts, conversations or `Context`s in a list, or whatever `read_rows` reads
+                  name: str = 'train_dataset',   # of the argument, for error messages
+                  limit: int = 0    # rows to read at most, for a stream; 0: all
+                 ) -> list[Context]:
+    """Prompts with the columns of their rows; of a conversation up to the assistant's last answer.
+
+    Raises ValueError naming the row that has no prompt, and for a source without rows."""
+    if hasattr(source, '__len__') and not len(source): raise ValueError(f"{name}: holds no prompt")
+    if _is_bare(source):
+        if all(isinstance(x, Context) for x in source): return list(source)[:limit or None]
+        source = [dict(prompt=p) for p in source]
+    out = [_context(r, i, name) for i, r in enumerate(load_rows(source, ('prompt',), name, limit))]
+    if not out: raise ValueError(f"{name}: holds no row")
+    _warn_columns(out, name)
+    return [c._replace(columns={k: v for k, v in c.columns.items() if k not in _TAKEN}) for c in out]
+
 # %% ../../nbs/4_training/410_data.ipynb #613b5543
 def _check_bare(row: dict, i: int, name: str) -> None:
     "ValueError for a row with tools or template arguments, which a prompt alone cannot carry."
@@ -179,14 +124,12 @@ def _check_bare(row: dict, i: int, name: str) -> None:
 def read_prompt_rows(source,   # texts or conversations in a list, or whatever `read_rows` reads
                      name: str = 'train_dataset'   # of the argument, for error messages
                     ) -> list:  # texts and lists of chat messages
-    """Prompts to sample from: those of rows, or whole conversations up to the assistant's last answer.
+    """Prompts alone: those of rows, or whole conversations up to the assistant's last answer.
 
     Raises ValueError naming the row that has none, or that brings tools or template arguments."""
-    if hasattr(source, '__len__') and not len(source): raise ValueError(f"{name}: holds no prompt")
-    bare = isinstance(source, (list, tuple)) and len(source) > 0 and not isinstance(source[0], dict)
-    rows = read_rows([dict(prompt=p) for p in source] if bare else source, ('prompt',), name)
-    for i, r in enumerate(rows): _check_bare(r, i, name)
-    return [r['prompt'] for r in rows]
+    rows = read_contexts(source, name)
+    for i, c in enumerate(rows): _check_bare(c.columns, i, name)
+    return [c.prompt for c in rows]
 
 # %% ../../nbs/4_training/410_data.ipynb #ce3c32d1
 def strip_gutenberg(text: str) -> str:   # of a Project Gutenberg file
@@ -245,7 +188,7 @@ def load_tofu(folder,   # with forget10.json, retain90.json, ...
               answer: str = ' {}'       # template
              ) -> list[dict]:   # prompt, completion, question, answer and what else the file has
     "Rows of one TOFU file. Raises ValueError naming the files that there are, or the row without a question."
-    rows = _file_rows(_tofu_file(folder, name), (), 'tofu')
+    rows = file_rows(_tofu_file(folder, name), (), 'tofu')
     for i, r in enumerate(rows):
         if not isinstance(r, dict) or not all(isinstance(r.get(k), str) for k in ('question', 'answer')):
             raise ValueError(f"tofu: {name}.json: row {i} has no text under 'question' and 'answer'")
