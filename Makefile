@@ -4,7 +4,7 @@
 #   make test    export drift, every notebook, the README's own code blocks
 #   make test-latest, make test-lowest    the same with the newest releases of everything, with the oldest that settings.ini allows
 #   make lint    ruff, and pyright where it is installed
-#   make docs    the notebooks as a site, docs/_build/html (needs npm for MathJax)
+#   make docs    the site: pages, API, notebooks in docs/_build/html (needs npm for MathJax), checked for broken maths and dead links
 PYTHON ?= python3
 VENV   ?= .venv
 # the build of torch to install; e.g. `make test TORCH="torch --index-url ..."` for a particular CUDA
@@ -44,7 +44,8 @@ docs:
 	test -x docs/_build/venv/bin/python || $(PYTHON) -m venv docs/_build/venv
 	docs/_build/venv/bin/python -m pip --disable-pip-version-check -q install -r docs/requirements.txt
 	npm ci --silent --prefix docs
-	docs/_build/venv/bin/sphinx-build -q -W -b html docs docs/_build/html
+	docs/_build/venv/bin/sphinx-build -q -W --keep-going -j auto -b html docs docs/_build/html
+	docs/_build/venv/bin/python .ci/site.py docs/_build/html
 
 wheel: $(VENV)/.dev
 	$(VENV)/bin/python .ci/wheel.py

@@ -124,6 +124,46 @@ def links():
         broken = [x for t in texts for x in re.findall(r'\]\(([^)#\s]+)[^)]*\)', t) if not re.match(r'\w+:', x) and not (p.parent/x).exists()]
         if broken or p.suffix == '.md': check(f'links of {p.relative_to(root)}', not broken, ', '.join(broken))
 
+def maths():
+    "Markdown cells in the form that Jupyter and the site both read: `$$` on lines of its own, table rows as wide as their head."
+    bad = []
+    for p in notebook_paths():
+        for i, c in enumerate(cells_of(p)):
+            if c['cell_type'] != 'markdown': continue
+            bad += [f'{p.name}[{i}]: {why}: {line.strip()[:60]}' for why, line in broken_markdown(source(c))]
+    check('maths and tables of the notebooks are well formed', not bad, '; '.join(bad))
+
+def broken_markdown(text):
+    "(what is wrong, the line) for every line that MyST would not render."
+    lines, fenced, inside, width = text.split('\n'), False, False, 0
+    for before, line in zip(['', *lines], lines):
+        if re.match(r'\s*(```|~~~)', line): fenced = not fenced
+        if fenced: continue
+        bare = re.sub(r'`[^`]*`', '', line)
+        n, t = bare.count('$$'), bare.strip()
+        if n and not inside and before.strip(): yield 'an equation needs an empty line before it', line
+        if n == 1 and not (t.startswith('$$') or inside and t.endswith('$$')) or n == 2 and not (t[:2] == t[-2:] == '$$'):
+            yield '$$ stands within a line', line
+        inside ^= n % 2
+        if not n and not inside and (bare.replace(r'\$', '').count('$') % 2): yield 'an odd number of $', line
+        cells = len(re.findall(r'(?<!\\)\|', line))
+        if re.fullmatch(r'[\s|:-]*-[\s|:-]*', line) and '|' in line: width = len(re.findall(r'(?<!\\)\|', before))
+        elif not line.lstrip().startswith('|'): width = 0
+        elif width and cells != width: yield f'a table row with {cells} bars under a head with {width}; write \\mid', line
+        if width and re.search(r'\$[^$]*\\\|[^$]*\$', line): yield r'\| in a table is a bar; write \Vert', line
+    if inside: yield 'an equation is not closed', lines[-1]
+
+def site():
+    "What the pages of docs/ state is so: every logged key has its entry, every example row is read, every α is converted."
+    sys.path.insert(0, str(root/'.ci'))
+    import facts
+    lacking = facts.keys_without_entry()
+    check(f'every number that is logged or reported is in docs/glossary.md ({len(facts.logged_keys())} keys)', not lacking, ', '.join(sorted(lacking)))
+    wrong = list(facts.unread_rows())
+    check('every example row of docs/formats.md is read', not wrong, '; '.join(wrong))
+    wrong = list(facts.wrong_conversions())
+    check('the conversions of docs/migration.md hold', not wrong, '; '.join(wrong))
+
 def clean():
     "No notebook carries execution counts, private metadata or warnings."
     for nb in notebook_paths():
@@ -149,7 +189,7 @@ def readme():
             check(f'README block {i + 1} ({lang})', r.returncode == 0, (r.stdout + r.stderr)[-1500:])
 
 if __name__ == '__main__':
-    steps = sys.argv[1:] or ['drift', 'house', 'api', 'links', 'clean', 'notebooks', 'readme']
+    steps = sys.argv[1:] or ['drift', 'house', 'api', 'links', 'maths', 'site', 'clean', 'notebooks', 'readme']
     for s in steps: globals()[s]()
     print(f'\n{passed} passed, {len(failed)} failed')
     sys.exit(bool(failed))

@@ -1,38 +1,60 @@
-"""The notebooks as a site: rendered as they are stored, never executed. `make docs` writes docs/_build/html."""
-import json, shutil
+"""The site: pages of this folder, the notebooks as they are stored (never executed), and the API read from the source.
+
+`make docs` writes docs/_build/html. What is generated here (`nbs/`, `api/`, `project/`, `_static/`) is not committed.
+"""
+import re
+import shutil
+import sys
 from configparser import ConfigParser
 from pathlib import Path
 
 here = Path(__file__).parent
+sys.path.insert(0, str(here))
+from ext import links, llms, notebooks                                          # noqa: E402
+from ext.folder import Folder                                                   # noqa: E402
+from ext.package import Package                                                 # noqa: E402
+from ext.reference import Reference                                             # noqa: E402
+
 cfg = ConfigParser(interpolation=None)
 cfg.read(here.parent/'settings.ini', encoding='utf-8')
 cfg = cfg['DEFAULT']
 
 project, author, release = cfg['lib_name'], cfg['author'], cfg['version']
 copyright = author
-extensions = ['myst_nb']
+extensions = ['myst_nb', 'ext.links', 'ext.llms']
 nb_execution_mode = 'off'
-myst_enable_extensions = ['dollarmath', 'amsmath']
+nb_code_prompt_show = nb_code_prompt_hide = 'tests of this section'
+myst_enable_extensions = ['dollarmath', 'amsmath', 'fieldlist', 'attrs_block', 'colon_fence', 'deflist']
 myst_heading_anchors = 3
-suppress_warnings = ['mystnb.unknown_mime_type', 'myst.header', 'myst.xref_missing', 'misc.highlighting_failure']
-exclude_patterns = ['_build', 'node_modules']
+suppress_warnings = ['toc.empty_glob', 'mystnb.unknown_mime_type', 'myst.header', 'misc.highlighting_failure']
+exclude_patterns = ['_build', 'node_modules', 'ext']
+smartquotes = False                             # f' is a derivative
+add_module_names = False
+python_maximum_signature_line_length = 88
+toc_object_entries_show_parents = 'hide'
 html_theme = 'furo'
 html_title = f'{project} {release}'
 html_static_path = ['_static']
+html_css_files = ['site.css']
+html_copy_source = False
 mathjax_path = 'mathjax/tex-svg.js'
 mathjax3_config = {'tex': {'inlineMath': [['\\(', '\\)']], 'displayMath': [['\\[', '\\]']]}}
 
-notebooks = here/'nbs'
-shutil.rmtree(notebooks, ignore_errors=True)
-notebooks.mkdir()
-for nb in sorted((here.parent/'nbs').rglob('*.ipynb')):          # a reader needs no directives
-    d = json.loads(nb.read_text(encoding='utf-8'))
-    for c in d['cells']: c['source'] = [line for line in c['source'] if not line.startswith('#| ')]
-    d['cells'] = [c for c in d['cells'] if ''.join(c['source']).strip()]
-    to = notebooks/nb.relative_to(here.parent/'nbs')
-    to.parent.mkdir(exist_ok=True)
-    to.write_text(json.dumps(d), encoding='utf-8')
+package = Package()
+Reference(package).write(Folder(here/'api'))
+commands = set(re.findall(r'^\(cli-(\w+)\)=', (here/'cli.md').read_text(encoding='utf-8'), re.M))
+links.state.update(package=package, commands=commands, pages=notebooks.copy(package, here.parent/'nbs', Folder(here/'nbs')))
+project_pages = Folder(here/'project')
+for name in ('CHANGELOG', 'CONTRIBUTING'):
+    text = (here.parent/f'{name}.md').read_text(encoding='utf-8')
+    text = re.sub(r'\]\((nbs/[^)]+)\)', r'](../\1)', text)
+    project_pages.write(f'{name.lower()}.md', re.sub(r'\[([^\]]+)\]\((?!\.\./nbs|\w+:)[^)]+\)', r'\1', text))
+project_pages.prune()
+llms.state.update(package=package, cfg=cfg)
+
 math = here/'node_modules'/'mathjax'/'es5'/'tex-svg.js'
 if not math.is_file(): raise SystemExit("docs: MathJax is missing; run `npm ci --prefix docs` (or `make docs`, which does)")
 (here/'_static'/'mathjax').mkdir(parents=True, exist_ok=True)
 shutil.copy(math, here/'_static'/'mathjax')
+shutil.copy(here/'site.css', here/'_static')
+shutil.copy(here/'demo.png', here/'_static')
