@@ -177,7 +177,9 @@ def merged(model: nn.Module) -> nn.Module:
     "An ordinary, trainable model with the adapter in its weights; the model itself if nothing can be merged."
     config = getattr(model, 'active_peft_config', None)
     if config is None or config.is_prompt_learning: return model
-    return model.merge_and_unload().requires_grad_(True)
+    whole = model.merge_and_unload().requires_grad_(True)
+    if hasattr(whole, 'peft_config'): del whole.peft_config      # older releases of peft leave it behind
+    return whole
 
 # %% ../../nbs/2_models/260_loading.ipynb #3d92e22e
 def write_merged(folder,                         # an adapter's
