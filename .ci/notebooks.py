@@ -24,6 +24,11 @@ def settle():
     gc.collect()
     gc.freeze()
 
+def begin():
+    "Each worker has a fork server of its own for the tests that run on several processes."
+    from fdiv_nb.models.testing import fork_server_here
+    fork_server_here()
+
 def one(path):
     "(notebook, passed, seconds)"
     from nbdev.config import get_config
@@ -46,7 +51,7 @@ def main(workers):
         return subprocess.run([Path(sys.executable).parent/'nbdev-test', '.', '--n-workers', str(workers), *skip]).returncode
     settle()
     took = {}
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context('fork')) as pool:
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context('fork'), initializer=begin) as pool:
         for done in as_completed([pool.submit(one, p) for p in chosen()]):
             path, passed, seconds = done.result()
             took[path] = seconds, passed
@@ -57,4 +62,6 @@ def main(workers):
     if failed: print('failed:', *failed, file=sys.stderr)
     return bool(failed)
 
-if __name__ == '__main__': sys.exit(main(int(sys.argv[1]) if sys.argv[1:] else 2))
+if __name__ == '__main__':
+    from notebooks import main                          # a notebook takes the place of __main__ in its worker
+    sys.exit(main(int(sys.argv[1]) if sys.argv[1:] else 2))

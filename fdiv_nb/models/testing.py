@@ -329,15 +329,20 @@ def serve(libraries: list[str]  # modules to import
 _READ_AT_IMPORT = ('HF_', 'HUGGINGFACE', 'TRANSFORMERS', 'DATASETS', 'TORCH', 'PYTORCH', 'OMP_', 'MKL_',
                    'LD_', 'HOME', 'XDG_', 'TMP')
 
+def _new_server():
+    "`serve` in a new interpreter, in a process group of its own."
+    env = _environment(1) | dict(JE_ARROW_MALLOC_CONF='background_thread:false')   # no thread of pyarrow
+    start = 'import sys; from fdiv_nb.models.testing import serve; serve(sys.argv[1:])'
+    return subprocess.Popen(
+        [sys.executable, '-c', start, *_LIBRARIES], env=env, text=True, start_new_session=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+# %% ../../nbs/2_models/210_testing.ipynb #ca549a29
 class _ForkServer:
-    "A running `serve`, in a process group of its own."
-    def __init__(self):
+    "A running `serve`."
+    def __init__(self, start=_new_server):
         self.started_with, self.lock = self.state(), threading.Lock()
-        env = _environment(1) | dict(JE_ARROW_MALLOC_CONF='background_thread:false')   # no thread of pyarrow
-        start = 'import sys; from fdiv_nb.models.testing import serve; serve(sys.argv[1:])'
-        self.process = subprocess.Popen(
-            [sys.executable, '-c', start, *_LIBRARIES], env=env, text=True, start_new_session=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.process = start()
         atexit.register(self.close)
         self.usable = self.process.stdout.readline().strip() == '1'
         if not self.usable: self.close()
@@ -362,6 +367,30 @@ def _fork_server() -> _ForkServer | None:
         if _server is not None: _server.close()
         _server = _ForkServer()
     return _server if _server.usable else None
+
+# %% ../../nbs/2_models/210_testing.ipynb #69ea6811
+def _forked_server() -> _Child:
+    "`serve` in a fork of this process, in a process group of its own."
+    (theirs, requests), (replies, answers) = os.pipe(), os.pipe()
+    child = _Child(os.fork())
+    if child.pid == 0:
+        try:
+            os.setsid()
+            for fd, to in ((theirs, 0), (answers, 1), (os.open(os.devnull, os.O_RDWR), 2)): os.dup2(fd, to)
+            os.closerange(3, max(theirs, requests, replies, answers) + 1)
+            serve(_LIBRARIES)
+        finally: os._exit(0)
+    for fd in theirs, answers: os.close(fd)
+    child.stdin, child.stdout = os.fdopen(requests, 'w'), os.fdopen(replies)
+    return child
+
+# %% ../../nbs/2_models/210_testing.ipynb #d1328802
+def fork_server_here() -> bool:
+    "Make a fork of this process the server of its later runs; false where that is not safe, for its threads."
+    global _server
+    if sys.platform != 'linux' or _threads() != 1: return False
+    _server = _ForkServer(_forked_server)
+    return _server.usable
 
 # %% ../../nbs/2_models/210_testing.ipynb #f90663e2
 def _ask(server: _ForkServer, run: dict) -> list:
