@@ -94,10 +94,12 @@ def encode_prompts(tokenizer,          # transformers interface
                    encoder_decoder: bool = False   # then a closing end token stays
                   ) -> list[list[int]]:            # at least one token each
     "Token ids of every prompt by `encode_prompt`. Raises ValueError, naming the row, if one cannot be encoded."
-    rows = []
+    rows, seen = [], {}                # a text that comes again, for another completion, is not read again
     for i, p in enumerate(prompts):
-        try: rows.append(encode_prompt(tokenizer, p, encoder_decoder))
+        try: ids = isinstance(p, str) and seen.get(p) or encode_prompt(tokenizer, p, encoder_decoder)
         except ValueError as e: raise ValueError(f"prompts: row {i}: {e}") from None
+        if isinstance(p, str): seen[p] = ids
+        rows.append(list(ids))
     return rows
 
 # %% ../../nbs/2_models/278_completions.ipynb #c6bb9f39
