@@ -26,7 +26,8 @@ class DemoArguments:
     divergences: str = option('forward_kl,js,tv,reverse_kl', "comma-separated names")
     beta: float = option(.2, "strength of the reward, in judgements")
     learning_rate: float = option(.2, "peak learning rate of the bias")
-    full: str = option('forward_kl,reverse_kl', "divergences that also train every weight, for comparison; '' for none")
+    full: str = option('forward_kl,reverse_kl', "divergences that also train every weight, to compare; '' for "
+                                                "none")
     full_learning_rate: float = option(1e-3, "peak learning rate where every weight is trained")
     seeds: list[int] = option([1], "seeds; each is a run of every divergence")
     def __post_init__(self):
@@ -73,8 +74,8 @@ def exact_target(reviews, beta: float):   # reviews: `Reviews` of the initial po
     reward = torch.tensor(opinion(None, reviews.texts), dtype=torch.float64)
     return tilted(reviews.log_probs(), reward/beta)
 
-def measure(texts: list[str], log_p, goal, names=FOUR) -> dict[str, float]:   # log_p, goal: [n + 1], the rest last
-    "Shares of the tones, and the divergences from the target."
+def measure(texts: list[str], log_p, goal, names=FOUR) -> dict[str, float]:   # log_p, goal: [n + 1]
+    "Shares of the tones and of the rest (the last outcome), and the divergences from the target."
     from fdiv_nb.mathematics.divergence import exact_divergence
     shares = tones(texts, log_p[:-1].exp().tolist()) | dict(rest=log_p[-1].exp().item())
     return shares | {k: exact_divergence(k, log_p, goal).item() for k in dict.fromkeys([*FOUR, *names])}
@@ -100,19 +101,20 @@ def average(rows: list[dict]) -> dict[str, float]:
     "Means over the seeds; with two or more also the standard error of each, under `_stderr`."
     out = {}
     for k in rows[0]:
-        values = [r[k] for r in rows]
+        values, several = [r[k] for r in rows], len(rows) > 1
         out[k] = statistics.fmean(values)
-        if len(rows) > 1: out[f'{k}_stderr'] = statistics.stdev(values)/math.sqrt(len(rows))
+        if several: out[f'{k}_stderr'] = statistics.stdev(values)/math.sqrt(len(rows))
     return out
 
 def told_peaks(name: str, rows: list[dict], target: dict) -> str:
     "One line: what a divergence did with the peaks, by the means over the seeds."
     row = average(rows)
     slating, rave = peaks(row, target)
-    kinds = {('kept', 'kept'): 'kept both peaks', ('lost', 'kept'): 'kept one peak', ('kept', 'lost'): 'kept one peak'}
+    kinds = {('kept', 'kept'): 'kept both peaks', ('lost', 'kept'): 'kept one peak',
+             ('kept', 'lost'): 'kept one peak'}
     what = kinds.get((slating, rave), f'slating {slating}, rave {rave}')
-    return (f"{name} {what}: slating {row['slating']:.2f} (target {target['slating']:.2f}), "
-            f"lukewarm {row['lukewarm']:.2f} ({target['lukewarm']:.2f}), rave {row['rave']:.2f} ({target['rave']:.2f})")
+    of = lambda k: f'{k} {row[k]:.2f} (target {target[k]:.2f})'
+    return f"{name}: {what}; {', '.join(map(of, ('slating', 'lukewarm', 'rave')))}"
 
 # %% ../../nbs/7_commands/725_demo.ipynb #f5c09d55
 def verdict(runs: dict, target: dict) -> str:
@@ -130,7 +132,8 @@ def told_winners(runs: dict) -> str:
     "One line: whether each divergence is smallest for the policy that minimised it; if not, for which."
     mean = {k: average(rows) for k, rows in runs.items()}
     best = {k: min(mean, key=lambda n: mean[n][k]) for k in runs}
-    lost = [f'{k} is smaller after {b} ({mean[b][k]:.3f} against {mean[k][k]:.3f})' for k, b in best.items() if b != k]
+    told = lambda k, b: f'{k} is smaller after {b} ({mean[b][k]:.3f} against {mean[k][k]:.3f})'
+    lost = [told(k, b) for k, b in best.items() if b != k]
     if not lost: return 'each divergence is smallest for the policy that minimised it'
     return 'not every divergence is smallest for the policy that minimised it: ' + '; '.join(lost)
 
@@ -144,7 +147,7 @@ def share_table(rows: dict) -> str:   # name -> shares of `tones`
             + '\n'.join(line(n, r).rstrip() for n, r in rows.items()))
 
 # %% ../../nbs/7_commands/725_demo.ipynb #e17a93cb
-def share_figure(rows: dict, seeds: dict | None = None):   # name -> shares of `tones`; name -> those of each seed
+def share_figure(rows: dict, seeds: dict | None = None):   # name -> shares; name -> those of each seed
     "One stacked bar for each row, with its shares; a dot on a border for each seed."
     from matplotlib.figure import Figure
     fig = Figure(figsize=(6, .8 + .32*len(rows)), layout='constrained')
@@ -212,28 +215,31 @@ class DemoWorld:
     reviews: object       # `Reviews`
     tokenizer: object
     goal: object          # [n + 1] of `exact_target`
-    def measure(self, log_p, names=FOUR) -> dict: return measure(self.reviews.texts, log_p, self.goal, names)
+    things: list | None = None    # the things reviewed; default all
+
+    def measure(self, log_p, names=FOUR) -> dict:   # log_p: [n + 1]
+        "Shares and divergences of a policy."
+        return measure(self.reviews.texts, log_p, self.goal, names)
 
     def of(self, model, full: bool, names=FOUR) -> tuple[dict, list]:
         "(measures of a trained policy, eight of its reviews with their reward)."
         import torch
         from fdiv_nb.evaluation.reviews import score_reviews, with_rest
-        if full: log_p = score_reviews(model.eval(), self.tokenizer, THINGS).log_probs()
+        if full: log_p = score_reviews(model.eval(), self.tokenizer, self.things).log_probs()
         else: log_p = self.reviews.log_probs(model.get_output_embeddings().bias.detach().cpu())
         drawn = torch.multinomial(log_p.exp(), 8, generator=torch.Generator().manual_seed(0)).tolist()
         texts = [self.reviews.texts[i] for i in drawn]
-        return self.measure(with_rest(log_p), names), [('Review:', x, r) for x, r in zip(texts, opinion(None, texts))]
+        samples = [('Review:', x, r) for x, r in zip(texts, opinion(None, texts))]
+        return self.measure(with_rest(log_p), names), samples
 
-# %% ../../nbs/7_commands/725_demo.ipynb #07f2b044
-from fdiv_nb.models.tiny import THINGS
-
-def demo_world(beta: float) -> DemoWorld:
+# %% ../../nbs/7_commands/725_demo.ipynb #8dcfa686
+def demo_world(beta: float, things=None) -> DemoWorld:
     "The bundled model's reviews, and the target."
     from fdiv_nb.evaluation.reviews import score_reviews
     from fdiv_nb.models.tiny import load_tiny
     model, tok = load_tiny()
-    reviews = score_reviews(model, tok, THINGS)
-    return DemoWorld(reviews, tok, exact_target(reviews, beta))
+    reviews = score_reviews(model, tok, things)
+    return DemoWorld(reviews, tok, exact_target(reviews, beta), things)
 
 # %% ../../nbs/7_commands/725_demo.ipynb #1951c977
 def _demo_runs(a: DemoArguments, out: Path, names: list[str], full: list[str], world: DemoWorld):
@@ -270,7 +276,7 @@ def _demo_report(out: Path, found: dict, runs: dict) -> Path:
     save_png(fig, out/'shares.png')
     return run_report(out, runs, 'What f gives up', 'One limited policy, one target, several divergences',
                       figures=[('Tones of the reviews', fig, 'Shares of all reviews: means over the seeds, a dot '
-                                'for each seed.'), ])
+                                'for each seed.')])
 
 # %% ../../nbs/7_commands/725_demo.ipynb #041d64ec
 _COLUMNS = ('slating', 'lukewarm', 'rave', 'rest', *FOUR)
@@ -288,12 +294,11 @@ def demo_text(found: dict) -> str:
     return '\n\n'.join(parts) + '\n' + told_winners(limited) + told_full(full, target)
 
 def told_full(full: dict, target: dict) -> str:
-    "One line, after a line break: where a policy arrives all of whose weights are trained; '' without one."
+    "Where a policy arrives all of whose weights are trained, in a line below the others; '' without one."
     if not full: return ''
-    rows = {n: average(r) for n, r in full.items()}
-    return '\nwith every weight trained: ' + '; '.join(
-        f"{n} {r['slating']:.2f} / {r['lukewarm']:.2f} / {r['rave']:.2f}" for n, r in rows.items()) + (
-        f"; target {target['slating']:.2f} / {target['lukewarm']:.2f} / {target['rave']:.2f}")
+    three = lambda r: ' / '.join(f'{r[k]:.2f}' for k in ('slating', 'lukewarm', 'rave'))
+    arrived = [f'{n} {three(average(r))}' for n, r in full.items()]
+    return f"\nwith every weight trained: {'; '.join(arrived)}; target {three(target)}"
 
 # %% ../../nbs/7_commands/725_demo.ipynb #b3a0f2a2
 def cmd_demo(argv: list[str]) -> int:
@@ -301,7 +306,8 @@ def cmd_demo(argv: list[str]) -> int:
     from fdiv_nb.evaluation.reviews import with_rest
     from fdiv_nb.training.base import check_output
     a, = parse(argv, DemoArguments)
-    out, names, full = check_output(a.output_dir, a.overwrite), demo_names(a.divergences), demo_names(a.full, 'full')
+    out, names = check_output(a.output_dir, a.overwrite), demo_names(a.divergences)
+    full = demo_names(a.full, 'full')
     if not names: raise ValueError("divergences: none is named; give for instance forward_kl,reverse_kl")
     record = record_run(['demo', *argv], a)
     print('scoring the 12,800 reviews of the bundled language', file=sys.stderr, flush=True)

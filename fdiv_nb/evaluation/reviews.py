@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
+from ..mathematics.divergence import exact_divergence
 from ..models.tiny import ADVERBS, BAD, GOOD, HATED, LIKED, STARS, THINGS
 
 # %% auto #0
@@ -70,10 +71,10 @@ class Reviews:
             logp = logp + b[token] - (self.probs@b.exp().to(self.probs.dtype)).double().log()[node]
         return torch.where(self.token >= 0, logp, 0.).sum(-1)
 
-# %% ../../nbs/5_evaluation/565_reviews.ipynb #1df8c996
-def score_reviews(model, tokenizer, things=THINGS) -> Reviews:
+# %% ../../nbs/5_evaluation/565_reviews.ipynb #8adc60f8
+def score_reviews(model, tokenizer, things=None) -> Reviews:   # things: default all
     "The reviews of some things, each beginning read once by the model; a review ends with the EOS token."
-    texts, start = all_reviews(things), len(tokenizer('Review:')['input_ids'])
+    texts, start = all_reviews(things or THINGS), len(tokenizer('Review:')['input_ids'])
     rows = [x + [tokenizer.eos_token_id] for x in tokenizer(['Review:' + t for t in texts])['input_ids']]
     probs, nodes, known = [], [], 0
     for i in range(0, len(rows), 40):             # 40 reviews share a first sentence
@@ -95,3 +96,16 @@ def tilted(log_p: Tensor, log_weight: Tensor) -> Tensor:   # [n], [n] -> [n + 1]
     p = with_rest(log_p)
     p = p + torch.cat([log_weight, log_weight.new_zeros(1)])
     return p - p.logsumexp(0)
+
+# %% ../../nbs/5_evaluation/565_reviews.ipynb #a5d62810
+def best_bias(reviews: Reviews, goal: Tensor, divergence, steps: int = 200, lr: float = .1) -> Tensor:   # [V]
+    "The bias that minimises D_f(π_b‖p) on the list and the rest, found from b = 0 by Adam, without sampling."
+    b = torch.zeros(reviews.probs.shape[1], requires_grad=True)
+    adam = torch.optim.Adam([b], lr=lr)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
+    for _ in range(steps):
+        adam.zero_grad()
+        exact_divergence(divergence, with_rest(reviews.log_probs(b)), goal).backward()
+        adam.step()
+        cosine.step()
+    return b.detach()
