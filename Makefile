@@ -1,5 +1,5 @@
 # Everything a fresh machine needs is Python 3.10+ and make.
-#   make demo    align the bundled model under four divergences; ends with a table and runs/demo/report.html
+#   make demo    train a limited policy with four divergences; ends with a table, a verdict and runs/demo/report.html
 #   make bench   speed and memory against plain PyTorch; prints a table of ratios, writes bench/results/*.json
 #   make test    export drift, every notebook, the README's own code blocks
 #   make test-latest, make test-lowest    the same with the newest releases of everything, with the oldest that settings.ini allows

@@ -26,8 +26,7 @@ class DemoArguments:
     divergences: str = option('forward_kl,js,tv,reverse_kl', "comma-separated names")
     beta: float = option(.2, "strength of the reward, in judgements")
     learning_rate: float = option(.2, "peak learning rate of the bias")
-    full: str = option('forward_kl,reverse_kl', "divergences that also train every weight, to compare; '' for "
-                                                "none")
+    full: str = option('forward_kl,reverse_kl', "divergences that train every weight too; '' for none")
     full_learning_rate: float = option(1e-3, "peak learning rate where every weight is trained")
     seeds: list[int] = option([1], "seeds; each is a run of every divergence")
     def __post_init__(self):
@@ -275,8 +274,7 @@ def _demo_report(out: Path, found: dict, runs: dict) -> Path:
     fig = share_figure(_shown(found['before'], found['target'], found['limited']), found['limited'])
     save_png(fig, out/'shares.png')
     return run_report(out, runs, 'What f gives up', 'One limited policy, one target, several divergences',
-                      figures=[('Tones of the reviews', fig, 'Shares of all reviews: means over the seeds, a dot '
-                                'for each seed.')])
+                      figures=[('Tones of the reviews', fig, 'Shares of reviews: means; a dot is one seed.')])
 
 # %% ../../nbs/7_commands/725_demo.ipynb #041d64ec
 _COLUMNS = ('slating', 'lukewarm', 'rave', 'rest', *FOUR)
@@ -287,7 +285,8 @@ def demo_text(found: dict) -> str:
     limited, full, target = found['limited'], found['full'], found['target']
     own = [k for k in limited if k not in FOUR]
     shown = _shown(found['before'], target, limited | {f'{n}, every weight': r for n, r in full.items()})
-    pick = lambda r: {k: v for c in (*_COLUMNS, *own) for k in (c, f'{c}_stderr') if (v := r.get(k)) is not None}
+    columns = [k for c in (*_COLUMNS, *own) for k in (c, f'{c}_stderr')]
+    pick = lambda r: {k: r[k] for k in columns if k in r}
     parts = [text_table({n: pick(r) for n, r in shown.items()}, [*_COLUMNS, *own]),
              'Tones of the reviews, as shares of all; only the bias of the output head is trained:',
              share_table({n: r for n, r in shown.items() if 'every' not in n}), verdict(limited, target)]
@@ -315,7 +314,8 @@ def cmd_demo(argv: list[str]) -> int:
     start = world.measure(with_rest(world.reviews.log_probs()), names)
     limited, every = _demo_runs(a, out, names, full, world)
     rows = lambda runs: {n: [r for r, *_ in found] for n, found in runs.items()}
-    found = dict(before=start, target=world.measure(world.goal, names), limited=rows(limited), full=rows(every))
+    target = world.measure(world.goal, names)
+    found = dict(before=start, target=target, limited=rows(limited), full=rows(every))
     out.mkdir(parents=True, exist_ok=True)
     with finishing(out, found, record): path = _demo_report(out, found, _report_runs(start, limited, every))
     print(demo_text(found))
