@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import torch
 from torch import Tensor
-from ..mathematics.divergence import FDivergence, Side, widen, get_divergence
+from ..mathematics.divergence import FDivergence, Side, widen, get_divergence, made_by
 from ..models.vocabulary import divergence_from_logits
 
 # %% auto #0
@@ -78,8 +78,9 @@ def generalized_jsd(beta: float           # GKD's β in [0, 1]: the teacher's sh
     if a < 1e-15 or b < 1e-15: return get_divergence('forward_kl' if b < .5 else 'reverse_kl').canonical()
     log_slope = lambda l: -_log_mix(a, b, l)
     inv_fprime = lambda t: -torch.log1p(torch.expm1(-b*t)/b)
-    return FDivergence(f'generalized_jsd:{b:g}', _gjs_side(a, b), _gjs_side(b, a), log_slope, -math.log(b)/a,
-                       -math.log(a)/b, inv_fprime)
+    d = FDivergence(f'generalized_jsd:{b:g}', _gjs_side(a, b), _gjs_side(b, a), log_slope, -math.log(b)/a,
+                    -math.log(a)/b, inv_fprime)
+    return made_by(d, generalized_jsd, b)
 
 # %% ../../nbs/3_losses/370_distill.ipynb #97669d6f
 def gkd_scale(beta: float) -> float:
@@ -136,9 +137,8 @@ def skewed_kl(alpha: float            # DistiLLM's α in [0, 1]: the student's s
     c = 1 - a
     if a < 1e-12 or c < 1e-12: return get_divergence('reverse_kl' if a < .5 else 'neyman').normalized()
     log_slope = lambda l: -2*_log_mix(a, c, l)
-    return FDivergence(
-        f'skewed_kl:{a:g}', _skl_side(c), _skl_dual(c), log_slope, 1 / c, (-c - math.log(a)) / c**2
-    )
+    d = FDivergence(f'skewed_kl:{a:g}', _skl_side(c), _skl_dual(c), log_slope, 1/c, (-c - math.log(a))/c**2)
+    return made_by(d, skewed_kl, a)
 
 # %% ../../nbs/3_losses/370_distill.ipynb #a0e750e6
 def _others_mean(x: Tensor, m: Tensor) -> Tensor:

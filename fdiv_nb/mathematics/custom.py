@@ -10,7 +10,8 @@ from typing import NamedTuple
 from collections.abc import Callable
 import torch
 from torch import Tensor
-from .divergence import FDivergence, Side, chain, check_new_name, register_divergence
+from .divergence import (FDivergence, Side, chain, check_new_name, made_by,
+                                            register_divergence)
 
 # %% auto #0
 __all__ = ['custom_divergence']
@@ -315,4 +316,5 @@ def custom_divergence(
     d = FDivergence(name, one, two, log_curv, zero, top)
     _check_tails(f, d)
     d = replace(d, f0=_stated('f0', f0, zero), fprime_inf=_stated('fprime_inf', fprime_inf, top))
+    made_by(d, custom_divergence, name, f, f0, fprime_inf)
     return register_divergence(d) if register else d

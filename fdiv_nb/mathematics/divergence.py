@@ -4,8 +4,8 @@
 
 # %% ../../nbs/1_mathematics/110_divergence.ipynb #c9f8748a
 from __future__ import annotations
-import difflib, functools, math, re, zlib
-from dataclasses import dataclass, replace
+import difflib, functools, inspect, math, pickle, re, sys, zlib
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 from collections.abc import Callable
 from fastcore.basics import patch
@@ -112,8 +112,12 @@ class FDivergence:
     fprime_inf: float        # f'(∞) = lim f(u)/u, may be inf
     inverse: Callable | None = None  # t -> log u with f'(u) = t, for t strictly inside the range of f'
     partner: str | None = None       # catalogue key of the dual, where it has one
+    made: tuple | None = field(default=None, init=False, repr=False, compare=False)   # see `made_by`
     def __str__(self): return self.name
     def __repr__(self): return f"FDivergence({self.name!r}, f0={self.f0:.4g}, fprime_inf={self.fprime_inf:.4g})"
+    def __reduce__(self): return _recipe(self)
+    def __copy__(self): return self
+    def __deepcopy__(self, memo): return self
 
     def f(self, l) -> Tensor:
         "f(u), shape of `l` = log u. At l = -inf it is f(0). Raises ValueError if `l` is not floating."
@@ -136,6 +140,34 @@ class FDivergence:
         def normalized(self) -> FDivergence: ...
         def inv_fprime(self, t) -> Tensor: ...
         def conjugate(self, t) -> Tensor: ...
+
+# %% ../../nbs/1_mathematics/110_divergence.ipynb #4b3d0919
+def made_by(d: FDivergence, make: Callable, *args) -> FDivergence:
+    "`d`, remembering that make(*args) makes it again, unless it remembers something already."
+    if d.made is None: object.__setattr__(d, 'made', (make, args))
+    return d
+
+def _apply(d: FDivergence, method: str, *args) -> FDivergence:
+    "A method that makes another divergence, called by name."
+    return getattr(d, method)(*args)
+
+# %% ../../nbs/1_mathematics/110_divergence.ipynb #b415e741
+def _importable(x) -> bool:
+    "Whether a function is found again by its module and its name; True for anything else."
+    if not inspect.isfunction(x): return True
+    found = sys.modules.get(x.__module__)
+    for part in x.__qualname__.split('.'): found = getattr(found, part, None)
+    return found is x
+
+def _recipe(d: FDivergence) -> tuple:
+    "(function, arguments) for pickle. Raises PicklingError for a divergence of functions that have no name."
+    if d.made is None:
+        raise pickle.PicklingError(f"divergence: {d.name!r} was put together from functions, which no other "
+                                   "process can find; make it with custom_divergence, or from the catalogue")
+    if not all(map(_importable, d.made[1])):
+        raise pickle.PicklingError(f"divergence: {d.name!r} has a function that no other process can import; "
+                                   "write it with def at the top of a module")
+    return d.made
 
 # %% ../../nbs/1_mathematics/110_divergence.ipynb #a619a82b
 @patch
@@ -258,7 +290,8 @@ def dual(self: FDivergence) -> FDivergence:
     "The divergence with its arguments swapped: f°(u) = u f(1/u), D_f°(P‖Q) = D_f(Q‖P)."
     if self.partner: return get_divergence(self.partner)
     name = self.name[5:-1] if self.name.startswith('dual(') else f'dual({self.name})'
-    return FDivergence(name, self.other, self.side, lambda l: self.log_curv(-l) - l, self.fprime_inf, self.f0)
+    d = FDivergence(name, self.other, self.side, lambda l: self.log_curv(-l) - l, self.fprime_inf, self.f0)
+    return made_by(d, _apply, self, 'dual')
 
 # %% ../../nbs/1_mathematics/110_divergence.ipynb #59596f8a
 def _shifted(one: Side, two: Side, c: float) -> Side:
@@ -275,8 +308,9 @@ def canonical(self: FDivergence) -> FDivergence:
     c = float(self.fprime(0.))
     if c == 0: return self
     inv = self.inverse and (lambda t: self.inverse(t + c))
-    return replace(self, side=_shifted(self.side, self.other, c), other=_shifted(self.other, self.side, -c),
-                   f0=self.f0 + c, fprime_inf=self.fprime_inf - c, inverse=inv, partner=None)
+    d = replace(self, side=_shifted(self.side, self.other, c), other=_shifted(self.other, self.side, -c),
+                f0=self.f0 + c, fprime_inf=self.fprime_inf - c, inverse=inv, partner=None)
+    return made_by(d, _apply, self, 'canonical')
 
 # %% ../../nbs/1_mathematics/110_divergence.ipynb #612e61bc
 def _entrywise(combine: Callable, *sides: Side) -> Side:
@@ -292,8 +326,9 @@ def scaled(self: FDivergence, a: float) -> FDivergence:
     times = lambda s: _entrywise(lambda ys: a*ys[0], s)
     log_curv = lambda l: self.log_curv(l) + math.log(a)
     inverse = self.inverse and (lambda t: self.inverse(t/a))
-    return replace(self, name=f'{a:g}*{self.name}', side=times(self.side), other=times(self.other),
-                   log_curv=log_curv, f0=a*self.f0, fprime_inf=a*self.fprime_inf, inverse=inverse, partner=None)
+    d = replace(self, name=f'{a:g}*{self.name}', side=times(self.side), other=times(self.other),
+                log_curv=log_curv, f0=a*self.f0, fprime_inf=a*self.fprime_inf, inverse=inverse, partner=None)
+    return made_by(d, _apply, self, 'scaled', a)
 
 # %% ../../nbs/1_mathematics/110_divergence.ipynb #606aae88
 @patch
@@ -303,7 +338,7 @@ def normalized(self: FDivergence) -> FDivergence:
     if not (s > 0 and math.isfinite(s)):
         raise ValueError(f"normalized: {self.name} has f''(1) = {s:g}, which no factor makes 1; use canonical()")
     d = self.canonical()
-    return d if s == 1 else replace(d.scaled(1/s), name=self.name)
+    return d if s == 1 else made_by(replace(d.scaled(1/s), name=self.name), _apply, self, 'normalized')
 
 # %% ../../nbs/1_mathematics/110_divergence.ipynb #192b4237
 def mix_divergences(divergences: list,  # names or `FDivergence`s
@@ -313,9 +348,10 @@ def mix_divergences(divergences: list,  # names or `FDivergence`s
     ds = [get_divergence(d) for d in divergences]
     parts = [d if w == 1 else d.scaled(w) for d, w in zip(ds, weights or [1]*len(ds), strict=True)]
     log_curv = lambda l: torch.stack([d.log_curv(l) for d in parts]).logsumexp(0)
-    return FDivergence(name or '+'.join(d.name for d in parts), _entrywise(sum, *(d.side for d in parts)),
-                       _entrywise(sum, *(d.other for d in parts)), log_curv,
-                       sum(d.f0 for d in parts), sum(d.fprime_inf for d in parts))
+    mixed = FDivergence(name or '+'.join(d.name for d in parts), _entrywise(sum, *(d.side for d in parts)),
+                        _entrywise(sum, *(d.other for d in parts)), log_curv,
+                        sum(d.f0 for d in parts), sum(d.fprime_inf for d in parts))
+    return made_by(mixed, mix_divergences, ds, weights, name)
 
 # %% ../../nbs/1_mathematics/110_divergence.ipynb #da551c9d
 def symmetrise(divergence, name: str | None = None) -> FDivergence:
@@ -365,7 +401,8 @@ def skew(divergence, lam: float, name: str | None = None) -> FDivergence:
     log_curv = lambda l: 2*(b - _log_mix(l, a, b)) + d.log_curv(-_log_mix(-l, b, a))
     top = float(one.fprime(torch.tensor(torch.inf, dtype=torch.float64)))
     name = name or f'skew({d.name},{lam:g})'
-    return FDivergence(name, one, _skew_dual(d, lam), log_curv, (1 - lam)*d.f0, top)
+    skewed = FDivergence(name, one, _skew_dual(d, lam), log_curv, (1 - lam)*d.f0, top)
+    return made_by(skewed, skew, d, lam, name)
 
 # %% ../../nbs/1_mathematics/110_divergence.ipynb #7c224d07
 def _skew_js(lam: float) -> FDivergence:
@@ -431,10 +468,12 @@ def get_divergence(divergence,  # a name such as 'js' or 'alpha:0.3', or an `FDi
     if divergence in _CUSTOM: return _CUSTOM[divergence]
     key, _, arg = divergence.partition(':')
     if key not in _CLASSICAL and key not in _MADE: raise ValueError(_unknown(divergence))
-    if key in _MADE and _MADE[key].param: return _MADE[key].make(_parameter(key, arg, params))
+    if key in _MADE and _MADE[key].param:
+        x = _parameter(key, arg, params)
+        return made_by(_MADE[key].make(x), get_divergence, f'{key}:{x!r}')
     if arg or params:
         raise ValueError(f"divergence: {key!r} takes no parameter, got {arg or params!r}; write '{key}'")
-    return _CLASSICAL[key] if key in _CLASSICAL else _MADE[key].make()
+    return made_by(_CLASSICAL[key] if key in _CLASSICAL else _MADE[key].make(), get_divergence, key)
 
 # %% ../../nbs/1_mathematics/110_divergence.ipynb #b994cead
 def check_new_name(name) -> None:

@@ -253,7 +253,8 @@ def _closest(after: dict) -> str:
     told = [f"After training, {'; '.join(best)}."] if best else []
     groups = ['all runs' if len(ns) == len(after) else ' and '.join(f'`{n}`' for n in ns) for ns in tied]
     close = [f"{', '.join(c)} ({g})" for g, c in zip(groups, tied.values())]
-    if close: told.append('Within two standard errors of the difference, and so a tie: ' + '; '.join(close) + '.')
+    if close:
+        told.append(f"Within two standard errors of the difference, and so a tie: {'; '.join(close)}.")
     return ' '.join(told)
 
 # %% ../../nbs/6_reports/620_page.ipynb #9b56af43
@@ -376,14 +377,15 @@ def _add_differences(rep: Report, runs: dict) -> None:
 def _recorded(record: dict) -> dict:
     "What is needed to run again, in short."
     command = ' '.join(map(str, record.get('command') or ()))
-    files = {f'{k}: {f["name"]}': f.get('digest') for k in record.get('files') or {} for f in record['files'][k]}
+    given = record.get('files') or {}
+    files = {f'{k}: {f["name"]}': f.get('digest') for k, fs in given.items() for f in fs}
     models = {f'{k}: {m["name"]}': m.get('fingerprint') for k, m in (record.get('models') or {}).items()}
     return dict(command=command) | models | files | dict(record.get('versions') or {})
 
 def _add_details(rep: Report, runs: dict, rows: dict, constants: dict) -> None:
     "All numbers, each run's configuration with what stayed constant while it was trained, and its record."
-    if rows: rep.text('## Details').details('All numbers', text_table(by_metric(rows, _metrics_of(rows.values())),
-                                                                      digits=6))
+    all_numbers = by_metric(rows, _metrics_of(rows.values()))
+    if rows: rep.text('## Details').details('All numbers', text_table(all_numbers, digits=6))
     for n, r in runs.items():
         kept = {f'{c} (constant)': by[n] for c, by in constants.items() if n in by}
         if config := r['config'] | kept: rep.details(f'Configuration of {n}', config)
@@ -417,6 +419,16 @@ def compare_runs(runs: dict, title: str, subtitle: str | None = None, metrics: l
     for head, fig, caption in figures: rep.text(f'## {head}').figure(fig, caption)
     _add_details(rep, runs, rows if cols else {}, constants)
     return rep, pngs
+
+# %% ../../nbs/6_reports/620_page.ipynb #3e7e3da6
+def comparison_text(runs: dict) -> str:
+    "For a terminal: one row per metric, one column per run, and which run is best by what."
+    runs = _check_runs(runs)
+    rows = _outcome(runs)
+    alive = [c for c in _metrics_of(rows.values()) if c not in _dead(rows, [c])]
+    if not alive: return 'no numbers after training; the page has the curves'
+    best = _closest({n: r['after'] for n, r in runs.items()}) if len(runs) > 1 else ''
+    return text_table(by_metric(rows, alive)) + (f'\n\n{best}' if best else '')
 
 # %% ../../nbs/6_reports/620_page.ipynb #346e7ca6
 def run_report(out_dir,                 # folder for report.html, curves.png and bars.png
