@@ -40,14 +40,14 @@ def one(path):
 def chosen():
     "The notebooks, those that train first: they take longest, and short ones fill the time at the end."
     found = sorted(p for p in Path('.').rglob('*.ipynb') if not any(x.startswith(('.', '_')) for x in p.parts))
-    if not importlib.util.find_spec('trl'): found = [p for p in found if 'parity_t' not in p.name]    # they compare with TRL
+    if not importlib.util.find_spec('trl'): found = [p for p in found if 'parity_t' not in p.name and p.name[:3] != '02_']    # they use TRL
     return sorted((p.absolute() for p in found), key=lambda p: (p.parent.name[0] not in '478', p.parent.name[0] != '4'))
 
 def main(workers):
     os.chdir(root/'nbs')
     sys.path.insert(0, str(root))
     if not warm():
-        skip = [] if importlib.util.find_spec('trl') else ['--skip-file-re', '^[_.]|parity_t']
+        skip = [] if importlib.util.find_spec('trl') else ['--skip-file-re', '^[_.]|parity_t|^02_']
         return subprocess.run([Path(sys.executable).parent/'nbdev-test', '.', '--n-workers', str(workers), *skip]).returncode
     settle()
     took = {}

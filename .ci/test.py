@@ -180,13 +180,17 @@ def finish_notebooks(start, process):
     check(f'{len(notebook_paths())} notebooks ({time.time() - start:.0f} s)', code == 0)
 
 def readme():
-    "Each ```python and ```bash block of the README runs, in order, in an empty folder; ```sh blocks are set-up and only shown."
+    """The ```python blocks of the README run in order in one session, as a reader would type them, and the ```bash blocks before
+    or after them, all in one empty folder; ```sh blocks are set-up and only shown."""
     blocks = re.findall(r'^```(python|bash)\n(.*?)^```', (root/'README.md').read_text(encoding='utf-8'), re.M | re.S)
+    session = "names = {'__name__': '__main__'}\nfor i, code in " + repr([(i + 1, c) for i, (lang, c) in enumerate(blocks) if lang == 'python'])
+    session += ":\n    print('block', i, flush=True); exec(compile(code, f'README block {i}', 'exec'), names)"
+    parts = [('python blocks', [sys.executable, '-c', session])]
+    parts += [(f'block {i + 1} (bash)', ['bash', '-euo', 'pipefail', '-c', c]) for i, (lang, c) in enumerate(blocks) if lang == 'bash']
     with tempfile.TemporaryDirectory() as d:
-        for i, (lang, code) in enumerate(blocks):
-            cmd = [sys.executable, '-c', code] if lang == 'python' else ['bash', '-euo', 'pipefail', '-c', code]
+        for name, cmd in parts:
             r = subprocess.run(cmd, cwd=d, env=env, capture_output=True, text=True)
-            check(f'README block {i + 1} ({lang})', r.returncode == 0, (r.stdout + r.stderr)[-1500:])
+            check(f'README {name}', r.returncode == 0, (r.stdout + r.stderr)[-1500:])
 
 if __name__ == '__main__':
     steps = sys.argv[1:] or ['api', 'house', 'links', 'maths', 'site', 'clean', 'drift', 'readme', 'notebooks']

@@ -12,11 +12,13 @@ from pathlib import Path
 
 root = Path(__file__).resolve().parent.parent
 
-def readme_blocks():
-    "The Python blocks of the README, each with the empty lines before it that keep its line numbers."
+def readme_code():
+    "The Python blocks of the README as one file, for they are one session; other lines are empty, so that line numbers agree."
     text = (root/'README.md').read_text(encoding='utf-8')
-    for m in re.finditer(r'^```python\n(.*?)^```', text, re.M | re.S):
-        yield '\n'*text.count('\n', 0, m.start(1)) + m[1]
+    blocks = [(text.count('\n', 0, m.start(1)), m[1]) for m in re.finditer(r'^```python\n(.*?)^```', text, re.M | re.S)]
+    code = ''
+    for line, block in blocks: code += '\n'*(line - code.count('\n')) + block
+    return code
 
 def find_pyright():
     "The pyright beside this Python, else the one on the PATH, else None."
@@ -46,8 +48,7 @@ def main():
     with tempfile.TemporaryDirectory() as d:
         folder = Path(d).resolve()
         shutil.copy(root/'.ci'/'signatures.py', folder)
-        for i, code in enumerate(readme_blocks(), 1):
-            (folder/f'readme_block_{i}.py').write_text(code, encoding='utf-8')
+        (folder/'readme.py').write_text(readme_code(), encoding='utf-8')
         wrong = errors(pyright, folder)
     print('\n'.join(wrong + [f'{len(wrong)} type errors']))
     sys.exit(bool(wrong))
