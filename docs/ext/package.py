@@ -33,6 +33,7 @@ class Symbol:
     signature: str = ''     # '(a, b=1) -> int'
     parameters: list = field(default_factory=list)
     returns: str = ''
+    note: str = ''          # the comment of a signature on one line, which may be about either
     options: list = field(default_factory=list)
     bases: list = field(default_factory=list)
     members: dict = field(default_factory=dict)
@@ -82,11 +83,13 @@ def _signature(node, bound):
 
 
 def _documented(node, lines, bound):
-    "(parameters with their comments, the comment behind the result)."
+    "(parameters with their comments, the comment behind the result, that of a signature on one line)."
     first, last = node.lineno, node.body[0].lineno - 1
     head = _comments(lines[first - 1:max(first, last)])
     comment = {k + first - 1: v for k, v in head.items()}
     args = _arguments(node)[1 if bound else 0:]
+    if len(comment) == 1 and all(a.lineno == node.lineno for a in args) and node.lineno in comment:
+        return [Parameter(a.arg) for a in args], '', comment[node.lineno]
     found, returns = [], ''
     for arg, after in zip(args, [*args[1:], None]):
         alone = after is None or after.lineno > arg.end_lineno
@@ -94,17 +97,17 @@ def _documented(node, lines, bound):
         for n in range(arg.end_lineno + 1, after.lineno if after else arg.end_lineno + 1): text += ' ' + comment.pop(n, '')
         found.append(Parameter(arg.arg, text.strip()))
     if node.returns: returns = comment.pop(node.returns.end_lineno, '')
-    return found, returns
+    return found, returns, ''
 
 
 def _function(node, module, lines, cell, owner=''):
     bound = bool(owner) and not any(ast.unparse(d) == 'staticmethod' for d in node.decorator_list)
     marks = [ast.unparse(d) for d in node.decorator_list]
     is_property = any('property' in m or 'as_prop=True' in m for m in marks)
-    parameters, returns = _documented(node, lines, bound)
+    parameters, returns, note = _documented(node, lines, bound)
     kind = 'property' if is_property else 'method' if owner else 'function'
     return Symbol(f'{owner}.{node.name}' if owner else node.name, module, kind, ast.get_docstring(node) or '',
-                  _signature(node, bound), parameters, returns, cell=cell)
+                  _signature(node, bound), parameters, returns, note, cell=cell)
 
 
 def _options(node, lines):

@@ -68,7 +68,8 @@ class Reference:
 
     def function(self, s, directive='function', fence='````'):
         name = s.name.split('.')[-1]
-        body = [escape(s.doc), self.fields(s), self.origin(s) if directive == 'function' else '']
+        note = f'Signature: {escape(s.note)}.' if s.note else ''
+        body = [escape(s.doc), note, self.fields(s), self.origin(s) if directive == 'function' else '']
         signature = '' if s.kind == 'property' else s.signature
         directive = 'property' if s.kind == 'property' else directive
         return '\n\n'.join([f'{fence}{{py:{directive}}} {name}{signature}', *[b for b in body if b], f'{fence}\n'])
