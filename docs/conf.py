@@ -37,6 +37,7 @@ html_title = f'{project} {release}'
 html_static_path = ['_static']
 html_css_files = ['site.css']
 html_copy_source = False
+html_search_scorer = str(here/'scorer.js')
 mathjax_path = 'mathjax/tex-svg.js'
 mathjax3_config = {'tex': {'inlineMath': [['\\(', '\\)']], 'displayMath': [['\\[', '\\]']]}}
 

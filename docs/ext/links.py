@@ -5,6 +5,7 @@ from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx import addnodes
 from sphinx.transforms import SphinxTransform
+from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.docutils import SphinxDirective
 
 NOTEBOOK = re.compile(r'(?:nbs/)?(?:\d_\w+/)?(\d\d\d?_\w+)(?:\.ipynb)?|(?:nbs/)?(\d_[a-z]+)/?')
@@ -72,6 +73,17 @@ class Exported(SphinxDirective):
         return [p]
 
 
+class CodeStars(SphinxPostTransform):
+    "`**kw` of a signature is code: a reader of the page's text must not take it for emphasis that was left over."
+    default_priority = 900
+    formats = ('html',)
+
+    def run(self, **kw):
+        for node in list(self.document.findall(addnodes.desc_sig_operator)):
+            text = node.astext()
+            if text.startswith('*'): node.replace_self(nodes.literal(text, text, classes=['star']))
+
+
 def resolve(app, env, node, contnode):
     "A type in a signature that is one of ours."
     if node.get('refdomain') != 'py': return None
@@ -82,6 +94,7 @@ def resolve(app, env, node, contnode):
 
 def setup(app):
     app.add_transform(LinkBackticks)
+    app.add_post_transform(CodeStars)
     app.add_directive('exported', Exported)
     app.connect('missing-reference', resolve)
     return dict(parallel_read_safe=True, parallel_write_safe=True)
