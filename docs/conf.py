@@ -58,4 +58,3 @@ if not math.is_file(): raise SystemExit("docs: MathJax is missing; run `npm ci -
 (here/'_static'/'mathjax').mkdir(parents=True, exist_ok=True)
 shutil.copy(math, here/'_static'/'mathjax')
 shutil.copy(here/'site.css', here/'_static')
-shutil.copy(here/'demo.png', here/'_static')
