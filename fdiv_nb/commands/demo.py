@@ -26,7 +26,7 @@ class DemoArguments:
     divergences: str = option('forward_kl,js,tv,reverse_kl', "comma-separated names")
     beta: float = option(.2, "strength of the reward, in judgements")
     learning_rate: float = option(.2, "peak learning rate of the bias")
-    full: str = option('forward_kl,reverse_kl', "divergences that train every weight too; '' for none")
+    full: str = option('', "divergences that train every weight too, e.g. forward_kl,reverse_kl")
     full_learning_rate: float = option(1e-3, "peak learning rate where every weight is trained")
     seeds: list[int] = option([1], "seeds; each is a run of every divergence")
     def __post_init__(self):
@@ -293,8 +293,8 @@ def demo_text(found: dict) -> str:
     return '\n\n'.join(parts) + '\n' + told_winners(limited) + told_full(full, target)
 
 def told_full(full: dict, target: dict) -> str:
-    "Where a policy arrives all of whose weights are trained, in a line below the others; '' without one."
-    if not full: return ''
+    "Where a policy arrives all of whose weights are trained, in a line below the others."
+    if not full: return '\n(--full forward_kl,reverse_kl trains every weight too)'
     three = lambda r: ' / '.join(f'{r[k]:.2f}' for k in ('slating', 'lukewarm', 'rave'))
     arrived = [f'{n} {three(average(r))}' for n, r in full.items()]
     return f"\nwith every weight trained: {'; '.join(arrived)}; target {three(target)}"
