@@ -113,9 +113,10 @@ def judge_policy(trainer, tokenizer, prompts) -> dict:
                               cfg.max_new_tokens, min(64, n), seed, source=source)
     base, last = draw('reference', cfg.seed + 1), draw('policy', cfg.seed + 2)
     before, after = before_and_after(last, base, [*FOUR, trainer.divergence])
-    scores = next(iter(last.scores.values()))
-    samples = [(p, c, float(x)) for p, c, x in zip(last.prompts[:24], last.texts, scores)]
-    return dict(before=before, after=after, samples=samples, base=base, last=last)
+    first = lambda c: next(iter(c.scores.values()))
+    shown = lambda c: [(p, t, float(x)) for p, t, x in zip(c.prompts[:24], c.texts, first(c))]
+    return dict(before=before, after=after, samples=shown(last), samples_before=shown(base), base=base,
+                last=last)
 
 # %% ../../nbs/7_commands/720_align.ipynb #abc73f75
 def align(model, tokenizer, target, cfg, prompts: list[str] | None = None, divergence=None, ref_model=None,
@@ -125,7 +126,7 @@ def align(model, tokenizer, target, cfg, prompts: list[str] | None = None, diver
           record: dict | None = None,        # of `record_run`, for run.json
           report: Callable | None = None,    # called with the run before run.json is written
           lines: bool = False) -> dict:      # print the log on the error stream
-    """Train one policy, save it, evaluate it: dict(history, before, after, samples, config). Raises
+    """Train one policy, save it, evaluate it: dict(history, before, after, samples, samples_before, config). Raises
     ValueError before any work, Failed for what fails after training."""
     from fdiv_nb.training.fdpg import FDPGTrainer
     t = FDPGTrainer(model, target, cfg, prompts, processing_class=tokenizer, ref_model=ref_model,
@@ -136,11 +137,11 @@ def align(model, tokenizer, target, cfg, prompts: list[str] | None = None, diver
     else: t.train(resume_from_checkpoint=resume or None)
     config = dict(target=repr(t.target), seconds=round(time.time() - start, 1), **own_fields(cfg))
     history = [h for h in t.state.log_history if 'reward' in h]
-    run = dict(history=history, before={}, after={}, samples=[], config=config)
+    run = dict(history=history, before={}, after={}, samples=[], samples_before=[], config=config)
     first = t.is_world_process_zero()
     with finishing(out, run, record, first) if save else contextlib.nullcontext():
         found = judge_policy(t, tokenizer, t.prompts)
-        run |= {k: found.pop(k) for k in ('before', 'after', 'samples')}
+        run |= {k: found.pop(k) for k in ('before', 'after', 'samples', 'samples_before')}
         if keep is not None: keep.update(found)
         if report and first: report(run)
     return run
@@ -151,11 +152,15 @@ SHOWN = ['reward', 'forward_kl', 'reverse_kl', 'tv', 'js', 'kl', 'entropy', 'dis
 
 def table(runs: dict) -> str:
     "Before and after, one row per run, as text."
-    from fdiv_nb.reports.page import text_table
+    from fdiv_nb.reports.metrics import NEEDS
+    from fdiv_nb.reports.page import missing_note, text_table
     own = [k for k, r in runs.items() if k in r['after'] and k not in SHOWN]     # minimised, none of the four
     pick = lambda m: {k: m.get(k, float('nan')) for k in [*SHOWN[:5], *own, *SHOWN[5:]]}
     first = next(iter(runs.values()))['before']
-    text = text_table({'before': pick(first)} | {k: pick(r['after']) for k, r in runs.items()})
+    rows = {'before': pick(first)} | {k: pick(r['after']) for k, r in runs.items()}
+    dead = [c for c in pick(first) if all(r[c] is None or r[c] != r[c] for r in rows.values())]
+    text = text_table(rows, [c for c in pick(first) if c not in dead])
+    if needed := [c for c in dead if c in NEEDS]: text += '\n' + missing_note(needed).replace('`', '')
     few = [k for k, r in runs.items() if not r['after'].get('reliable', 1)]
     if not few: return text
     return text + (f"\nthe target has fewer than ten effective samples in {', '.join(few)}: their "
@@ -230,6 +235,6 @@ def cmd_align(argv: list[str]) -> int:
         ref = load_model(a.ref_name, field='ref_name', dtype=cfg.dtype)[0] if a.ref_name else None
         record, kept = _align_record(argv, a, cfg, model, ref), {}
         align(model, tok, target, cfg, prompts, ref_model=ref, resume=resume, keep=kept, record=record,
-              report=lambda run: align_report(out, cfg, run, kept['last']), lines=True)
+              report=lambda run: align_report(out, cfg, run | dict(record=record), kept['last']), lines=True)
     merge_saved(a, cfg, out)
     return 0
