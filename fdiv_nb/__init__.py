@@ -19,6 +19,7 @@ _MODULES = {
     'models.loading': 'load_lm load_tokenizer',
     'models.completions': 'Rollout',
     'models.rollout': 'rollout',
+    'models.engine': 'CompletionsSampler VLLMSampler',
     'losses.rewards': 'load_reward',
     'losses.target': 'BinaryTarget MomentTarget ProductTarget RewardTarget',
     'losses.fdpg': 'fdpg_loss fdpg_weights',

@@ -9,6 +9,7 @@ from .models.tiny import load_tiny
 from .models.loading import load_lm, load_tokenizer
 from .models.completions import Rollout
 from .models.rollout import rollout
+from .models.engine import CompletionsSampler, VLLMSampler
 from .losses.rewards import load_reward
 from .losses.target import BinaryTarget, MomentTarget, ProductTarget, RewardTarget
 from .losses.fdpg import fdpg_loss, fdpg_weights
@@ -29,12 +30,13 @@ from .evaluation.muse import evaluate_muse, muse_scores
 from .reports.page import run_report
 
 __all__ = [
-    'BinaryTarget', 'DistillConfig', 'DistillTrainer', 'Estimate', 'FDPGConfig', 'FDPGTrainer', 'FDPOConfig',
-    'FDPOTrainer', 'FDivergence', 'FLATConfig', 'FLATTrainer', 'FSFTConfig', 'FSFTTrainer', 'MomentTarget',
-    'ProductTarget', 'RewardTarget', 'Rollout', 'before_and_after', 'custom_divergence', 'dft_loss',
-    'distill_loss', 'divergence_color', 'divergence_names', 'estimate_divergence', 'evaluate_muse',
-    'evaluate_tofu', 'exact_divergence', 'fdpg_loss', 'fdpg_weights', 'fdpo_loss', 'flat_loss', 'fpo_loss',
-    'fsft_loss', 'get_divergence', 'implicit_reward', 'linear_divergence', 'linear_logprobs', 'load_lm',
-    'load_reward', 'load_tiny', 'load_tokenizer', 'muse_scores', 'nll_loss', 'register_divergence', 'rollout',
-    'run_report', 'sequence_logprobs', 'tofu_scores', 'token_logprobs', 'unlearn_loss',
+    'BinaryTarget', 'CompletionsSampler', 'DistillConfig', 'DistillTrainer', 'Estimate', 'FDPGConfig',
+    'FDPGTrainer', 'FDPOConfig', 'FDPOTrainer', 'FDivergence', 'FLATConfig', 'FLATTrainer', 'FSFTConfig',
+    'FSFTTrainer', 'MomentTarget', 'ProductTarget', 'RewardTarget', 'Rollout', 'VLLMSampler',
+    'before_and_after', 'custom_divergence', 'dft_loss', 'distill_loss', 'divergence_color',
+    'divergence_names', 'estimate_divergence', 'evaluate_muse', 'evaluate_tofu', 'exact_divergence',
+    'fdpg_loss', 'fdpg_weights', 'fdpo_loss', 'flat_loss', 'fpo_loss', 'fsft_loss', 'get_divergence',
+    'implicit_reward', 'linear_divergence', 'linear_logprobs', 'load_lm', 'load_reward', 'load_tiny',
+    'load_tokenizer', 'muse_scores', 'nll_loss', 'register_divergence', 'rollout', 'run_report',
+    'sequence_logprobs', 'tofu_scores', 'token_logprobs', 'unlearn_loss',
 ]
