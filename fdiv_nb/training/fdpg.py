@@ -154,9 +154,13 @@ def check_fdpg_call(args, reward_funcs, target, eval_dataset, kw: dict) -> None:
 def draw_step(self: FDPGTrainer, prompt: list[int]) -> Rollout:
     "This process's completions of the step, one for each prompt number, from the policy or its lagging copy."
     step, policy = self.state.global_step, self.accelerator.unwrap_model(self.model)
-    if not self.proposal: return self.draw(policy, prompt, step)
+    if not self.proposal:
+        self.follow(policy, step)
+        return self.draw(policy, prompt, step)
     if step % self.args.proposal_every == 0 and self.proposal.closer(): self.proposal.replace()
-    with self.proposal.swapped_in(): return self.draw(policy, prompt, step)
+    with self.proposal.swapped_in():
+        self.follow(policy, step)
+        return self.draw(policy, prompt, step)
 
 # %% ../../nbs/4_training/450_fdpg.ipynb #450a000c
 @patch
@@ -232,6 +236,7 @@ def record_samples(self: FDPGTrainer, r: Rollout, scores: dict[str, Tensor], s: 
     values = {'reward': next(iter(scores.values())), 'finished': r.finished}
     values['completions/mean_length'] = r.lengths
     if len(scores) > 1: values |= {f'rewards/{k}/mean': v for k, v in scores.items()}
+    if hasattr(self.sampler, 'gap'): self.record(engine_gap=self.sampler.gap)
     self.record(rho.sum().item(), **{k: mean(v) for k, v in values.items()})
     tokens = (rho*r.lengths).sum().item()        # the weight of all tokens, however the processes share them
     self.record(tokens, entropy=-(rho*logp).sum().item()/tokens)

@@ -137,6 +137,16 @@ def gather_all(self: SamplingTrainer, *xs: Tensor) -> list[Tensor]:
     "Tensors of all processes, in the order of the ranks; on one process as they are."
     return [self.accelerator.gather(x.contiguous()) for x in xs] if self.args.world_size > 1 else list(xs)
 
+# %% ../../nbs/4_training/447_sampling.ipynb #6912714e
+@patch
+def follow(self: SamplingTrainer, policy: nn.Module, version: int) -> None:
+    "Let a sampler that holds weights of its own have the policy's; `version`: the step."
+    if not hasattr(self.sampler, 'sync'): return
+    first = self.accelerator.is_main_process
+    if first: self.sampler.sync(policy, version)
+    self.accelerator.wait_for_everyone()
+    if not first: self.sampler.sync(policy, version, send=False)
+
 # %% ../../nbs/4_training/447_sampling.ipynb #447a0016
 @patch
 def draw(self: SamplingTrainer, model: nn.Module,
