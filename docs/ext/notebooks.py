@@ -77,6 +77,8 @@ def copy(package, nbs, to):
         nb = json.loads(p.read_text(encoding='utf-8'))
         notebook = str(p.relative_to(nbs).with_suffix(''))
         m = package.by_notebook.get(notebook)
+        nb['metadata'].pop('widgets', None)
+        nb['metadata'].setdefault('kernelspec', dict(display_name='python3', language='python', name='python3'))     # which lexer
         nb['cells'] = transform(nb, notebook, m.name if m else '')
         to.write(f'{notebook}.ipynb', json.dumps(nb))
         pages[p.stem] = f'nbs/{notebook}'
