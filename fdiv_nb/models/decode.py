@@ -353,7 +353,7 @@ class Ranks:
         return int(t)
 
 # %% ../../nbs/2_models/280_decode.ipynb #c1a1a72e
-def _is_sharded(model: nn.Module) -> bool:
+def is_sharded(model: nn.Module) -> bool:
     "Whether parameters are held in shards, by FSDP (1 or 2) or ZeRO-3."
     from torch.distributed.fsdp import FullyShardedDataParallel
     from torch.distributed.tensor import DTensor
@@ -365,7 +365,7 @@ def ranks_of(model: nn.Module) -> Ranks:
     "The ranks that hold a model in shards together; for any other model, this process alone."
     dist = torch.distributed
     several = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-    return Ranks(next(model.parameters()).device if several and _is_sharded(model) else None)
+    return Ranks(next(model.parameters()).device if several and is_sharded(model) else None)
 
 # %% ../../nbs/2_models/280_decode.ipynb #bb571fd3
 class _Rows:

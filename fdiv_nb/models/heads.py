@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging, math, threading, weakref
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, wraps
 from collections.abc import Callable
 from fastcore.basics import patch
 import torch
@@ -73,6 +73,8 @@ def _head_of(m: nn.Module, layer: nn.Linear, temperature: float) -> Head:
     return Head(w, _bias_of(m, layer), _scale_of(m), float(cap) if cap else None, temperature)
 
 # %% ../../nbs/2_models/250_heads.ipynb #3499d04e
+def _call(f: Callable, *args, **kw): return f(*args, **kw)
+
 @dataclass
 class _Job:
     "One fused call on its way through the wrappers of a model."
@@ -84,6 +86,7 @@ class _Job:
     result: Tensor | None = None
     why: str = ''               # a reason for the plain path
     probe: Tensor | None = None # [1, 2, V], the stand-in
+    run: Callable = _call       # (the model's forward, its arguments) -> its output
 
 # %% ../../nbs/2_models/250_heads.ipynb #c05cd475
 @patch
@@ -143,7 +146,7 @@ _lock, _here = threading.Lock(), threading.local()
 _replacing: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()   # module -> (users, the forward it had)
 
 @contextmanager
-def _replaced(module: nn.Module, new: Callable):
+def replaced(module: nn.Module, new: Callable):
     "Replace `module.forward` by new(old) in the block. Thread-safe; the last user restores the original."
     with _lock:
         n, old = _replacing.get(module, (0, module.__dict__.get('forward')))
@@ -159,12 +162,13 @@ def _replaced(module: nn.Module, new: Callable):
 
 # %% ../../nbs/2_models/250_heads.ipynb #9ef80309
 def _model_forward(model: nn.Module, old: Callable) -> Callable:
-    "The forward of the model that ends this thread's job."
+    "The forward of the model that runs and ends this thread's job."
     @torch._dynamo.disable(recursive=False)
+    @wraps(old)                       # `forward_accepts` looks at its signature
     def forward(*args, **kw):
-        out = old(*args, **kw)
         job = getattr(_here, 'job', None)
-        return out if job is None or job.model is not model else job.at_end(out)
+        if job is None or job.model is not model: return old(*args, **kw)
+        return job.at_end(job.run(old, *args, **kw))
     return forward
 
 # %% ../../nbs/2_models/250_heads.ipynb #c03cac38
@@ -205,12 +209,13 @@ def _tell(m: nn.Module, why: str) -> None:
         logger.warning("fused losses: %s takes the plain path: %s", type(m).__name__, why)
 
 # %% ../../nbs/2_models/250_heads.ipynb #ed36cace
-def _fused_score(model: nn.Module, m: nn.Module, batch: dict, fn: Callable, temperature: float):
+def _fused_score(model: nn.Module, m: nn.Module, batch: dict, fn: Callable, temperature: float,
+                 run: Callable):
     "(what `score` returns with `fn` at the head, the job). Raises CannotFuse; m: the bare model."
     _refuse(model)
     layer = output_layer(m)
-    job = _Job(m, layer, temperature, fn)
-    with _replaced(m, partial(_model_forward, m)), _replaced(layer, partial(_head_forward, layer)):
+    job = _Job(m, layer, temperature, fn, run=run)
+    with replaced(m, partial(_model_forward, m)), replaced(layer, partial(_head_forward, layer)):
         return _with_job(job, model, batch), job
 
 # %% ../../nbs/2_models/250_heads.ipynb #14adeb31
@@ -218,15 +223,26 @@ def through_head(model: nn.Module,          # a transformers model, possibly wra
                  batch: dict,               # from `build_batch`
                  fn: Callable,              # (hidden states [B, T, H], `Head`) -> a tensor
                  temperature: float = 1.0,  # of the head
+                 run: Callable = _call,     # (forward of the bare model, its arguments) -> its output
                  ) -> tuple[Tensor | None, Tensor | None]:  # (result, None), or (None, logits [B, T, V])
     "Run the model with `fn` at its head, or log why not and return the logits. Raises as `score`."
     m = bare_model(model)
-    try: z, job = _fused_score(model, m, batch, fn, temperature)
+    try: z, job = _fused_score(model, m, batch, fn, temperature, run)
     except CannotFuse as e: z, job = None, _Job(m, None, temperature, fn, why=str(e))
     if job.result is not None: return z, None
     _tell(m, job.why)
     if z is None or job.probe is not None: z = score(model, batch)
     return None, z if temperature == 1 else widen(z)/temperature
+
+# %% ../../nbs/2_models/250_heads.ipynb #2666870e
+def through_model(model: nn.Module,   # a transformers model, possibly wrapped
+                  batch: dict,        # from `build_batch`
+                  run: Callable       # (forward of the bare model, its arguments) -> its output
+                  ) -> Tensor:        # the `logits` of that output
+    "Run the model with `run` in the place of its forward. Raises CannotFuse, or as `score`."
+    _refuse(model)
+    m = bare_model(model)
+    with replaced(m, partial(_model_forward, m)): return _with_job(_Job(m, None, 1., None, run=run), model, batch)
 
 # %% ../../nbs/2_models/250_heads.ipynb #efa8433d
 def _check_positions(hidden: Tensor, target: Tensor) -> None:

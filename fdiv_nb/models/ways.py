@@ -38,7 +38,7 @@ def _special_tokens(*configs) -> set:
     return special
 
 # %% ../../nbs/2_models/285_ways.ipynb #5ab46d6a
-def _ordinary_tokens(model: nn.Module) -> list[int]:
+def ordinary_tokens(model: nn.Module) -> list[int]:
     "Some token ids without a special meaning to the model."
     m = bare_model(model)
     config = getattr(m, 'config', None)
@@ -71,7 +71,7 @@ class _Known(NamedTuple):
 # %% ../../nbs/2_models/285_ways.ipynb #7a04f2ac
 def _known_rows(model: nn.Module) -> list[_Known]:
     "Three rows with prompts of different length; fewer tokens where the context is short."
-    some, limit = _ordinary_tokens(model), context_length(model) or 8
+    some, limit = ordinary_tokens(model), context_length(model) or 8
     n = max(1, min(4, limit - 1))
     def known(i, size):
         ids = [some[(101*i + 37*j + 11) % len(some)] for j in range(size + n)]

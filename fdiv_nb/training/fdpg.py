@@ -16,7 +16,7 @@ from ..mathematics.checks import at_least, one_of, positive
 from ..mathematics.divergence import FDivergence
 from ..mathematics.estimate import MovingAverage
 from ..models.encode import prompt_text
-from ..models.heads import answer_token_logprobs, router_loss
+from ..models.heads import router_loss
 from ..models.completions import Rollout, Sampler
 from ..models.rollout import rollout
 from ..losses.fdpg import exact_baseline, fdpg_loss, fdpg_weights
@@ -262,7 +262,7 @@ def get_batch_samples(self: FDPGTrainer, epoch_iterator, num_batches, device):
 def compute_loss(self: FDPGTrainer, model, inputs, return_outputs=False, num_items_in_batch=None):
     "−mean(w log π): f-DPG's loss on one micro-batch."
     parts = {k: inputs[k] for k in ('input_ids', 'attention_mask', 'labels')}
-    with router_loss(model) as router: logp = answer_token_logprobs(model, parts, self.args.fused).sum(-1)
+    with router_loss(model) as router: logp = self.token_logprobs_of(model, parts).sum(-1)
     loss = fdpg_loss(self.divergence, logp, weights=inputs['weights'])
     if router.weight:
         self.record(len(logp), aux_loss=router.value.item())

@@ -14,6 +14,7 @@ from fdiv_nb.mathematics.checks import positive
 from fdiv_nb.models.encode import encode_prompt, prompt_text
 from fdiv_nb.models.heads import answer_token_logprobs
 from fdiv_nb.models.completions import Rollout, Sampler, encode_prompts
+from fdiv_nb.models.prefix import prompt_copies, shared_logprobs
 from fdiv_nb.models.rollout import rollout
 from fdiv_nb.losses.fdpg import surprise_norm
 from fdiv_nb.training.base import FDivConfig, FDivTrainer
@@ -42,6 +43,8 @@ class SamplingConfig(FDivConfig):
     top_k: int = option(0, "must stay 0 here: truncated samples cannot be re-weighted")
     top_p: float = option(1., "must stay 1 here: truncated samples cannot be re-weighted")
     sample_batch_size: int = option(0, "rows per sampling pass; 0 = all")
+    share_prompts: bool = option(True, "read each prompt once for all its completions in a forward or backward "
+                                       "pass, where the model allows it: the same gradient, sooner")
     learning_rate: float = option(2e-5, "peak learning rate")
     lr_scheduler_type: str = option('constant_with_warmup', "schedule of the learning rate")
     max_steps: int = option(100, "optimiser steps")
@@ -164,12 +167,24 @@ def draw(self: SamplingTrainer, model: nn.Module,
             max_new_tokens=a.max_new_tokens, temperature=temperature or a.temperature, top_k=0, top_p=1.,
             batch_size=a.sample_batch_size or None, generator=g)
 
+# %% ../../nbs/4_training/447_sampling.ipynb #9c068c6f
+@patch
+def token_logprobs_of(self: SamplingTrainer, model: nn.Module, batch: dict) -> Tensor:   # [B,T-1] nats
+    "Log-probabilities of a batch's scored tokens, 0 elsewhere; with `share_prompts` each prompt is read once."
+    score = shared_logprobs if self.args.share_prompts else answer_token_logprobs
+    return score(model, batch, self.args.fused)
+
+@patch
+def copies_of(self: SamplingTrainer, batch: dict) -> tuple[float, float]:
+    "As in `StepMixin`: the copies of prompts."
+    return prompt_copies(self.model, batch) if self.args.share_prompts else (0., 0.)
+
 # %% ../../nbs/4_training/447_sampling.ipynb #447a0018
 @patch
 def forward_logprobs(self: SamplingTrainer, model: nn.Module, r: Rollout) -> tuple[Tensor, Tensor]:
     "log π (nats) of each completion under a model and its `surprise_norm`, no gradients, [B] float32 each."
     def some(rows):
-        t = answer_token_logprobs(model, r.batch(rows, self.args.device), self.args.fused).float()
+        t = self.token_logprobs_of(model, r.batch(rows, self.args.device)).float()
         return torch.stack([t.sum(-1), surprise_norm(t)])
     was, width = model.training, max(map(len, r.prompt_ids)) + max(map(len, r.completion_ids))
     model.eval()

@@ -233,11 +233,14 @@ class ThroughputCallback(TrainerCallback):
 
 # %% ../../nbs/4_training/420_step.ipynb #70f52f08
 @patch
-def count(self: ThroughputCallback, batch: dict, answers: int = 1) -> None:
-    "Add the rows of a micro-batch: its real tokens, the scored ones, pairs in attention, rows of data."
+def count(self: ThroughputCallback, batch: dict, answers: int = 1,
+          copies: tuple[float, float] = (0., 0.)    # tokens, and pairs among them, that are read only once
+         ) -> None:
+    "Add the rows of a micro-batch: its real tokens, the scored ones, pairs in attention, rows of data; what is read."
     l, scored = batch['attention_mask'].sum(1).double(), (batch['labels'] != IGNORE).sum().double()
     rows = torch.full_like(scored, len(l)/answers)
-    self.seen = self.seen + torch.stack([l.sum(), scored, (l*(l + 1)/2).sum(), rows])
+    read, pairs = l.sum() - copies[0], (l*(l + 1)/2).sum() - copies[1]
+    self.seen = self.seen + torch.stack([l.sum(), read, scored, pairs, rows])
 
 @patch
 def on_train_begin(self: ThroughputCallback, *args, **kw):
@@ -249,9 +252,9 @@ def on_train_begin(self: ThroughputCallback, *args, **kw):
 def on_step_end(self: ThroughputCallback, args, state, control, **kw):
     t, n = self.clock() - self.since, self.processes
     if t > 0 and isinstance(self.seen, Tensor):
-        tokens, scored, pairs, rows = self.seen.tolist()
+        tokens, read, scored, pairs, rows = self.seen.tolist()
         rates = dict(tokens_per_second=n*tokens/t, samples_per_second=n*rows/t)
-        if self.work and self.peak: rates['mfu'] = self.work(tokens, scored, pairs)/t/self.peak
+        if self.work and self.peak: rates['mfu'] = self.work(read, scored, pairs)/t/self.peak
         self.record(t, **rates)
     if control.should_log: self.record(1., peak_memory_gib=peak_memory())
     self._restart()
@@ -271,7 +274,7 @@ class StepMixin:
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         "One micro-batch, in pieces that fit. Raises torch.OutOfMemoryError, with a remedy, where that cannot be."
-        self.speed.count(inputs, self.answers_per_row)
+        self.speed.count(inputs, self.answers_per_row, self.copies_of(inputs))
         self._taken.append((inputs, num_items_in_batch))
         last = True
         try:
@@ -318,6 +321,11 @@ def prepare_steps(self: StepMixin, backoff: bool = True) -> None:
 def can_split(self: StepMixin, batch: dict) -> bool:
     "Whether the loss of a micro-batch is a mean over its rows, so that it may be cut."
     return True
+
+@patch
+def copies_of(self: StepMixin, batch: dict) -> tuple[float, float]:
+    "Tokens of a micro-batch that are copies of others and not read again, and pairs of them in attention."
+    return 0., 0.
 
 @patch
 def take_back(self: StepMixin) -> Callable:
