@@ -19,8 +19,8 @@ from fdiv_nb.models.fused import Head, linear_logprobs
 from fdiv_nb.models.heads import (
     CannotFuse, answer_token_logprobs, replaced, through_head, through_model)
 from fdiv_nb.models.logprobs import (
-    IGNORE, bare_model, build_batch, check_batch, context_length, forward_accepts, is_encoder_decoder, left_pad,
-    position_ids, token_logprobs)
+    IGNORE, bare_model, build_batch, check_batch, context_length, forward_accepts, is_encoder_decoder,
+    left_pad, position_ids, token_logprobs)
 from fdiv_nb.models.ways import ordinary_tokens, rounding_limit
 
 logger = logging.getLogger(__name__)
@@ -68,7 +68,8 @@ def shared_rows(batch: dict   # from `build_batch`, padded on the right
     number = {p: i for i, p in enumerate(dict.fromkeys(rows))}
     at = start[:, None] + torch.arange(int((mask.sum(1) - start).max()), device=ids.device)     # [B,C]
     inside, at = at < ids.shape[1], at.clamp(max=ids.shape[1] - 1)
-    return SharedRows([list(p) for p in number], torch.tensor([number[p] for p in rows], device=ids.device), start,
+    of = torch.tensor([number[p] for p in rows], device=ids.device)
+    return SharedRows([list(p) for p in number], of, start,
                       ids.gather(1, at), mask.gather(1, at)*inside,
                       labels.gather(1, at).masked_fill(~inside, IGNORE), ids.shape[1])
 
@@ -147,7 +148,7 @@ def _checkpoints(model: nn.Module) -> list[nn.Module]:
 
 @contextmanager
 def pure_checkpoints(model: nn.Module):   # in training or not
-    "A block in which checkpointed layers keep their cache. Raises CannotShare where layers are not transformers' own."
+    "A block in which checkpointed layers keep their cache. Raises CannotShare for layers of another library."
     from transformers.modeling_layers import GradientCheckpointingLayer
     on = _checkpoints(model) if model.training else []
     layers = [m for m in on if isinstance(m, GradientCheckpointingLayer)]
@@ -169,7 +170,8 @@ class TwoPasses:
 
 def _inputs(model: nn.Module, kw: dict, ids: Tensor, mask: Tensor, cache) -> dict:
     "Arguments of the model's forward for `ids`, which stand at the end of `mask`; the others as they were."
-    at = dict(position_ids=position_ids(mask)[:, -ids.shape[1]:]) if forward_accepts(model, 'position_ids') else {}
+    wants = forward_accepts(model, 'position_ids')
+    at = dict(position_ids=position_ids(mask)[:, -ids.shape[1]:]) if wants else {}
     return {**kw, 'input_ids': ids, 'attention_mask': mask, **at, 'past_key_values': cache, 'use_cache': True}
 
 # %% ../../nbs/2_models/295_prefix.ipynb #fe39451c
@@ -207,7 +209,8 @@ def at_head(self: TwoPasses, hidden: Tensor, h: Head) -> Tensor:   # [G,P,H], th
 @patch
 def run_plain(self: TwoPasses, temperature: float, old: Callable, *args, **kw):
     "In the place of the forward `old`: an output whose `logits` are log-probabilities, [B,C]."
-    keep = dict(logits_to_keep=self.rows.ids.shape[1]) if forward_accepts(self.model, 'logits_to_keep') else {}
+    some = forward_accepts(self.model, 'logits_to_keep')
+    keep = dict(logits_to_keep=self.rows.ids.shape[1]) if some else {}
     outs, labels = self.passes(old, *args, **kw, **keep), self.rows.labels
     scaled = lambda z: z if temperature == 1 else widen(z)/temperature
     y = [token_logprobs(scaled(outs[0].logits[:, -1:][self.rows.of]), labels[:, :1], False)]
@@ -220,7 +223,7 @@ def in_batch(y: Tensor,       # [B,C] of the completions' tokens
              s: SharedRows
             ) -> Tensor:      # [B,T-1]
     "Numbers of completions at their places in the batch, 0 elsewhere."
-    col = torch.arange(s.width - 1, device=y.device) - (s.start[:, None] - 1)       # [B,T-1] of the completion
+    col = torch.arange(s.width - 1, device=y.device) - (s.start[:, None] - 1)       # [B,T-1]
     inside = (col >= 0) & (col < y.shape[1])
     return y.gather(1, col.clamp(0, y.shape[1] - 1)).masked_fill(~inside, 0)
 
@@ -228,7 +231,7 @@ _unfused = weakref.WeakSet()    # models whose head is not a plain product
 
 def two_passes(model: nn.Module, batch: dict, s: SharedRows, fused: bool = True, chunk: int | None = None,
                temperature: float = 1.) -> Tensor:   # [B,T-1]
-    "`answer_token_logprobs` of a batch by its prompts, each read once. Raises CannotShare, CannotFuse, as it does."
+    "`answer_token_logprobs`, each prompt read once. Raises as it does, or CannotShare, or CannotFuse."
     m = bare_model(model)
     p = TwoPasses(m, s, chunk)
     if fused and m not in _unfused:
@@ -245,7 +248,8 @@ def _known_batch(model: nn.Module) -> dict:
     token = lambda i: [some[(37*i + 11*j + 5) % len(some)] for j in range(n)]
     prompts = token(0), token(1)[:max(1, n - 3)]
     ends = [token(k + 2)[:min(3, limit - n) - k % 2] for k in range(4)]
-    return build_batch([prompts[k % 2] for k in range(4)], ends, some[0], device=next(model.parameters()).device)
+    device = next(model.parameters()).device
+    return build_batch([prompts[k % 2] for k in range(4)], ends, some[0], device=device)
 
 def _own_gradient(y: Tensor, model: nn.Module) -> Tensor:
     "Gradient of a weighted sum of y [B,T-1] by the first trainable weights of moderate size, as a vector."
@@ -261,7 +265,7 @@ def _same(a: Tensor, b: Tensor, limit: float) -> bool:
     return bool((a - b).abs().max() <= limit)
 
 def _check_two_passes(model: nn.Module, batch: dict, fused: bool) -> None:
-    "Raises CannotShare unless both ways give the same log-probabilities and, with gradients on, the same gradient."
+    "Raises CannotShare unless both ways give the same log-probabilities and, if there is one, gradient."
     m, s = bare_model(model), shared_rows(batch)
     with _without(_checkpoints(m)): own = answer_token_logprobs(model, batch, fused)
     y, limit = two_passes(model, batch, s, fused), 3*rounding_limit(model, own.detach())
@@ -292,7 +296,8 @@ def _obvious(model: nn.Module, batch: dict) -> str:
     "A reason not to share that needs no trial; '' if there is none."
     if is_encoder_decoder(model): return "an encoder reads its prompts"
     if not forward_accepts(model, 'past_key_values'): return "its forward takes no cache"
-    if hasattr(model, '_orig_mod') or getattr(bare_model(model), '_compiled_call_impl', None): return "it is compiled"
+    compiled = getattr(bare_model(model), '_compiled_call_impl', None)
+    if hasattr(model, '_orig_mod') or compiled: return "it is compiled"
     if is_sharded(runnable(model)): return "its weights are held in shards"
     config = getattr(bare_model(model), 'config', None)
     if getattr(config, 'output_router_logits', False): return "its router loss counts every token of a batch"
@@ -310,7 +315,8 @@ def _try(model: nn.Module, batch: dict, s: SharedRows, fused: bool, tried: _Trie
             tried.width = s.width
     except torch.OutOfMemoryError: raise
     except Exception as e:
-        tried.why = str(e) if isinstance(e, (CannotShare, CannotFuse)) else "its layers remember something else"
+        known = isinstance(e, (CannotShare, CannotFuse))
+        tried.why = str(e) if known else "its layers remember something else"
         logger.debug('%s cannot share prompts', type(bare_model(model)).__name__, exc_info=e)
 
 # %% ../../nbs/2_models/295_prefix.ipynb #20ac5169
@@ -320,7 +326,8 @@ def _mode(model: nn.Module, fused: bool) -> tuple:
     "What decides how a model computes."
     m, kind = bare_model(model), next(model.parameters()).device.type
     attention = getattr(getattr(m, 'config', None), '_attn_implementation', None)
-    return m.training, torch.is_grad_enabled(), bool(_checkpoints(m)), torch.is_autocast_enabled(kind), attention, fused
+    half = torch.is_autocast_enabled(kind)
+    return m.training, torch.is_grad_enabled(), bool(_checkpoints(m)), half, attention, fused
 
 def can_share(model: nn.Module, batch: dict, s: SharedRows, fused: bool) -> bool:
     "Whether two passes give the model's own numbers; says once why not."
@@ -343,8 +350,8 @@ def shared_logprobs(
 ) -> Tensor:  # [B, T-1] ([B, T] of an encoder-decoder) float32, nats; 0 where not scored
     """`answer_token_logprobs` and its gradients, each prompt read once for all its completions.
 
-    Models of which that is not known to be true, and batches where it saves nothing, go the usual way; a line in
-    the log says so once of a model. Raises ValueError as `answer_token_logprobs`."""
+    Models of which that is not known to be true, and batches where it saves nothing, go the usual way; a line
+    in the log says so once of a model. Raises ValueError as `answer_token_logprobs`."""
     check_batch(model, batch, ('input_ids', 'attention_mask', 'labels'), temperature)
     s = shared_rows(batch)
     if not pays(s) or not can_share(model, batch, s, fused):
