@@ -10,7 +10,7 @@ import argparse, json, logging, os, statistics, subprocess, sys, tempfile, time
 from pathlib import Path
 HERE = Path(__file__).resolve().parent
 SIZE = dict(V=4000, hidden=128, layers=4, heads=4, each=16, new=32)
-CASES = {32: 1, 128: 1, 384: 1}    # tokens of a prompt -> prompts a step
+CASES = {32: 2, 128: 2, 384: 1}    # tokens of a prompt -> prompts a step
 AIMS = {32: .75, 128: .48, 384: .28}
 
 def kilobytes(what):
