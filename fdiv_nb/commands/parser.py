@@ -81,17 +81,16 @@ def with_config(argv: list[str]) -> list[str]:
     return stored_words(path) + argv[:i] + argv[i + 2:]
 
 # %% ../../nbs/7_commands/710_parser.ipynb #07c1000b
-def _check_flags(argv: list[str], known: set[str], idle: dict[str, str]) -> None:
-    "Raises ValueError for a flag that is unknown, or that has no effect here."
+def check_flags(argv: list[str], known, idle: dict[str, str]) -> None:
+    "Raises ValueError for a flag that is unknown, or that has no effect here. known: --flag, with underscores."
     for w in argv:
-        name = w.split('=')[0]
-        underscored = name.replace('-', '_').replace('__', '--', 1)
-        if name.startswith('--') and name not in known and underscored not in known:
+        if not w.startswith('--') or w == '--': continue
+        name = '--' + w[2:].split('=')[0].replace('-', '_')
+        if name not in known:
             near = difflib.get_close_matches(name, known, 3, .6)
-            raise ValueError(f"flag: unknown {name!r}; "
+            raise ValueError(f"flag: unknown {w.split('=')[0]!r}; "
                              + (f"did you mean {' or '.join(near)}?" if near else "`--help` lists the flags"))
-        if why := idle.get(name.removeprefix('--').replace('-', '_')):
-            raise ValueError(f"{name.removeprefix('--')}: has no effect here; {why}")
+        if why := idle.get(name[2:]): raise ValueError(f"{name[2:]}: has no effect here; {why}")
 
 # %% ../../nbs/7_commands/710_parser.ipynb #72a4ebdc
 def parse(argv: list[str], *classes, idle: dict | None = None):   # idle: flag -> why it has no effect here
@@ -103,7 +102,8 @@ def parse(argv: list[str], *classes, idle: dict | None = None):   # idle: flag -
     def error(message):
         raise ValueError(f"{message}; `--help` lists the flags")  # one line, without the usage
     parser.error = error
-    _check_flags(argv, {o for a in parser._actions for o in a.option_strings}, idle or {})
+    known = {o for a in parser._actions for o in a.option_strings if o.startswith('--') and '-' not in o[2:]}
+    check_flags(argv, known, idle or {})
     return parser.parse_args_into_dataclasses(argv)
 
 # %% ../../nbs/7_commands/710_parser.ipynb #027fb918
