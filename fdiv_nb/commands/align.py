@@ -10,6 +10,7 @@ from pathlib import Path
 from collections.abc import Callable
 from .models import ModelArguments, find_model, load_model, load_policy
 from .parser import parse, read_text
+from .plan import plan_samples
 from .running import (checkpoint_of, log_lines, merge_saved, no_empty_folder, own_fields,
                                       quiet_logs, train_and_save)
 from ..reports.record import finishing, record_run, write_json
@@ -230,6 +231,7 @@ def cmd_align(argv: list[str]) -> int:
     a, cfg = parse(argv, AlignArguments, FDPGConfig, idle=_IDLE)
     out, resume = check_output(cfg.output_dir, cfg.overwrite), checkpoint_of(cfg)
     target, prompts = _align_plan(a, cfg)
+    if a.dry_run: return plan_samples(a, cfg, target, prompts, resume)
     with quiet_logs(), no_empty_folder(out):
         model, tok = load_policy(a, cfg)
         ref = load_model(a.ref_name, field='ref_name', dtype=cfg.dtype)[0] if a.ref_name else None

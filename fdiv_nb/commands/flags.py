@@ -156,7 +156,8 @@ _TEXTS = dict(
 
 # %% ../../nbs/7_commands/708_flags.ipynb #40c385db
 _MOVED = dict(overwrite='RunArguments', dtype='ModelArguments', base_model='ModelArguments')
-_ORDER = [k for k in GROUPS if k not in ('FDivConfig', TRAINER, 'RunArguments')] + ['FDivConfig', TRAINER, 'RunArguments']
+_LAST = ['FDivConfig', TRAINER, 'RunArguments']
+_ORDER = [k for k in GROUPS if k not in _LAST] + _LAST
 
 def grouped(flags, idle=(), full: bool = False) -> dict[str, list[Flag]]:
     "Flags by the title of their group; without those in `idle`, and only the usual ones unless `full`."
@@ -197,10 +198,11 @@ def flags_of(options) -> tuple[Flag, ...]:   # 'module:Class' below fdiv_nb, or 
     return tuple({f.name: f for s in specs for f in declared(f'fdiv_nb.{s}')}.values())
 
 # %% ../../nbs/7_commands/708_flags.ipynb #8e4d6282
-def flag_parser(name: str, about: str, usage: str, options=(), idle=(), full: bool = False) -> argparse.ArgumentParser:
+def flag_parser(name: str, about: str, usage: str, options=(), idle=(),
+                full: bool = False) -> argparse.ArgumentParser:
     "A parser that prints the page of `fdiv NAME`; usage: the words behind the name."
-    more = (f"A value shown is the default. `fdiv {name} --help-all` has every flag in full; --config FILE (YAML or "
-            "JSON) holds the same names, and flags that are typed win.")
+    more = (f"A value shown is the default. `fdiv {name} --help-all` has every flag in full; --config FILE "
+            "(YAML or JSON) holds the same names, and flags that are typed win.")
     p = argparse.ArgumentParser(f'fdiv {name}', f'fdiv {name} {usage}'.rstrip(), about, more if options else '',
                                 formatter_class=_Wide, add_help=False, allow_abbrev=False)
     add_flags(p, flags_of(options), idle, full)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
-from .parser import need
+from .parser import RunArguments, need
 from ..training.options import option
 
 # %% auto #0
@@ -14,7 +14,7 @@ __all__ = []
 
 # %% ../../nbs/7_commands/713_models.ipynb #96006de5
 @dataclass
-class ModelArguments:
+class ModelArguments(RunArguments):
     """Which model, and how much of it is trained. Raises ValueError for a negative rank, or a merge
     without an adapter."""
     model: str = option('tiny', "a transformers folder, the folder of a PEFT adapter, or a hub name; "
@@ -24,6 +24,7 @@ class ModelArguments:
     merge: bool = option(False, "also write the adapter merged into its base, as an ordinary model, "
                                 "to OUTPUT_DIR/merged")
     def __post_init__(self):
+        super().__post_init__()
         if self.lora_rank < 0:
             raise ValueError(f"lora_rank: expected >= 0, got {self.lora_rank}; 0 trains the whole model")
         if self.lora_rank: need('peft', 'lora_rank')

@@ -4,16 +4,21 @@
 
 # %% ../../nbs/7_commands/710_parser.ipynb #415cb51b
 from __future__ import annotations
-import difflib, json, os, sys, warnings
+import contextlib, difflib, json, os, signal, sys, threading, typing, warnings
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from collections.abc import Callable
+from .named import register_words
 from ..reports.record import COMMAND, Failed
+from ..training.options import option
 
 # %% auto #0
 __all__ = []
 
 # %% ../../nbs/7_commands/710_parser.ipynb #3efd529d
-EXTRAS = dict(peft='peft', scipy='eval', nltk='eval', rouge_score='eval', sacrebleu='eval')
+EXTRAS = dict(peft='peft', scipy='eval', nltk='eval', rouge_score='eval', sacrebleu='eval', shtab='cli')
 
 def need(package: str, field: str) -> None:
     "Raises ValueError, naming `field` and the extra to install, if an optional package is missing."
@@ -33,14 +38,13 @@ def read_text(path: Path | str, field: str) -> str:
 
 # %% ../../nbs/7_commands/710_parser.ipynb #dd9e4fd8
 def _words_of(k, v, name: str) -> list[str]:
-    "The command-line words of one value; name: of the file, for errors."
+    "The command-line words of one flag and its value; name: of the file, for errors."
     if k == 'config': raise ValueError(f"config: {name} names another config; write its flags out")
-    if v is None: raise ValueError(f"config: {k} has no value in {name}; leave the line out, or give one")
-    if isinstance(v, dict): return [json.dumps(v)]
-    if not isinstance(v, list): return [str(v)]
+    if isinstance(v, dict): return [f'--{k}', json.dumps(v)]
+    if not isinstance(v, list): return [f'--{k}={v}'] if str(v).startswith('-') else [f'--{k}', str(v)]
     if any(isinstance(x, (list, dict)) for x in v):
         raise ValueError(f"config: {k} in {name} is a list of lists; give a list of plain values")
-    return list(map(str, v))
+    return [f'--{k}', *map(str, v)]
 
 # %% ../../nbs/7_commands/710_parser.ipynb #07c10008
 def _load_yaml(text: str, name: str):
@@ -58,74 +62,196 @@ def _load_yaml(text: str, name: str):
         raise ValueError(f"config: {name}{where} is not YAML: {problem}") from None
 
 # %% ../../nbs/7_commands/710_parser.ipynb #3b1af7f7
-def stored_words(path: str) -> list[str]:
-    """The words of a YAML or JSON file of flags. Raises ValueError for a file that is missing or not a
-    mapping of flag to value."""
+class Stored(NamedTuple):
+    "The flags of a file."
+    words: list[str]         # of the flags with a value
+    empty: list[str] = []    # flags that are null or []
+    maps: list[str] = []     # flags whose value is a mapping
+    name: str = ''           # of the file
+
+def stored_flags(path: str) -> Stored:
+    """The flags of a YAML or JSON file. Raises ValueError for a file that is missing or not a mapping of
+    flag to value."""
     if not Path(path).is_file():
         raise ValueError(f"config: no file {path!r}; give a YAML or JSON file of flags")
     name = Path(path).name
     stored = _load_yaml(read_text(path, 'config'), name)
     if stored is not None and not isinstance(stored, dict):
         raise ValueError(f"config: {name} must be a mapping of flag to value")
-    return [w for k, v in (stored or {}).items() for w in (f'--{k}', *_words_of(k, v, name))]
+    stored = {str(k).replace('-', '_'): v for k, v in (stored or {}).items()}
+    empty = [k for k, v in stored.items() if v is None or v == []]
+    words = [w for k, v in stored.items() if k not in empty for w in _words_of(k, v, name)]
+    return Stored(words, empty, [k for k, v in stored.items() if isinstance(v, dict)], name)
 
 # %% ../../nbs/7_commands/710_parser.ipynb #4d950672
-def with_config(argv: list[str]) -> list[str]:
-    """The words with those of `--config FILE` in front. Raises ValueError if it is given twice, or without
-    a file."""
+def split_config(argv: list[str]) -> tuple[list[str], Stored]:
+    """(The words without `--config FILE`, the flags of the file.) Raises ValueError if it is given twice, or
+    without a file."""
     argv = [x for w in argv for x in (w.split('=', 1) if w.startswith('--config=') else [w])]
     if argv.count('--config') > 1: raise ValueError("config: given twice; one file of flags")
-    if '--config' not in argv: return argv
+    if '--config' not in argv: return argv, Stored([])
     i = argv.index('--config')
     path = argv[i + 1] if i + 1 < len(argv) else ''
-    return stored_words(path) + argv[:i] + argv[i + 2:]
+    return argv[:i] + argv[i + 2:], stored_flags(path)
+
+def with_config(argv: list[str]) -> list[str]:
+    "The words with those of `--config FILE` in front; raises ValueError as `split_config` does."
+    typed, stored = split_config(argv)
+    return stored.words + typed
+
+# %% ../../nbs/7_commands/710_parser.ipynb #1f635e1a
+@dataclass
+class RunArguments:
+    "What every command that trains takes. Raises ValueError for `quiet` and `verbose` together."
+    dry_run: bool = option(False, "check everything and print the plan: rows kept and dropped, steps, tokens, "
+                                  "memory, first example; no weights are loaded and nothing is written")
+    quiet: bool = option(False, "no progress bar and no log lines; tables, warnings and errors stay")
+    verbose: bool = option(False, "log lines with every number, and what transformers reports")
+    def __post_init__(self):
+        if self.quiet and self.verbose: raise ValueError("quiet: verbose is given too; give one of the two")
+
+SCREEN: ContextVar[str] = ContextVar('SCREEN', default='')      # '', 'quiet' or 'verbose'
+
+def set_screen(parsed) -> None:
+    "Take over `quiet` and `verbose` of the dataclasses of a command; a quiet Trainer shows no bar."
+    for a in parsed:
+        if not isinstance(a, RunArguments): continue
+        SCREEN.set('quiet' if a.quiet else 'verbose' if a.verbose else '')
+        for c in parsed:
+            if a.quiet and hasattr(c, 'disable_tqdm'): c.disable_tqdm = True
 
 # %% ../../nbs/7_commands/710_parser.ipynb #07c1000b
-def check_flags(argv: list[str], known, idle: dict[str, str]) -> None:
-    "Raises ValueError for a flag that is unknown, or that has no effect here. known: --flag, with underscores."
+def check_flags(argv: list[str], known, idle: dict[str, str], place: str = '') -> None:
+    """Raises ValueError for a flag that is unknown, or that has no effect here. known: --flag, with
+    underscores; place: the file that the words are from."""
     for w in argv:
         if not w.startswith('--') or w == '--': continue
         name = '--' + w[2:].split('=')[0].replace('-', '_')
         if name not in known:
-            near = difflib.get_close_matches(name, known, 3, .6)
-            raise ValueError(f"flag: unknown {w.split('=')[0]!r}; "
-                             + (f"did you mean {' or '.join(near)}?" if near else "`--help` lists the flags"))
+            near = [k for k in difflib.get_close_matches(name, known, 3, .6) if k != '--help']
+            remedy = f"did you mean {' or '.join(near)}?" if near else "`--help` lists the flags"
+            what = f"config: {place} has the unknown flag {name[2:]!r}"
+            raise ValueError(f"{what if place else 'flag: unknown ' + repr(w.split('=')[0])}; {remedy}")
         if why := idle.get(name[2:]): raise ValueError(f"{name[2:]}: has no effect here; {why}")
+
+def check_words(argv: list[str], known, idle: dict[str, str]) -> None:
+    "`check_flags` for what was typed and for what stands in the file of `--config`."
+    typed, stored = split_config(argv)
+    check_flags([*stored.words, *(f'--{k}' for k in stored.empty)], known, idle, stored.name)
+    check_flags(typed, known, idle)
+
+# %% ../../nbs/7_commands/710_parser.ipynb #08c91b6c
+def _hints(classes) -> dict:
+    "The types of all fields, by name."
+    return {k: t for c in classes for k, t in typing.get_type_hints(c).items() if k in c.__dataclass_fields__}
+
+def _parts(hint) -> tuple:
+    "The types that a hint allows: those of a union, or itself."
+    return typing.get_args(hint) if type(None) in typing.get_args(hint) else (hint,)
+
+def _set_stored(parser, stored: Stored, classes) -> None:
+    "Empty flags of a file as defaults of the parser. Raises ValueError for a value that a flag cannot have."
+    hints, name = _hints(classes), stored.name
+    for k in stored.empty:
+        many = any(typing.get_origin(t) is list for t in _parts(hints[k]))
+        if type(None) in _parts(hints[k]): parser.set_defaults(**{k: None})
+        elif many: parser.set_defaults(**{k: []})
+        elif parser.get_default(k) not in ('', None):
+            raise ValueError(f"config: {k} has no value in {name}; leave the line out, or give one")
+    for k in stored.maps:
+        if not any(t is dict or typing.get_origin(t) is dict for t in _parts(hints[k])):
+            raise ValueError(f"config: {k} in {name} is a mapping; flags stand side by side, give it a plain "
+                             "value")
+
+# %% ../../nbs/7_commands/710_parser.ipynb #8157442f
+def _left_over(words: list[str], rest: list[str]) -> ValueError:
+    "The error for words that belong to no flag."
+    i = next(i for i in range(len(words)) if words[i:i + len(rest[:1])] == rest[:1])
+    flag = next((w for w in words[i::-1] if w.startswith('--')), '')
+    if not flag:
+        return ValueError(f"flag: {rest[0]!r} belongs to none; a flag begins with --, `--help` lists them")
+    return ValueError(f"{flag[2:].split('=')[0]}: takes one value, but {rest[0]!r} follows; "
+                      "quote a value with spaces")
+
+def _joined_trackers(words: list[str]) -> list[str]:
+    "The words with `--report_to a b` as `--report_to a,b`, which FDivConfig takes apart."
+    out = []
+    for w in words:
+        follows = len(out) > 1 and out[-2].replace('-', '_') == '__report_to' and not w.startswith('--')
+        if follows: out[-1] += f',{w}'
+        else: out.append(w)
+    return out
 
 # %% ../../nbs/7_commands/710_parser.ipynb #72a4ebdc
 def parse(argv: list[str], *classes, idle: dict | None = None):   # idle: flag -> why it has no effect here
     """Dataclasses from command-line words; `--config FILE.yaml|json` is read first, the command line wins.
     Raises ValueError for unknown flags, with near matches, and for idle ones."""
     from transformers import HfArgumentParser
-    argv = with_config(list(argv))
-    parser = HfArgumentParser(classes, allow_abbrev=False)
+    words = COMMAND.get() or ['']
+    parser = HfArgumentParser(classes, allow_abbrev=False, prog=f'fdiv {words[0]}'.strip())
     def error(message):
         raise ValueError(f"{message}; `--help` lists the flags")  # one line, without the usage
     parser.error = error
+    for a in parser._actions: a.help = a.help and a.help.replace('%', '%%').replace('%%%%', '%%')
     known = {o for a in parser._actions for o in a.option_strings if o.startswith('--') and '-' not in o[2:]}
-    check_flags(argv, known, idle or {})
-    return parser.parse_args_into_dataclasses(argv)
+    check_words(list(argv), known, idle or {})
+    typed, stored = split_config(list(argv))
+    _set_stored(parser, stored, classes)
+    words = _joined_trackers(stored.words + typed)
+    register_words(words)
+    *parsed, rest = parser.parse_args_into_dataclasses(
+        words, return_remaining_strings=True, look_for_args_file=False)
+    if rest: raise _left_over(words, rest)
+    set_screen(parsed)
+    return tuple(parsed)
 
 # %% ../../nbs/7_commands/710_parser.ipynb #027fb918
+class Terminated(KeyboardInterrupt):
+    "SIGTERM, raised like Ctrl-C."
+
+class Stopped(Failed):
+    "A run that was stopped by a signal, and has saved a checkpoint."
+
+# %% ../../nbs/7_commands/710_parser.ipynb #1da8aca7
 def _answer(e: BaseException) -> tuple[int, str]:
     "(exit status, line) for an exception; no line for a bug of this package, which keeps its traceback."
-    if isinstance(e, Failed): return e.code, str(e)
+    if isinstance(e, Failed): return 143 if isinstance(e.__cause__, Terminated) else e.code, str(e)
     if isinstance(e, ValueError): return 2, str(e)
-    if isinstance(e, KeyboardInterrupt): return 130, 'interrupted before anything was trained'
+    if isinstance(e, KeyboardInterrupt):
+        return 143 if isinstance(e, Terminated) else 130, 'interrupted before anything was trained'
     if isinstance(e, ModuleNotFoundError) and (name := (e.name or '').split('.')[0]) in EXTRAS:
         return 2, f"needs the package {name}; pip install 'fdiv_nb[{EXTRAS[name]}]'"
     return 1, ''
+
+# %% ../../nbs/7_commands/710_parser.ipynb #d9aa05db
+def on_signals(handler: Callable, *signals):
+    "A block in which `handler(number, frame)` takes signals: in the main thread, where the default is in place."
+    @contextlib.contextmanager
+    def block():
+        usual = (signal.SIG_DFL, signal.default_int_handler)
+        main = threading.current_thread() is threading.main_thread()
+        before = {s: h for s in signals if main and ((h := signal.getsignal(s)) in usual or hasattr(h, 'fdiv'))}
+        for s in before: signal.signal(s, handler)
+        try: yield
+        finally:
+            for s, h in before.items(): signal.signal(s, h)
+    return block()
+
+def raise_terminated(number, frame):
+    "The handler of SIGTERM outside of training."
+    raise Terminated
+raise_terminated.fdiv = True
 
 # %% ../../nbs/7_commands/710_parser.ipynb #07c1000e
 def _warning_line(message, category, filename, lineno, line=None) -> str:
     "A warning in one line, in the place of `warnings.formatwarning`."
     return f'fdiv: warning: {" ".join(str(message).split())}\n'
 
-def _print_error(name: str, line: str) -> None:
+def _print_error(name: str, line: str, word: str = 'error: ') -> None:
     "One line on the error stream, below any progress bar."
-    from tqdm import tqdm
+    tqdm = getattr(sys.modules.get('tqdm'), 'tqdm', None)
     for bar in list(getattr(tqdm, '_instances', ())): bar.close()
-    print(f'fdiv {name}: error: {line}', file=sys.stderr)
+    print(f'fdiv {name}: {word}{line}', file=sys.stderr)
 
 def _leave_group() -> None:
     "Ends the process group of a run on several devices."
@@ -134,19 +260,23 @@ def _leave_group() -> None:
 
 # %% ../../nbs/7_commands/710_parser.ipynb #07c1000f
 def run_command(name: str, command: Callable, argv: list[str]) -> int:
-    """Call `command(argv)` and return an exit status; an expected exception becomes one line on the error stream.
+    """Call `command(argv)` and return an exit status; an expected exception becomes one line on the error
+    stream.
 
-    0, or what the command returns: done. 1: failed after training began (`Failed`). 2: wrong input (`ValueError`) or
-    a missing package. 130: interrupted, also during training. Any other exception is a bug and is raised."""
+    0, or what the command returns: done. 1: failed after training began (`Failed`). 2: wrong input
+    (`ValueError`) or a missing package. 130, 143: stopped by Ctrl-C or SIGTERM. Any other exception is a bug
+    and is raised."""
     form, warnings.formatwarning = warnings.formatwarning, _warning_line
-    words = COMMAND.set([name, *argv])
-    try: code = command(argv)
+    words, screen = COMMAND.set([name, *argv]), SCREEN.set('')
+    try:
+        with on_signals(raise_terminated, signal.SIGTERM): code = command(argv)
     except BaseException as e:
         code, line = _answer(e)
         if not line or os.environ.get('FDIV_DEBUG'): raise
-        _print_error(name, line)
+        _print_error(name, line, '' if isinstance(e, Stopped) else 'error: ')
     finally:
         warnings.formatwarning = form
         COMMAND.reset(words)
+        SCREEN.reset(screen)
     if not code: _leave_group()
     return code

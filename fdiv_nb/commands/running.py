@@ -4,9 +4,10 @@
 
 # %% ../../nbs/7_commands/716_running.ipynb #07c30003
 from __future__ import annotations
-import contextlib, sys, warnings
+import contextlib, os, signal, sys, warnings
 from pathlib import Path
 from tqdm import tqdm
+from .parser import SCREEN, Stopped, Terminated, on_signals
 from ..reports.record import Failed, reason
 
 # %% auto #0
@@ -31,24 +32,69 @@ def no_empty_folder(out: Path):
         if new and out.is_dir(): _remove_empty(out)
         raise
 
+# %% ../../nbs/7_commands/716_running.ipynb #fa14f31c
+class Signals:
+    "Takes Ctrl-C and SIGTERM while a block trains: the first is noted in `number`, the second raised."
+    fdiv = True
+    number = 0
+
+    def __call__(self, number, frame):
+        if self.number: raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+        self.number = number
+        os.write(2, b'\nstopping after this step, with a checkpoint; once more stops at once\n')
+
+    def taken(self): return on_signals(self, signal.SIGINT, signal.SIGTERM)
+
+# %% ../../nbs/7_commands/716_running.ipynb #a5e5a3eb
+def _largest(n: int, args) -> int:
+    "The largest of a number over all processes, so that they stop at one step."
+    if args.world_size == 1: return n
+    import torch
+    x = torch.tensor(n, device=args.device)
+    torch.distributed.all_reduce(x, torch.distributed.ReduceOp.MAX)
+    return int(x)
+
+# %% ../../nbs/7_commands/716_running.ipynb #22538575
+def stop_when(signals: Signals):
+    "A callback that saves a checkpoint and stops the training at the end of a step, once there was a signal."
+    from transformers import TrainerCallback
+    class StopWhen(TrainerCallback):
+        def on_step_end(self, args, state, control, **kw):
+            signals.number = _largest(signals.number, args)
+            if signals.number and state.global_step < state.max_steps:
+                control.should_training_stop = control.should_save = True
+    return StopWhen()
+
+# %% ../../nbs/7_commands/716_running.ipynb #b5944951
+def _stopped(number: int, trainer) -> Stopped:
+    "What ends a run that a signal has stopped."
+    s, how = trainer.state, 'SIGTERM' if number == signal.SIGTERM else 'Ctrl-C'
+    error = Stopped(f"stopped by {how} after step {s.global_step} of {s.max_steps}; the same command with "
+                    f"--resume_from_checkpoint last goes on from checkpoint-{s.global_step}")
+    error.code = 128 + number
+    return error
+
 # %% ../../nbs/7_commands/716_running.ipynb #07c30008
 def _failed_in_training(e: BaseException, trainer, out: Path) -> Failed:
     "The exception for what ended the training on its way, with the step and the checkpoint to go on from."
     found = sorted(Path(out).glob('checkpoint-*'), key=lambda p: p.stat().st_mtime)
     rest = f"; go on from {found[-1].name} with --resume_from_checkpoint last" if found else ''
     error = Failed(f"{reason(e)} (after step {trainer.state.global_step} of {trainer.state.max_steps}{rest})")
-    if isinstance(e, KeyboardInterrupt): error.code = 130
+    if isinstance(e, KeyboardInterrupt): error.code = 143 if isinstance(e, Terminated) else 130
     return error
 
 # %% ../../nbs/7_commands/716_running.ipynb #1b2436e2
 def train_and_save(trainer, tokenizer, out: Path, resume: str | None = None) -> None:
     """Train, then save model and tokenizer in `out`, before anything is measured. Raises Failed for what
-    goes wrong after the first step; what goes wrong before it is raised as it is."""
+    goes wrong after the first step, Stopped after a signal; what goes wrong before is raised as it is."""
     from fdiv_nb.training.saving import NotSaved, check_saves, save_trained
     check_saves(trainer.accelerator.unwrap_model(trainer.model), tokenizer)
-    first = trainer.state.global_step
+    first, signals = trainer.state.global_step, Signals()
+    trainer.add_callback(stop_when(signals))
     try:
-        trainer.train(resume_from_checkpoint=resume or None)
+        with signals.taken(): trainer.train(resume_from_checkpoint=resume or None)
+        if signals.number and trainer.state.global_step < trainer.state.max_steps:
+            raise _stopped(signals.number, trainer)
         save_trained(trainer, tokenizer, out)
     except NotSaved as e: raise Failed(str(e)) from e
     except (ValueError, OSError, KeyboardInterrupt) as e:
@@ -94,7 +140,8 @@ def log_line(step: int, steps: int, logs: dict, most: int = 9) -> str:
     "One line of a log: the step, then the numbers that are looked at first; '' if there is none."
     own = sorted(k for k in logs if k.startswith('eval_') or k.startswith('rewards/') and k.endswith('/mean'))
     shown = lambda k: isinstance(logs.get(k), (int, float)) and not k.endswith(('_runtime', '_per_second'))
-    keys = [k for k in (*_FIRST, *own, *_NEXT) if shown(k)][:most]
+    rest = sorted(k for k in logs if k not in (*_FIRST, *own, *_NEXT, 'epoch', 'step')) if most > 99 else []
+    keys = [k for k in (*_FIRST, *own, *_NEXT, *rest) if shown(k)][:most]
     return f'step {step}/{steps}  ' + '  '.join(f'{k} {logs[k]:.4g}' for k in keys) if keys else ''
 
 # %% ../../nbs/7_commands/716_running.ipynb #2aad537a
@@ -103,8 +150,9 @@ def log_lines():
     from transformers import TrainerCallback
     class LogLines(TrainerCallback):
         def on_log(self, args, state, control, logs=None, **kw):
-            if not state.is_world_process_zero: return
-            line = log_line(state.global_step, state.max_steps, logs or {})
+            if not state.is_world_process_zero or SCREEN.get() == 'quiet': return
+            most = 999 if SCREEN.get() == 'verbose' else 9
+            line = log_line(state.global_step, state.max_steps, logs or {}, most)
             if line: tqdm.write(line, file=sys.stderr)
     return LogLines()
 
@@ -121,6 +169,7 @@ class quiet_logs:
         self.bars, self.level = hf.is_progress_bar_enabled(), hf.get_verbosity()
         self.prints = [(c, c.on_log) for c in (PrinterCallback, ProgressCallback)]
         for c, _ in self.prints: c.on_log = lambda *a, **kw: None
+        if SCREEN.get() == 'verbose': return hf.set_verbosity_info()
         hf.disable_progress_bar()
         hf.set_verbosity_error()
     def __exit__(self, *a):

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from .models import ModelArguments, find_model, load_model, load_policy
 from .parser import parse
+from .plan import plan_rows, policy_of, shape_of
 from .running import (checkpoint_of, log_lines, merge_saved, no_empty_folder, own_fields,
                                       quiet_logs, train_and_save)
 from ..reports.record import finishing, reason, record_run, write_json
@@ -57,6 +58,12 @@ def prepared(a: TrainArguments, cfg, need: tuple) -> tuple[Path, list[dict], lis
     columns, on_bad = ((), 'drop') if lenient else (need, 'refuse')
     read = lambda source, name: read_rows(source, columns, name, cfg.turns, on_bad)
     return out, read(a.data, 'data'), read(a.eval_data, 'eval_data') if a.eval_data else None
+
+# %% ../../nbs/7_commands/730_train.ipynb #a0de547a
+def _dry_run(a: TrainArguments, cfg, rows, held, answers: tuple, resume, **others) -> int:
+    "Print the plan of a command on rows; others: field=name of the models beside the policy."
+    sets = dict(data=rows) | ({} if held is None else dict(eval_data=held))
+    return plan_rows(a, cfg, sets, answers, resume, {k: v for k, v in others.items() if v})
 
 # %% ../../nbs/7_commands/730_train.ipynb #07c80002
 def _room(trainer, prompts: list[list[int]], most: int) -> int:
@@ -192,6 +199,7 @@ def cmd_sft(argv: list[str]) -> int:
         raise ValueError("merge: --merge needs a saved model and --sweep saves none; drop one of the two")
     out, rows, held = prepared(a, cfg, ('prompt', 'completion'))
     resume = checkpoint_of(cfg)
+    if a.dry_run: return _dry_run(a, cfg, rows, held, ('completion',), resume, ref_name=a.ref_name)
     with quiet_logs(), no_empty_folder(out):
         model, tok = load_policy(a, cfg)
         ref = _reference(a, cfg)
@@ -224,6 +232,7 @@ def cmd_dpo(argv: list[str]) -> int:
     out, rows, held = prepared(a, cfg, need if cfg.on_long == 'refuse' else ())
     if first: print(cfg.describe() + ALPHA[cfg.alpha_convention])
     resume, name = checkpoint_of(cfg), cfg.divergence
+    if a.dry_run: return _dry_run(a, cfg, rows, held, need[1:], resume, ref_name=a.ref_name)
     with quiet_logs(), no_empty_folder(out):
         model, tok = load_policy(a, cfg)
         ref = _reference(a, cfg)
@@ -233,6 +242,16 @@ def cmd_dpo(argv: list[str]) -> int:
         train_and_report(t, tok, out, a, cfg, name, f'Preferences with {name}', record, resume)
     merge_saved(a, cfg, out)
     return 0
+
+# %% ../../nbs/7_commands/730_train.ipynb #0b7733a2
+def _plan_distill(a: DistillArguments, cfg, rows, held, resume) -> int:
+    "Print the plan of `fdiv distill`. Raises ValueError for a teacher of another vocabulary."
+    from fdiv_nb.models.loading import load_tokenizer
+    from fdiv_nb.training.distill import shared_vocabulary
+    model, ours, _ = policy_of(a, cfg)
+    theirs = load_tokenizer(find_model(a.teacher, 'teacher'))
+    shared_vocabulary(model, shape_of(a.teacher, 'teacher'), ours, theirs)
+    return _dry_run(a, cfg, rows, held, ('completion',), resume, teacher=a.teacher)
 
 # %% ../../nbs/7_commands/730_train.ipynb #3dee3655
 def cmd_distill(argv: list[str]) -> int:
@@ -248,6 +267,7 @@ def cmd_distill(argv: list[str]) -> int:
     find_model(a.teacher, 'teacher')
     out, rows, held = prepared(a, cfg, ('prompt', 'completion'))
     resume, name = checkpoint_of(cfg), cfg.divergence
+    if a.dry_run: return _plan_distill(a, cfg, rows, held, resume)
     with quiet_logs(), no_empty_folder(out):
         model, tok = load_policy(a, cfg)
         teacher, theirs = load_model(a.teacher, field='teacher', dtype=cfg.dtype)

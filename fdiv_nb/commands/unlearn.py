@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 from .models import ModelArguments, find_model, load_model, load_policy
+from .plan import plan_rows, policy_of, steps_of
 from .parser import parse
 from .running import checkpoint_of, merge_saved, no_empty_folder, quiet_logs
 from .unlearn_demo import demo
@@ -159,13 +160,6 @@ def evaluation_of(a: UnlearnArguments, cfg, plan: UnlearnPlan, model, tokenizer)
         print(f'forget_quality is not judged: {judge.no_quality}', file=sys.stderr, flush=True)
     return Evaluation(judge, len(rows), ref, clean, clean['token_p_forget'] if clean else cfg.retain_model_pf)
 
-# %% ../../nbs/7_commands/740_unlearn.ipynb #07d40010
-def steps_of(cfg, rows: int) -> int:
-    "Optimiser steps of a training on so many rows."
-    if cfg.max_steps > 0: return cfg.max_steps
-    batch = cfg.per_device_train_batch_size*cfg.gradient_accumulation_steps*cfg.world_size
-    return math.ceil(cfg.num_train_epochs*math.ceil(rows/batch))
-
 # %% ../../nbs/7_commands/740_unlearn.ipynb #07d40011
 def _own_config(cfg, plan: UnlearnPlan, i: int):
     "The configuration of the i-th run: its method, and a folder of its own if there are several."
@@ -210,6 +204,14 @@ def _runs(a: UnlearnArguments, cfg, plan: UnlearnPlan) -> tuple[dict, dict | Non
         if not cfg.process_index: _print_run(plan, s, runs[s])
     return runs, world.clean, record
 
+# %% ../../nbs/7_commands/740_unlearn.ipynb #8e950d1a
+def _dry_run(a: UnlearnArguments, cfg, plan: UnlearnPlan) -> int:
+    "Print the plan of the runs."
+    tok = policy_of(a, cfg)[1]
+    sets = dict(forget=_forget_rows(plan, cfg, tok)) | (dict(retain=plan.retain) if plan.retain else {})
+    others = dict(retain_model=a.retain_model) if a.retain_model else {}
+    return plan_rows(a, cfg, sets, ('completion',), checkpoint_of(cfg), others, dict(runs=', '.join(plan.specs)))
+
 # %% ../../nbs/7_commands/740_unlearn.ipynb #03ced492
 def cmd_unlearn(argv: list[str]) -> int:
     """fdiv unlearn --model DIR --forget FILE --template FILE --method flat --divergence js --output_dir
@@ -219,6 +221,7 @@ def cmd_unlearn(argv: list[str]) -> int:
     if '--demo' in argv: return demo([w for w in argv if w != '--demo'])
     a, cfg = parse(argv, UnlearnArguments, FLATConfig)
     plan = plan_of(a, cfg)
+    if a.dry_run: return _dry_run(a, cfg, plan)
     runs, clean, record = _runs(a, cfg, plan)
     if cfg.process_index: return 0
     with finishing(plan.out, told(runs, clean), record):

@@ -92,6 +92,7 @@ def check_base_options(a: FDivConfig) -> None:
 def set_quiet_defaults(a: FDivConfig) -> None:
     "No reports unless named, no pinned memory without CUDA, no search for unused weights (there are none)."
     if a.report_to in (None, 'all'): a.report_to = 'none'
+    if isinstance(a.report_to, str) and ',' in a.report_to: a.report_to = [t for t in a.report_to.split(',') if t]
     if not torch.cuda.is_available(): a.dataloader_pin_memory = False
     if a.ddp_find_unused_parameters is None: a.ddp_find_unused_parameters = False
 
