@@ -11,7 +11,7 @@ from pathlib import Path
 __all__ = []
 
 # %% ../../nbs/7_commands/709_named.ipynb #808eb76c
-NAMING = ('divergence', 'divergences', 'dpo_divergence', 'losses', 'compare')     # flags whose values are divergences
+NAMING = ('divergence', 'divergences', 'full', 'dpo_divergence', 'losses', 'compare')     # flags whose values are divergences
 
 def named_in(value: str) -> str:
     "The 'FILE.py:name' or 'module:name' in the value of a flag, '' if it is none."
@@ -78,5 +78,5 @@ def register_words(words: list[str]) -> None:
         head, _, value = w.partition('=')
         if w.startswith('--'): flag = head[2:].replace('-', '_')
         values = (value if w.startswith('--') else w).split(',') if flag in NAMING else []
-        for v in values:
-            if spec := named_in(v): register_named(spec)
+        if flag == 'compare': values = [v for v in values if v.startswith('flat:')]     # the others are methods
+        for spec in filter(None, map(named_in, values)): register_named(spec)

@@ -4,7 +4,7 @@
 
 # %% ../../nbs/7_commands/710_parser.ipynb #415cb51b
 from __future__ import annotations
-import contextlib, difflib, json, os, signal, sys, threading, typing, warnings
+import contextlib, difflib, json, os, re, signal, sys, threading, typing, warnings
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,6 +163,18 @@ def _set_stored(parser, stored: Stored, classes) -> None:
             raise ValueError(f"config: {k} in {name} is a mapping; flags stand side by side, give it a plain "
                              "value")
 
+# %% ../../nbs/7_commands/710_parser.ipynb #599e89d4
+def _reworded(message: str) -> str:
+    "A message of argparse as ours: the flag, what is wrong, near matches."
+    m = re.fullmatch(r'argument --(\w+)[^:]*: (.*)', message, re.S)
+    if not m: return message
+    choice = re.fullmatch(r"invalid choice: '?(.*?)'? \(choose from (.*)\)", m[2], re.S)
+    if not choice: return f'{m[1]}: {m[2]}'
+    known = [c.strip(" '") for c in choice[2].split(',')]
+    near = difflib.get_close_matches(choice[1], known, 3, .5)
+    told = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known[:9])}"
+    return f"{m[1]}: unknown {choice[1]!r}; {told}"
+
 # %% ../../nbs/7_commands/710_parser.ipynb #8157442f
 def _left_over(words: list[str], rest: list[str]) -> ValueError:
     "The error for words that belong to no flag."
@@ -182,6 +194,25 @@ def _joined_trackers(words: list[str]) -> list[str]:
         else: out.append(w)
     return out
 
+# %% ../../nbs/7_commands/710_parser.ipynb #7ca96df7
+def _check_trackers(parsed) -> None:
+    "Raises ValueError for a tracker that there is not, or whose package is missing, before anything is loaded."
+    from importlib.util import find_spec
+    lists = [t for a in parsed if isinstance(t := getattr(a, 'report_to', None), list)]
+    names = [t for ts in lists for t in ts if t != 'none']
+    if not names: return
+    from transformers.integrations import INTEGRATION_TO_CALLBACK
+    for t in names:
+        if t not in INTEGRATION_TO_CALLBACK:
+            near = difflib.get_close_matches(t, INTEGRATION_TO_CALLBACK, 2, .5)
+            remedy = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(INTEGRATION_TO_CALLBACK)}"
+            raise ValueError(f"report_to: no tracker {t!r}; {remedy}")
+        package = _PACKAGES.get(t, t)
+        if find_spec(package) is None and not (t == 'tensorboard' and find_spec('tensorboardX')):
+            raise ValueError(f"report_to: {t} needs the package {package}; pip install {package}")
+
+_PACKAGES = dict(azure_ml='azureml', dagshub='dagshub', flyte='flytekit', kubeflow='kubeflow')
+
 # %% ../../nbs/7_commands/710_parser.ipynb #72a4ebdc
 def parse(argv: list[str], *classes, idle: dict | None = None):   # idle: flag -> why it has no effect here
     """Dataclasses from command-line words; `--config FILE.yaml|json` is read first, the command line wins.
@@ -190,7 +221,7 @@ def parse(argv: list[str], *classes, idle: dict | None = None):   # idle: flag -
     words = COMMAND.get() or ['']
     parser = HfArgumentParser(classes, allow_abbrev=False, prog=f'fdiv {words[0]}'.strip())
     def error(message):
-        raise ValueError(f"{message}; `--help` lists the flags")  # one line, without the usage
+        raise ValueError(f"{_reworded(message)}; `--help` lists the flags")  # one line, without the usage
     parser.error = error
     for a in parser._actions: a.help = a.help and a.help.replace('%', '%%').replace('%%%%', '%%')
     known = {o for a in parser._actions for o in a.option_strings if o.startswith('--') and '-' not in o[2:]}
@@ -202,6 +233,7 @@ def parse(argv: list[str], *classes, idle: dict | None = None):   # idle: flag -
     *parsed, rest = parser.parse_args_into_dataclasses(
         words, return_remaining_strings=True, look_for_args_file=False)
     if rest: raise _left_over(words, rest)
+    _check_trackers(parsed)
     set_screen(parsed)
     return tuple(parsed)
 
