@@ -117,7 +117,7 @@ def _add_command(commands, name: str, c: Command, shtab) -> None:
     p = commands.add_parser(name, help=c.about, add_help=False)
     kinds = {k: s for k, s in c.kinds.items() if not k.startswith('-')}
     subs = p.add_subparsers() if kinds else None
-    pages = [(p, c.options), *((subs.add_parser(k, add_help=False), s) for k, s in kinds.items())]
+    pages = [(p, c.options), *((subs.add_parser(k, help=k, add_help=False), s) for k, s in kinds.items())]
     for parser, options in pages:
         add_flags(parser, flags_of(options), c.idle, full=True)
         parser.add_argument('--config', metavar='FILE')
