@@ -83,11 +83,11 @@ COMMANDS = dict(
                  ('commands.demo:DemoArguments',)),
     report=Command('report:cmd_report', "compare finished runs on one page", 'RUN [RUN ...] [flags]',
                    ('commands.report:ReportArguments',)),
-    divergences=Command('divergences:cmd_divergences', "the catalogue of divergences; formula, picture and advice of one",
+    divergences=Command('divergences:cmd_divergences', "the catalogue; formula, picture and advice of a divergence",
                         '[NAME ...] [flags]', ('commands.divergences:DivergencesArguments',)),
     tiny=Command('main:cmd_tiny', "train the bundled model again", 'build [flags]',
                  kinds=dict(build='commands.main:TinyArguments')),
-    completion=Command('main:cmd_completion', "what completes commands and flags in your shell", 'bash|zsh|tcsh'))
+    completion=Command('main:cmd_completion', "what completes commands and flags in your shell", 'SHELL'))
 
 # %% ../../nbs/7_commands/790_main.ipynb #7d311f4e
 def command_of(name: str) -> Callable:

@@ -11,7 +11,7 @@ from pathlib import Path
 __all__ = []
 
 # %% ../../nbs/7_commands/709_named.ipynb #808eb76c
-NAMING = ('divergence', 'divergences', 'full', 'dpo_divergence', 'losses', 'compare')     # flags whose values are divergences
+NAMING = ('divergence', 'divergences', 'full', 'dpo_divergence', 'losses', 'compare')     # flags with divergences
 
 def named_in(value: str) -> str:
     "The 'FILE.py:name' or 'module:name' in the value of a flag, '' if it is none."

@@ -91,6 +91,7 @@ def train_and_save(trainer, tokenizer, out: Path, resume: str | None = None) -> 
     check_saves(trainer.accelerator.unwrap_model(trainer.model), tokenizer)
     first, signals = trainer.state.global_step, Signals()
     trainer.add_callback(stop_when(signals))
+    trainer.may_stop = True
     try:
         with signals.taken(): trainer.train(resume_from_checkpoint=resume or None)
         if signals.number and trainer.state.global_step < trainer.state.max_steps:

@@ -232,6 +232,7 @@ class FDivTrainer(CheckpointMixin, StepMixin, Trainer):
     Subclasses give `compute_loss`. `needs_ref`: whether there is a reference; `hold_ref`: whether it stays in
     memory during training. Raises ValueError, naming the argument, before any work."""
     why_same = 'resume with what the run began with, or begin a new one in another folder'
+    may_stop = False     # a signal may ask for a checkpoint that no strategy does
     _key = None
 
     def __init__(self, model, args: FDivConfig, divergence: str | FDivergence | None = None,
@@ -364,6 +365,11 @@ def read_state(self: FDivTrainer, where: Path | None) -> dict:
     return state
 
 # %% ../../nbs/4_training/440_base.ipynb #02a0260b
+@patch(as_prop=True)
+def will_save(self: FDivTrainer) -> bool:
+    "Whether there may be checkpoints: by the strategy, or when the run is stopped."
+    return self.may_stop or self.args.save_strategy != 'no'
+
 @patch
 def begin(self: FDivTrainer, where: Path | None) -> dict:
     """The state of the checkpoint `where` to continue from, {} for None; notes what this run is about.
@@ -374,7 +380,7 @@ def begin(self: FDivTrainer, where: Path | None) -> dict:
     elif where is not None:
         log.warning('resume_from_checkpoint: %s does not say which run it belongs to, so that cannot be '
                     'checked', where.name)
-    elif self.args.save_strategy != 'no': self.own_key()
+    elif self.will_save: self.own_key()
     return state
 
 # %% ../../nbs/4_training/440_base.ipynb #6c578e35

@@ -245,7 +245,7 @@ def train(self: OfflineTrainer, resume_from_checkpoint=None, **kw):
     if self.train_dataset is None:
         raise ValueError("train_dataset: none given, nothing to train on; pass rows to the constructor")
     with self.own_folder(resume_from_checkpoint) as where:
-        if where is not None or self.args.save_strategy != 'no': self.note_reference()
+        if where is not None or self.will_save: self.note_reference()
         state = self.begin(where)
         self.prepare_reference(where is not None and 'key' not in state)
         self.record(**{f'data/{k}': v for k, v in self.counts.get('train_dataset', {}).items() if v})
