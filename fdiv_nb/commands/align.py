@@ -33,26 +33,29 @@ class AlignArguments(ModelArguments):
     moments: list[str] = option([], "P = π₀ exp(λ·φ) with E φ as given: SPEC=VALUE ..., e.g. "
                                     "contains:princess=0.5 'regex:^She=0.8'; together with the others, their "
                                     "product")
-    prompts: str = option('', "a .txt file with one prompt per line, or rows with a prompt or messages "
-                              "(.jsonl, .json, .csv, .parquet, a folder, owner/name[:split]); default: "
+    prompts: str = option('', "a .txt file with one prompt per line, or rows with a prompt or messages, whose "
+                              "other columns go to the rewards (.jsonl, .json, .csv, .parquet, also .gz; "
+                              "'data/*.jsonl', a folder[:split], owner/name[:config][:split]); default: "
                               "unconditional generation (BOS)")
     ref_name: str = option('', "reference model, if it is not the initial policy")
 
 # %% ../../nbs/7_commands/720_align.ipynb #533c4783
-def read_prompts(path: str) -> list | None:
-    """Prompts of a .txt file, one per line, or of rows (texts or conversations); None for ''. Raises
-    ValueError naming the file, the row and the remedy."""
+_ROWS = '.jsonl', '.json', '.ndjson', '.csv', '.parquet', '.gz', '.arrow', '.tsv', '.zst'
+
+def read_prompts(path: str, limit: int = 0) -> list | None:
+    """Prompts of a .txt file, one per line, or of rows (texts or conversations) with their columns: a list of
+    `Context`; None for ''. Raises ValueError naming the file, the row and the remedy."""
     if not path: return None
+    from fdiv_nb.training.data import Context, read_contexts
     p = Path(path)
-    if p.suffix in ('.jsonl', '.json', '.ndjson', '.csv', '.parquet') or not p.suffix and not p.is_file():
-        from fdiv_nb.training.data import read_prompt_rows
-        return read_prompt_rows(path, f'prompts: {p.name}' if p.is_file() else 'prompts')
+    if p.suffix in _ROWS or not p.is_file() and p.suffix != '.txt':
+        return read_contexts(path, f'prompts: {p.name}' if p.is_file() else 'prompts', limit)
     if not p.is_file():
         raise ValueError(f"prompts: no file {path!r}; give a .txt file with one prompt per line, "
                          "or .jsonl with a 'prompt' field")
     rows = [line.rstrip('\r') for line in read_text(p, 'prompts').split('\n') if line.strip()]
     if not rows: raise ValueError(f"prompts: {p.name} has no prompt; give one per line")
-    return rows
+    return [Context(r) for r in rows[:limit or None]]
 
 # %% ../../nbs/7_commands/720_align.ipynb #07c50009
 def _reward_target(rewards: list, beta: float, weights):
@@ -111,7 +114,7 @@ def judge_policy(trainer, tokenizer, prompts) -> dict:
     policy = trainer.accelerator.unwrap_model(trainer.model)
     def draw(source, seed):
         return draw_alignment(policy, trainer.reference, tokenizer, trainer.target, prompts, n,
-                              cfg.max_new_tokens, min(64, n), seed, source=source)
+                              cfg.max_new_tokens, min(64, n), seed, trainer.sampler, source)
     base, last = draw('reference', cfg.seed + 1), draw('policy', cfg.seed + 2)
     before, after = before_and_after(last, base, [*FOUR, trainer.divergence])
     first = lambda c: next(iter(c.scores.values()))
@@ -120,7 +123,7 @@ def judge_policy(trainer, tokenizer, prompts) -> dict:
                 last=last)
 
 # %% ../../nbs/7_commands/720_align.ipynb #abc73f75
-def align(model, tokenizer, target, cfg, prompts: list[str] | None = None, divergence=None, ref_model=None,
+def align(model, tokenizer, target, cfg, prompts: list | None = None, divergence=None, ref_model=None,
           resume=None,                       # checkpoint to go on from
           save: bool = True,                 # model, tokenizer and run.json in cfg.output_dir
           keep: dict | None = None,          # filled with the evaluated completions, 'base' and 'last'
@@ -137,11 +140,11 @@ def align(model, tokenizer, target, cfg, prompts: list[str] | None = None, diver
     if save: train_and_save(t, tokenizer, out, resume)
     else: t.train(resume_from_checkpoint=resume or None)
     config = dict(target=repr(t.target), seconds=round(time.time() - start, 1), **own_fields(cfg))
-    history = [h for h in t.state.log_history if 'reward' in h]
+    history = [h for h in t.state.log_history if 'kl' in h]
     run = dict(history=history, before={}, after={}, samples=[], samples_before=[], config=config)
     first = t.is_world_process_zero()
     with finishing(out, run, record, first) if save else contextlib.nullcontext():
-        found = judge_policy(t, tokenizer, t.prompts)
+        found = judge_policy(t, tokenizer, t.contexts)
         run |= {k: found.pop(k) for k in ('before', 'after', 'samples', 'samples_before')}
         if keep is not None: keep.update(found)
         if report and first: report(run)
@@ -210,17 +213,25 @@ def _align_record(argv: list[str], a: AlignArguments, cfg, model, ref) -> dict:
     models = dict(model=(a.model, model), ref_name=(a.ref_name, ref))
     return record_run(['align', *argv], a, cfg, models=models, files=dict(prompts=a.prompts, rewards=rewards))
 
+# %% ../../nbs/7_commands/720_align.ipynb #49ad921d
+def probe_rows(target, contexts: list, cfg) -> None:
+    "Probe a target with the first rows. Raises ValueError for a reward without its column."
+    from transformers import TrainerState
+    from fdiv_nb.training.contexts import context_columns
+    columns = {k: v[:3] for k, v in context_columns(contexts).items()}
+    target.probe([c.prompt for c in contexts[:3]], columns | dict(trainer_state=TrainerState(max_steps=cfg.max_steps)))
+
 # %% ../../nbs/7_commands/720_align.ipynb #07c5000e
 def _align_plan(a: AlignArguments, cfg):
     """(target, prompts) of the flags. Raises ValueError for everything that can be refused before a model
     is loaded."""
     from fdiv_nb.losses.target import check_compatible
-    prompts = read_prompts(a.prompts)
+    prompts = read_prompts(a.prompts, cfg.max_prompts)
     find_model(a.model, base_model=cfg.base_model)
     if a.ref_name: find_model(a.ref_name, 'ref_name')
     target = make_target(a.reward, a.constraint, cfg.beta, a.moments, cfg.reward_weights or ())
     check_compatible(cfg.divergence, target)
-    target.probe([p for p in prompts or [] if isinstance(p, str)])   # the trainer probes conversations
+    probe_rows(target, prompts or [], cfg)
     return target, prompts
 
 # %% ../../nbs/7_commands/720_align.ipynb #07c5000f

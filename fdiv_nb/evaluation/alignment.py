@@ -14,6 +14,8 @@ from ..mathematics.estimate import effective_sample_size, estimate_divergence, r
 from ..mathematics.normalizer import LogZ, mixture_log_q
 from ..models.logprobs import is_encoder_decoder, label_mask, score, sequence_logprobs, token_entropy
 from ..models.rollout import rollout
+from ..losses.target import call_with_columns
+from ..training.contexts import Contexts, contexts_of
 
 # %% auto #0
 __all__ = ['distinct_n', 'self_bleu', 'AlignmentSample', 'draw_alignment', 'divergences_of', 'alignment_metrics',
@@ -81,18 +83,26 @@ def _check_draw(n: int, source: str) -> None:
     if source not in ('policy', 'reference'):
         raise ValueError(f"source: expected 'policy' or 'reference', got {source!r}")
 
+# %% ../../nbs/5_evaluation/510_alignment.ipynb #d7b61a92
+def as_contexts(prompts, tokenizer) -> Contexts:
+    "`contexts_of` rows, or plain prompts as they are; [''] for none."
+    plain = isinstance(prompts, (list, tuple)) and not (prompts and isinstance(prompts[0], (dict, tuple)))
+    if plain: return Contexts(list(prompts) or [''], list(prompts) or [''])
+    return contexts_of(prompts, tokenizer, name='prompts')
+
 # %% ../../nbs/5_evaluation/510_alignment.ipynb #c56d5cf5
 def draw_alignment(policy,
                    ref,                                # a model, or a function returning its context
                    tokenizer, target,
-                   prompts: list[str] | None = None,
+                   prompts=None,                       # texts, messages, rows with columns, or `Contexts`
                    n: int = 256, max_new_tokens: int = 64, batch_size: int = 64, seed: int = 0,
                    sampler=rollout,
                    source: str = 'policy'              # model to sample from: 'policy' or 'reference'
                    ) -> AlignmentSample:
     "Sample n completions, evenly over the prompts, and score them. Raises ValueError for n < 2 or source."
     _check_draw(n, source)
-    ps = prompts or ['']
+    known = as_contexts(prompts, tokenizer)
+    ps = known.given
     ids = sorted(i % len(ps) for i in range(n))
     device, was = next(policy.parameters()).device, policy.training
     policy.eval()
@@ -104,7 +114,8 @@ def draw_alignment(policy,
                   for i in range(0, n, batch_size)]
     policy.train(was)
     log_pi, log_ref, kl, entropy = torch.cat(chunks, 1)
-    log_weight, scores = target.evaluate(r.prompts, r.texts)
+    texts, replies, columns = known.texts(ids, r)
+    log_weight, scores = call_with_columns(target.evaluate, texts, replies, columns=columns)
     return AlignmentSample(r.prompts, r.texts, torch.tensor(ids), log_pi, log_ref, r.log_q, log_weight, kl,
                            entropy, r.lengths, scores)
 
@@ -154,6 +165,14 @@ def _text_metrics(s: AlignmentSample, rho: Tensor) -> dict[str, float]:
         self_bleu=self_bleu(s.texts), length=weighted_mean(n, rho)[0],
         length_std=n.std().item(), length_max=n.max().item())
 
+# %% ../../nbs/5_evaluation/510_alignment.ipynb #a7f24717
+def _score_metrics(name: str, x: Tensor, rho: Tensor) -> dict[str, float]:
+    "Mean of a score over the texts that have one, its error, and the share of the others if there are any."
+    there = ~x.isnan()
+    if there.all(): return dict(zip((name, f'{name}_stderr'), weighted_mean(x, rho)))
+    mean, error = weighted_mean(x[there], rho[there]) if there.any() else (math.nan, math.nan)
+    return {name: mean, f'{name}_stderr': error, f'{name}_unscored': 1 - weighted_mean(there.float(), rho)[0]}
+
 # %% ../../nbs/5_evaluation/510_alignment.ipynb #99d8fe26
 def alignment_metrics(s: AlignmentSample,
                       log_z: LogZ | None = None,              # a running estimate; None: from the pool
@@ -163,11 +182,12 @@ def alignment_metrics(s: AlignmentSample,
     """One flat dict of all metrics.
 
     reward (the first score), the other scores, what `divergences_of` gives, kl (nats), entropy (nats per
-    token), distinct_1..3, self_bleu, length, perplexity_base, ratio_ess; scores and kl with `_stderr`."""
+    token), distinct_1..3, self_bleu, length, perplexity_base, ratio_ess; scores and kl with `_stderr`.
+    A text that a reward does not score is left out of its mean; `reward_unscored` is the share of such texts."""
     out, rho = {}, (s.log_pi - s.log_q).double()
     mean = lambda k, x: dict(zip((k, f'{k}_stderr'), weighted_mean(x, rho)))
     per_token = lambda x: weighted_mean(x, rho)[0]/weighted_mean(s.lengths, rho)[0]
-    for i, (k, v) in enumerate(s.scores.items()): out |= mean('reward' if i == 0 else k, v)
+    for i, (k, v) in enumerate(s.scores.items()): out |= _score_metrics('reward' if i == 0 else k, v, rho)
     out |= divergences_of(pool or s, divergences, log_z)
     out |= mean('kl', s.kl) | dict(entropy=per_token(s.entropy)) | _text_metrics(s, rho)
     out['perplexity_base'] = math.exp(min(80., -per_token(s.log_ref)))

@@ -18,12 +18,13 @@ from ..mathematics.estimate import effective_sample_size
 __all__ = ['Target', 'RewardTarget', 'BinaryTarget', 'ProductTarget', 'WeightedReward', 'fit_lambdas', 'MomentTarget',
            'check_compatible']
 
-# %% ../../nbs/3_losses/320_target.ipynb #650aeb65
-def _with_columns(method: Callable, *args, columns: dict | None):
+# %% ../../nbs/3_losses/320_target.ipynb #73b2117c
+def call_with_columns(method: Callable, *args, columns: dict | None):
     "Call a method of a target, with the columns if it takes them."
     takes = 'columns' in inspect.signature(method).parameters
     return method(*args, columns=columns) if takes else method(*args)
 
+# %% ../../nbs/3_losses/320_target.ipynb #650aeb65
 class Target:
     "P(x) = π0(x) w(x). `full_support`: w > 0 everywhere; `fitted`: nothing is left to fit."
     full_support = fitted = True
@@ -42,7 +43,7 @@ class Target:
         "(log_weight, scores) of the same texts, from one call of each reward; asynchronous ones run together."
         with each_once():
             call_rewards(self.reward_calls(), prompts, completions, columns)
-            return tuple(_with_columns(f, prompts, completions, columns=columns)
+            return tuple(call_with_columns(f, prompts, completions, columns=columns)
                          for f in (self.log_weight, self.scores))
 
 # %% ../../nbs/3_losses/320_target.ipynb #9511b356
@@ -50,7 +51,7 @@ class Target:
 def log_score(self: Target, log_ref: Tensor, prompts: list, completions: list,
               columns: dict | None = None) -> Tensor:
     "log P(x) = log π0(x) + log w(x), [B]; log_ref: [B] log π0(x)."
-    return log_ref + _with_columns(self.log_weight, prompts, completions, columns=columns).to(log_ref)
+    return log_ref + call_with_columns(self.log_weight, prompts, completions, columns=columns).to(log_ref)
 
 # %% ../../nbs/3_losses/320_target.ipynb #4c35c1f3
 @patch
@@ -82,7 +83,7 @@ def probe(self: Target, prompts: list | None = None, columns: dict | None = None
     plain = [p if isinstance(p, str) else '' for p in ps]
     given = dict(zip(GIVEN, ([[0]*len(t.split()) for t in _PROBES], plain, None, _no_log, _no_log)))
     columns = given | {k: three(v) for k, v in (columns or {}).items()}
-    _with_columns(self.scores, ps, [as_reply(p, t) for p, t in zip(ps, _PROBES)], columns=columns)
+    call_with_columns(self.scores, ps, [as_reply(p, t) for p, t in zip(ps, _PROBES)], columns=columns)
     return self
 
 # %% ../../nbs/3_losses/320_target.ipynb #8eb03444
@@ -145,10 +146,10 @@ class ProductTarget(Target):
         self.factors = [f for x in factors for f in (x.factors if isinstance(x, ProductTarget) else [x])]
     def reward_calls(self): return [x for f in self.factors for x in f.reward_calls()]
     def log_weight(self, prompts, completions, columns=None):
-        each = [_with_columns(f.log_weight, prompts, completions, columns=columns) for f in self.factors]
+        each = [call_with_columns(f.log_weight, prompts, completions, columns=columns) for f in self.factors]
         return torch.stack(each).sum(0)
     def scores(self, prompts, completions, columns=None):
-        each = [_with_columns(f.scores, prompts, completions, columns=columns) for f in self.factors]
+        each = [call_with_columns(f.scores, prompts, completions, columns=columns) for f in self.factors]
         return {k: v for s in each for k, v in s.items()}
     def __repr__(self): return ' * '.join(map(repr, self.factors))
 
@@ -158,8 +159,8 @@ def fit(self: ProductTarget, prompts, completions, log_w=None, columns=None):
     "Fit each factor under those before it; what still has to be fitted comes last."
     with each_once():
         for f in sorted(self.factors, key=lambda f: not f.fitted):
-            _with_columns(f.fit, prompts, completions, log_w, columns=columns)
-            w = _with_columns(f.log_weight, prompts, completions, columns=columns)
+            call_with_columns(f.fit, prompts, completions, log_w, columns=columns)
+            w = call_with_columns(f.log_weight, prompts, completions, columns=columns)
             log_w = w if log_w is None else log_w + w
     return self
 

@@ -94,12 +94,10 @@ def encode_prompts(tokenizer,          # transformers interface
                    encoder_decoder: bool = False   # then a closing end token stays
                   ) -> list[list[int]]:            # at least one token each
     "Token ids of every prompt by `encode_prompt`. Raises ValueError, naming the row, if one cannot be encoded."
-    rows, seen = [], {}                # a text that comes again, for another completion, is not read again
+    rows = []
     for i, p in enumerate(prompts):
-        try: ids = isinstance(p, str) and seen.get(p) or encode_prompt(tokenizer, p, encoder_decoder)
+        try: rows.append(encode_prompt(tokenizer, p, encoder_decoder))
         except ValueError as e: raise ValueError(f"prompts: row {i}: {e}") from None
-        if isinstance(p, str): seen[p] = ids
-        rows.append(list(ids))
     return rows
 
 # %% ../../nbs/2_models/278_completions.ipynb #c6bb9f39
@@ -144,6 +142,68 @@ def make_rollout(model: nn.Module,       # layout and end tokens are taken from 
                    _matrix(token_logprobs), torch.tensor(ended), torch.tensor(group),
                    tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(stop, default=0),
                    is_encoder_decoder(model))
+
+# %% ../../nbs/2_models/278_completions.ipynb #c6e8ec7d
+def stop_length(tokenizer, ids: list[int], strings) -> int | None:
+    "How many of a completion's tokens there are up to the first after which it holds one of the texts; None: it never does."
+    def holds(n):
+        text = tokenizer.decode(ids[:n], skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return any(s in text for s in strings)
+    if not holds(len(ids)): return None
+    low, high = 1, len(ids)
+    while low < high:
+        middle = (low + high)//2
+        low, high = (low, middle) if holds(middle) else (middle + 1, high)
+    return low
+
+# %% ../../nbs/2_models/278_completions.ipynb #903f85a1
+@patch
+def stop_at(self: Rollout, tokenizer, strings) -> Rollout:
+    "The completions up to one of these texts, which stays in them; `finished` where there is one."
+    out = replace(self, completion_ids=list(self.completion_ids), texts=list(self.texts),
+                  token_logprobs=self.token_logprobs.clone(), finished=self.finished.clone())
+    for i, ids in enumerate(self.completion_ids):
+        n = stop_length(tokenizer, ids, strings)
+        if n is None: continue
+        out.finished[i] = True
+        if n == len(ids) and self.finished[i]: continue      # it ended with its end token
+        out.completion_ids[i] = ids[:n]
+        out.token_logprobs[i, n:] = 0.
+        out.texts[i] = tokenizer.decode(ids[:n], skip_special_tokens=True)
+    return out
+
+# %% ../../nbs/2_models/278_completions.ipynb #a22c5091
+class StoppingSampler:
+    """A sampler whose completions also end at some token ids and texts, and those of the model's generation_config.
+
+    A stop token that is not special stays in the text of its completion. Raises ValueError for what are no ids or
+    texts."""
+    def __init__(self, sampler: Sampler, ids=(), strings=()):
+        self.sampler, self.ids = sampler, list(ids or ())
+        self.strings = [strings] if isinstance(strings, str) else list(strings or ())
+        for x in self.ids: check_fields(('stop_token_ids', x, is_whole(x, 0), 'give token ids'))
+        for s in self.strings: check_fields(('stop_strings', s, isinstance(s, str) and s, 'give texts of one '
+                                             'character or more'))
+    def __getattr__(self, name):         # what a server's sampler has besides
+        if name.startswith('_') or name == 'sampler': raise AttributeError(name)
+        return getattr(self.sampler, name)
+    def __call__(self, model, tokenizer, prompts, *, eos_token_ids=None, **kw) -> Rollout:
+        if self.ids:
+            ends = eos_ids(model, tokenizer) if eos_token_ids is None else end_tokens(eos_token_ids)
+            eos_token_ids = sorted({*ends, *self.ids})
+        r = self.sampler(model, tokenizer, prompts, eos_token_ids=eos_token_ids, **kw)
+        if self.ids: r.texts = [self.text(tokenizer, c, t) for c, t in zip(r.completion_ids, r.texts)]
+        strings = self.strings or config_strings(model)
+        return r.stop_at(tokenizer, strings) if strings else r
+    def text(self, tokenizer, ids: list[int], text: str) -> str:
+        "The text of a completion, with its last token if that is one of ours."
+        return tokenizer.decode(ids, skip_special_tokens=True) if ids[-1] in self.ids else text
+
+# %% ../../nbs/2_models/278_completions.ipynb #c6f1dbe9
+def config_strings(model: nn.Module) -> list[str]:
+    "The `stop_strings` of a model's generation_config; [] if there are none."
+    given = getattr(getattr(bare_model(model), 'generation_config', None), 'stop_strings', None) or []
+    return [given] if isinstance(given, str) else list(given)
 
 # %% ../../nbs/2_models/278_completions.ipynb #a1f0c3f1
 _LISTS = ('completion_ids', 'prompts', 'prompt_ids', 'texts', 'token_logprobs', 'finished', 'group')

@@ -4,7 +4,7 @@
 
 # %% ../../nbs/2_models/270_encode.ipynb #f9817031
 from __future__ import annotations
-import operator, weakref
+import operator, re, weakref
 from typing import NamedTuple
 from torch import nn
 
@@ -106,13 +106,35 @@ def encode_prompt(tokenizer,                     # transformers interface
     return ids or [_start_token(tokenizer)]
 
 # %% ../../nbs/2_models/270_encode.ipynb #ad118bdd
-def prompt_text(tokenizer, prompt) -> str:
-    """The text of a prompt, as rewards read it: a text itself, messages as the template renders them, ids
+def prompt_text(tokenizer, prompt,
+                **template    # for the chat template, e.g. tools=[...]
+               ) -> str:
+    """The text of a prompt, as a model reads it: a text itself, messages as the template renders them, ids
     decoded without special tokens."""
     if isinstance(prompt, str): return prompt
     if is_chat(prompt):
-        return tokenizer.apply_chat_template(list(prompt), add_generation_prompt=True, tokenize=False)
+        return tokenizer.apply_chat_template(list(prompt), add_generation_prompt=True, tokenize=False, **template)
     return tokenizer.decode(prompt, skip_special_tokens=True)
+
+# %% ../../nbs/2_models/270_encode.ipynb #46cf0d0a
+def check_header(tokenizer, **template) -> None:
+    "ValueError for a chat template after which a model would continue the user's turn."
+    user, answer = dict(role='user', content='a'), dict(role='assistant', content='Yes')
+    def render(messages, generate):
+        return tokenizer.apply_chat_template(messages, add_generation_prompt=generate, tokenize=False, **template)
+    try: bare, head, whole = render([user], False), render([user], True), render([user, answer], False)
+    except Exception: return      # such messages are none for this template; those of the rows decide
+    if head != bare or whole.startswith(head) and whole[len(head):].lstrip().startswith('Yes'): return
+    raise ValueError("chat_template: it writes no header of the assistant's turn (add_generation_prompt has no "
+                     "effect), so the user's would be continued; use a template that does")
+
+def check_template_reads(tokenizer, names) -> None:   # names of arguments, e.g. 'enable_thinking'
+    "ValueError for an argument that the chat template never mentions."
+    source = str(getattr(tokenizer, 'chat_template', '') or '')
+    for k in names:
+        if not source or 'chat_template' in names or re.search(rf'\b{re.escape(k)}\b', source): continue
+        field = 'tools' if k == 'tools' else 'chat_template_kwargs'
+        raise ValueError(f"{field}: the chat template does not read {k!r}; leave it out, or use a template that does")
 
 # %% ../../nbs/2_models/270_encode.ipynb #5d1e0c03
 _ENDS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()   # tokenizer -> (what the ids depend on, ids)

@@ -36,7 +36,7 @@ def _check_sampling(prompts, n, max_new_tokens, temperature, top_k, top_p, batch
                   'rows per forward pass; None for all at once'))
 
 # %% ../../nbs/2_models/290_rollout.ipynb #efe21ef9
-def _check_context(model, ids: list, max_new_tokens: int) -> None:
+def check_context(model, ids: list, max_new_tokens: int) -> None:
     "ValueError with the first prompt that leaves no room in the context."
     limit, ed = context_length(model), is_encoder_decoder(model)
     for i, x in enumerate(ids if limit is not None else []):
@@ -232,7 +232,7 @@ def rollout(model: nn.Module,      # causal or encoder-decoder language model
     Of the model's generation_config only the end tokens are used."""
     _check_sampling(prompts, n, max_new_tokens, temperature, top_k, top_p, batch_size)
     ids = encode_prompts(tokenizer, prompts, is_encoder_decoder(model))
-    _check_context(model, ids, max_new_tokens)
+    check_context(model, ids, max_new_tokens)
     stop = eos_ids(model, tokenizer) if eos_token_ids is None else end_tokens(eos_token_ids)
     how = dict(temperature=temperature, top_k=top_k, top_p=top_p)
     job, way = _job(model, ids, n, max_new_tokens, stop, how, batch_size, generator, static)

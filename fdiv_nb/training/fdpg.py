@@ -11,11 +11,10 @@ from collections.abc import Callable
 from fastcore.basics import patch
 import torch
 from torch import Tensor, nn
-from transformers import Trainer
+from transformers import Trainer, TrainerState
 from ..mathematics.checks import at_least, one_of, positive
 from ..mathematics.divergence import FDivergence
 from ..mathematics.estimate import MovingAverage
-from ..models.encode import prompt_text
 from ..models.heads import router_loss
 from ..models.completions import Rollout, Sampler
 from ..models.rollout import rollout
@@ -23,11 +22,11 @@ from ..losses.fdpg import exact_baseline, fdpg_loss, fdpg_weights
 from ..losses.rewards import load_reward
 from ..losses.target import ProductTarget, RewardTarget, Target, WeightedReward, check_compatible
 from .base import check_trainer_call, default_args, tokenizer_of
+from .contexts import contexts_of
 from .logz import LogZConfig, LogZTrainer, Samples
 from .options import option
 from .proposal import Lagging
 from .reference import digest
-from .sampling import prompts_of
 from .step import on_side_stream
 
 # %% auto #0
@@ -111,10 +110,12 @@ class FDPGTrainer(LogZTrainer):
     """Minimise D_f(π‖p) for a target p ∝ π₀ w by sampling from π (f-DPG). Raises ValueError before any work.
 
     - `model`: a model, or the folder (an adapter's too) or hub name of one; `ref_model`: π₀, if another
-    - `reward_funcs`, or `target`: a function (prompts, completions) -> B scores, a name like 'contains:great',
-      the folder of a reward model, a list of these (with `args.reward_weights`), or a `Target`
+    - `reward_funcs`, or `target`: a function (prompts, completions, **columns) -> B scores (None: not scored), also
+      asynchronous, a name like 'contains:great', the folder of a reward model, a list of these (with
+      `args.reward_weights`), or a `Target`
     - `args`, `processing_class`: None takes the defaults, and the tokenizer of `model`'s folder
-    - `train_dataset`: a list of prompts, or rows with a prompt; None: nothing is given (BOS)
+    - `train_dataset`: prompts (texts or messages), rows with a prompt, or a path or hub name; None: nothing is
+      given (BOS). Every other column goes to the rewards
     - `sampler`: called like `rollout`, may be a server; `divergence`: over `args.divergence`
     - `peft_config`, `callbacks`, `optimizers`: as in TRL and the Trainer
 
@@ -130,12 +131,14 @@ class FDPGTrainer(LogZTrainer):
         goal = target_of(reward_funcs if target is None else target, args.beta, args.reward_weights)
         check_compatible(divergence or args.divergence, goal)
         tokenizer = tokenizer_of(processing_class, model, args.base_model)
-        prompts = prompts_of(train_dataset, tokenizer)
-        goal.probe([prompt_text(tokenizer, p) for p in prompts])
-        super().__init__(model, args, goal, prompts, tokenizer, sampler, divergence=divergence,
+        contexts = contexts_of(train_dataset, tokenizer, args.chat_template_kwargs, args.max_prompts)
+        prompts, columns = contexts.first()
+        goal.probe(prompts, columns | dict(trainer_state=TrainerState(max_steps=args.max_steps)))
+        super().__init__(model, args, goal, contexts, tokenizer, sampler, divergence=divergence,
                          ref_model=ref_model, peft_config=peft_config, callbacks=callbacks,
                          optimizers=optimizers, **kw)
         self.baseline = args.baseline if args.baseline != 'auto' else 'optimal' if self.per_prompt >= 8 else 'loo'
+        self.unscored: set[str] = set()            # rewards that have left out a text
         self.average = MovingAverage(0.9)          # of the weighted reward, for baseline='ema'
         self.proposal = Lagging(self.model) if args.proposal == 'lagging' else None
 
@@ -170,7 +173,7 @@ def score_step(self: FDPGTrainer, r: Rollout, group: Tensor) -> tuple[Samples, T
     with on_side_stream(device) as side, self.reference() as ref: log_ref, _ = self.forward_logprobs(ref, r)
     trust = not self.proposal and self.may_trust(policy, self.args.temperature)
     logp, norm = self.sample_logprobs(policy, r, trust)
-    log_w, scores = self.target.evaluate(r.prompts, r.texts)
+    log_w, scores = self.evaluate_texts(group.tolist(), r)
     side.join(log_ref)
     return Samples(logp, log_ref, log_w.to(device), r.log_q.to(device), group), norm, scores
 
@@ -227,17 +230,37 @@ def record_weights(self: FDPGTrainer, s: Samples, z: Tensor, known: Tensor, stat
         self.record(z_clipped=clipped/seen)
 
 # %% ../../nbs/4_training/450_fdpg.ipynb #9d4abd3b
+def weighted_moments(x: Tensor, w: Tensor) -> tuple[float, float]:
+    "Mean and standard deviation of x [n] with weights w [n], without the rows in which x is NaN."
+    w, x = w[~x.isnan()].double(), x[~x.isnan()].double()
+    mean = (w*x).sum()/w.sum()
+    return mean.item(), ((w*(x - mean).square()).sum()/w.sum()).sqrt().item()
+
+@patch
+def record_rewards(self: FDPGTrainer, scores: dict[str, Tensor], rho: Tensor) -> None:
+    "Record mean and spread of every score over all processes, and the share of texts that it leaves out."
+    whole = self.gather_all(*(x.float().to(self.args.device) for x in (rho, *scores.values())))
+    rho, *columns = (x.cpu() for x in whole)
+    for i, (k, x) in enumerate(zip(scores, columns)):
+        mean, std = weighted_moments(x, rho)
+        if i == 0: self.record(reward_std=std)
+        self.record(**{f'rewards/{k}/mean': mean, f'rewards/{k}/std': std})
+        if x.isnan().any(): self.unscored.add(k)
+        if k in self.unscored: self.record(**{f'rewards/{k}/unscored': ((rho*x.isnan()).sum()/rho.sum()).item()})
+
+# %% ../../nbs/4_training/450_fdpg.ipynb #b9c46cb8
 @patch
 def record_samples(self: FDPGTrainer, r: Rollout, scores: dict[str, Tensor], s: Samples) -> None:
     "Record the means of this process's scores, lengths and ends, and the entropy in nats per token."
-    logp = s.logp.cpu()
+    logp, reward = s.logp.cpu(), next(iter(scores.values())).float()
     rho = importance_ratio(logp, s.log_q.cpu())
-    mean = lambda x: ((rho*x.float()).sum()/rho.sum()).item()
-    values = {'reward': next(iter(scores.values())), 'finished': r.finished}
-    values['completions/mean_length'] = r.lengths
-    if len(scores) > 1: values |= {f'rewards/{k}/mean': v for k, v in scores.items()}
+    mean = lambda x, w: ((w*x.float()).sum()/w.sum()).item()
+    known = ~reward.isnan()
+    self.record(rho.sum().item(), finished=mean(r.finished, rho),
+                **{'completions/mean_length': mean(r.lengths, rho)})
+    if known.any(): self.record(rho[known].sum().item(), reward=mean(reward[known], rho[known]))
+    self.record_rewards(scores, rho)
     if hasattr(self.sampler, 'gap'): self.record(engine_gap=self.sampler.gap)
-    self.record(rho.sum().item(), **{k: mean(v) for k, v in values.items()})
     tokens = (rho*r.lengths).sum().item()        # the weight of all tokens, however the processes share them
     self.record(tokens, entropy=-(rho*logp).sum().item()/tokens)
 

@@ -15,9 +15,9 @@ from transformers import Trainer
 from ..mathematics.checks import at_least, one_of, positive
 from ..mathematics.estimate import estimate_divergence
 from ..mathematics.normalizer import LogZ, MixtureLogZ, mixture_log_q
-from ..models.completions import Sampler
+from ..models.completions import Rollout, Sampler
 from ..models.rollout import rollout
-from ..losses.target import Target
+from ..losses.target import Target, call_with_columns
 from .options import option
 from .pool import BasePool
 from .reference import digest, identity, tokenizer_name
@@ -53,11 +53,18 @@ class LogZTrainer(SamplingTrainer):
     """A `SamplingTrainer` with a target, its running log Z for each prompt, and divergences in the log.
 
     `log_z` is a `BasePool` whose groups are prompt numbers."""
-    def __init__(self, model, args: LogZConfig, target: Target, prompts: list, processing_class,
+    def __init__(self, model, args: LogZConfig, target: Target, prompts, processing_class,
                  sampler: Sampler = rollout, **kw):
         self.target = target
         self.log_z = BasePool(args.z_clip or None, args.z_samples)
         super().__init__(model, args, prompts, processing_class, sampler, **kw)
+
+# %% ../../nbs/4_training/448_logz.ipynb #9476c1f1
+@patch
+def evaluate_texts(self: LogZTrainer, prompt: list[int], r: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
+    "(log w, scores) of completions of prompt numbers, each [n], from one call of each reward."
+    prompts, completions, columns = self.contexts.texts(prompt, r)
+    return call_with_columns(self.target.evaluate, prompts, completions, columns=columns)
 
 # %% ../../nbs/4_training/448_logz.ipynb #448a000b
 @patch
@@ -66,7 +73,7 @@ def draw_base(self: LogZTrainer, ids: list[int], seed: int) -> int:
     with self.reference() as ref:
         r = self.draw(ref, ids, seed, temperature=1.)
         log_ref, _ = self.sample_logprobs(ref, r, self.may_trust(ref, 1.))
-    log_w = self.target.log_weight(r.prompts, r.texts)
+    log_w, _ = self.evaluate_texts(ids, r)
     part = [ids, r.prompt_ids, r.completion_ids, log_ref.tolist(), log_w.tolist(), r.log_q.tolist()]
     parts = [part]
     if self.args.world_size > 1:
@@ -82,7 +89,8 @@ def fit_target(self: LogZTrainer) -> None:
     if self.target.fitted: return
     prompts = [i % len(self.prompts) for i in range(self.args.z_samples)]
     with self.reference() as ref: r = self.draw(ref, prompts, -10**6, rank=0, temperature=1.)
-    self.target.fit(r.prompts, r.texts)
+    texts, replies, columns = self.contexts.texts(prompts, r)
+    call_with_columns(self.target.fit, texts, replies, columns=columns)
 
 @patch
 def start_log_z(self: LogZTrainer) -> None:
@@ -226,13 +234,20 @@ def record_divergences(self: LogZTrainer, x: Mixture, z: Tensor, z_stderr: Tenso
     self.record(log_z_stderr=spread, target_ess=e.ess, reliable=float(good))
 
 # %% ../../nbs/4_training/448_logz.ipynb #448a0027
+def _columns_key(columns: dict[str, list]) -> str:
+    "A name that changes with the columns of the rows."
+    text = json.dumps(columns, sort_keys=True, default=lambda x: type(x).__name__)
+    return f"{', '.join(columns)} #{digest(text)}"
+
 @patch
 def run_key(self: LogZTrainer) -> dict:
     "What log Z and λ belong to."
-    texts = [json.dumps(p, sort_keys=True, default=str) for p in self.prompts]
-    return SamplingTrainer.run_key(self) | dict(
+    texts, a = [json.dumps(p, sort_keys=True, default=str) for p in self.prompts], self.args
+    more = dict(columns=_columns_key(self.contexts.columns)) if self.contexts.columns else {}
+    stops = {k: v for k in ('stop_token_ids', 'stop_strings', 'reward_special_tokens') if (v := getattr(a, k))}
+    return SamplingTrainer.run_key(self) | more | stops | dict(
         target=identity(self.target), prompts=f'{len(texts)} #{digest(*texts)}',
-        tokenizer=tokenizer_name(self.processing_class), max_new_tokens=self.args.max_new_tokens)
+        tokenizer=tokenizer_name(self.processing_class), max_new_tokens=a.max_new_tokens)
 
 @patch
 def run_state(self: LogZTrainer) -> dict:

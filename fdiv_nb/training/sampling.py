@@ -4,21 +4,21 @@
 
 # %% ../../nbs/4_training/447_sampling.ipynb #447a0003
 from __future__ import annotations
-import logging
+import json, logging
 from dataclasses import dataclass
 from fastcore.basics import patch
 import torch
 from torch import Tensor, nn
 from transformers import default_data_collator
-from fdiv_nb.mathematics.checks import positive
-from fdiv_nb.models.encode import encode_prompt, prompt_text
+from fdiv_nb.mathematics.checks import at_least, positive
 from fdiv_nb.models.heads import answer_token_logprobs
-from fdiv_nb.models.completions import Rollout, Sampler, encode_prompts
+from fdiv_nb.models.completions import Rollout, Sampler, StoppingSampler, config_strings, encode_prompts
+from fdiv_nb.models.logprobs import is_encoder_decoder
 from fdiv_nb.models.prefix import prompt_copies, shared_logprobs
-from fdiv_nb.models.rollout import rollout
+from fdiv_nb.models.rollout import check_context, rollout
 from fdiv_nb.losses.fdpg import surprise_norm
 from fdiv_nb.training.base import FDivConfig, FDivTrainer
-from fdiv_nb.training.data import read_prompt_rows
+from fdiv_nb.training.contexts import Contexts, contexts_of
 from fdiv_nb.training.options import option, take_alias
 from fdiv_nb.training.step import MicroBatch, with_oom_backoff
 
@@ -45,6 +45,13 @@ class SamplingConfig(FDivConfig):
     sample_batch_size: int = option(0, "rows per sampling pass; 0 = all")
     share_prompts: bool = option(True, "read each prompt once for all its completions in a forward or backward "
                                        "pass, where the model allows it: the same gradient, sooner")
+    max_prompts: int = option(0, "rows to read at most, for a stream or a first try; 0: all")
+    chat_template_kwargs: dict | str | None = option(None, "arguments of the chat template, as JSON: "
+                                                           "'{\"enable_thinking\": false}'; a row may have its own")
+    stop_token_ids: list[int] | None = option(None, "tokens that end a completion, beside the model's own")
+    stop_strings: list[str] | None = option(None, "texts that end a completion, and stay in it; default: those of the "
+                                                  "model's generation_config")
+    reward_special_tokens: bool = option(False, "rewards read special tokens within a completion; its end token never")
     learning_rate: float = option(2e-5, "peak learning rate")
     lr_scheduler_type: str = option('constant_with_warmup', "schedule of the learning rate")
     max_steps: int = option(100, "optimiser steps")
@@ -56,11 +63,23 @@ class SamplingConfig(FDivConfig):
         check_sampling_options(self)
         plan_step(self, super().__post_init__)
 
+# %% ../../nbs/4_training/447_sampling.ipynb #db22ee81
+def template_kwargs(given) -> dict | None:
+    "Arguments of a chat template, from a dict or JSON text. Raises ValueError for anything else."
+    try: found = json.loads(given) if isinstance(given, str) else given
+    except json.JSONDecodeError: found = given
+    if found is None or isinstance(found, dict): return found or None
+    raise ValueError(f"chat_template_kwargs: {str(given)[:40]!r} is no JSON object; write for instance "
+                     "'{\"enable_thinking\": false}'")
+
 # %% ../../nbs/4_training/447_sampling.ipynb #447a0008
 def check_sampling_options(a: SamplingConfig) -> None:
     "ValueError for the first option that is out of range, naming it."
     for k in ('samples_per_step', 'max_new_tokens', 'temperature', 'max_steps'):
         positive(k, getattr(a, k), 'leave it out for the default')
+    at_least('max_prompts', a.max_prompts, 0, '0 reads all')
+    a.chat_template_kwargs = template_kwargs(a.chat_template_kwargs)
+    StoppingSampler(rollout, a.stop_token_ids, a.stop_strings)          # refuses what are no ids or texts
     if a.top_k or a.top_p != 1:
         raise ValueError(f"top_k, top_p: {a.top_k} and {a.top_p} would cut tokens off the samples but not "
                          "off the policy, which no importance ratio corrects; use 0, 1 and temperature")
@@ -83,23 +102,6 @@ def plan_step(a: SamplingConfig, post_init) -> None:
     if a.samples_per_prompt and n % a.samples_per_prompt:
         raise ValueError(f"samples_per_prompt: {a.samples_per_prompt} does not divide samples_per_step {n}")
 
-# %% ../../nbs/4_training/447_sampling.ipynb #447a000d
-def prompts_of(data, tokenizer) -> list:
-    """The prompts of a list or dataset, [''] for None: texts, or messages if their text has other tokens.
-
-    Raises ValueError for a row without a prompt, and for messages without a tokenizer or a chat template."""
-    if data is None: return ['']
-    rows = read_prompt_rows(data)
-    if all(isinstance(p, str) for p in rows): return rows
-    if tokenizer is None:
-        raise ValueError("processing_class: no tokenizer given; pass "
-                         "processing_class=AutoTokenizer.from_pretrained(...)")
-    out = []
-    for p, ids in zip(rows, encode_prompts(tokenizer, rows)):
-        text = prompt_text(tokenizer, p)
-        out.append(text if encode_prompt(tokenizer, text) == ids else p)
-    return out
-
 # %% ../../nbs/4_training/447_sampling.ipynb #447a0010
 class PromptRows(torch.utils.data.Dataset):
     "Row numbers of a whole run, and the number of the prompt that each stands for."
@@ -117,10 +119,13 @@ class PromptRows(torch.utils.data.Dataset):
 class SamplingTrainer(FDivTrainer):
     """The base of trainers that sample what they train on; subclasses: `get_batch_samples`, `compute_loss`.
 
-    `prompts`: as from `prompts_of`; `sampler`: called like `rollout`. Raises as `FDivTrainer`."""
-    def __init__(self, model, args: SamplingConfig, prompts: list, processing_class,
+    `prompts`: `Contexts`, or what `contexts_of` makes some of; `sampler`: called like `rollout`. Raises as `FDivTrainer`,
+    and ValueError for a prompt that leaves no room in the context."""
+    def __init__(self, model, args: SamplingConfig, prompts: list | Contexts, processing_class,
                  sampler: Sampler = rollout, **kw):
-        self.prompts, self.sampler = prompts, sampler
+        self.contexts = contexts_of(prompts, processing_class, args.chat_template_kwargs, args.max_prompts)
+        self.prompts = prompts = self.contexts.given
+        self.sampler = sampler
         self.trusted = None       # whether the sampler's log q was seen to be log π; None: not checked yet
         n = args.samples_per_step
         self.per_prompt = args.samples_per_prompt or (n if len(prompts) == 1 else min(16, n))
@@ -128,6 +133,33 @@ class SamplingTrainer(FDivTrainer):
         super().__init__(model, args, processing_class=processing_class, train_dataset=rows,
                          data_collator=default_data_collator, **kw)
         self.scoring = MicroBatch(args.per_device_train_batch_size, on=self.micro.on)
+        self.set_stops()
+        self.set_rewards_texts()
+
+# %% ../../nbs/4_training/447_sampling.ipynb #c005e059
+@patch
+def set_stops(self: SamplingTrainer) -> None:
+    "Check the length of every prompt, and let the sampler end completions where the arguments and the model say."
+    model, a = self.accelerator.unwrap_model(self.model), self.args
+    ids = encode_prompts(self.processing_class, self.prompts, is_encoder_decoder(model))
+    check_context(model, ids, a.max_new_tokens)
+    if a.stop_token_ids or a.stop_strings or config_strings(model):
+        self.sampler = StoppingSampler(self.sampler, a.stop_token_ids, a.stop_strings)
+
+# %% ../../nbs/4_training/447_sampling.ipynb #aef9bc1e
+def _whole_texts(tokenizer, r: Rollout) -> list[str]:
+    "Completions with their special tokens, without the one that ended them."
+    special = set(tokenizer.all_special_ids)
+    bodies = [c[:-1] if done and c[-1] in special else c for c, done in zip(r.completion_ids, r.finished.tolist())]
+    return [tokenizer.decode(c, skip_special_tokens=False) for c in bodies]
+
+@patch
+def set_rewards_texts(self: SamplingTrainer) -> None:
+    "What rewards get beside columns: the texts with or without special tokens, the state, and two functions to log with."
+    if self.args.reward_special_tokens: self.contexts.read = lambda r: _whole_texts(self.processing_class, r)
+    self.extras: dict[str, list] = {}       # what rewards gave to `log_extra`, of the latest texts
+    self.contexts.extra = lambda: dict(trainer_state=self.state, log_extra=self.extras.__setitem__,
+                                       log_metric=lambda name, value: self.record(**{name: float(value)}))
 
 # %% ../../nbs/4_training/447_sampling.ipynb #447a0014
 @patch
@@ -197,7 +229,7 @@ def forward_logprobs(self: SamplingTrainer, model: nn.Module, r: Rollout) -> tup
 @patch
 def may_trust(self: SamplingTrainer, model: nn.Module, temperature: float) -> bool:
     "Whether the sampler's log q is computed with the same weights in the same precision as log π would be."
-    plain = self.sampler is rollout and temperature == 1
+    plain = getattr(self.sampler, 'sampler', self.sampler) is rollout and temperature == 1
     exact = self.accelerator.mixed_precision == 'no' and torch.get_float32_matmul_precision() == 'highest'
     return (plain and exact and self.trusted is not False
             and all(p.dtype == torch.float32 for p in model.parameters()))
