@@ -145,7 +145,7 @@ def make_rollout(model: nn.Module,       # layout and end tokens are taken from 
 
 # %% ../../nbs/2_models/278_completions.ipynb #c6e8ec7d
 def stop_length(tokenizer, ids: list[int], strings) -> int | None:
-    "How many of a completion's tokens there are up to the first after which it holds one of the texts; None: it never does."
+    "Number of tokens up to the first after which a completion holds one of the texts; None: it never does."
     def holds(n):
         text = tokenizer.decode(ids[:n], skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return any(s in text for s in strings)

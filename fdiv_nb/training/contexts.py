@@ -104,7 +104,8 @@ def contexts_of(data,            # whatever `read_contexts` reads, `Contexts`, o
     if data is None: return Contexts([''], [''])
     contexts, options = read_contexts(data, name, limit), options or {}
     _check_tokenizer(tokenizer, contexts, options)
-    return Contexts(_given(tokenizer, contexts, options, 'prompts'), [c.prompt for c in contexts], context_columns(contexts))
+    given = _given(tokenizer, contexts, options, 'prompts')
+    return Contexts(given, [c.prompt for c in contexts], context_columns(contexts))
 
 def prompts_of(data, tokenizer) -> list:
     """The prompts of a list or dataset, [''] for None: texts, or messages if their text has other tokens.

@@ -119,8 +119,8 @@ class PromptRows(torch.utils.data.Dataset):
 class SamplingTrainer(FDivTrainer):
     """The base of trainers that sample what they train on; subclasses: `get_batch_samples`, `compute_loss`.
 
-    `prompts`: `Contexts`, or what `contexts_of` makes some of; `sampler`: called like `rollout`. Raises as `FDivTrainer`,
-    and ValueError for a prompt that leaves no room in the context."""
+    `prompts`: `Contexts`, or what `contexts_of` reads; `sampler`: called like `rollout`. Raises as `FDivTrainer`, and
+    ValueError for a prompt that leaves no room in the context."""
     def __init__(self, model, args: SamplingConfig, prompts: list | Contexts, processing_class,
                  sampler: Sampler = rollout, **kw):
         self.contexts = contexts_of(prompts, processing_class, args.chat_template_kwargs, args.max_prompts)
@@ -155,7 +155,7 @@ def _whole_texts(tokenizer, r: Rollout) -> list[str]:
 
 @patch
 def set_rewards_texts(self: SamplingTrainer) -> None:
-    "What rewards get beside columns: the texts with or without special tokens, the state, and two functions to log with."
+    "Texts with or without special tokens for the rewards, the state, and two functions to log with."
     if self.args.reward_special_tokens: self.contexts.read = lambda r: _whole_texts(self.processing_class, r)
     self.extras: dict[str, list] = {}       # what rewards gave to `log_extra`, of the latest texts
     self.contexts.extra = lambda: dict(trainer_state=self.state, log_extra=self.extras.__setitem__,
