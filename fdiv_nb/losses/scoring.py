@@ -73,6 +73,7 @@ GIVEN = 'completion_ids', 'prompt_texts', 'trainer_state', 'log_extra', 'log_met
 class CallPlan(NamedTuple):
     "How a reward is called."
     by_position: bool      # its first two arguments are prompts and completions
+    texts: bool            # it takes these two and nothing else: it gets texts for messages
     keywords: list[str]    # what it gets by name
     missing: list[str]     # parameters without a default that nothing fills
 
@@ -108,7 +109,8 @@ def call_plan(fn: Callable, offered) -> CallPlan:   # offered: names of columns,
     named = [p for p in ps if p.name not in used and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     everything = inspect.Parameter.VAR_KEYWORD in kinds and inspect.Parameter.VAR_POSITIONAL not in kinds
     keywords = [k for k in known if k not in used] if everything else [p.name for p in named if p.name in known]
-    return CallPlan(by_position, keywords, [p.name for p in named if p.default is p.empty and p.name not in known])
+    texts = not everything and (by_position or len(keywords) == 2) and not {*keywords} - {'prompts', 'completions'}
+    return CallPlan(by_position, texts, keywords, [p.name for p in named if p.default is p.empty and p.name not in known])
 
 # %% ../../nbs/3_losses/305_scoring.ipynb #66ad1724
 def check_reward(fn: Callable, offered, name: str = 'reward') -> CallPlan:
@@ -128,7 +130,8 @@ def _is_own(fn: Callable) -> bool:
 def _arguments(fn: Callable, prompts: list, completions: list, columns: dict, name: str) -> tuple[list, dict]:
     "Positional and keyword arguments of a call. Raises ValueError as `check_reward`."
     plan = check_reward(fn, columns, name)
-    if _is_own(fn): completions = [reply_text(c) for c in completions]
+    if _is_own(fn) or plan.texts: completions = [reply_text(c) for c in completions]
+    if plan.texts and not _is_own(fn): prompts = columns.get('prompt_texts', prompts)
     given = dict(prompts=list(prompts), completions=list(completions))
     copies = {k: list(v) if isinstance(v, list) else v for k, v in columns.items()}
     return list(given.values())*plan.by_position, {k: {**given, **copies}[k] for k in plan.keywords}

@@ -73,7 +73,8 @@ def texts(self: Contexts, rows: list[int], r: Rollout) -> tuple[list, list, dict
 @patch
 def first(self: Contexts, n: int = 3) -> tuple[list, dict]:
     "Prompts and columns of the first rows, for `Target.probe`."
-    return self.prompts[:n], {k: v[:n] for k, v in self.columns.items()} | self.extra()
+    read = [g if isinstance(g, str) else '' for g in self.given[:n]]
+    return self.prompts[:n], {k: v[:n] for k, v in self.columns.items()} | dict(prompt_texts=read) | self.extra()
 
 # %% ../../nbs/4_training/443_contexts.ipynb #c3acb7e5
 def context_columns(contexts: list[Context]) -> dict[str, list]:
