@@ -110,7 +110,8 @@ def call_plan(fn: Callable, offered) -> CallPlan:   # offered: names of columns,
     everything = inspect.Parameter.VAR_KEYWORD in kinds and inspect.Parameter.VAR_POSITIONAL not in kinds
     keywords = [k for k in known if k not in used] if everything else [p.name for p in named if p.name in known]
     texts = not everything and (by_position or len(keywords) == 2) and not {*keywords} - {'prompts', 'completions'}
-    return CallPlan(by_position, texts, keywords, [p.name for p in named if p.default is p.empty and p.name not in known])
+    missing = [p.name for p in named if p.default is p.empty and p.name not in known]
+    return CallPlan(by_position, texts, keywords, missing)
 
 # %% ../../nbs/3_losses/305_scoring.ipynb #66ad1724
 def check_reward(fn: Callable, offered, name: str = 'reward') -> CallPlan:
