@@ -100,7 +100,8 @@ class Steps:
         self.rows = torch.tensor(rows, device=self.dev)
         self.cache = self.enc = None
         self.name, self.takes_positions = memory_name(model), forward_accepts(model, 'position_ids')
-        self.more = dict(logits_to_keep=1) if forward_accepts(model, 'logits_to_keep') else {}
+        keep = 1 + (len(prompts) == 1)   # a product with a single row rounds by where the weights lie in memory
+        self.more = dict(logits_to_keep=keep) if forward_accepts(model, 'logits_to_keep') else {}
         self._read_prompts(prompts, rows, pad)
 
 # %% ../../nbs/2_models/280_decode.ipynb #6ac2ac4e

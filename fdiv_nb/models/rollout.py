@@ -93,12 +93,14 @@ class _Job:
 # %% ../../nbs/2_models/290_rollout.ipynb #8e5cb9d0
 @patch
 def draw_rows(self: _Job, rows: list, way: Way, static: bool):
-    "[R,T] tokens and their log q of some rows; equal prompts are read once."
+    "[R,T] tokens and their log q of some rows; equal prompts are read once, unless they are single tokens."
     prompts = [tuple(self.ids[r//self.n]) for r in rows]
-    where = {p: i for i, p in enumerate(dict.fromkeys(prompts))}
+    names = rows if self.n == 1 and max(map(len, prompts)) == 1 else prompts
+    mine = dict(zip(names, prompts))
+    where = {k: i for i, k in enumerate(mine)}
     u, pad = self.u[rows], self.stop[0] if self.stop else 0
     steps = (StaticSteps if static else way.steps)(
-        self.model, list(where), [where[p] for p in prompts], pad, u.shape[1], way.drops)
+        self.model, list(mine.values()), [where[k] for k in names], pad, u.shape[1], way.drops)
     stop = torch.tensor(self.stop, device=u.device, dtype=torch.long)
     return sample_tokens(steps, u, stop, self.how, 8 if u.is_cuda else 1, self.ranks)
 
