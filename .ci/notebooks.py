@@ -2,7 +2,7 @@
 
 nbdev-test alone imports torch, transformers and the rest in each worker, and every training run then waits for a garbage
 collection that looks through all their objects. Here they are imported once and put out of the collector's sight."""
-import contextlib, gc, importlib, importlib.util, multiprocessing, os, resource, subprocess, sys
+import contextlib, gc, importlib, importlib.util, logging, multiprocessing, os, resource, subprocess, sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
@@ -24,6 +24,15 @@ def settle():
     gc.collect()
     gc.freeze()
 
+def restore_logs():
+    "Our loggers as they begin: notebooks of one worker share them, and one that raises a level silences the next."
+    made = [k for k, x in logging.Logger.manager.loggerDict.items() if isinstance(x, logging.Logger)]
+    for k in made:
+        if k.partition('.')[0] not in ('fdiv_nb', '__main__', 'builtins'): continue
+        x = logging.getLogger(k)
+        x.setLevel(logging.NOTSET)
+        x.propagate, x.disabled, x.handlers[:] = True, False, []
+
 def begin():
     "Each worker has a fork server of its own for the tests that run on several processes."
     from fdiv_nb.models.testing import fork_server_here
@@ -34,6 +43,7 @@ def one(path):
     from nbdev.config import get_config
     from nbdev.test import test_nb
     passed, seconds = test_nb(path, skip_flags=get_config().tst_flags.split(), basepath=root, cell_timeout=600)
+    restore_logs()
     settle()
     return path, passed, seconds
 

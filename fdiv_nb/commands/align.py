@@ -38,6 +38,11 @@ class AlignArguments(ModelArguments):
                               "'data/*.jsonl', a folder[:split], owner/name[:config][:split]); default: "
                               "unconditional generation (BOS)")
     ref_name: str = option('', "reference model, if it is not the initial policy")
+    sampler_url: str = option('', "address of a server that samples, http://host:port; default: this process")
+    sampler: str = option('vllm', "what is there: vllm (the policy is sent to it), or completions (a server of "
+                                  "that kind whose weights are its own)")
+    sampler_model: str = option('', "name of the model there; default: the only one")
+    sampler_tolerance: float = option(0.05, "largest gap between the server's log q and log π, nats a completion")
 
 # %% ../../nbs/7_commands/720_align.ipynb #533c4783
 _ROWS = '.jsonl', '.json', '.ndjson', '.csv', '.parquet', '.gz', '.arrow', '.tsv', '.zst'
@@ -129,12 +134,14 @@ def align(model, tokenizer, target, cfg, prompts: list | None = None, divergence
           keep: dict | None = None,          # filled with the evaluated completions, 'base' and 'last'
           record: dict | None = None,        # of `record_run`, for run.json
           report: Callable | None = None,    # called with the run before run.json is written
-          lines: bool = False) -> dict:      # print the log on the error stream
+          lines: bool = False,               # print the log on the error stream
+          sampler=None) -> dict:             # as of `FDPGTrainer`; None: `rollout`
     """Train one policy, save it, evaluate it: dict(history, before, after, samples, samples_before, config). Raises
     ValueError before any work, Failed for what fails after training."""
+    from fdiv_nb.models.rollout import rollout
     from fdiv_nb.training.fdpg import FDPGTrainer
     t = FDPGTrainer(model, target, cfg, prompts, processing_class=tokenizer, ref_model=ref_model,
-                    divergence=divergence)
+                    divergence=divergence, sampler=sampler or rollout)
     if lines: t.add_callback(log_lines())
     start, out = time.time(), Path(cfg.output_dir)
     if save: train_and_save(t, tokenizer, out, resume)
@@ -221,6 +228,22 @@ def probe_rows(target, contexts: list, cfg) -> None:
     columns = {k: v[:3] for k, v in context_columns(contexts).items()}
     target.probe([c.prompt for c in contexts[:3]], columns | dict(trainer_state=TrainerState(max_steps=cfg.max_steps)))
 
+# %% ../../nbs/7_commands/720_align.ipynb #6a047841
+def make_sampler(a: AlignArguments):
+    "The sampler of the flags. Raises ValueError for flags that do not fit, and for a server that is not there."
+    from fdiv_nb.mathematics.checks import one_of
+    from fdiv_nb.models.engine import CompletionsSampler, EngineError, VLLMSampler
+    from fdiv_nb.models.rollout import rollout
+    kinds = dict(vllm=VLLMSampler, completions=CompletionsSampler)
+    one_of('sampler', a.sampler, kinds)
+    if not a.sampler_url:
+        if a.sampler_model: raise ValueError("sampler_model: there is no server; give sampler_url too")
+        return rollout
+    made = kinds[a.sampler](a.sampler_url, a.sampler_model or None, tolerance=a.sampler_tolerance)
+    try: made.check_server()
+    except EngineError as e: raise ValueError(f"sampler_url: {str(e).removeprefix('sampler: ')}") from None
+    return made
+
 # %% ../../nbs/7_commands/720_align.ipynb #07c5000e
 def _align_plan(a: AlignArguments, cfg):
     """(target, prompts) of the flags. Raises ValueError for everything that can be refused before a model
@@ -242,12 +265,13 @@ def cmd_align(argv: list[str]) -> int:
     a, cfg = parse(argv, AlignArguments, FDPGConfig, idle=_IDLE)
     out, resume = check_output(cfg.output_dir, cfg.overwrite), checkpoint_of(cfg)
     target, prompts = _align_plan(a, cfg)
+    sampler = make_sampler(a)
     if a.dry_run: return plan_samples(a, cfg, target, prompts, resume)
     with quiet_logs(), no_empty_folder(out):
         model, tok = load_policy(a, cfg)
         ref = load_model(a.ref_name, field='ref_name', dtype=cfg.dtype)[0] if a.ref_name else None
         record, kept = _align_record(argv, a, cfg, model, ref), {}
-        align(model, tok, target, cfg, prompts, ref_model=ref, resume=resume, keep=kept, record=record,
+        align(model, tok, target, cfg, prompts, ref_model=ref, resume=resume, keep=kept, record=record, sampler=sampler,
               report=lambda run: align_report(out, cfg, run | dict(record=record), kept['last']), lines=True)
     merge_saved(a, cfg, out)
     return 0

@@ -6,7 +6,7 @@
 from __future__ import annotations
 import argparse, ast, re, shutil, textwrap
 from functools import lru_cache
-from importlib import import_module, util
+from importlib import util
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -144,7 +144,8 @@ RARE = ('loss_type', 'num_generations', 'max_completion_length', 'top_k', 'top_p
         'chunk_prompt_tokens', 'rmu_layer', 'rmu_scale', 'width', 'template_draw', 'judge_every', 'judge_rows', 'gamma',
         'disable_dropout', 'oom_backoff', 'reference', 'retain_model_pf', 'ref_cache', 'packing', 'max_prompt_length',
         'task_alpha', 'proposal_every', 'z_clip', 'z_max_samples', 'base_per_step', 'reward_clip', 'logging_steps',
-        'drift_every', 'epsilon', 'lr_scheduler_type')
+        'drift_every', 'epsilon', 'lr_scheduler_type', 'sampler', 'sampler_model', 'sampler_tolerance',
+        'share_prompts', 'reward_special_tokens', 'stop_token_ids', 'sample_batch_size', 'ratio_clip')
 _TEXTS = dict(
     output_dir="folder of the model, of run.json and of report.html",
     num_train_epochs="passes over the rows", max_steps="optimiser steps; -1 leaves it to num_train_epochs",

@@ -184,9 +184,9 @@ def _rows_told(tokenizer, done: dict, answers, cfg, model, trained: int, beside:
 def plan_samples(a, cfg, target, prompts, resume=None) -> int:
     "Print the plan of `fdiv align`. Raises ValueError for what the run itself would refuse."
     from fdiv_nb.models.completions import encode_prompts
-    from fdiv_nb.training.sampling import prompts_of
+    from fdiv_nb.training.contexts import contexts_of
     model, tok, trained = policy_of(a, cfg)
-    ids = encode_prompts(tok, prompts_of(prompts, tok))
+    ids = encode_prompts(tok, contexts_of(prompts, tok, cfg.chat_template_kwargs, name='prompts').given)
     ref = shape_of(a.ref_name, 'ref_name') if a.ref_name else model
     adapted = a.lora_rank or is_adapter_folder(a.model)          # then the base is the reference
     others = 0 if adapted and not a.ref_name else sum(p.numel() for p in ref.parameters())

@@ -4,7 +4,7 @@
 
 # %% ../../nbs/7_commands/740_unlearn.ipynb #07d40001
 from __future__ import annotations
-import copy, math, sys
+import copy, sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple

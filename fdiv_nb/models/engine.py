@@ -184,6 +184,15 @@ def name_for(self: CompletionsSampler, model: nn.Module) -> str | None:
     "Under which name the server has this model's weights; None if it has not."
     return self.base_name()
 
+# %% ../../nbs/2_models/297_engine.ipynb #fca3799b
+@patch
+def check_server(self: CompletionsSampler) -> None:
+    "Raises EngineError if the server does not answer at once, ValueError if it does not serve the model."
+    served = call_server(self.url + '/v1/models', **self.how | dict(patience=0.))
+    names = [m.get('id') for m in served.get('data', [])] if isinstance(served, dict) else []
+    if self.base_name() not in names:
+        raise ValueError(f"sampler_model: {self.url} does not serve {self.model!r}; it serves {', '.join(names)}")
+
 # %% ../../nbs/2_models/297_engine.ipynb #31834ce5
 _PROBE = 'The 1st answer, é and 漢字:\n\tx_1 = "a"'
 
