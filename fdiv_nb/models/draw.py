@@ -63,6 +63,13 @@ def sampling_logprobs(logits: Tensor,             # [..., V]
     check_draw(temperature, top_k, top_p)
     return kept_logits(logits, temperature, top_k, top_p).log_softmax(-1)
 
+# %% ../../nbs/2_models/275_draw.ipynb #28b6f077
+def drawn_logprobs(logits: Tensor,   # [T, V]
+                   ids: list[int],   # T tokens, one from each row
+                   *how) -> Tensor:  # [T] nats
+    "Log-probabilities of the tokens that T steps drew; how: as in `sampling_logprobs`."
+    return sampling_logprobs(logits, *how).gather(-1, torch.tensor(ids, device=logits.device)[:, None])[:, 0]
+
 # %% ../../nbs/2_models/275_draw.ipynb #93a31ead
 _BLOCK = 64
 

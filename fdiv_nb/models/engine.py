@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 from fdiv_nb.mathematics.checks import check_fields, is_whole, positive
 from fdiv_nb.models.completions import Rollout, check_rollout, encode_prompts, end_tokens, eos_ids, make_rollout
-from fdiv_nb.models.draw import check_draw, sampling_logprobs
+from fdiv_nb.models.decode import is_sharded, runnable
+from fdiv_nb.models.draw import drawn_logprobs
 from fdiv_nb.models.logprobs import bare_model, is_encoder_decoder
-from fdiv_nb.models.rollout import rollout
+from fdiv_nb.models.rollout import check_sampling, rollout
 from fdiv_nb.models.ways import own_logits
 
 logger = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ def _decoded(url: str, text: bytes):
 def _try_again(url: str, e: Exception, timeout: float, late: bool) -> None:
     "Return if the connection may be tried again; else EngineError."
     reason = getattr(e, 'reason', e)
-    if isinstance(e, ValueError): 
+    if isinstance(e, ValueError):
         raise EngineError(f"sampler_url: {url!r}: {reason}; pass http://host:port") from None
     if isinstance(reason, TimeoutError):
         raise EngineError(f"sampler: {url} has not answered within {timeout:g} s; raise `timeout`") from None
@@ -160,19 +161,19 @@ def call(self: CompletionsSampler, path: str, body: dict | None = None):
     return call_server(self.url + path, body, **self.how)
 
 @patch
-def served(self: CompletionsSampler) -> dict:
+def served(self: CompletionsSampler, **how) -> dict:   # how: over `timeout` and `patience`
     "{name: description} of what the server serves."
-    answer = self.call('/v1/models')
+    answer = call_server(self.url + '/v1/models', **self.how | how)
     try: return {m['id']: m for m in answer['data']}
     except (KeyError, TypeError):
         raise EngineError(f"sampler: {self.url}/v1/models lists no models") from None
 
 # %% ../../nbs/2_models/297_engine.ipynb #0e515599
 @patch
-def base_name(self: CompletionsSampler) -> str:
+def base_name(self: CompletionsSampler, served: dict | None = None) -> str:   # served: if it is known
     "The name of the served model. Raises ValueError if there are several and none was named."
     if self.model is None:
-        names = [k for k, m in self.served().items() if not m.get('parent')]
+        names = [k for k, m in (self.served() if served is None else served).items() if not m.get('parent')]
         if len(names) != 1:
             raise ValueError(f"sampler_model: {self.url} serves {', '.join(names) or 'nothing'}; "
                              "name one of them")
@@ -188,10 +189,9 @@ def name_for(self: CompletionsSampler, model: nn.Module) -> str | None:
 @patch
 def check_server(self: CompletionsSampler) -> None:
     "Raises EngineError if the server does not answer at once, ValueError if it does not serve the model."
-    served = call_server(self.url + '/v1/models', **self.how | dict(patience=0.))
-    names = [m.get('id') for m in served.get('data', [])] if isinstance(served, dict) else []
-    if self.base_name() not in names:
-        raise ValueError(f"sampler_model: {self.url} does not serve {self.model!r}; it serves {', '.join(names)}")
+    served = self.served(patience=0.)
+    if self.base_name(served) not in served:
+        raise ValueError(f"sampler_model: {self.url} does not serve {self.model!r}; it serves {', '.join(served)}")
 
 # %% ../../nbs/2_models/297_engine.ipynb #31834ce5
 _PROBE = 'The 1st answer, é and 漢字:\n\tx_1 = "a"'
@@ -234,7 +234,9 @@ def __call__(self: CompletionsSampler, model: nn.Module, tokenizer, prompts: lis
     """n completions a prompt; arguments and result as those of `rollout`, `batch_size` is the server's matter.
 
     Raises ValueError for arguments, EngineError for what the server does and for a gap beyond `tolerance`."""
-    _check_call(model, n, max_new_tokens, temperature, top_k, top_p)
+    check_sampling(prompts, n, max_new_tokens, temperature, top_k, top_p, batch_size)
+    if is_encoder_decoder(model):
+        raise ValueError("sampler: a completions server has no encoder; sample this model with `rollout`")
     name = self.name_for(model)
     if name is None:
         return rollout(model, tokenizer, prompts, n=n, max_new_tokens=max_new_tokens, temperature=temperature,
@@ -246,15 +248,6 @@ def __call__(self: CompletionsSampler, model: nn.Module, tokenizer, prompts: lis
                       _request_options(max_new_tokens, temperature, top_k, top_p, stop), stop)
     self.measure(model, r, temperature, top_k, top_p)
     return r
-
-# %% ../../nbs/2_models/297_engine.ipynb #8640dd8e
-def _check_call(model, n, max_new_tokens, temperature, top_k, top_p) -> None:
-    "ValueError for the first argument of a call that is out of range."
-    check_fields(('n', n, is_whole(n, 1), 'draw at least one completion per prompt'),
-                 ('max_new_tokens', max_new_tokens, is_whole(max_new_tokens, 1), 'allow at least one token'))
-    check_draw(temperature, top_k, top_p)
-    if is_encoder_decoder(model):
-        raise ValueError("sampler: a completions server has no encoder; sample this model with `rollout`")
 
 # %% ../../nbs/2_models/297_engine.ipynb #9647740a
 @patch
@@ -283,9 +276,8 @@ def engine_gap(model: nn.Module,          # the policy
     model.eval()
     for i in rows:
         ids = r.completion_ids[i]
-        own = sampling_logprobs(own_logits(model, r.prompt_ids[i], ids).float(), temperature, top_k, top_p)
-        own = own.gather(-1, torch.tensor(ids, device=own.device)[:, None]).double().sum().cpu()
-        gaps.append(r.token_logprobs[i].double().sum() - own)
+        own = drawn_logprobs(own_logits(model, r.prompt_ids[i], ids), ids, temperature, top_k, top_p)
+        gaps.append(r.token_logprobs[i].double().sum() - own.double().sum().cpu())
     model.train(was)
     return torch.stack(gaps)
 
@@ -329,7 +321,7 @@ class VLLMSampler(CompletionsSampler):
         self.bound = lambda: None    # the policy, by a weak reference
         self.sent = None             # which of its weights were sent
         self.folder = None           # where they lie: vLLM may read an adapter again at its next request
-        self.sends, self.lock = 0, threading.Lock()
+        self.sends, self.told, self.lock = 0, False, threading.Lock()
 
 # %% ../../nbs/2_models/297_engine.ipynb #6532919a
 def adapter_state(model: nn.Module   # of peft, or not
@@ -344,31 +336,25 @@ def weights_key(model: nn.Module) -> tuple:
     return id(model), sum(0 if p.is_inference() else p._version for p in model.parameters())
 
 # %% ../../nbs/2_models/297_engine.ipynb #6e1e8555
-def _policy_of(model: nn.Module) -> nn.Module:
-    "The model inside wrappers for several devices, with its adapter."
-    while hasattr(model, 'module') and isinstance(model.module, nn.Module): model = model.module
-    return model
-
 @patch
 def name_for(self: VLLMSampler, model: nn.Module) -> str | None:
     "Under which name the server has this model's weights, sent if they have changed; None if it has not."
-    model = _policy_of(model)
+    model = runnable(model)
     if self.way == 'none' or adapter_state(model) == 'off': return self.base_name()
     if self.bound() is None: self.bound = weakref.ref(model)
     if self.bound() is not model:
-        _tell_once(self)
+        self.tell_once()
         return None
     if self.sent != weights_key(model): self.sync(model, self.version)
     return self.adapter if self.sent_as(model) == 'lora' else self.base_name()
 
 # %% ../../nbs/2_models/297_engine.ipynb #b0359448
-_told = weakref.WeakSet()
-
-def _tell_once(sampler) -> None:
-    "Log that a model is sampled here, once for each sampler."
-    if sampler not in _told:
-        logger.warning('sampler: %s has the policy; another model is sampled by this process', sampler.url)
-    _told.add(sampler)
+@patch
+def tell_once(self: VLLMSampler) -> None:
+    "Log, once, that a model is sampled here."
+    if not self.told:
+        logger.warning('sampler: %s has the policy; another model is sampled by this process', self.url)
+    self.told = True
 
 @patch
 def sent_as(self: VLLMSampler, model: nn.Module) -> str:
@@ -385,7 +371,7 @@ def sync(self: VLLMSampler, policy: nn.Module, version: int | None = None, send:
     """Send the policy's weights as this version, unless the server has it. Trainers call it before each step.
 
     `send=False`: another process has sent it. Raises EngineError."""
-    policy = _policy_of(policy)
+    policy = runnable(policy)
     how, key, same = self.sent_as(policy), weights_key(policy), version in (None, self.version)
     self.bound, self.version = weakref.ref(policy), self.version if version is None else version
     if send and not (same and self.sent == key): self.deliver(policy, how)
@@ -404,7 +390,7 @@ def deliver(self: VLLMSampler, policy: nn.Module, how: str) -> None:
 # %% ../../nbs/2_models/297_engine.ipynb #ece86a01
 def _save_for_engine(policy: nn.Module, folder: Path) -> None:
     "The policy's folder, readable by the server. Raises ValueError for weights that are held in shards."
-    if any(hasattr(p, 'placements') or hasattr(p, 'ds_id') for p in policy.parameters()):
+    if is_sharded(policy):
         raise ValueError("sampler: a policy held in shards cannot be sent to an engine yet; use DDP, or the "
                          "built-in sampler")
     policy.save_pretrained(folder)

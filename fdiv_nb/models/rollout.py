@@ -14,17 +14,17 @@ from fdiv_nb.models.completions import Rollout, encode_prompts, end_tokens, eos_
 from fdiv_nb.models.decode import (
     Ranks, StaticSteps, UnpaddedSteps, by_length, can_be_static, forget, onednn_layers, ranks_of, runnable,
     sample_tokens, sampling_mode)
-from fdiv_nb.models.draw import check_draw, sampling_logprobs
+from fdiv_nb.models.draw import check_draw, drawn_logprobs
 from fdiv_nb.models.logprobs import bare_model, context_length, is_encoder_decoder
 from fdiv_nb.models.ways import WAYS, Way, check_numbers, own_logits, rounding_limit, sampling_way, use_way
 
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['rollout']
+__all__ = ['check_sampling', 'rollout']
 
 # %% ../../nbs/2_models/290_rollout.ipynb #e432f74e
-def _check_sampling(prompts, n, max_new_tokens, temperature, top_k, top_p, batch_size) -> None:
+def check_sampling(prompts, n, max_new_tokens, temperature, top_k, top_p, batch_size) -> None:
     "ValueError naming the first field that cannot be."
     check_fields(
         ('prompts', prompts, not isinstance(prompts, str) and len(prompts) > 0,
@@ -148,8 +148,8 @@ def agrees(self: _Job, toks: list, logq: list) -> bool:
     longest = max(range(len(toks)), key=lambda r: len(prompts[r]) + len(toks[r]))
     for r in {shortest, longest}:
         z = own_logits(self.model, prompts[r], toks[r])
-        own = sampling_logprobs(z, tau).gather(-1, torch.tensor(toks[r], device=z.device)[:, None])[:, 0]
-        error = (own.double().cpu() - torch.tensor(logq[r], dtype=torch.float64)).abs().max()
+        own = drawn_logprobs(z, toks[r], tau).double().cpu()
+        error = (own - torch.tensor(logq[r], dtype=torch.float64)).abs().max()
         if not error <= 3*rounding_limit(self.model, z)/min(tau, 1.): return False
     return True
 
@@ -232,7 +232,7 @@ def rollout(model: nn.Module,      # causal or encoder-decoder language model
 
     Raises ValueError for bad settings, prompts without room in the context, and models that cannot be sampled.
     Of the model's generation_config only the end tokens are used."""
-    _check_sampling(prompts, n, max_new_tokens, temperature, top_k, top_p, batch_size)
+    check_sampling(prompts, n, max_new_tokens, temperature, top_k, top_p, batch_size)
     ids = encode_prompts(tokenizer, prompts, is_encoder_decoder(model))
     check_context(model, ids, max_new_tokens)
     stop = eos_ids(model, tokenizer) if eos_token_ids is None else end_tokens(eos_token_ids)

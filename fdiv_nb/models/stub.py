@@ -11,7 +11,7 @@ from pathlib import Path
 from fastcore.basics import patch
 import torch
 from torch import nn
-from .draw import sampling_logprobs
+from .draw import drawn_logprobs
 from .rollout import rollout
 from .ways import own_logits
 
@@ -116,8 +116,7 @@ def complete(self: StubServer, body: dict):
 # %% ../../nbs/2_models/293_stub.ipynb #57e854aa
 def _raw_logprobs(model, prompt: list, ids: list) -> list[float]:
     "Log-probabilities before temperature, top-k and top-p, which is what vLLM gives by default."
-    z = sampling_logprobs(own_logits(model, prompt, ids).float())
-    return z.gather(-1, torch.tensor(ids)[:, None])[:, 0].tolist()
+    return drawn_logprobs(own_logits(model, prompt, ids), ids).tolist()
 
 @patch
 def choice(self: StubServer, i: int, ids: list, logq: list) -> dict:
