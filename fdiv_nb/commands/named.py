@@ -4,8 +4,6 @@
 
 # %% ../../nbs/7_commands/709_named.ipynb #c94de1fe
 from __future__ import annotations
-import contextlib, importlib, importlib.util, os, sys
-from pathlib import Path
 
 # %% auto #0
 __all__ = []
@@ -22,31 +20,12 @@ def named_in(value: str) -> str:
     if not place or not name.isidentifier() or place.partition(':')[0] in known: return ''
     return value if place.endswith('.py') or all(p.isidentifier() for p in place.split('.')) else ''
 
-# %% ../../nbs/7_commands/709_named.ipynb #c2337f6e
-@contextlib.contextmanager
-def _importing_from(*folders):
-    "A block in which modules in these folders can be imported too."
-    new = [str(f) for f in folders if str(f) not in sys.path]
-    sys.path.extend(new)
-    importlib.invalidate_caches()
-    try: yield
-    finally:
-        for f in new: sys.path.remove(f)
-
-def _loaded(place: str):
-    "The module of a name or a FILE.py; it may import what lies beside it and beside the run."
-    if not place.endswith('.py'):
-        with _importing_from(os.getcwd()): return importlib.import_module(place)
-    spec = importlib.util.spec_from_file_location(Path(place).stem, place)
-    module = importlib.util.module_from_spec(spec)
-    with _importing_from(Path(place).resolve().parent, os.getcwd()): spec.loader.exec_module(module)
-    return module
-
 # %% ../../nbs/7_commands/709_named.ipynb #6ceb02c9
 def _object(spec: str):
     "What 'module:name' names. Raises ValueError if it cannot be imported."
+    from fdiv_nb.losses.rewards import import_place
     place, _, name = spec.rpartition(':')
-    try: module = _loaded(place)
+    try: module = import_place(place)
     except (ImportError, FileNotFoundError) as e:
         raise ValueError(f"divergence: cannot import {place!r}: {e}; give a name of the catalogue, "
                          "FILE.py:name or module:name") from None

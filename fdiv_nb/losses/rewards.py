@@ -12,15 +12,15 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
-from .scoring import error_place
-from ..models.loading import load_classifier, load_tokenizer
-from ..models.logprobs import context_length
-from ..models.words import fold, occurs, unspaced, words
+from fdiv_nb.losses.scoring import error_place
+from fdiv_nb.models.loading import load_classifier, load_tokenizer
+from fdiv_nb.models.logprobs import context_length
+from fdiv_nb.models.words import fold, occurs, unspaced, words
 
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['logger', 'python_reward', 'contains_reward', 'regex_reward', 'lexicon_reward', 'ClassifierReward', 'load_reward']
+__all__ = ['python_reward', 'contains_reward', 'regex_reward', 'lexicon_reward', 'ClassifierReward', 'load_reward']
 
 # %% ../../nbs/3_losses/310_rewards.ipynb #4db95799
 def _reward(name: str, score: Callable) -> Callable:
@@ -296,13 +296,13 @@ def _beside(*folders):
             if f in sys.path: sys.path.remove(f)
 
 # %% ../../nbs/3_losses/310_rewards.ipynb #54236856
-def _import(kind: str):
+def import_place(place: str):
     "The module of a name, or of a FILE.py; it may import modules beside the run, and beside the file."
-    if not kind.endswith('.py'):
-        with _beside(os.getcwd()): return importlib.import_module(kind)
-    s = importlib.util.spec_from_file_location(Path(kind).stem, kind)
+    if not place.endswith('.py'):
+        with _beside(os.getcwd()): return importlib.import_module(place)
+    s = importlib.util.spec_from_file_location(Path(place).stem, place)
     mod = importlib.util.module_from_spec(s)
-    with _beside(Path(kind).resolve().parent, os.getcwd()): s.loader.exec_module(mod)
+    with _beside(Path(place).resolve().parent, os.getcwd()): s.loader.exec_module(mod)
     return mod
 
 # %% ../../nbs/3_losses/310_rewards.ipynb #611c8360
@@ -312,7 +312,7 @@ _NAMES = [*_KINDS, 'python', *_CHAT]
 
 def _user_module(kind: str, arg: str):
     "The module of a user's reward. Raises ValueError with near matches, or with the line that fails."
-    try: return _import(kind)
+    try: return import_place(kind)
     except (ImportError, FileNotFoundError) as e:
         near = difflib.get_close_matches(kind, _NAMES, 2, .6)
         meant = f"; did you mean {near[0]}:{arg}?" if near else ''
