@@ -10,7 +10,7 @@ from .models import find_model
 from ..models.folders import is_adapter_folder
 
 # %% auto #0
-__all__ = ['trained_numbers']
+__all__ = []
 
 # %% ../../nbs/7_commands/719_plan.ipynb #c388bb5b
 def shape_of(name: str, field: str = 'model', base_model: str = ''):
@@ -77,22 +77,23 @@ def memory_line(m: Memory, rows: int, length: int) -> str:
     return f"about {amount(sum(m))} a device (a rough estimate): {parts} ({rows} rows of {length} tokens)"
 
 # %% ../../nbs/7_commands/719_plan.ipynb #6a57dd6c
+def rows_per_step(cfg) -> int:
+    "Rows of an optimiser step, over all processes."
+    return cfg.per_device_train_batch_size*cfg.gradient_accumulation_steps*cfg.world_size
+
 def steps_of(cfg, rows: int) -> int:
     "Optimiser steps of a training on so many rows."
     if cfg.max_steps > 0: return cfg.max_steps
-    batch = cfg.per_device_train_batch_size*cfg.gradient_accumulation_steps*cfg.world_size
-    return math.ceil(cfg.num_train_epochs*math.ceil(rows/batch))
+    return math.ceil(cfg.num_train_epochs*math.ceil(rows/rows_per_step(cfg)))
 
 def passes_of(cfg, rows: int) -> float:
     "How often a training reads its rows."
-    batch = cfg.per_device_train_batch_size*cfg.gradient_accumulation_steps*cfg.world_size
-    return cfg.max_steps*batch/rows if cfg.max_steps > 0 else cfg.num_train_epochs
+    return cfg.max_steps*rows_per_step(cfg)/rows if cfg.max_steps > 0 else cfg.num_train_epochs
 
 def steps_line(cfg, rows: int) -> str:
     "Steps, and what they are made of."
-    batch = cfg.per_device_train_batch_size*cfg.gradient_accumulation_steps*cfg.world_size
     on = f' on {cfg.world_size} processes' if cfg.world_size > 1 else ''
-    return f"{steps_of(cfg, rows):,} of {batch} rows{on}, {passes_of(cfg, rows):.3g} passes"
+    return f"{steps_of(cfg, rows):,} of {rows_per_step(cfg)} rows{on}, {passes_of(cfg, rows):.3g} passes"
 
 # %% ../../nbs/7_commands/719_plan.ipynb #8b18e797
 def rows_line(counts: dict) -> str:   # of `encode_rows`

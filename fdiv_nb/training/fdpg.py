@@ -5,6 +5,7 @@
 # %% ../../nbs/4_training/450_fdpg.ipynb #2035c9aa
 from __future__ import annotations
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from collections.abc import Callable
@@ -157,11 +158,9 @@ def check_fdpg_call(args, reward_funcs, target, eval_dataset, kw: dict) -> None:
 def draw_step(self: FDPGTrainer, prompt: list[int]) -> Rollout:
     "This process's completions of the step, one for each prompt number, from the policy or its lagging copy."
     step, policy = self.state.global_step, self.accelerator.unwrap_model(self.model)
-    if not self.proposal:
-        self.follow(policy, step)
-        return self.draw(policy, prompt, step)
-    if step % self.args.proposal_every == 0 and self.proposal.closer(): self.proposal.replace()
-    with self.proposal.swapped_in():
+    p = self.proposal
+    if p and step % self.args.proposal_every == 0 and p.closer(): p.replace()
+    with p.swapped_in() if p else nullcontext():
         self.follow(policy, step)
         return self.draw(policy, prompt, step)
 
