@@ -107,9 +107,3 @@ def contexts_of(data,            # whatever `read_contexts` reads, `Contexts`, o
     _check_tokenizer(tokenizer, contexts, options)
     given = _given(tokenizer, contexts, options, 'prompts')
     return Contexts(given, [c.prompt for c in contexts], context_columns(contexts))
-
-def prompts_of(data, tokenizer) -> list:
-    """The prompts of a list or dataset, [''] for None: texts, or messages if their text has other tokens.
-
-    Raises ValueError as `contexts_of`."""
-    return contexts_of(data, tokenizer).given
