@@ -164,12 +164,12 @@ SHOWN = ['reward', 'forward_kl', 'reverse_kl', 'tv', 'js', 'kl', 'entropy', 'dis
 def table(runs: dict) -> str:
     "Before and after, one row per run, as text."
     from fdiv_nb.reports.metrics import NEEDS
-    from fdiv_nb.reports.page import missing_note, text_table
+    from fdiv_nb.reports.page import missing_note, text_table, valueless
     own = [k for k, r in runs.items() if k in r['after'] and k not in SHOWN]     # minimised, none of the four
     pick = lambda m: {k: m.get(k, float('nan')) for k in [*SHOWN[:5], *own, *SHOWN[5:]]}
     first = next(iter(runs.values()))['before']
     rows = {'before': pick(first)} | {k: pick(r['after']) for k, r in runs.items()}
-    dead = [c for c in pick(first) if all(r[c] is None or r[c] != r[c] for r in rows.values())]
+    dead = valueless(rows, list(pick(first)))
     text = text_table(rows, [c for c in pick(first) if c not in dead])
     if needed := [c for c in dead if c in NEEDS]: text += '\n' + missing_note(needed).replace('`', '')
     few = [k for k, r in runs.items() if not r['after'].get('reliable', 1)]
@@ -230,15 +230,14 @@ def probe_rows(target, contexts: list, cfg) -> None:
 
 # %% ../../nbs/7_commands/720_align.ipynb #6a047841
 def make_sampler(a: AlignArguments):
-    "The sampler of the flags. Raises ValueError for flags that do not fit, and for a server that is not there."
+    "The sampler of the flags, None for `rollout`. Raises ValueError for what does not fit, or is no server."
     from fdiv_nb.mathematics.checks import one_of
     from fdiv_nb.models.engine import CompletionsSampler, EngineError, VLLMSampler
-    from fdiv_nb.models.rollout import rollout
     kinds = dict(vllm=VLLMSampler, completions=CompletionsSampler)
     one_of('sampler', a.sampler, kinds)
     if not a.sampler_url:
         if a.sampler_model: raise ValueError("sampler_model: there is no server; give sampler_url too")
-        return rollout
+        return None
     made = kinds[a.sampler](a.sampler_url, a.sampler_model or None, tolerance=a.sampler_tolerance)
     try: made.check_server()
     except EngineError as e: raise ValueError(f"sampler_url: {str(e).removeprefix('sampler: ')}") from None

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from textwrap import wrap
 from collections.abc import Callable
-from .parser import parse
+from .parser import parse, split_names
 from ..training.options import option
 
 # %% auto #0
@@ -160,9 +160,8 @@ class DivergencesArguments:
 
 def cmd_divergences(argv: list[str]) -> int:
     "fdiv divergences [NAME ...] [--output picture.png]: the catalogue, or formula, facts, methods and advice."
-    k = next((i for i, w in enumerate(argv) if w.startswith('-')), len(argv))
-    names = argv[:k]
-    a, = parse(argv[k:], DivergencesArguments)
+    names, words = split_names(argv)
+    a, = parse(words, DivergencesArguments)
     if a.output and not a.output.lower().endswith('.png'):
         raise ValueError(f"output: {a.output!r} is not a .png file; name one")
     print('\n\n'.join(map(describe_divergence, names)) if names else catalogue_table())

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 # %% auto #0
-__all__ = ['TRAINER', 'GROUPS', 'USED', 'RARE', 'Expression', 'declared', 'first_clause', 'grouped']
+__all__ = []
 
 # %% ../../nbs/7_commands/708_flags.ipynb #75bf8e58
 @lru_cache

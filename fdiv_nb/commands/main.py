@@ -4,18 +4,18 @@
 
 # %% ../../nbs/7_commands/790_main.ipynb #07c70002
 from __future__ import annotations
-import difflib, sys
+import sys
 import fdiv_nb
 from dataclasses import dataclass
 from importlib import import_module
 from typing import NamedTuple
 from collections.abc import Callable
 from .flags import add_flags, class_about, first_clause, flag_parser, flags_of, option_words
-from .parser import check_words, need, parse, run_command
+from .parser import check_words, did_you_mean, need, parse, run_command, split_config
 from ..training.options import option
 
 # %% auto #0
-__all__ = ['HELP', 'main']
+__all__ = ['main']
 
 # %% ../../nbs/7_commands/790_main.ipynb #6c3b2250
 @dataclass
@@ -169,8 +169,7 @@ HELP = '-h', '--help', '--help-all'
 
 def _unknown(name: str) -> int:
     "The line for a command that does not exist; exit status 2."
-    near = difflib.get_close_matches(name, COMMANDS, 2, .5)
-    remedy = f"did you mean {' or '.join(near)}?" if near else f"the commands are {', '.join(COMMANDS)}"
+    remedy = did_you_mean(name, COMMANDS, f"the commands are {', '.join(COMMANDS)}")
     print(f"fdiv: unknown command {name!r}; {remedy}", file=sys.stderr)
     return 2
 
@@ -180,7 +179,7 @@ def _checked(name: str, words: list[str]) -> Callable:
         try: known = flags_of(options)
         except ImportError: known = ()
         rest = [w for w in words if w not in COMMANDS[name].kinds]
-        if known: check_words(rest, option_words(known), {})
+        if known: check_words(*split_config(rest), option_words(known), {})
     return command_of(name)
 
 # %% ../../nbs/7_commands/790_main.ipynb #cbc239f7

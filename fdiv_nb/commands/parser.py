@@ -94,11 +94,6 @@ def split_config(argv: list[str]) -> tuple[list[str], Stored]:
     path = argv[i + 1] if i + 1 < len(argv) else ''
     return argv[:i] + argv[i + 2:], stored_flags(path)
 
-def with_config(argv: list[str]) -> list[str]:
-    "The words with those of `--config FILE` in front; raises ValueError as `split_config` does."
-    typed, stored = split_config(argv)
-    return stored.words + typed
-
 # %% ../../nbs/7_commands/710_parser.ipynb #1f635e1a
 @dataclass
 class RunArguments:
@@ -120,6 +115,12 @@ def set_screen(parsed) -> None:
         for c in parsed:
             if a.quiet and hasattr(c, 'disable_tqdm'): c.disable_tqdm = True
 
+# %% ../../nbs/7_commands/710_parser.ipynb #2171f27e
+def did_you_mean(word: str, known, otherwise: str, most: int = 2, cutoff: float = .5) -> str:
+    "A question with the known words that are like this one; `otherwise` if none is. cutoff: of `difflib`."
+    near = difflib.get_close_matches(word, known, most, cutoff)
+    return f"did you mean {' or '.join(near)}?" if near else otherwise
+
 # %% ../../nbs/7_commands/710_parser.ipynb #07c1000b
 def check_flags(argv: list[str], known, idle: dict[str, str], place: str = '') -> None:
     """Raises ValueError for a flag that is unknown, or that has no effect here. known: --flag, with
@@ -128,15 +129,13 @@ def check_flags(argv: list[str], known, idle: dict[str, str], place: str = '') -
         if not w.startswith('--') or w == '--': continue
         name = '--' + w[2:].split('=')[0].replace('-', '_')
         if name not in known:
-            near = [k for k in difflib.get_close_matches(name, known, 3, .6) if k != '--help']
-            remedy = f"did you mean {' or '.join(near)}?" if near else "`--help` lists the flags"
+            remedy = did_you_mean(name, {*known} - {'--help'}, "`--help` lists the flags", 3, .6)
             what = f"config: {place} has the unknown flag {name[2:]!r}"
             raise ValueError(f"{what if place else 'flag: unknown ' + repr(w.split('=')[0])}; {remedy}")
         if why := idle.get(name[2:]): raise ValueError(f"{name[2:]}: has no effect here; {why}")
 
-def check_words(argv: list[str], known, idle: dict[str, str]) -> None:
+def check_words(typed: list[str], stored: Stored, known, idle: dict[str, str]) -> None:   # of `split_config`
     "`check_flags` for what was typed and for what stands in the file of `--config`."
-    typed, stored = split_config(argv)
     check_flags([*stored.words, *(f'--{k}' for k in stored.empty)], known, idle, stored.name)
     check_flags(typed, known, idle)
 
@@ -171,8 +170,7 @@ def _reworded(message: str) -> str:
     choice = re.fullmatch(r"invalid choice: '?(.*?)'? \(choose from (.*)\)", m[2], re.S)
     if not choice: return f'{m[1]}: {m[2]}'
     known = [c.strip(" '") for c in choice[2].split(',')]
-    near = difflib.get_close_matches(choice[1], known, 3, .5)
-    told = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known[:9])}"
+    told = did_you_mean(choice[1], known, f"there are {', '.join(known[:9])}", 3)
     return f"{m[1]}: unknown {choice[1]!r}; {told}"
 
 # %% ../../nbs/7_commands/710_parser.ipynb #8157442f
@@ -204,8 +202,7 @@ def _check_trackers(parsed) -> None:
     from transformers.integrations import INTEGRATION_TO_CALLBACK
     for t in names:
         if t not in INTEGRATION_TO_CALLBACK:
-            near = difflib.get_close_matches(t, INTEGRATION_TO_CALLBACK, 2, .5)
-            remedy = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(INTEGRATION_TO_CALLBACK)}"
+            remedy = did_you_mean(t, INTEGRATION_TO_CALLBACK, f"there are {', '.join(INTEGRATION_TO_CALLBACK)}")
             raise ValueError(f"report_to: no tracker {t!r}; {remedy}")
         package = _PACKAGES.get(t, t)
         if find_spec(package) is None and not (t == 'tensorboard' and find_spec('tensorboardX')):
@@ -225,8 +222,8 @@ def parse(argv: list[str], *classes, idle: dict | None = None):   # idle: flag -
     parser.error = error
     for a in parser._actions: a.help = a.help and a.help.replace('%', '%%').replace('%%%%', '%%')
     known = {o for a in parser._actions for o in a.option_strings if o.startswith('--') and '-' not in o[2:]}
-    check_words(list(argv), known, idle or {})
     typed, stored = split_config(list(argv))
+    check_words(typed, stored, known, idle or {})
     _set_stored(parser, stored, classes)
     words = _joined_trackers(stored.words + typed)
     register_words(words)
@@ -236,6 +233,12 @@ def parse(argv: list[str], *classes, idle: dict | None = None):   # idle: flag -
     _check_trackers(parsed)
     set_screen(parsed)
     return tuple(parsed)
+
+# %% ../../nbs/7_commands/710_parser.ipynb #01b967c2
+def split_names(argv: list[str]) -> tuple[list[str], list[str]]:
+    "(The words before the first flag, the rest.)"
+    k = next((i for i, w in enumerate(argv) if w.startswith('-')), len(argv))
+    return argv[:k], argv[k:]
 
 # %% ../../nbs/7_commands/710_parser.ipynb #027fb918
 class Terminated(KeyboardInterrupt):

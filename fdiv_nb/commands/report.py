@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from .parser import parse, read_text
+from .parser import parse, read_text, split_names
 from ..training.options import option
 
 # %% auto #0
@@ -40,12 +40,10 @@ def read_run(path: Path) -> dict:
     return run
 
 # %% ../../nbs/7_commands/770_report.ipynb #cdcfc67e
-_PARTS = dict(history=list, before=dict, after=dict, samples_before=list, samples=list, config=dict,
-              record=dict)
-
 def _one_run(run: dict, record) -> dict:
     "The parts of a run that a page shows."
-    out = {k: run[k] for k, kind in _PARTS.items() if isinstance(run.get(k), kind)}
+    from fdiv_nb.reports.page import PARTS
+    out = {k: run[k] for k, kind in PARTS.items() if isinstance(run.get(k), kind)}
     for k in ('samples', 'samples_before'):
         if not all(isinstance(s, list) and len(s) == 3 for s in out.get(k, ())): del out[k]
     return out | (dict(record=record) if isinstance(record, dict) else {})
@@ -115,10 +113,10 @@ def _check_page(a: ReportArguments) -> None:
 def cmd_report(argv: list[str]) -> int:
     "fdiv report RUN [RUN ...] [--output report.html] [--overwrite]: finished runs side by side, on one page."
     from fdiv_nb.reports.page import compare_runs, comparison_text
-    k = next((i for i, w in enumerate(argv) if w.startswith('-')), len(argv))
-    a, = parse(argv[k:], ReportArguments)
+    names, words = split_names(argv)
+    a, = parse(words, ReportArguments)
     _check_page(a)
-    runs = load_runs(argv[:k])
+    runs = load_runs(names)
     page, _ = compare_runs(runs, a.title or ', '.join(runs)[:80])
     path = page.save(a.output)
     print(comparison_text(runs).replace('`', ''))

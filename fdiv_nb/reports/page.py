@@ -125,14 +125,14 @@ def save(self: Report,
     return write_whole(path, self.html().encode(), '.html')
 
 # %% ../../nbs/6_reports/620_page.ipynb #7a9f4dd5
-_PARTS = dict(history=(list, tuple), before=dict, after=dict, samples_before=(list, tuple),
+PARTS = dict(history=(list, tuple), before=dict, after=dict, samples_before=(list, tuple),
               samples=(list, tuple), config=dict, record=dict)
 
 def _check_run(name, run) -> None:
     "Raises ValueError unless a run is a dict of known parts with something to report."
     if not isinstance(run, dict) or not (run.get('history') or run.get('after')):
         raise ValueError(f"runs[{name!r}]: nothing to report; give it a 'history' or an 'after'")
-    if bad := [k for k in run if k not in _PARTS or run[k] and not isinstance(run[k], _PARTS[k])]:
+    if bad := [k for k in run if k not in PARTS or run[k] and not isinstance(run[k], PARTS[k])]:
         raise ValueError(f"runs[{name!r}]: unknown or of a wrong type: {bad}; lists: history, samples, "
                          "samples_before; dicts: before, after, config, record")
 
@@ -143,7 +143,7 @@ def _check_runs(runs) -> dict[str, dict]:
     if bad := [n for n in runs if is_before(n)]:
         raise ValueError(f"runs: {bad[0]!r} is the name of a starting point; rename that run")
     for n, r in runs.items(): _check_run(n, r)
-    return {str(n): {k: r.get(k) or {} for k in _PARTS} for n, r in runs.items()}
+    return {str(n): {k: r.get(k) or {} for k in PARTS} for n, r in runs.items()}
 
 # %% ../../nbs/6_reports/620_page.ipynb #d8217519
 _NOISE = re.compile(r'^(step|epoch)$|(_stderr|_ess|_runtime|_per_second|_flos)$|^total_|^train_')
@@ -208,7 +208,7 @@ def _outcome(runs: dict) -> dict[str, dict]:
     return {n: {k: r.get(k, math.nan) for k in keys} for n, r in rows.items()} if keys else {}
 
 # %% ../../nbs/6_reports/620_page.ipynb #56264376
-def _dead(rows: dict, metrics: list) -> list[str]:
+def valueless(rows: dict, metrics: list) -> list[str]:
     "The metrics without a value in any row."
     return [c for c in metrics if all(x != x for x, _ in _ends(rows.values(), c))]
 
@@ -314,7 +314,7 @@ def _notes(rows: dict, metrics: list, several: bool) -> str:
     "What the tables do not show: shared starting points, columns without a value."
     once = ('Starting points that agree, within three standard errors or 2 %, are one row `before`, their '
             'mean.' if several else '')
-    return ' '.join(t for t in (once, missing_note(_dead(rows, metrics))) if t)
+    return ' '.join(t for t in (once, missing_note(valueless(rows, metrics))) if t)
 
 def _add_part(rep: Report, rows: dict, part: list, better: dict) -> None:
     "A table of some metrics and, but for constants, their bars."
@@ -332,7 +332,7 @@ def _shown(rows: dict, metrics: list) -> list[str]:
 def _add_results(rep: Report, rows: dict, metrics: list, several: bool = False):
     "The tables and bars of before and after; returns the figure of all bars, or None."
     if not metrics: return None
-    alive = [c for c in metrics if c not in _dead(rows, metrics)]
+    alive = [c for c in metrics if c not in valueless(rows, metrics)]
     better = _judged(rows.values(), alive) if len(rows) > 1 else {}
     rep.text('## Before and after').text(_reading(better, alive) + _notes(rows, metrics, several))
     for part in _chunks(alive) if alive else (): _add_part(rep, rows, part, better)
@@ -414,7 +414,7 @@ def compare_runs(runs: dict, title: str, subtitle: str | None = None, metrics: l
     _add_samples(rep, runs, 'before' in rows)
     merged = 'before' in rows and any(b != starts[0] for b in starts)
     pngs = dict(bars=_add_results(rep, rows, cols, merged))
-    rep.text(_guide([c for c in cols if c not in _dead(rows, cols)] or [*panels, *constants]))
+    rep.text(_guide([c for c in cols if c not in valueless(rows, cols)] or [*panels, *constants]))
     pngs['curves'] = _add_training(rep, history, panels)
     for head, fig, caption in figures: rep.text(f'## {head}').figure(fig, caption)
     _add_details(rep, runs, rows if cols else {}, constants)
@@ -425,7 +425,7 @@ def comparison_text(runs: dict) -> str:
     "For a terminal: one row per metric, one column per run, and which run is best by what."
     runs = _check_runs(runs)
     rows = _outcome(runs)
-    alive = [c for c in _metrics_of(rows.values()) if c not in _dead(rows, [c])]
+    alive = [c for c in _metrics_of(rows.values()) if c not in valueless(rows, [c])]
     if not alive: return 'no numbers after training; the page has the curves'
     best = _closest({n: r['after'] for n, r in runs.items()}) if len(runs) > 1 else ''
     return text_table(by_metric(rows, alive)) + (f'\n\n{best}' if best else '')
