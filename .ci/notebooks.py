@@ -2,13 +2,14 @@
 
 nbdev-test alone imports torch, transformers and the rest in each worker, and every training run then waits for a garbage
 collection that looks through all their objects. Here they are imported once and put out of the collector's sight."""
-import contextlib, gc, importlib, importlib.util, logging, multiprocessing, os, resource, subprocess, sys
+import contextlib, gc, importlib, importlib.util, logging, multiprocessing, os, re, resource, subprocess, sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 root = Path(__file__).resolve().parent.parent
 LIBRARIES = ['torch', 'torch.distributed.fsdp', 'datasets', 'transformers.trainer', 'transformers.models.llama.modeling_llama',
              'peft', 'matplotlib.pyplot', 'fastcore.test', 'nbdev.test', 'trl']
+USE_TRL = r'parity_t|^02_'        # notebooks that need it
 
 def warm():
     "Import the libraries; whether this process may be forked, which takes a single thread."
@@ -50,14 +51,14 @@ def one(path):
 def chosen():
     "The notebooks, those that train first: they take longest, and short ones fill the time at the end."
     found = sorted(p for p in Path('.').rglob('*.ipynb') if not any(x.startswith(('.', '_')) for x in p.parts))
-    if not importlib.util.find_spec('trl'): found = [p for p in found if 'parity_t' not in p.name and p.name[:3] != '02_']    # they use TRL
+    if not importlib.util.find_spec('trl'): found = [p for p in found if not re.search(USE_TRL, p.name)]
     return sorted((p.absolute() for p in found), key=lambda p: (p.parent.name[0] not in '478', p.parent.name[0] != '4'))
 
 def main(workers):
     os.chdir(root/'nbs')
     sys.path.insert(0, str(root))
     if not warm():
-        skip = [] if importlib.util.find_spec('trl') else ['--skip-file-re', '^[_.]|parity_t|^02_']
+        skip = [] if importlib.util.find_spec('trl') else ['--skip-file-re', f'^[_.]|{USE_TRL}']
         return subprocess.run([Path(sys.executable).parent/'nbdev-test', '.', '--n-workers', str(workers), *skip]).returncode
     settle()
     took = {}

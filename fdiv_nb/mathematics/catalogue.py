@@ -10,7 +10,7 @@ import torch
 from .divergence import FDivergence, divergence_names, get_divergence
 
 # %% auto #0
-__all__ = ['formula_of', 'Facts']
+__all__ = []
 
 # %% ../../nbs/1_mathematics/125_catalogue.ipynb #4190dec6
 class _Text(NamedTuple):
