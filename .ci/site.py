@@ -4,7 +4,6 @@
 
 Only the standard library. `.ci/test.py maths` has the part that needs no build.
 """
-import ast
 import json
 import re
 import sys
@@ -14,6 +13,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 root = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(root/'docs'))
+from ext.package import top_names  # noqa: E402 - of the site's own sources
+
 CODE = {'pre', 'code', 'script', 'style', 'svg', 'textarea', 'title'}                    # text in these is not prose
 VOID = {'area', 'base', 'br', 'col', 'embed', 'hr', 'img', 'input', 'link', 'meta', 'source', 'track', 'wbr'}
 RAW = re.compile(r'\$|\\(?!n[A-Z])[a-zA-Z]{2,}|\\[()\[\]]|(?<!\w)\*\*\w|\]\((?:\S+\.(?:md|ipynb|html)|https?:)')      # left over from Markdown or TeX
@@ -85,18 +87,11 @@ def _joined(name, path):
     return '/'.join(parts)
 
 
-def public_names():
-    "Name at the top of the package -> its module."
-    tree = ast.parse((root/'fdiv_nb'/'__init__.py').read_text(encoding='utf-8'))
-    table = next(ast.literal_eval(n.value) for n in tree.body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == '_MODULES')
-    return {name: f'fdiv_nb.{module}' for module, names in table.items() for name in names.split()}
-
-
 def without_entry(pages):
     "Public names that the API does not describe, or does not list at the front."
     ids = set().union(*(p.ids for n, p in pages.items() if n.startswith('api/')))
     front = {unquote(urlsplit(x).fragment) for x in pages['api/index.html'].links} if 'api/index.html' in pages else set()
-    for name, module in public_names().items():
+    for name, module in top_names().items():
         if f'{module}.{name}' not in ids: yield f'{name}: no entry in the API'
         elif f'{module}.{name}' not in front: yield f'{name}: not on api/index.html'
 
@@ -110,7 +105,7 @@ def not_found_first(folder):
         for o in (found.values() if isinstance(found, dict) else found): objects[o[-1] if isinstance(found, list) else ''].append(prefix)
         if isinstance(found, dict):
             for k in found: objects[k].append(prefix)
-    for name, module in public_names().items():
+    for name, module in top_names().items():
         if module not in objects[name]: yield f'{name}: not among the objects of the search index'
 
 
@@ -118,7 +113,7 @@ def unreadable(folder):
     "llms.txt names every public name."
     p = folder/'llms.txt'
     text = p.read_text(encoding='utf-8') if p.is_file() else ''
-    for name in public_names():
+    for name in top_names():
         if f'[{name}](' not in text: yield f'{name}: not in llms.txt'
     for uri in re.findall(r'\]\(([^)#]+)', text):
         if not (folder/uri).is_file(): yield f'llms.txt: {uri}: no such file'

@@ -164,6 +164,13 @@ def _read(path):
     return Module(name, path, ast.get_docstring(tree) or '', m[1] if m else '', symbols, imported), patched
 
 
+def top_names():
+    "Name at the top of the package -> module; from the table in `fdiv_nb/__init__.py`."
+    tree = ast.parse((ROOT/'fdiv_nb'/'__init__.py').read_text(encoding='utf-8'))
+    table = next(ast.literal_eval(n.value) for n in tree.body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == '_MODULES')
+    return {name: f'fdiv_nb.{module}' for module, names in table.items() for name in names.split()}
+
+
 class Package:
     "All modules, in the order of their notebooks, and the ways to find a name."
 
@@ -172,7 +179,7 @@ class Package:
         read.sort(key=lambda mp: mp[0].notebook)
         self.modules = {m.name: m for m, _ in read}
         self.by_notebook = {m.notebook: m for m, _ in read}
-        self.top = self._top()
+        self.top = top_names()
         for m, patched in read:
             for owner, f in patched:
                 for o in owner.split(' | '):
@@ -181,12 +188,6 @@ class Package:
         self.index = {}
         for m in self.modules.values():
             for s in m.symbols.values(): self.index.setdefault(s.name, []).append(s)
-
-    def _top(self):
-        "Name at the top of the package -> module; from the table in `fdiv_nb/__init__.py`."
-        tree = ast.parse((ROOT/'fdiv_nb'/'__init__.py').read_text(encoding='utf-8'))
-        table = next(ast.literal_eval(n.value) for n in tree.body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == '_MODULES')
-        return {name: f'fdiv_nb.{module}' for module, names in table.items() for name in names.split()}
 
     def find_class(self, name, module):
         "The class that a module calls by this name: its own, else the only one."
