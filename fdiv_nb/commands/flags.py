@@ -61,13 +61,16 @@ def _text(node: ast.expr | None) -> str:
     return '' if x is None or isinstance(x, Expression) else ' '.join(str(x).split())
 
 # %% ../../nbs/7_commands/708_flags.ipynb #f8dcb5b3
+FLAG_NAMES = dict(model_dtype='dtype')      # field of a configuration -> its flag, where that is another
+
 class Flag(NamedTuple):
     "A field of a configuration, as its class declares it."
-    name: str
+    name: str        # on the command line
     kind: str        # its type, as text
     default: Any     # a plain value, or an Expression
     help: str
     owner: str       # class that declares it; TrainingArguments also for what we give another default
+    ours: bool = False      # whether its text is of this package
 
 # %% ../../nbs/7_commands/708_flags.ipynb #c5e189b2
 def _arguments(call: ast.Call) -> tuple[ast.expr | None, ast.expr | None]:
@@ -84,7 +87,8 @@ def _flag(n: ast.stmt, owner: str) -> Flag | None:
     kind = ast.unparse(n.annotation)
     if kind.startswith('ClassVar') or n.target.id.startswith('_'): return None
     default, text = _arguments(n.value) if isinstance(n.value, ast.Call) else (n.value, None)
-    return Flag(n.target.id, kind, _value(default), _text(text), owner)
+    name = FLAG_NAMES.get(n.target.id, n.target.id)
+    return Flag(name, kind, _value(default), _text(text), owner, owner != 'TrainingArguments')
 
 # %% ../../nbs/7_commands/708_flags.ipynb #abb2de15
 TRAINER = 'TrainingArguments'
@@ -107,7 +111,7 @@ def declared(spec: str) -> tuple[Flag, ...]:
 # %% ../../nbs/7_commands/708_flags.ipynb #873c098f
 _PLACES = dict(str='TEXT', int='N', float='X')
 _FILES = dict(data='FILE', eval_data='FILE', prompts='FILE', forget='FILE', retain='FILE', template='TEXT|FILE',
-              ref_name='DIR', teacher='DIR', retain_model='DIR', never='DIR', base_model='DIR', output_dir='DIR',
+              model='DIR', ref_name='DIR', teacher='DIR', retain_model='DIR', never='DIR', base_model='DIR', output_dir='DIR',
               log='FILE ...', reward='SPEC ...', constraint='SPEC', moments='SPEC=VALUE ...', book='FILE',
               retain_log='FILE', retrain_log='FILE', unrelated='FILE', report_to='TRACKER ...',
               resume_from_checkpoint='DIR', text='FILE', other='FILE')
@@ -117,10 +121,11 @@ def _shown(f: Flag) -> str | None:
     if 'bool' in f.kind.split(' | '): return 'true' if f.default is True else None
     if isinstance(f.default, Expression) or f.default in (None, '', [], 'none'):
         many, kind = ' ...' if f.kind.startswith('list') else '', f.kind.removeprefix('list[').split(' |')[0]
-        return _FILES.get(f.name) or _PLACES.get(kind.rstrip(']'), 'VALUE') + many
+        place = 'DIR' if f.help.startswith('folder ') else _FILES.get(f.name)
+        return place or _PLACES.get(kind.rstrip(']'), 'VALUE') + many
     if isinstance(f.default, float): return f'{f.default:g}'
     if isinstance(f.default, list): return ' '.join(map(str, f.default))
-    return repr(f.default) if ' ' in str(f.default) else str(f.default)
+    return f"'{f.default}'" if ' ' in str(f.default) else str(f.default)
 
 # %% ../../nbs/7_commands/708_flags.ipynb #cdc5547e
 def first_clause(text: str, width: int) -> str:
@@ -187,7 +192,7 @@ def add_flags(parser: argparse.ArgumentParser, flags, idle=(), full: bool = Fals
     for title, fs in grouped(flags, idle, full).items():
         group = parser.add_argument_group(title)
         for f in fs:
-            text, place = _TEXTS.get(f.name, f.help) if f.owner == TRAINER else f.help, _shown(f)
+            text, place = f.help if f.ours and f.help else _TEXTS.get(f.name, f.help), _shown(f)
             text = (text if full else first_clause(text, room)).replace('%', '%%')
             how = dict(action='store_true') if place is None else dict(metavar=place.replace('%', '%%'))
             group.add_argument(f'--{f.name}', help=text, default=argparse.SUPPRESS, **how)

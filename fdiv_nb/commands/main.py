@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import NamedTuple
 from collections.abc import Callable
 from .flags import add_flags, class_about, first_clause, flag_parser, flags_of, option_words
-from .parser import check_words, did_you_mean, need, parse, run_command, split_config
+from .parser import check_inputs, check_words, did_you_mean, need, parse, run_command, split_config
 from ..training.options import option
 
 # %% auto #0
@@ -20,7 +20,7 @@ __all__ = ['main']
 # %% ../../nbs/7_commands/790_main.ipynb #6c3b2250
 @dataclass
 class TinyArguments:
-    "Arguments of `fdiv tiny build`. Raises ValueError for numbers below 1."
+    "Arguments of `fdiv tiny build`: write the bundled model anew. Raises ValueError for numbers below 1."
     out: str = option('tiny', "folder to write")
     seed: int = option(0, "seed of corpus and weights")
     docs: int = option(40000, "documents of the corpus")
@@ -174,12 +174,14 @@ def _unknown(name: str) -> int:
     return 2
 
 def _checked(name: str, words: list[str]) -> Callable:
-    "The function of a command. Raises ValueError for an unknown flag, before anything is imported."
+    "The function of a command. Raises ValueError for an unknown flag or a missing file, before anything is imported."
     if options := command_options(name, kind_of(name, words)):
         try: known = flags_of(options)
         except ImportError: known = ()
         rest = [w for w in words if w not in COMMANDS[name].kinds]
-        if known: check_words(*split_config(rest), option_words(known), {})
+        typed, stored = split_config(rest)
+        if known: check_words(typed, stored, option_words(known), {})
+        check_inputs(stored.words + typed)
     return command_of(name)
 
 # %% ../../nbs/7_commands/790_main.ipynb #cbc239f7

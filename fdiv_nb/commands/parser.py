@@ -4,12 +4,14 @@
 
 # %% ../../nbs/7_commands/710_parser.ipynb #415cb51b
 from __future__ import annotations
-import contextlib, difflib, json, os, re, signal, sys, threading, typing, warnings
+import contextlib, difflib, glob, json, os, re, signal, sys, threading, typing, warnings
 from contextvars import ContextVar
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 from collections.abc import Callable
+from .flags import FLAG_NAMES
 from .named import register_words
 from ..reports.record import COMMAND, Failed
 from ..training.options import option
@@ -139,10 +141,48 @@ def check_words(typed: list[str], stored: Stored, known, idle: dict[str, str]) -
     check_flags([*stored.words, *(f'--{k}' for k in stored.empty)], known, idle, stored.name)
     check_flags(typed, known, idle)
 
+# %% ../../nbs/7_commands/710_parser.ipynb #3846748f
+_INPUTS = dict.fromkeys(('data', 'eval_data', 'prompts', 'forget', 'retain', 'book', 'other', 'text', 'unrelated',
+                         'retain_log', 'retrain_log', 'log'), 'file')
+_INPUTS |= dict.fromkeys(('model', 'ref_name', 'teacher', 'retain_model', 'never', 'base_model'), 'folder')
+_FILE = re.compile(r'(?i).*\.(jsonl?|ndjson|csv|tsv|parquet|arrow|txt|gz|zst|xz|bz2|lz4|zip)')
+_PATH = './', '../', '/', '~'
+
+def flag_values(words: list[str]) -> dict[str, list[str]]:
+    "The words behind each flag; the last of a flag that is given twice."
+    out, name = {}, ''
+    for w in words:
+        if not w.startswith('--'): out.setdefault(name, []).append(w)
+        else:
+            name, equals, value = w[2:].partition('=')
+            out[name := name.replace('-', '_')] = [value] if equals else []
+    return out
+
+# %% ../../nbs/7_commands/710_parser.ipynb #4c77a08d
+def _is_missing(value: str, kind: str) -> bool:
+    "Whether a value names a file or folder of this machine that is not there."
+    local = value.startswith(_PATH) or kind == 'file' and _FILE.fullmatch(value)
+    here = Path(value).exists() or Path(value.partition(':')[0]).is_dir()     # a folder and a split
+    return bool(local) and not here and not glob.glob(value, recursive=True)
+
+def check_inputs(words: list[str]) -> None:
+    "Raises ValueError for a file or folder to read that is not there, with names that are like it."
+    given = flag_values(words)
+    if given.get('model'): given.pop('log', None)      # then it is written
+    for k, values in given.items():
+        kind, v = _INPUTS.get(k, ''), next(iter(values), '')
+        if not kind or not _is_missing(v, kind): continue
+        folder = Path(v).parent
+        names = [p.name for p in islice(folder.iterdir(), 1000)] if folder.is_dir() else []
+        near = did_you_mean(Path(v).name, names, "check the name, seen from the current folder", 2, .6)
+        what = kind if kind == 'folder' or _FILE.fullmatch(v) else 'file or folder'
+        raise ValueError(f"{k}: no {what} {v!r}; {near}")
+
 # %% ../../nbs/7_commands/710_parser.ipynb #08c91b6c
 def _hints(classes) -> dict:
-    "The types of all fields, by name."
-    return {k: t for c in classes for k, t in typing.get_type_hints(c).items() if k in c.__dataclass_fields__}
+    "The types of all fields, by the name of the flag."
+    hints = {k: t for c in classes for k, t in typing.get_type_hints(c).items() if k in c.__dataclass_fields__}
+    return {FLAG_NAMES.get(k, k): t for k, t in hints.items()}
 
 def _parts(hint) -> tuple:
     "The types that a hint allows: those of a union, or itself."
@@ -150,12 +190,12 @@ def _parts(hint) -> tuple:
 
 def _set_stored(parser, stored: Stored, classes) -> None:
     "Empty flags of a file as defaults of the parser. Raises ValueError for a value that a flag cannot have."
-    hints, name = _hints(classes), stored.name
+    hints, name, field = _hints(classes), stored.name, {v: k for k, v in FLAG_NAMES.items()}
     for k in stored.empty:
         many = any(typing.get_origin(t) is list for t in _parts(hints[k]))
         if type(None) in _parts(hints[k]): parser.set_defaults(**{k: None})
         elif many: parser.set_defaults(**{k: []})
-        elif parser.get_default(k) not in ('', None):
+        elif parser.get_default(field.get(k, k)) not in ('', None):
             raise ValueError(f"config: {k} has no value in {name}; leave the line out, or give one")
     for k in stored.maps:
         if not any(t is dict or typing.get_origin(t) is dict for t in _parts(hints[k])):
@@ -210,17 +250,30 @@ def _check_trackers(parsed) -> None:
 
 _PACKAGES = dict(azure_ml='azureml', dagshub='dagshub', flyte='flytekit', kubeflow='kubeflow')
 
+# %% ../../nbs/7_commands/710_parser.ipynb #7dbf379d
+def _refuse(message: str):
+    "Raises ValueError, in the place of `ArgumentParser.error`."
+    raise ValueError(f"{_reworded(message)}; `--help` lists the flags")
+
+def make_parser(classes, name: str = ''):
+    "The `HfArgumentParser` of some dataclasses; the fields of FLAG_NAMES under the names of their flags."
+    from transformers import HfArgumentParser
+    parser = HfArgumentParser(classes, allow_abbrev=False, prog=f'fdiv {name}'.strip())
+    parser.error = _refuse
+    taken = parser._option_string_actions
+    for a in parser._actions:
+        a.help = a.help and a.help.replace('%', '%%').replace('%%%%', '%%')
+        if a.dest not in FLAG_NAMES: continue
+        for o in a.option_strings: del taken[o]
+        a.option_strings = [f'--{FLAG_NAMES[a.dest]}']
+        taken[a.option_strings[0]] = a
+    return parser
+
 # %% ../../nbs/7_commands/710_parser.ipynb #72a4ebdc
 def parse(argv: list[str], *classes, idle: dict | None = None):   # idle: flag -> why it has no effect here
     """Dataclasses from command-line words; `--config FILE.yaml|json` is read first, the command line wins.
     Raises ValueError for unknown flags, with near matches, and for idle ones."""
-    from transformers import HfArgumentParser
-    words = COMMAND.get() or ['']
-    parser = HfArgumentParser(classes, allow_abbrev=False, prog=f'fdiv {words[0]}'.strip())
-    def error(message):
-        raise ValueError(f"{_reworded(message)}; `--help` lists the flags")  # one line, without the usage
-    parser.error = error
-    for a in parser._actions: a.help = a.help and a.help.replace('%', '%%').replace('%%%%', '%%')
+    parser = make_parser(classes, (COMMAND.get() or [''])[0])
     known = {o for a in parser._actions for o in a.option_strings if o.startswith('--') and '-' not in o[2:]}
     typed, stored = split_config(list(argv))
     check_words(typed, stored, known, idle or {})

@@ -112,8 +112,9 @@ def _check_page(a: ReportArguments) -> None:
 # %% ../../nbs/7_commands/770_report.ipynb #b1a4095e
 def cmd_report(argv: list[str]) -> int:
     "fdiv report RUN [RUN ...] [--output report.html] [--overwrite]: finished runs side by side, on one page."
-    from fdiv_nb.reports.page import compare_runs, comparison_text
     names, words = split_names(argv)
+    run_files(names)                                # before anything large is imported
+    from fdiv_nb.reports.page import compare_runs, comparison_text
     a, = parse(words, ReportArguments)
     _check_page(a)
     runs = load_runs(names)

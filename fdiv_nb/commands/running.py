@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib, os, signal, sys, warnings
 from pathlib import Path
 from tqdm import tqdm
+from .flags import FLAG_NAMES
 from .parser import SCREEN, Stopped, Terminated, on_signals
 from ..reports.record import Failed, reason
 
@@ -125,12 +126,13 @@ _THEIRS = ('learning_rate', 'max_steps', 'seed', 'per_device_train_batch_size', 
     'bf16')
 
 def own_fields(cfg) -> dict:
-    """The fields of a configuration that are this package's own, and a few of the Trainer's; output_dir
-    left out."""
+    """The fields of a configuration that are this package's own, and a few of the Trainer's, by the names of
+    their flags; output_dir left out."""
     from transformers import TrainingArguments
     theirs = TrainingArguments.__dataclass_fields__
     keep = [k for k in cfg.__dataclass_fields__ if k not in theirs or k in _THEIRS]
-    return {k: v for k in keep if k not in ('output_dir', 'overwrite') and (v := getattr(cfg, k)) is not None}
+    keep = [k for k in keep if k not in ('output_dir', 'overwrite')]
+    return {FLAG_NAMES.get(k, k): v for k in keep if (v := getattr(cfg, k)) is not None}
 
 # %% ../../nbs/7_commands/716_running.ipynb #e90e638c
 _FIRST = ('loss', 'reward')

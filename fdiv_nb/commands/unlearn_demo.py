@@ -20,7 +20,7 @@ __all__ = []
 # %% ../../nbs/7_commands/738_unlearn_demo.ipynb #920fdca0
 @dataclass
 class UnlearnDemo:
-    "Arguments of `fdiv unlearn --demo`."
+    "Arguments of `fdiv unlearn --demo`: the bundled model forgets people, by several methods."
     output_dir: str = option('runs/unlearn', "folder of the report")
     overwrite: bool = option(False, "replace a finished demo")
     compare: list[str] = option(EVERY, "the runs")

@@ -18,7 +18,7 @@ from fdiv_nb.models.files import replace_text
 from fdiv_nb.models.folders import check_dtype
 from fdiv_nb.models.loading import check_trainable, load_lm, load_reference, load_tokenizer, need_peft
 from fdiv_nb.training.checkpoint import CheckpointMixin
-from fdiv_nb.training.options import option
+from fdiv_nb.training.options import DtypeAlias, option
 from fdiv_nb.training.reference import StartWeights, check_same_run, fingerprint, is_adapter
 from fdiv_nb.training.saving import check_finite, check_writable, mend_generation
 from fdiv_nb.training.step import StepMixin
@@ -52,15 +52,15 @@ def check_schedule(a: TrainingArguments) -> None:
 
 # %% ../../nbs/4_training/440_base.ipynb #88a89241
 @dataclass
-class FDivConfig(TrainingArguments):
+class FDivConfig(DtypeAlias, TrainingArguments):
     """`TrainingArguments` with a divergence: no reports by default, every column kept, every step logged.
 
     Raises ValueError, naming the field, for an unknown divergence, or an option without effect."""
     divergence: str = option('js', "a name of the catalogue such as js, tv, alpha:0.3, or a registered "
                                    "custom one")
     overwrite: bool = option(False, "replace a finished run in output_dir")
-    dtype: str = option('float32', "precision of the weights of a model loaded from a folder: float32 or "
-                                   "bfloat16, whose spacing loses small steps")
+    model_dtype: str = option('float32', "precision of the weights of a model loaded from a folder: float32 or "
+                                         "bfloat16, whose spacing loses small steps")
     base_model: str = option('', "where the base of an adapter is, if not where the adapter says")
     reference: str = option('start', "of a model with an adapter: start (the policy as it was given, a "
                                      "trained adapter included) or base (the model below the adapter)")

@@ -42,7 +42,8 @@ class FLATConfig(OfflineConfig):
 
         FLATConfig('run', method='npo', retain_model_pf=0.05, max_steps=100)
     """
-    method: str = option('flat', f"flat, {', '.join(METHODS)}")
+    method: str = option('flat', "flat, ga, grad_diff, kl, po, mismatch, llmu, dpo, npo, simpo, simnpo, wga, rmu or "
+                                "task_vector")
     template: str = option('', "what to answer instead: a sentence, or a .txt (one a line) or .csv file of "
                                "them; empty: a 'template' column of the forget rows")
     template_draw: str = option('access', "several templates: one is drawn each time a row is read "

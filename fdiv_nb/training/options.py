@@ -5,6 +5,7 @@
 # %% ../../nbs/4_training/405_options.ipynb #68d32372
 from __future__ import annotations
 
+import inspect
 from dataclasses import field
 from typing import Any
 
@@ -26,3 +27,30 @@ def take_alias(config, alias: str, name: str) -> None:
         raise ValueError(f"{alias}: {value!r}, but {name} is {mine!r}; give one of the two")
     setattr(config, name, value)
     setattr(config, alias, None)
+
+# %% ../../nbs/4_training/405_options.ipynb #feb4a480
+class _TakesDtype(type):
+    "The type of a configuration whose keyword `dtype` is its field `model_dtype`."
+    def __call__(cls, *args, **kw):
+        if 'dtype' in cls.__dataclass_fields__:
+            raise ValueError(f"dtype: {cls.__name__} has a field of that name, which is an alias; call it model_dtype")
+        if 'dtype' not in kw: return super().__call__(*args, **kw)
+        value, default = kw.pop('dtype'), cls.__dataclass_fields__['model_dtype'].default
+        if (mine := kw.get('model_dtype', default)) not in (value, default):
+            raise ValueError(f"dtype: {value!r}, but model_dtype is {mine!r}; give one of the two")
+        return super().__call__(*args, **kw | dict(model_dtype=value))
+    @property
+    def __signature__(cls):
+        own = inspect.signature(cls.__init__)
+        return own.replace(parameters=list(own.parameters.values())[1:])
+
+# %% ../../nbs/4_training/405_options.ipynb #9855cf70
+class DtypeAlias(metaclass=_TakesDtype):
+    "A base of dataclasses with a field `model_dtype`, which `dtype` reads and sets."
+    @property
+    def dtype(self): return self.model_dtype
+    @dtype.setter
+    def dtype(self, value): self.model_dtype = value
+    def __setstate__(self, state: dict):
+        if 'dtype' in state: state['model_dtype'] = state.pop('dtype')     # pickled when the field had that name
+        self.__dict__.update(state)
