@@ -111,7 +111,8 @@ def declared(spec: str) -> tuple[Flag, ...]:
 # %% ../../nbs/7_commands/708_flags.ipynb #873c098f
 _PLACES = dict(str='TEXT', int='N', float='X')
 _FILES = dict(data='FILE', eval_data='FILE', prompts='FILE', forget='FILE', retain='FILE', template='TEXT|FILE',
-              model='DIR', ref_name='DIR', teacher='DIR', retain_model='DIR', never='DIR', base_model='DIR', output_dir='DIR',
+              model='DIR', ref_name='DIR', teacher='DIR', retain_model='DIR', never='DIR', base_model='DIR',
+              output_dir='DIR',
               log='FILE ...', reward='SPEC ...', constraint='SPEC', moments='SPEC=VALUE ...', book='FILE',
               retain_log='FILE', retrain_log='FILE', unrelated='FILE', report_to='TRACKER ...',
               resume_from_checkpoint='DIR', text='FILE', other='FILE')

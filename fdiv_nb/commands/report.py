@@ -113,7 +113,7 @@ def _check_page(a: ReportArguments) -> None:
 def cmd_report(argv: list[str]) -> int:
     "fdiv report RUN [RUN ...] [--output report.html] [--overwrite]: finished runs side by side, on one page."
     names, words = split_names(argv)
-    run_files(names)                                # before anything large is imported
+    if names: run_files(names)                      # before anything large is imported
     from fdiv_nb.reports.page import compare_runs, comparison_text
     a, = parse(words, ReportArguments)
     _check_page(a)
