@@ -18,6 +18,7 @@ from .losses.fsft import dft_loss, fsft_loss, implicit_reward, nll_loss
 from .losses.fdpo import fdpo_loss
 from .losses.fpo import fpo_loss
 from .losses.distill import distill_loss
+from .losses.frl import frl_loss, frl_token_weights, frl_weights, rehearsal_loss, unpaired_loss
 from .losses.unlearn import unlearn_loss
 from .training.fdpg import FDPGConfig, FDPGTrainer
 from .training.sft import FSFTConfig, FSFTTrainer
@@ -33,10 +34,11 @@ __all__ = [
     'BinaryTarget', 'CompletionsSampler', 'DistillConfig', 'DistillTrainer', 'Estimate', 'FDPGConfig',
     'FDPGTrainer', 'FDPOConfig', 'FDPOTrainer', 'FDivergence', 'FLATConfig', 'FLATTrainer', 'FSFTConfig',
     'FSFTTrainer', 'MomentTarget', 'ProductTarget', 'RewardTarget', 'Rollout', 'VLLMSampler',
-    'before_and_after', 'custom_divergence', 'dft_loss', 'distill_loss', 'divergence_color',
-    'divergence_names', 'estimate_divergence', 'evaluate_muse', 'evaluate_tofu', 'exact_divergence',
-    'fdpg_loss', 'fdpg_weights', 'fdpo_loss', 'flat_loss', 'fpo_loss', 'fsft_loss', 'get_divergence',
-    'implicit_reward', 'linear_divergence', 'linear_logprobs', 'load_lm', 'load_reward', 'load_tiny',
-    'load_tokenizer', 'muse_scores', 'nll_loss', 'register_divergence', 'rollout', 'run_report',
-    'sequence_logprobs', 'tofu_scores', 'token_logprobs', 'unlearn_loss',
+    'before_and_after', 'custom_divergence', 'dft_loss', 'distill_loss', 'divergence_color', 'divergence_names',
+    'estimate_divergence', 'evaluate_muse', 'evaluate_tofu', 'exact_divergence', 'fdpg_loss', 'fdpg_weights',
+    'fdpo_loss', 'flat_loss', 'fpo_loss', 'frl_loss', 'frl_token_weights', 'frl_weights', 'fsft_loss',
+    'get_divergence', 'implicit_reward', 'linear_divergence', 'linear_logprobs', 'load_lm', 'load_reward',
+    'load_tiny', 'load_tokenizer', 'muse_scores', 'nll_loss', 'register_divergence', 'rehearsal_loss',
+    'rollout', 'run_report', 'sequence_logprobs', 'tofu_scores', 'token_logprobs', 'unlearn_loss',
+    'unpaired_loss',
 ]

@@ -51,7 +51,7 @@ def exact_baseline(divergence) -> float:
                      "policy; use 'optimal' or 'loo'")
 
 # %% ../../nbs/3_losses/330_fdpg.ipynb #8467631f
-def _check_samples(logp: Tensor, **fields) -> None:
+def check_samples(logp: Tensor, **fields) -> None:
     "ValueError unless each field has one number per sample, and each sample was possible."
     n = len(logp)
     for k, v in dict(logp=logp, **fields).items():
@@ -72,7 +72,7 @@ def _finite_log_z(log_z, like: Tensor) -> Tensor:
                      "with a positive score has been seen yet, draw more before the first step")
 
 # %% ../../nbs/3_losses/330_fdpg.ipynb #a7035518
-def _ratios(logp: Tensor, log_sampler: Tensor | None, clip: float | None) -> tuple[Tensor, float]:
+def sample_ratios(logp: Tensor, log_sampler: Tensor | None, clip: float | None) -> tuple[Tensor, float]:
     "(ρ [B], the share that was clipped)."
     if log_sampler is None: return torch.ones_like(logp), 0.
     ratio = (logp - widen(log_sampler.detach())).clamp(max=80.).exp()
@@ -89,7 +89,7 @@ def _stats(r: Tensor, ratio: Tensor, cap: float, clipped: float) -> dict[str, fl
                 weighted_reward=(ratio*r).mean().item())
 
 # %% ../../nbs/3_losses/330_fdpg.ipynb #46b36e66
-def _weights(d, kind, ratio: Tensor, r: Tensor, group, score_norm) -> Tensor:
+def baselined_weights(d, kind, ratio: Tensor, r: Tensor, group, score_norm) -> Tensor:
     "ρ(r - B) [B], for each kind of baseline."
     if isinstance(kind, (int, float)): return ratio*(r - float(kind))
     if kind == 'exact': return ratio*(r - exact_baseline(d))
@@ -123,14 +123,14 @@ def fdpg_weights(
 ) -> tuple[Tensor, dict[str, float]]:
     "(weights [B] of ∇log π(x_i), detached; stats). Raises ValueError for shapes, NaN, infinite log Z, options."
     d = get_divergence(divergence)
-    _check_samples(logp, log_target=log_target, log_sampler=log_sampler)
+    check_samples(logp, log_target=log_target, log_sampler=log_sampler)
     for k, v in dict(clip=clip, reward_clip=reward_clip).items():
         if v is not None and not v > 0: raise ValueError(f"{k}: expected > 0 or None, got {v}")
     lp, lt = widen(logp.detach()), widen(log_target.detach())
     cap = min(reward_clip or _MAX, _MAX)
     r = pseudo_reward(d, lp - (lt - _finite_log_z(log_z, lp))).clamp(-cap, cap)      # -f'(π Z/P)
-    ratio, clipped = _ratios(lp, log_sampler, clip)                                   # π/q
-    return _weights(d, baseline, ratio, r, group, score_norm), _stats(r, ratio, cap, clipped)
+    ratio, clipped = sample_ratios(lp, log_sampler, clip)                                   # π/q
+    return baselined_weights(d, baseline, ratio, r, group, score_norm), _stats(r, ratio, cap, clipped)
 
 # %% ../../nbs/3_losses/330_fdpg.ipynb #3c206602
 def fdpg_loss(
