@@ -12,6 +12,7 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
+from fdiv_nb.losses.instructions import instruction_reward, number_reward
 from fdiv_nb.losses.scoring import error_place
 from fdiv_nb.models.loading import load_classifier, load_tokenizer
 from fdiv_nb.models.logprobs import context_length
@@ -308,7 +309,8 @@ def import_place(place: str):
 # %% ../../nbs/3_losses/310_rewards.ipynb #611c8360
 _KINDS = {'contains': contains_reward, 'regex': regex_reward, 'lexicon': lexicon_reward}
 _CHAT = {'classifier': None, 'classifier_chat': True, 'classifier_text': False}
-_NAMES = [*_KINDS, 'python', *_CHAT]
+_PLAIN = {'python': python_reward, 'instructions': instruction_reward, 'number': number_reward}
+_NAMES = [*_KINDS, *_PLAIN, *_CHAT]
 
 def _user_module(kind: str, arg: str):
     "The module of a user's reward. Raises ValueError with near matches, or with the line that fails."
@@ -339,8 +341,8 @@ def _check_name(spec, kind: str, arg: str) -> None:
     meant = f"; did you mean {' or '.join(near)}?" if near else ''
     raise ValueError(f"reward: {spec!r} is not understood{meant}; write module:function, FILE.py:function, "
                      "contains:WORD, regex:PATTERN, lexicon:FILE, classifier:DIR[:LABEL] (classifier_chat: "
-                     "plain prompts as a user's turn, classifier_text: never by the chat template) or "
-                     "python")
+                     "plain prompts as a user's turn, classifier_text: never by the chat template), "
+                     "instructions, number or python")
 
 # %% ../../nbs/3_losses/310_rewards.ipynb #3aae1c10
 def load_reward(spec) -> Callable:
@@ -348,7 +350,7 @@ def load_reward(spec) -> Callable:
     if callable(spec): return spec
     kind, _, arg = str(spec).partition(':')
     if kind in _KINDS: return _KINDS[kind](arg)
-    if kind == 'python' and not arg: return python_reward
+    if kind in _PLAIN and not arg: return _PLAIN[kind]
     if kind in _CHAT:
         head, _, label = arg.rpartition(':')
         if Path(arg).is_dir() or not head: head, label = arg, None
