@@ -16,10 +16,11 @@ __all__ = []
 
 # %% ../../nbs/7_commands/716_running.ipynb #273bd7dd
 def _remove_empty(out: Path) -> None:
-    "Remove a folder whose subfolders are empty, and its cache of reference scores if that is all it holds."
+    "Remove a folder whose subfolders are empty, or that holds only what is made before the first step."
     import shutil
-    if {p.name for p in out.iterdir()} <= {'reference'}:
+    if {p.name for p in out.iterdir()} <= {'reference', 'samples_before.json'}:
         shutil.rmtree(out/'reference', ignore_errors=True)
+        (out/'samples_before.json').unlink(missing_ok=True)
     for d in sorted(out.rglob('*'), reverse=True) + [out]:
         with contextlib.suppress(OSError): d.rmdir()
 

@@ -4,7 +4,7 @@
 
 # %% ../../nbs/7_commands/730_train.ipynb #82454ca4
 from __future__ import annotations
-import warnings
+import json, warnings
 from dataclasses import dataclass
 from pathlib import Path
 import torch
@@ -17,7 +17,7 @@ from ..reports.record import finishing, reason, record_run, write_json
 from ..training.options import option
 
 # %% auto #0
-__all__ = []
+__all__ = ['samples_before']
 
 # %% ../../nbs/7_commands/730_train.ipynb #11c9bc26
 @dataclass
@@ -96,6 +96,20 @@ def can_show(trainer, a: TrainArguments) -> bool:
         return False
     return True
 
+# %% ../../nbs/7_commands/730_train.ipynb #81731ab0
+def samples_before(trainer, tokenizer, out: Path, a: TrainArguments, cfg, resume: str | None = None) -> list:
+    "`answers_of` the initial policy; of a resumed run those in `out`/samples_before.json."
+    file = Path(out)/'samples_before.json'
+    if resume and file.is_file(): return json.loads(file.read_text(encoding='utf-8'))
+    try: drawn = answers_of(trainer, tokenizer, a.show, cfg.seed)
+    except Exception as e:
+        warnings.warn(f"show: no completions before training: {reason(e)}", stacklevel=2)
+        return []
+    if trainer.is_world_process_zero() and not resume:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, drawn)
+    return drawn
+
 # %% ../../nbs/7_commands/730_train.ipynb #8281c4da
 _NAMED = ('data', 'eval_data', 'model', 'ref_name', 'teacher')
 
@@ -141,14 +155,16 @@ def training_report(out: Path, run: dict, name: str, title: str, judged: bool) -
 def train_and_report(trainer, tokenizer, out: Path, a: TrainArguments, cfg, name: str, title: str,
                      record: dict | None = None, resume: str | None = None) -> dict:
     """Evaluate, train, save the model, evaluate again; then table.txt, report.html and run.json in `out`.
-    dict(history, before, after, samples, config)."""
+    dict(history, before, after, samples_before, samples, config)."""
     judged, problem = trainer.eval_dataset is not None, None
     trainer.add_callback(log_lines())
     with quiet_logs(), no_empty_folder(out):
         show = can_show(trainer, a)
         before = _numbers(trainer.evaluate()) if judged else {}
+        early = samples_before(trainer, tokenizer, out, a, cfg, resume) if show else []
         train_and_save(trainer, tokenizer, out, resume)
-        run = dict(history=_history(trainer), before=before, after={}, samples=[], config=_config(a, cfg))
+        run = dict(history=_history(trainer), before=before, after={}, samples_before=early, samples=[],
+                   config=_config(a, cfg))
         first = trainer.is_world_process_zero()
         with finishing(out, run, record, first):
             if judged: run['after'] = _numbers(trainer.evaluate())
