@@ -18,7 +18,8 @@ __all__ = ['frl_weights', 'frl_loss', 'cost_to_go', 'frl_token_weights', 'token_
            'two_outcome', 'trust_mask', 'rehearsal_loss', 'unpaired_loss']
 
 # %% ../../nbs/3_losses/380_frl.ipynb #a991af65
-def _check_beta(beta: float) -> None: at_least('beta', beta, 0, 'in units of the reward; 0 leaves the distance out')
+def _check_beta(beta: float) -> None:
+    at_least('beta', beta, 0, 'in units of the reward; 0 leaves the distance out')
 
 def frl_weights(
     divergence,                          # a name or an `FDivergence`
@@ -83,7 +84,8 @@ def cost_to_go(divergence,                            # a name or an `FDivergenc
 def _others_mean(x: Tensor, m: Tensor, group) -> Tensor:
     "[B, T]: the mean over the other rows of the group that reach the position, 0 where there is none."
     i = number_ids(group, len(x), 'group').to(x.device)
-    over = lambda y: torch.zeros(int(i.max()) + 1, x.shape[1], dtype=x.dtype, device=x.device).index_add(0, i, y)[i]
+    zeros = x.new_zeros(int(i.max()) + 1, x.shape[1])
+    over = lambda y: zeros.index_add(0, i, y)[i]
     n = over(m.to(x)) - 1
     return torch.where(n > 0, (over(x*m) - x)/n.clamp(min=1), torch.zeros_like(x))*m
 
@@ -129,7 +131,7 @@ def token_optimum(mdp,                # a `ToyMDP`
                   log_ref: Tensor,    # [S, V] log π0
                   beta: float         # > 0
                   ) -> tuple[Tensor, Tensor]:
-    "(V [S], log π* [S, V]) of max E Σ_t r_t - β D_f(π(·|s_t)‖π0(·|s_t)), float64. Raises ValueError unless β > 0."
+    "(V [S], log π* [S, V]) of max E Σ_t r_t - β D_f(π(·|s_t)‖π0(·|s_t)), float64. ValueError unless β > 0."
     positive('beta', beta)
     v, best = torch.zeros(mdp.n_prefixes, dtype=torch.float64), log_ref.double().clone()
     for i in reversed(range(mdp.n_prefixes)):        # prefixes are sorted by length
@@ -144,12 +146,13 @@ def group_advantages(reward: Tensor,                  # [B]
                      kind: str = 'rloo',              # 'rloo', 'grpo' (over the standard deviation), 'dr_grpo'
                      eps: float = 0.                  # added to the standard deviation; TRL's is 1e-4
                      ) -> Tensor:                     # [B]; 0 in a group of equal rewards
-    "Advantages of completions over their group. Raises ValueError for `kind` and for rewards that are not finite."
+    "Advantages of completions over their group. Raises ValueError for `kind` and rewards that are not finite."
     one_of('kind', kind, ('rloo', 'grpo', 'dr_grpo'))
     a = reward - subtract_baseline(reward, 'loo' if kind == 'rloo' else 'mean', group)
     if kind != 'grpo': return a
     i = number_ids(group, len(a), 'group').to(a.device)
-    over = lambda x: torch.zeros(int(i.max()) + 1, dtype=a.dtype, device=a.device).index_add(0, i, x)[i]
+    zeros = a.new_zeros(int(i.max()) + 1)
+    over = lambda x: zeros.index_add(0, i, x)[i]
     n = over(torch.ones_like(a))
     std = (over(a.square())/(n - 1).clamp(min=1)).sqrt()
     return torch.where(std > 0, a/(std + eps).clamp(min=1e-30), torch.zeros_like(a))
@@ -183,18 +186,19 @@ def policy_loss(
     mask: Tensor,                     # [B, T] bool: tokens that count; `trust_mask` may be and-ed to it
     low: float = 0.2,                 # the ratio is clipped to [1 - low, 1 + high]; DAPO: 0.2 and 0.28
     high: float = 0.2,                # inf, with low = 1, for none
-    over: str = 'sequence',           # mean over tokens in each completion (GRPO), 'token' (DAPO), 'constant' (Dr. GRPO)
+    over: str = 'sequence',           # each completion's mean (GRPO), 'token' (DAPO), 'constant' (Dr. GRPO)
     length: int | None = None         # 'constant': tokens to divide by, such as max_completion_length; None: T
 ) -> Tensor:
-    "-mean min(ρA, clip(ρ)A), PPO's loss as GRPO and its relatives average it. Raises ValueError for shapes and options."
+    "-mean min(ρA, clip(ρ)A), PPO's loss as GRPO and its relatives average it. Raises ValueError."
     one_of('over', over, ('sequence', 'token', 'constant'))
     at_least('low', low, 0)
     between('high', high, 0, math.inf)
     if not logp.shape == log_sampler.shape == mask.shape or logp.ndim != 2:
         raise ValueError(f"logp: expected [B, T] as log_sampler and mask, got {list(logp.shape)}, "
                          f"{list(log_sampler.shape)}, {list(mask.shape)}")
-    l = logp.masked_fill(~mask.bool(), 0.)
-    return -_averaged(_clipped_gain(l, log_sampler.masked_fill(~mask.bool(), 0.), advantage, low, high), mask.bool(), over, length)
+    m = mask.bool()
+    l, lq = logp.masked_fill(~m, 0.), log_sampler.masked_fill(~m, 0.)
+    return -_averaged(_clipped_gain(l, lq, advantage, low, high), m, over, length)
 
 # %% ../../nbs/3_losses/380_frl.ipynb #21751a6b
 def _log_rest(l: Tensor) -> Tensor:
@@ -229,14 +233,16 @@ def rehearsal_loss(divergence,                     # a name or an `FDivergence`
                    mask: Tensor | None = None,     # [B, T] bool: tokens of the completion
                    reduction: str = 'mean'         # over B; or 'none': [B]
                    ) -> Tensor:                    # float32 or wider, within ±1e30
-    "mean f(π/π0) over samples of π0: D_f(π‖π0), of completions, or summed over their tokens. ValueError for shapes."
+    "mean f(π/π0) over samples of π0: D_f(π‖π0), of completions or summed over tokens. ValueError for shapes."
     one_of('reduction', reduction, ('mean', 'none'))
     if logp.shape != log_start.shape or mask is not None and mask.shape != logp.shape:
-        raise ValueError(f"log_start: expected shape {list(logp.shape)}, as logp and mask, got {list(log_start.shape)}")
+        raise ValueError(f"log_start: expected shape {list(logp.shape)}, as logp and mask, got "
+                         f"{list(log_start.shape)}")
     d = get_divergence(divergence).canonical()
-    value = lambda l: d.f(l).clamp(-1e30, 1e30)
     l = widen(logp) - widen(log_start.detach())
-    y = chain(value, lambda l: d.side.df(l).nan_to_num(0., _MAX, -_MAX).clamp(-_MAX, _MAX), l if mask is None else l.masked_fill(~mask.bool(), 0.))
+    if mask is not None: l = l.masked_fill(~mask.bool(), 0.)
+    slope = lambda x: d.side.df(x).nan_to_num(0., _MAX, -_MAX).clamp(-_MAX, _MAX)
+    y = chain(lambda x: d.f(x).clamp(-1e30, 1e30), slope, l)
     if y.ndim == 2: y = y.sum(-1)
     return y.mean() if reduction == 'mean' else y
 
@@ -266,7 +272,8 @@ def _check_unpaired(divergence, logratio: Tensor, good: Tensor, beta: float, red
     one_of('reduction', reduction, ('mean', 'none'))
     d = get_divergence(divergence)
     if (d.log_slope(torch.linspace(-4, 4, 33, dtype=torch.float64)) == -torch.inf).any():
-        raise ValueError(f"divergence: {d.name} has f'' = 0, so nothing can be read off f'; use js or hellinger")
+        raise ValueError(f"divergence: {d.name} has f'' = 0, so nothing can be read off f'; "
+                         "use js or hellinger")
     if good.dtype != torch.bool or good.shape != logratio.shape or good.ndim != 1:
         raise ValueError(f"good: expected bool [{len(logratio)}], got {good.dtype} {list(good.shape)}")
     if reduction == 'mean' and (good.all() or not good.any()):
