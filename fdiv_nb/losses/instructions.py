@@ -99,7 +99,7 @@ def instruction_reward(prompts: list, completions: list[str],
 
 instruction_reward.name = 'instructions' 
 
-# %% ../../nbs/3_losses/307_instructions.ipynb #fd3ddfbd
+# %% ../../nbs/3_losses/307_instructions.ipynb #6c6d3536
 _NUMBERS = ('zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen '
             'seventeen eighteen nineteen twenty').split()
 
@@ -107,7 +107,7 @@ def last_number(text: str) -> float | None:
     "The last number of a text, in digits (1,234.5) or, up to twenty, as an English word; None without."
     found = re.findall(r'(?<![\w.])-?\d+(?:,\d{3})*(?:\.\d+)?|[^\W\d_]+', text)
     value = lambda w: _NUMBERS.index(w.lower()) if w.lower() in _NUMBERS else None
-    number = [value(w) if w[0].isalpha() else float(w.replace(',', '')) for w in found]
+    number = [float(w.replace(',', '')) if w[-1].isdecimal() else value(w) for w in found]
     return next((float(x) for x in reversed(number) if x is not None), None)
 
 # %% ../../nbs/3_losses/307_instructions.ipynb #3fde96f4

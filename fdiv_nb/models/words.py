@@ -41,7 +41,7 @@ def words(text: str,
     "Words in order: runs of letters, marks and digits; characters of an unspaced script alone, with their marks."
     out, run = [], ''
     for c in text:
-        if is_mark(c) and not run and out and unspaced(out[-1][0]): out[-1] += c
+        if is_mark(c) and not run and out and unspaced(out[-1][:1]): out[-1] += c
         elif in_word(c) and unspaced(c) and not is_mark(c):
             out += [run, c]
             run = ''
