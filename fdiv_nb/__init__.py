@@ -28,6 +28,7 @@ _MODULES = {
     'losses.fdpo': 'fdpo_loss',
     'losses.fpo': 'fpo_loss',
     'losses.distill': 'distill_loss',
+    'losses.audit': 'audit',
     'losses.frl': 'frl_loss frl_token_weights frl_weights rehearsal_loss unpaired_loss',
     'losses.unlearn': 'unlearn_loss',
     'training.fdpg': 'FDPGConfig FDPGTrainer',

@@ -18,6 +18,7 @@ from .losses.fsft import dft_loss, fsft_loss, implicit_reward, nll_loss
 from .losses.fdpo import fdpo_loss
 from .losses.fpo import fpo_loss
 from .losses.distill import distill_loss
+from .losses.audit import audit
 from .losses.frl import frl_loss, frl_token_weights, frl_weights, rehearsal_loss, unpaired_loss
 from .losses.unlearn import unlearn_loss
 from .training.fdpg import FDPGConfig, FDPGTrainer
@@ -33,7 +34,7 @@ from .reports.page import run_report
 __all__ = [
     'BinaryTarget', 'CompletionsSampler', 'DistillConfig', 'DistillTrainer', 'Estimate', 'FDPGConfig',
     'FDPGTrainer', 'FDPOConfig', 'FDPOTrainer', 'FDivergence', 'FLATConfig', 'FLATTrainer', 'FSFTConfig',
-    'FSFTTrainer', 'MomentTarget', 'ProductTarget', 'RewardTarget', 'Rollout', 'VLLMSampler',
+    'FSFTTrainer', 'MomentTarget', 'ProductTarget', 'RewardTarget', 'Rollout', 'VLLMSampler', 'audit',
     'before_and_after', 'custom_divergence', 'dft_loss', 'distill_loss', 'divergence_color', 'divergence_names',
     'estimate_divergence', 'evaluate_muse', 'evaluate_tofu', 'exact_divergence', 'fdpg_loss', 'fdpg_weights',
     'fdpo_loss', 'flat_loss', 'fpo_loss', 'frl_loss', 'frl_token_weights', 'frl_weights', 'fsft_loss',

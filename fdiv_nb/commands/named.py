@@ -21,18 +21,20 @@ def named_in(value: str) -> str:
     return value if place.endswith('.py') or all(p.isidentifier() for p in place.split('.')) else ''
 
 # %% ../../nbs/7_commands/709_named.ipynb #6ceb02c9
-def _object(spec: str):
-    "What 'module:name' names. Raises ValueError if it cannot be imported."
+def named_object(spec: str,                        # 'FILE.py:name' or 'module:name'
+                 field: str = 'divergence',        # of the messages
+                 kind: str = 'function of log u',
+                 others: str = 'give a name of the catalogue, FILE.py:name or module:name'):
+    "What the words name. Raises ValueError if it cannot be imported."
     from fdiv_nb.losses.rewards import import_place
     place, _, name = spec.rpartition(':')
     try: module = import_place(place)
     except (ImportError, FileNotFoundError) as e:
-        raise ValueError(f"divergence: cannot import {place!r}: {e}; give a name of the catalogue, "
-                         "FILE.py:name or module:name") from None
+        raise ValueError(f"{field}: cannot import {place!r}: {e}; {others}") from None
     except Exception as e:
-        raise ValueError(f"divergence: importing {place!r} fails: {type(e).__name__}: {e}") from e
+        raise ValueError(f"{field}: importing {place!r} fails: {type(e).__name__}: {e}") from e
     if hasattr(module, name): return getattr(module, name)
-    raise ValueError(f"divergence: {place} has no {name!r}; name a function of log u in it")
+    raise ValueError(f"{field}: {place} has no {name!r}; name a {kind} in it")
 
 # %% ../../nbs/7_commands/709_named.ipynb #9d001470
 def register_named(spec: str):
@@ -42,7 +44,7 @@ def register_named(spec: str):
     from fdiv_nb.mathematics.custom import custom_divergence
     from fdiv_nb.mathematics.divergence import FDivergence, register_divergence, registered
     if (known := registered(spec)) is not None: return known
-    found = _object(spec)
+    found = named_object(spec)
     if isinstance(found, FDivergence): return register_divergence(replace(found, name=spec))
     if not callable(found):
         raise ValueError(f"divergence: {spec} is a {type(found).__name__}; name a function of log u, or an "
