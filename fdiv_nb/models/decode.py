@@ -42,8 +42,19 @@ def runnable(model: nn.Module) -> nn.Module:   # possibly wrapped
 # %% ../../nbs/2_models/280_decode.ipynb #a1f0c3d6
 def memory_name(model: nn.Module) -> str:
     "The name under which `forward` takes, and returns, what the model remembers."
-    names = ('past_key_values', 'cache_params', 'state')
+    names = ('past_key_values', 'cache', 'cache_params', 'state')
     return next((k for k in names if forward_accepts(model, k)), 'past_key_values')
+
+def takes_keys(model: nn.Module) -> bool:
+    "Whether `forward` takes keys and values, not a recurrent state alone."
+    if not forward_accepts(model, 'cache'): return forward_accepts(model, 'past_key_values')
+    from transformers import DynamicCache
+    layers = DynamicCache(config=getattr(bare_model(model), 'config', None)).is_linear
+    return not layers or not all(layers)
+
+def memory_of(out, name: str):   # what `forward` returned, the name of the memory in its arguments
+    "What a model returned to remember; None if nothing."
+    return next((x for k in ('cache', name) if (x := getattr(out, k, None)) is not None), None)
 
 # %% ../../nbs/2_models/280_decode.ipynb #82ac8a18
 def select_rows(memory, rows: Tensor):   # indices, repetition allowed
@@ -125,7 +136,7 @@ def _inputs(self: Steps, ids):
 @patch
 def _run(self: Steps, ids):
     out = self.model(**self._inputs(ids), **{self.name: self.cache}, **self.more, use_cache=True)
-    self.cache = getattr(out, self.name, None)
+    self.cache = memory_of(out, self.name)
     if self.cache is None:
         raise ValueError(f"model: it returned no {self.name}; pass a model with a key-value cache, "
                          "or another sampler")
@@ -166,7 +177,7 @@ class UnpaddedSteps(Steps):
         self.ahead = torch.tensor([len(prompts[r]) - low for r in rows], device=self.dev)
         self.rest, _ = right_pad([[*prompts[r][low:], pad] for r in rows], pad, self.dev)   # [R,K+1]
         self.read = 0  # tokens of each row
-        if self.name == 'past_key_values' and forward_accepts(self.model, 'attention_mask'):
+        if takes_keys(self.model) and forward_accepts(self.model, 'attention_mask'):
             self.mask = torch.ones_like(self.ids)
 
     def _inputs(self, ids):
@@ -291,8 +302,8 @@ class StaticSteps:
 @patch
 def _run(self: StaticSteps, call, ids, first):
     kw = bare_model(self.model).prepare_inputs_for_generation(
-        ids, past_key_values=self.kept.cache, attention_mask=self.mask, position_ids=self.pos, use_cache=True,
-        next_sequence_length=ids.shape[1], is_first_iteration=first)
+        ids, **{memory_name(self.model): self.kept.cache}, attention_mask=self.mask, position_ids=self.pos,
+        use_cache=True, next_sequence_length=ids.shape[1], is_first_iteration=first)
     self.pos = self.pos[:, -1:] + 1
     return call(**kw, **self.more).logits[:, -1]
 

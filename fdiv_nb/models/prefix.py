@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from fdiv_nb.mathematics.divergence import widen
-from fdiv_nb.models.decode import is_sharded, runnable
+from fdiv_nb.models.decode import is_sharded, memory_name, runnable, takes_keys
 from fdiv_nb.models.fused import Head, linear_logprobs
 from fdiv_nb.models.heads import (
     CannotFuse, answer_token_logprobs, replaced, through_head, through_model)
@@ -172,13 +172,14 @@ def _inputs(model: nn.Module, kw: dict, ids: Tensor, mask: Tensor, cache) -> dic
     "Arguments of the model's forward for `ids`, which stand at the end of `mask`; the others as they were."
     wants = forward_accepts(model, 'position_ids')
     at = dict(position_ids=position_ids(mask)[:, -ids.shape[1]:]) if wants else {}
-    return {**kw, 'input_ids': ids, 'attention_mask': mask, **at, 'past_key_values': cache, 'use_cache': True}
+    return {**kw, 'input_ids': ids, 'attention_mask': mask, **at, memory_name(model): cache, 'use_cache': True}
 
 # %% ../../nbs/2_models/295_prefix.ipynb #fe39451c
 @patch
 def passes(self: TwoPasses, old: Callable, *args, **kw):
     "Outputs of the forward `old` for prompts and completions; one alone if completions have one token."
-    if args or kw.get('past_key_values') is not None: raise CannotShare("something is put before its prompts")
+    if args or kw.get(memory_name(self.model)) is not None:
+        raise CannotShare("something is put before its prompts")
     s, (prompts, completions) = self.rows, _caches(self.rows)
     ids, mask = left_pad(s.prompts, 0, s.ids.device)
     with pure_checkpoints(self.model):
@@ -295,7 +296,7 @@ class _Tried:
 def _obvious(model: nn.Module, batch: dict) -> str:
     "A reason not to share that needs no trial; '' if there is none."
     if is_encoder_decoder(model): return "an encoder reads its prompts"
-    if not forward_accepts(model, 'past_key_values'): return "its forward takes no cache"
+    if not takes_keys(model): return "its forward takes no cache"
     compiled = getattr(bare_model(model), '_compiled_call_impl', None)
     if hasattr(model, '_orig_mod') or compiled: return "it is compiled"
     if is_sharded(runnable(model)): return "its weights are held in shards"
