@@ -28,8 +28,9 @@ def cmd_audit(argv: list[str]) -> int:
     a, = parse(words, AuditArguments)
     if not specs:
         raise ValueError("loss: none is named; write fdiv audit my_losses.py:penalty, a function of logp, log_ref")
-    losses = [named_object(s, 'loss', 'function of logp and log_ref', 'write FILE.py:name or module:name') for s in specs]
+    how = 'loss', 'function of logp and log_ref', 'write FILE.py:name or module:name'
+    losses = [named_object(s, *how) for s in specs]
     from fdiv_nb.losses.audit import NAMES, audit, audit_world
-    for f in losses:
-        print(audit(f, tuple(a.group_sizes), not a.off_policy, tuple(a.compare) or NAMES, audit_world(seed=a.seed)))
+    world, named = audit_world(seed=a.seed), tuple(a.compare) or NAMES
+    for f in losses: print(audit(f, tuple(a.group_sizes), not a.off_policy, named, world))
     return 0

@@ -14,8 +14,8 @@ from ..mathematics.divergence import exact_divergence, get_divergence
 from ..mathematics.toy import ToyMDP
 
 # %% auto #0
-__all__ = ['NAMES', 'AuditWorld', 'audit_world', 'Expected', 'expected_gradient', 'effective_weight', 'candidate_gradients',
-           'Match', 'matches', 'AuditRow', 'Audit', 'audit']
+__all__ = ['AuditWorld', 'audit_world', 'Expected', 'expected_gradient', 'effective_weight', 'candidate_gradients', 'Match',
+           'matches', 'AuditRow', 'Audit', 'audit']
 
 # %% ../../nbs/3_losses/385_audit.ipynb #1e445120
 @dataclass(frozen=True, eq=False)
