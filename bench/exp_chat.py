@@ -3,7 +3,8 @@
     OMP_NUM_THREADS=1 nice -n 5 python bench/exp_chat.py --model DIR --work DIR --results nbs/results/exp_chat.json
 
 `--model` is a folder of SmolLM2-135M-Instruct; `--work` keeps checkpoints and one JSON a finished cell. The process may be
-stopped at any time; the same command continues inside the cell. `--only sums/js/1` runs one cell, `--list` shows them all.
+stopped at any time; the same command continues inside the cell. Cells in `--results` are not run again.
+`--only sums/js/1` runs one cell, `--list` shows them all.
 """
 from __future__ import annotations
 import argparse, json, math, platform, shutil, signal, statistics, subprocess, sys, time
@@ -34,7 +35,8 @@ TASKS = {   # name -> (turns before each prompt, rows, reward, longest completio
 TEMPERATURE = 0.6        # of the initial policy, folded into its last norm
 SETTINGS = dict(beta=0.25, max_steps=24, samples_per_step=16, samples_per_prompt=8, z_samples=16, learning_rate=5e-4,
                 lr_scheduler_type='constant')
-LORA = dict(r=16, lora_alpha=32, lora_dropout=0., target_modules='q_proj k_proj v_proj o_proj gate_proj up_proj down_proj'.split(), layers_to_transform=list(range(15, 30)))
+LORA = dict(r=16, lora_alpha=32, lora_dropout=0., layers_to_transform=list(range(15, 30)),
+            target_modules='q_proj k_proj v_proj o_proj gate_proj up_proj down_proj'.split())
 TRAIN, HELD, DRAWS, K = 24, 24, 12, 8
 
 
@@ -82,8 +84,8 @@ def summary(passed: list[int], kl: list[float], nats: list[float], tokens: list[
     out['entropy'] = sum(nats)/sum(tokens)
     residual = [a - out['entropy']*b for a, b in zip(nats, tokens)]
     out['entropy_stderr'] = mean_of(residual)[1]/out['length']
-    out = {k: round(v, 4) for k, v in out.items()}
-    return out | dict(truncated=round(cut, 4), passed=passed, kl_of=[round(x, 3) for x in kl])
+    out = {k: round(v, 4) + 0. for k, v in out.items()}
+    return out | dict(truncated=round(cut, 4), passed=passed, kl_of=[round(x, 3) + 0. for x in kl])
 
 
 def evaluate(trainer: FDPGTrainer, task: str) -> tuple[dict, list]:
@@ -154,14 +156,30 @@ def write(file: Path, data) -> None:
     part.replace(file)
 
 
+HEAD = dict(model=f'SmolLM2-135M-Instruct (de-quantised), at temperature {TEMPERATURE}', settings=SETTINGS, lora=LORA,
+            train=TRAIN, held_out=HELD, draws=DRAWS, k=K, order=[list(c) for c in cells()])
+
+
+def folder_of(cell: tuple, work: Path) -> Path:
+    return work/'-'.join(map(str, cell)).replace(':', '')
+
+
+def finished(work: Path, results: Path) -> dict[tuple, dict]:
+    "Every finished cell, of the results and of the working folder. Exits if the results had other settings."
+    known = json.loads(results.read_text(encoding='utf-8')) if results.is_file() else HEAD
+    other = [k for k in HEAD if known.get(k) != HEAD[k]]
+    if other: sys.exit(f'{results} was made with other {", ".join(other)}; give another file')
+    out = {(c['task'], c['divergence'], c['seed']): c for c in known.get('cells', [])}
+    files = {c: folder_of(c, work)/'cell.json' for c in cells()}
+    return out | {c: json.loads(f.read_text(encoding='utf-8')) for c, f in files.items() if f.is_file()}
+
+
 def collect(work: Path, results: Path) -> None:
     "All finished cells in one file, a line each."
-    found = [work/'-'.join(map(str, c)).replace(':', '')/'cell.json' for c in cells()]
-    lines = [f.read_text(encoding='utf-8') for f in found if f.is_file()]
-    head = json.dumps(dict(model=f'SmolLM2-135M-Instruct (de-quantised), at temperature {TEMPERATURE}', settings=SETTINGS,
-                           lora=LORA, train=TRAIN, held_out=HELD, draws=DRAWS, k=K, order=cells()))
+    done = finished(work, results)
+    lines = [json.dumps(done[c], separators=(',', ':')) for c in cells() if c in done]
     part = results.with_suffix('.part')
-    part.write_text(head[:-1] + ',"cells":[\n' + ',\n'.join(lines) + '\n]}\n', encoding='utf-8')
+    part.write_text(json.dumps(HEAD)[:-1] + ',"cells":[\n' + ',\n'.join(lines) + '\n]}\n', encoding='utf-8')
     part.replace(results)
 
 
@@ -176,8 +194,8 @@ def spent(folder: Path, seconds: float | None = None) -> float:
 
 def one(cell: tuple, work: Path, start: Path, results: Path) -> None:
     "Run a cell unless it is finished; count its time even where it is stopped."
-    folder = work/'-'.join(map(str, cell)).replace(':', '')
-    if (folder/'cell.json').is_file(): return
+    if cell in finished(work, results): return
+    folder = folder_of(cell, work)
     folder.mkdir(parents=True, exist_ok=True)
     began, out = time.process_time(), None
     print(time.strftime('%H:%M:%S'), *cell, 'begins', flush=True)
@@ -204,6 +222,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     a.work.mkdir(parents=True, exist_ok=True)
     start = initial_policy(a.model, a.work/'start')
+    if finished(a.work, a.results): collect(a.work, a.results)
     for c in cells():
         if a.only in (None, '/'.join(map(str, c))): one(c, a.work, start, a.results)
 
