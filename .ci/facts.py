@@ -10,7 +10,8 @@ FOREIGN = {'loss', 'grad_norm', 'learning_rate', 'epoch'}                 # of t
 FUNCTIONS = {                                                             # where keys are made: module -> functions
     'losses/fdpg.py': ['_stats'], 'losses/fdpo.py': ['fdpo_stats'], 'losses/fsft.py': ['fsft_stats'], 'losses/distill.py': ['distill_stats'],
     'losses/flat.py': ['flat_stats'], 'losses/unlearn.py': ['unlearn_stats'], 'training/dpo.py': ['measure_drift', '_alphas'],
-    'evaluation/alignment.py': ['divergences_of', '_text_metrics', 'alignment_metrics'], 'evaluation/tofu.py': ['_utilities', 'tofu_scores'],
+    'evaluation/alignment.py': ['_text_metrics', 'alignment_metrics'],
+    'training/scored.py': ['divergences_of', '_score_numbers', '_divergence_numbers', 'held_out_metrics'], 'evaluation/tofu.py': ['_utilities', 'tofu_scores'],
     'evaluation/muse.py': ['muse_scores'], 'evaluation/book.py': ['book_scores'], 'evaluation/attack.py': ['_table_row', 'attack_table'],
     'evaluation/forgetting.py': ['_p', '_forgetting', '__call__'], 'evaluation/bridge.py': ['judge'],
 }
@@ -57,7 +58,7 @@ def evaluated():
     "The metrics of the runs kept under nbs/results."
     runs = json.loads((root/'nbs'/'results'/'fdpg.json').read_text(encoding='utf-8'))['runs']
     yield from (k for by_f in runs.values() for seeds in by_f.values() for r in seeds for k in r['before'])
-    yield from constant('evaluation/alignment.py', 'FOUR')
+    yield from constant('training/scored.py', 'FOUR')
     yield from constant('evaluation/muse.py', 'MUSE')[:3]
     yield from (f'{task}_{k}' for task in ('forget', 'retain', 'authors', 'facts') for k in ('probability', 'rouge', 'truth'))
 

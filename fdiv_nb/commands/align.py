@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from collections.abc import Callable
 from .models import ModelArguments, find_model, load_model, load_policy
-from .parser import parse, read_text
+from .parser import SCREEN, parse, read_text
 from .plan import plan_samples
 from .running import (checkpoint_of, log_lines, merge_saved, no_empty_folder, own_fields,
                                       quiet_logs, train_and_save)
@@ -37,6 +37,8 @@ class AlignArguments(ModelArguments):
                               "other columns go to the rewards (.jsonl, .json, .csv, .parquet, also .gz; "
                               "'data/*.jsonl', a folder[:split], owner/name[:config][:split]); default: "
                               "unconditional generation (BOS)")
+    eval_data: str = option('', "prompts to evaluate on, as those of --prompts: before and after, and while training "
+                                "every --eval_steps; never trained on")
     ref_name: str = option('', "reference model, if it is not the initial policy")
     sampler_url: str = option('', "address of a server that samples, http://host:port; default: this process")
     sampler: str = option('vllm', "what is there: vllm (the policy is sent to it), or completions (a server of "
@@ -47,19 +49,19 @@ class AlignArguments(ModelArguments):
 # %% ../../nbs/7_commands/720_align.ipynb #533c4783
 _ROWS = '.jsonl', '.json', '.ndjson', '.csv', '.parquet', '.gz', '.arrow', '.tsv', '.zst'
 
-def read_prompts(path: str, limit: int = 0) -> list | None:
+def read_prompts(path: str, limit: int = 0, field: str = 'prompts') -> list | None:
     """Prompts of a .txt file, one per line, or of rows (texts or conversations) with their columns: a list of
     `Context`; None for ''. Raises ValueError naming the file, the row and the remedy."""
     if not path: return None
     from fdiv_nb.training.data import Context, read_contexts
     p = Path(path)
     if p.suffix in _ROWS or not p.is_file() and p.suffix != '.txt':
-        return read_contexts(path, f'prompts: {p.name}' if p.is_file() else 'prompts', limit)
+        return read_contexts(path, f'{field}: {p.name}' if p.is_file() else field, limit)
     if not p.is_file():
-        raise ValueError(f"prompts: no file {path!r}; give a .txt file with one prompt per line, "
+        raise ValueError(f"{field}: no file {path!r}; give a .txt file with one prompt per line, "
                          "or .jsonl with a 'prompt' field")
-    rows = [line.rstrip('\r') for line in read_text(p, 'prompts').split('\n') if line.strip()]
-    if not rows: raise ValueError(f"prompts: {p.name} has no prompt; give one per line")
+    rows = [line.rstrip('\r') for line in read_text(p, field).split('\n') if line.strip()]
+    if not rows: raise ValueError(f"{field}: {p.name} has no prompt; give one per line")
     return [Context(r) for r in rows[:limit or None]]
 
 # %% ../../nbs/7_commands/720_align.ipynb #07c50009
@@ -127,6 +129,17 @@ def judge_policy(trainer, tokenizer, prompts) -> dict:
     return dict(before=before, after=after, samples=shown(last), samples_before=shown(base), base=base,
                 last=last)
 
+# %% ../../nbs/7_commands/720_align.ipynb #721871a7
+def held_out_rows(trainer) -> list[dict]:
+    "The evaluations of a run on held-out prompts, one of its end among them; [] without such prompts."
+    if trainer.eval_dataset is None: return []
+    s, timed = trainer.state, ('_runtime', '_per_second')
+    seen = lambda: [h for h in s.log_history if any(k.startswith('eval_') for k in h)]
+    best = trainer.args.load_best_model_at_end            # then the row of that step is the one
+    if not best and not any(h['step'] == s.global_step for h in seen()): trainer.evaluate()
+    return [dict(step=h['step']) | {k.removeprefix('eval_'): v for k, v in h.items()
+                                    if k.startswith('eval_') and not k.endswith(timed)} for h in seen()]
+
 # %% ../../nbs/7_commands/720_align.ipynb #abc73f75
 def align(model, tokenizer, target, cfg, prompts: list | None = None, divergence=None, ref_model=None,
           resume=None,                       # checkpoint to go on from
@@ -135,12 +148,14 @@ def align(model, tokenizer, target, cfg, prompts: list | None = None, divergence
           record: dict | None = None,        # of `record_run`, for run.json
           report: Callable | None = None,    # called with the run before run.json is written
           lines: bool = False,               # print the log on the error stream
-          sampler=None) -> dict:             # as of `FDPGTrainer`; None: `rollout`
-    """Train one policy, save it, evaluate it: dict(history, before, after, samples, samples_before, config). Raises
-    ValueError before any work, Failed for what fails after training."""
+          sampler=None,                      # as of `FDPGTrainer`; None: `rollout`
+          eval_prompts: list | None = None) -> dict:
+    """Train one policy, save it, evaluate it: dict(history, before, after, samples, samples_before, held_out, config).
+    Raises ValueError before any work, Failed for what fails after training."""
     from fdiv_nb.models.rollout import rollout
     from fdiv_nb.training.fdpg import FDPGTrainer
-    t = FDPGTrainer(model, target, cfg, prompts, processing_class=tokenizer, ref_model=ref_model,
+    if eval_prompts is not None: cfg.eval_on_start = True
+    t = FDPGTrainer(model, target, cfg, prompts, eval_prompts, tokenizer, ref_model=ref_model,
                     divergence=divergence, sampler=sampler or rollout)
     if lines: t.add_callback(log_lines())
     start, out = time.time(), Path(cfg.output_dir)
@@ -148,9 +163,10 @@ def align(model, tokenizer, target, cfg, prompts: list | None = None, divergence
     else: t.train(resume_from_checkpoint=resume or None)
     config = dict(target=repr(t.target), seconds=round(time.time() - start, 1), **own_fields(cfg))
     history = [h for h in t.state.log_history if 'kl' in h]
-    run = dict(history=history, before={}, after={}, samples=[], samples_before=[], config=config)
+    run = dict(history=history, before={}, after={}, samples=[], samples_before=[], held_out=[], config=config)
     first = t.is_world_process_zero()
     with finishing(out, run, record, first) if save else contextlib.nullcontext():
+        run['held_out'] = held_out_rows(t)
         found = judge_policy(t, tokenizer, t.contexts)
         run |= {k: found.pop(k) for k in ('before', 'after', 'samples', 'samples_before')}
         if keep is not None: keep.update(found)
@@ -194,18 +210,38 @@ def rejection_figure(curve: list[dict]):
     ax.set(xscale='log', xlabel='share of samples accepted', ylabel='total variation to the target')
     return fig
 
+# %% ../../nbs/7_commands/720_align.ipynb #92c71388
+_HELD_OUT = 'reward', 'coverage', 'forward_kl', 'reverse_kl', 'js', 'tv', 'kl', 'entropy', 'truncated'
+
+def held_out_columns(rows: list[dict]) -> list[str]:
+    "The numbers of evaluations that are shown, in order: those that the last one has."
+    passes = [k for k in rows[-1] if k.startswith('pass_at_') and not k.endswith('_stderr')]
+    return [k for k in (_HELD_OUT[0], *passes, *_HELD_OUT[1:]) if k in rows[-1]]
+
+def held_out_part(name: str, rows: list[dict]) -> list[tuple]:
+    "(heading, figure, caption) for a page, [] without evaluations; the first and the last one on the screen."
+    from fdiv_nb.reports.figures import curves
+    from fdiv_nb.reports.page import text_table
+    if not rows: return []
+    columns, ends = held_out_columns(rows), {f'step {r["step"]}': r for r in (rows[0], rows[-1])}
+    shown = {k: {c: r.get(c, float('nan')) for c in columns} for k, r in ends.items()}
+    print('held-out prompts', text_table(shown), sep='\n')
+    return [('Held-out prompts', curves({name: rows}, columns),
+             'Prompts that are not trained on: at the start, while training and at the end.')]
+
 # %% ../../nbs/7_commands/720_align.ipynb #ad5e6cd6
 def align_report(out: Path, cfg, run: dict, last) -> None:
     "qrs.json, report.html and its pictures in `out`; the table on the screen."
     from fdiv_nb.mathematics.divergence import get_divergence
     from fdiv_nb.reports.page import run_report
     name, curve = get_divergence(cfg.divergence).name, rejection(last)
-    more = []
+    run = dict(run)
+    more = held_out_part(name, run.pop('held_out', []))
     if curve:
         write_json(out/'qrs.json', curve)
-        more = [('Rejection after training', rejection_figure(curve),
-                 'Keeping a sample with probability min(1, P/(β π)) brings what is kept closer to the '
-                 'target; a larger β keeps fewer.')]
+        more += [('Rejection after training', rejection_figure(curve),
+                  'Keeping a sample with probability min(1, P/(β π)) brings what is kept closer to the '
+                  'target; a larger β keeps fewer.')]
     print(table({name: run}))
     print('report:', run_report(out, {name: run}, f'Aligned by {name}', figures=more))
 
@@ -218,15 +254,17 @@ def _align_record(argv: list[str], a: AlignArguments, cfg, model, ref) -> dict:
     "What run.json records of a run: words, settings, models, and the files of prompts and rewards."
     rewards = [x for s in (*a.reward, a.constraint) for x in s.split(':') if Path(x).exists()]
     models = dict(model=(a.model, model), ref_name=(a.ref_name, ref))
-    return record_run(['align', *argv], a, cfg, models=models, files=dict(prompts=a.prompts, rewards=rewards))
+    return record_run(['align', *argv], a, cfg, models=models, files=dict(prompts=a.prompts, eval_data=a.eval_data, rewards=rewards))
 
 # %% ../../nbs/7_commands/720_align.ipynb #49ad921d
-def probe_rows(target, contexts: list, cfg) -> None:
-    "Probe a target with the first rows. Raises ValueError for a reward without its column."
+def probe_rows(target, contexts: list, cfg, field: str = '') -> None:
+    "Probe a target with the first rows. Raises ValueError, naming the field, for a reward without its column."
     from transformers import TrainerState
     from fdiv_nb.training.contexts import context_columns
     columns = {k: v[:3] for k, v in context_columns(contexts).items()}
-    target.probe([c.prompt for c in contexts[:3]], columns | dict(trainer_state=TrainerState(max_steps=cfg.max_steps)))
+    state = dict(trainer_state=TrainerState(max_steps=cfg.max_steps))
+    try: target.probe([c.prompt for c in contexts[:3]], columns | state)
+    except ValueError as e: raise ValueError(f'{field}: {e}' if field else str(e)) from None
 
 # %% ../../nbs/7_commands/720_align.ipynb #6a047841
 def make_sampler(a: AlignArguments):
@@ -245,16 +283,19 @@ def make_sampler(a: AlignArguments):
 
 # %% ../../nbs/7_commands/720_align.ipynb #07c5000e
 def _align_plan(a: AlignArguments, cfg):
-    """(target, prompts) of the flags. Raises ValueError for everything that can be refused before a model
+    """(target, prompts, prompts to evaluate on or None) of the flags. Raises ValueError for everything that can be refused before a model
     is loaded."""
     from fdiv_nb.losses.target import check_compatible
     prompts = read_prompts(a.prompts, cfg.max_prompts)
+    held_out = read_prompts(a.eval_data, cfg.max_prompts, 'eval_data')
     find_model(a.model, base_model=cfg.base_model)
     if a.ref_name: find_model(a.ref_name, 'ref_name')
     target = make_target(a.reward, a.constraint, cfg.beta, a.moments, cfg.reward_weights or ())
     check_compatible(cfg.divergence, target)
     probe_rows(target, prompts or [], cfg)
-    return target, prompts
+    if held_out: probe_rows(target, held_out, cfg, 'eval_data')
+    elif cfg.eval_strategy != 'no': raise ValueError("eval_data: evaluations are asked for (eval_steps); give --eval_data")
+    return target, prompts, held_out
 
 # %% ../../nbs/7_commands/720_align.ipynb #07c5000f
 def cmd_align(argv: list[str]) -> int:
@@ -263,14 +304,16 @@ def cmd_align(argv: list[str]) -> int:
     from fdiv_nb.training.fdpg import FDPGConfig
     a, cfg = parse(argv, AlignArguments, FDPGConfig, idle=_IDLE)
     out, resume = check_output(cfg.output_dir, cfg.overwrite), checkpoint_of(cfg)
-    target, prompts = _align_plan(a, cfg)
+    target, prompts, held_out = _align_plan(a, cfg)
     sampler = make_sampler(a)
+    if SCREEN.get() == 'quiet': cfg.num_completions_to_print = 0
     if a.dry_run: return plan_samples(a, cfg, target, prompts, resume)
     with quiet_logs(), no_empty_folder(out):
         model, tok = load_policy(a, cfg)
         ref = load_model(a.ref_name, field='ref_name', dtype=cfg.dtype)[0] if a.ref_name else None
         record, kept = _align_record(argv, a, cfg, model, ref), {}
         align(model, tok, target, cfg, prompts, ref_model=ref, resume=resume, keep=kept, record=record, sampler=sampler,
+              eval_prompts=held_out,
               report=lambda run: align_report(out, cfg, run | dict(record=record), kept['last']), lines=True)
     merge_saved(a, cfg, out)
     return 0

@@ -6,6 +6,7 @@
 from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
+from .evaluate_align import cmd_evaluate_align
 from .evaluation import (RETAIN, EvaluateArguments, collect, generations, item_figure,
                                          log_color, print_progress, save_evaluation, warn_same)
 from .parser import parse
@@ -250,9 +251,9 @@ def _book(argv: list[str]) -> int:
 
 # %% ../../nbs/7_commands/750_evaluate.ipynb #5b534b66
 def cmd_evaluate(argv: list[str]) -> int:
-    "fdiv evaluate tofu | muse | book --model DIR --data DIR ..., or --log FILE ... for saved logs alone"
-    kinds = dict(tofu=_tofu, muse=_muse, book=_book)
+    "fdiv evaluate tofu | muse | book | align --model DIR --data DIR ..., or --log FILE ... for saved logs alone"
+    kinds = dict(tofu=_tofu, muse=_muse, book=_book, align=cmd_evaluate_align)
     if not argv or argv[0] not in kinds:
-        raise ValueError(f"evaluate: expected tofu, muse or book, got {argv[0] if argv else 'nothing'!r}; "
+        raise ValueError(f"evaluate: expected tofu, muse, book or align, got {argv[0] if argv else 'nothing'!r}; "
                          "e.g. fdiv evaluate tofu --model DIR --data DIR --retain_log LOG")
     return kinds[argv[0]](argv[1:])

@@ -155,7 +155,8 @@ def _evaluation_page(a, title: str, intro: str, rows: dict, columns: list[str], 
 
 # %% ../../nbs/7_commands/745_evaluation.ipynb #07f10011
 def save_evaluation(a, title: str, intro: str, rows: dict, fig, caption: str, columns: list[str],
-                    samples=None, better: dict | None = None, config: dict | None = None) -> Path:
+                    samples=None, better: dict | None = None, config: dict | None = None,
+                    told: str = 'The likeliest answer, token by token, with its ROUGE-L recall.') -> Path:
     """report.html, evaluation.png and run.json in the output folder, and the table on the screen; the path
     of the page."""
     from fdiv_nb.reports.figures import save_png
@@ -167,8 +168,7 @@ def save_evaluation(a, title: str, intro: str, rows: dict, fig, caption: str, co
         save_png(fig, out/'evaluation.png')
         page.figure(fig, caption)
     if samples:
-        page.text('## Answers').samples(samples, 'The likeliest answer, token by token, with its ROUGE-L '
-                                                 'recall.')
+        page.text('## Answers').samples(samples, told)
     page.details('All numbers', text_table(rows, digits=6)).details('Settings', config)
     path = page.save(out/'report.html')
     _save_numbers(a, rows, config)

@@ -5,21 +5,16 @@
 # %% ../../nbs/5_evaluation/510_alignment.ipynb #e0b9a5a0
 from __future__ import annotations
 import math
-from contextlib import nullcontext
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 import torch
 from torch import Tensor
-from ..mathematics.divergence import get_divergence
-from ..mathematics.estimate import effective_sample_size, estimate_divergence, rao_blackwell_kl
-from ..mathematics.normalizer import LogZ, mixture_log_q
-from ..models.logprobs import is_encoder_decoder, label_mask, score, sequence_logprobs, token_entropy
-from ..models.rollout import rollout
-from ..losses.target import call_with_columns
-from ..training.contexts import Contexts, contexts_of
+from ..mathematics.estimate import effective_sample_size, estimate_divergence
+from ..mathematics.normalizer import LogZ
+from ..training.scored import (
+    FOUR, AlignmentSample, divergences_of, draw_alignment, pool_samples, weighted_mean)
 
 # %% auto #0
-__all__ = ['distinct_n', 'self_bleu', 'AlignmentSample', 'draw_alignment', 'divergences_of', 'alignment_metrics',
-           'before_and_after', 'qrs_accept', 'qrs_curve']
+__all__ = ['distinct_n', 'self_bleu', 'alignment_metrics', 'before_and_after', 'qrs_accept', 'qrs_curve']
 
 # %% ../../nbs/5_evaluation/510_alignment.ipynb #b0f32002
 def distinct_n(texts: list[str], n: int) -> float:
@@ -38,124 +33,6 @@ def self_bleu(texts: list[str], n: int = 4, max_texts: int = 100, seed: int = 0)
     if len(ts) < 2: return math.nan
     smooth, w = SmoothingFunction().method1, (1/n,)*n
     return sum(float(sentence_bleu(ts[:i] + ts[i + 1:], t, w, smooth)) for i, t in enumerate(ts))/len(ts)
-
-# %% ../../nbs/5_evaluation/510_alignment.ipynb #dc9079e3
-@dataclass
-class AlignmentSample:
-    "n completions with what the metrics need, each [n]."
-    prompts: list[str]
-    texts: list[str]
-    group: Tensor        # prompt number
-    log_pi: Tensor       # log π(x), nats
-    log_ref: Tensor      # log π0(x)
-    log_q: Tensor        # log of the distribution sampled from
-    log_weight: Tensor   # log P(x)/π0(x)
-    kl: Tensor           # Σ_t KL(sampled model‖π0) along the path, nats; 0 where the reference was sampled
-    entropy: Tensor      # Σ_t entropy of the sampled model along the path, nats
-    lengths: Tensor      # tokens
-    scores: dict         # name -> [n]
-    source: Tensor | None = None   # of a pool: 0 where the policy was sampled, 1 where the reference was
-    @property
-    def log_score(self) -> Tensor: return self.log_ref + self.log_weight
-    def log_z(self) -> LogZ: return LogZ().update(self.log_score - self.log_q, self.group)
-
-# %% ../../nbs/5_evaluation/510_alignment.ipynb #91453fee
-def _reference(ref):
-    "A context that yields the reference: of a model, or of a function that returns such a context."
-    return ref() if callable(ref) and not isinstance(ref, torch.nn.Module) else nullcontext(ref)
-
-# %% ../../nbs/5_evaluation/510_alignment.ipynb #fa3bf9fe
-def _scored(policy, ref, batch: dict, source: str) -> Tensor:   # [4, B] float32 on the CPU
-    "log π, log π0, and KL to π0 and entropy of the sampled model, along each completion."
-    shift, y = not is_encoder_decoder(policy), batch['labels']
-    z = score(policy, batch)
-    with _reference(ref) as m: z_ref = score(m, batch)
-    own = z if source == 'policy' else z_ref
-    cut = (lambda x: x[:, :-1]) if shift else (lambda x: x)
-    kl = rao_blackwell_kl(cut(own), cut(z_ref), label_mask(y, shift))
-    entropy = token_entropy(own, y, shift).sum(-1)
-    log_pi, log_ref = (sequence_logprobs(x, y, shift) for x in (z, z_ref))
-    return torch.stack([log_pi, log_ref, kl, entropy]).float().cpu()
-
-# %% ../../nbs/5_evaluation/510_alignment.ipynb #10b4ec24
-def _check_draw(n: int, source: str) -> None:
-    if n < 2: raise ValueError(f"n: expected at least 2 completions, got {n}")
-    if source not in ('policy', 'reference'):
-        raise ValueError(f"source: expected 'policy' or 'reference', got {source!r}")
-
-# %% ../../nbs/5_evaluation/510_alignment.ipynb #d7b61a92
-def as_contexts(prompts, tokenizer) -> Contexts:
-    "`contexts_of` rows, or plain prompts as they are; [''] for none."
-    plain = isinstance(prompts, (list, tuple)) and not (prompts and isinstance(prompts[0], (dict, tuple)))
-    if plain: return Contexts(list(prompts) or [''], list(prompts) or [''])
-    return contexts_of(prompts, tokenizer, name='prompts')
-
-# %% ../../nbs/5_evaluation/510_alignment.ipynb #c56d5cf5
-def draw_alignment(policy,
-                   ref,                                # a model, or a function returning its context
-                   tokenizer, target,
-                   prompts=None,                       # texts, messages, rows with columns, or `Contexts`
-                   n: int = 256, max_new_tokens: int = 64, batch_size: int = 64, seed: int = 0,
-                   sampler=rollout,
-                   source: str = 'policy'              # model to sample from: 'policy' or 'reference'
-                   ) -> AlignmentSample:
-    "Sample n completions, evenly over the prompts, and score them. Raises ValueError for n < 2 or source."
-    _check_draw(n, source)
-    known = as_contexts(prompts, tokenizer)
-    ps = known.given
-    ids = sorted(i % len(ps) for i in range(n))
-    device, was = next(policy.parameters()).device, policy.training
-    policy.eval()
-    with nullcontext(policy) if source == 'policy' else _reference(ref) as m:
-        r = sampler(m, tokenizer, [ps[i] for i in ids], n=1, max_new_tokens=max_new_tokens,
-                    batch_size=4*batch_size, generator=torch.Generator().manual_seed(seed))
-    with torch.no_grad():
-        chunks = [_scored(policy, ref, r.batch(slice(i, i + batch_size), device), source)
-                  for i in range(0, n, batch_size)]
-    policy.train(was)
-    log_pi, log_ref, kl, entropy = torch.cat(chunks, 1)
-    texts, replies, columns = known.texts(ids, r)
-    log_weight, scores = call_with_columns(target.evaluate, texts, replies, columns=columns)
-    return AlignmentSample(r.prompts, r.texts, torch.tensor(ids), log_pi, log_ref, r.log_q, log_weight, kl,
-                           entropy, r.lengths, scores)
-
-# %% ../../nbs/5_evaluation/510_alignment.ipynb #a57867cf
-def weighted_mean(x: Tensor,      # [n]
-                  log_w: Tensor   # [n] log π(x_i)/q(x_i), up to a constant
-                  ) -> tuple[float, float]:
-    "Self-normalised mean of x and its standard error; with equal weights the plain ones."
-    w = (log_w.double() - log_w.max()).exp()
-    w, x, n = w/w.sum(), x.double(), len(x)
-    m = (w*x).sum()
-    se = (w*(x - m)).square().sum().sqrt()*math.sqrt(n/(n - 1)) if n > 1 else torch.tensor(math.nan)
-    return m.item(), se.item()
-
-# %% ../../nbs/5_evaluation/510_alignment.ipynb #294204ce
-FOUR = ('forward_kl', 'reverse_kl', 'tv', 'js')
-
-def _given_z(log_z: LogZ | None, groups: list) -> dict:
-    "log Z of each sample and its error, for `estimate_divergence`; None: from the samples themselves."
-    if log_z is None: return dict(log_z=None)
-    return dict(log_z=log_z.value(groups), z_stderr=torch.tensor(log_z.stderr(groups)).clamp(max=1e3))
-
-# %% ../../nbs/5_evaluation/510_alignment.ipynb #889fa96e
-def divergences_of(c: AlignmentSample, divergences=FOUR,
-                   log_z: LogZ | None = None    # an estimate from other samples; None: from these
-                   ) -> dict[str, float]:
-    """Each divergence with `_stderr`, `_ess`; z_unknown; reliable (0 for fewer than ten effective samples).
-
-    z_unknown: share of samples that are left out, because their prompt has no positive score."""
-    fs, ids = [get_divergence(d) for d in divergences], c.group.tolist()
-    z = c.log_z() if log_z is None else log_z
-    ok = torch.tensor([k in z and z.ready(k) for k in ids])
-    out = dict(z_unknown=1 - ok.double().mean().item())
-    if not ok.any(): return {f.name: math.nan for f in fs} | out
-    groups = [k for k, known in zip(ids, ok.tolist()) if known]
-    kw = _given_z(log_z, groups) | dict(group=groups, stratum=None if c.source is None else c.source[ok])
-    for f in fs:
-        e = estimate_divergence(f, c.log_pi[ok], c.log_score[ok], c.log_q[ok], **kw)
-        out |= {f.name: e.value, f'{f.name}_stderr': e.stderr, f'{f.name}_ess': e.ess}
-    return out | dict(reliable=float(e.ess >= 10))   # of the target: the same for every f
 
 # %% ../../nbs/5_evaluation/510_alignment.ipynb #c8673e39
 def _text_metrics(s: AlignmentSample, rho: Tensor) -> dict[str, float]:
@@ -192,26 +69,6 @@ def alignment_metrics(s: AlignmentSample,
     out |= mean('kl', s.kl) | dict(entropy=per_token(s.entropy)) | _text_metrics(s, rho)
     out['perplexity_base'] = math.exp(min(80., -per_token(s.log_ref)))
     return out | dict(ratio_ess=effective_sample_size(rho).item()/len(rho))
-
-# %% ../../nbs/5_evaluation/510_alignment.ipynb #50a02d66
-def _joined(x, y):
-    "Two fields of a sample one after the other: tensors, dicts of tensors, or lists."
-    if torch.is_tensor(x): return torch.cat([x, y])
-    return {k: torch.cat([x[k], y[k]]) for k in x} if isinstance(x, dict) else x + y
-
-# %% ../../nbs/5_evaluation/510_alignment.ipynb #a1a13bff
-def pool_samples(a: AlignmentSample, b: AlignmentSample) -> AlignmentSample:
-    """Samples of the policy (a) and of the reference (b), scored by both, as draws of their mixture.
-
-    Raises ValueError if the prompts are not drawn in the same proportions."""
-    a, b = (replace(x, source=torch.full((len(x.group),), i)) for i, x in enumerate((a, b)))
-    m = AlignmentSample(*(_joined(getattr(a, f.name), getattr(b, f.name)) for f in fields(AlignmentSample)))
-    na, nb = (torch.bincount(x.group, minlength=int(m.group.max()) + 1).double() for x in (a, b))
-    if not torch.allclose(na*len(b.group), nb*len(a.group)):
-        raise ValueError("b: its prompts are not drawn in the same proportions as those of a; draw both with "
-                         "the same prompts, and n a multiple of their number")
-    share = (nb/(na + nb))[m.group]
-    return replace(m, log_q=mixture_log_q(m.log_pi, m.log_ref, m.log_q, m.source == 1, share))
 
 # %% ../../nbs/5_evaluation/510_alignment.ipynb #8f278255
 def before_and_after(policy: AlignmentSample, base: AlignmentSample, divergences=FOUR) -> tuple[dict, dict]:

@@ -74,8 +74,8 @@ _PROBES = 'Yes.', 'It was a quiet day, and no one came.', 'x = [1, 2]'
 def _no_log(*args) -> None: "What a reward may call in a probe, without effect."
 
 @patch
-def probe(self: Target, prompts: list | None = None, columns: dict | None = None) -> Target:
-    """Score three short texts as completions of the first three prompts, with their columns.
+def probe_scores(self: Target, prompts: list | None = None, columns: dict | None = None) -> dict[str, Tensor]:
+    """Scores [3] by name of three short texts as completions of the first three prompts, with their columns.
 
     Raises ValueError as `call_rewards`."""
     three = lambda v: (v*3)[:3] if isinstance(v, list) else v
@@ -83,7 +83,12 @@ def probe(self: Target, prompts: list | None = None, columns: dict | None = None
     plain = [p if isinstance(p, str) else '' for p in ps]
     given = dict(zip(GIVEN, ([[0]*len(t.split()) for t in _PROBES], plain, None, _no_log, _no_log)))
     columns = given | {k: three(v) for k, v in (columns or {}).items()}
-    call_with_columns(self.scores, ps, [as_reply(p, t) for p, t in zip(ps, _PROBES)], columns=columns)
+    return call_with_columns(self.scores, ps, [as_reply(p, t) for p, t in zip(ps, _PROBES)], columns=columns)
+
+@patch
+def probe(self: Target, prompts: list | None = None, columns: dict | None = None) -> Target:
+    "The target itself, once `probe_scores` has worked. Raises ValueError as it does."
+    self.probe_scores(prompts, columns)
     return self
 
 # %% ../../nbs/3_losses/320_target.ipynb #8eb03444

@@ -24,19 +24,20 @@ from ..losses.rewards import load_reward
 from ..losses.target import ProductTarget, RewardTarget, Target, WeightedReward, check_compatible
 from .base import check_trainer_call, default_args, tokenizer_of
 from .contexts import contexts_of
-from .logz import LogZConfig, LogZTrainer, Samples
+from .held_out import HeldOutConfig, HeldOutTrainer, held_out_sets
+from .logz import LogZTrainer, Samples
 from .options import option
 from .proposal import Lagging
 from .reference import digest
 from .step import on_side_stream
 
 # %% auto #0
-__all__ = ['FDPGConfig', 'FDPGTrainer']
+__all__ = ['FDPGConfig', 'FDPGTrainer', 'check_fdpg_call']
 
 # %% ../../nbs/4_training/450_fdpg.ipynb #fcd6b976
 @dataclass
-class FDPGConfig(LogZConfig):
-    """Configuration of `FDPGTrainer`: that of `SamplingConfig` and `LogZConfig`, and what follows.
+class FDPGConfig(HeldOutConfig):
+    """Configuration of `FDPGTrainer`: that of `SamplingConfig`, `LogZConfig` and `HeldOutConfig`, and what follows.
 
     Sizes are completions over all processes, lengths tokens, β is in units of the reward. Example:
     `FDPGConfig(output_dir='out', divergence='js', beta=0.3, num_generations=16, max_completion_length=64)`.
@@ -107,7 +108,7 @@ def target_of(reward_funcs, beta: float, weights: list[float] | None = None) -> 
     return WeightedReward(rewards, beta, weights or None)
 
 # %% ../../nbs/4_training/450_fdpg.ipynb #34d7600c
-class FDPGTrainer(LogZTrainer):
+class FDPGTrainer(HeldOutTrainer):
     """Minimise D_f(π‖p) for a target p ∝ π₀ w by sampling from π (f-DPG). Raises ValueError before any work.
 
     - `model`: a model, or the folder (an adapter's too) or hub name of one; `ref_model`: π₀, if another
@@ -117,6 +118,7 @@ class FDPGTrainer(LogZTrainer):
     - `args`, `processing_class`: None takes the defaults, and the tokenizer of `model`'s folder
     - `train_dataset`: prompts (texts or messages), rows with a prompt, or a path or hub name; None: nothing is
       given (BOS). Every other column goes to the rewards
+    - `eval_dataset`: prompts to evaluate on in any such form, or {name: prompts}; see `HeldOutTrainer`
     - `sampler`: called like `rollout`, may be a server; `divergence`: over `args.divergence`
     - `peft_config`, `callbacks`, `optimizers`: as in TRL and the Trainer
 
@@ -133,9 +135,10 @@ class FDPGTrainer(LogZTrainer):
         check_compatible(divergence or args.divergence, goal)
         tokenizer = tokenizer_of(processing_class, model, args.base_model)
         contexts = contexts_of(train_dataset, tokenizer, args.chat_template_kwargs, args.max_prompts)
+        held_out = held_out_sets(eval_dataset, tokenizer, args.chat_template_kwargs, args.max_prompts)
         prompts, columns = contexts.first()
         goal.probe(prompts, columns | dict(trainer_state=TrainerState(max_steps=args.max_steps)))
-        super().__init__(model, args, goal, contexts, tokenizer, sampler, divergence=divergence,
+        super().__init__(model, args, goal, contexts, tokenizer, sampler, held_out, divergence=divergence,
                          ref_model=ref_model, peft_config=peft_config, callbacks=callbacks,
                          optimizers=optimizers, **kw)
         self.baseline = args.baseline if args.baseline != 'auto' else 'optimal' if self.per_prompt >= 8 else 'loo'
@@ -149,9 +152,8 @@ def check_fdpg_call(args, reward_funcs, target, eval_dataset, kw: dict) -> None:
     check_trainer_call(args, FDPGConfig, kw)
     if target is not None and reward_funcs is not None:
         raise ValueError("target: reward_funcs is given too, which means the same; give one of them")
-    if eval_dataset is not None or args.eval_strategy != 'no':
-        raise ValueError("eval_dataset: f-DPG is evaluated on samples, not on rows (a tokenizer is the "
-                         "argument processing_class); use before_and_after of evaluation.alignment")
+    if hasattr(eval_dataset, 'get_vocab'):
+        raise ValueError("eval_dataset: got a tokenizer; a tokenizer is the argument processing_class")
 
 # %% ../../nbs/4_training/450_fdpg.ipynb #450a000a
 @patch
