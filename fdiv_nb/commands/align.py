@@ -254,7 +254,8 @@ def _align_record(argv: list[str], a: AlignArguments, cfg, model, ref) -> dict:
     "What run.json records of a run: words, settings, models, and the files of prompts and rewards."
     rewards = [x for s in (*a.reward, a.constraint) for x in s.split(':') if Path(x).exists()]
     models = dict(model=(a.model, model), ref_name=(a.ref_name, ref))
-    return record_run(['align', *argv], a, cfg, models=models, files=dict(prompts=a.prompts, eval_data=a.eval_data, rewards=rewards))
+    files = dict(prompts=a.prompts, eval_data=a.eval_data, rewards=rewards)
+    return record_run(['align', *argv], a, cfg, models=models, files=files)
 
 # %% ../../nbs/7_commands/720_align.ipynb #49ad921d
 def probe_rows(target, contexts: list, cfg, field: str = '') -> None:
@@ -283,8 +284,8 @@ def make_sampler(a: AlignArguments):
 
 # %% ../../nbs/7_commands/720_align.ipynb #07c5000e
 def _align_plan(a: AlignArguments, cfg):
-    """(target, prompts, prompts to evaluate on or None) of the flags. Raises ValueError for everything that can be refused before a model
-    is loaded."""
+    """(target, prompts, prompts to evaluate on or None) of the flags. Raises ValueError for everything that
+    can be refused before a model is loaded."""
     from fdiv_nb.losses.target import check_compatible
     prompts = read_prompts(a.prompts, cfg.max_prompts)
     held_out = read_prompts(a.eval_data, cfg.max_prompts, 'eval_data')
@@ -294,7 +295,8 @@ def _align_plan(a: AlignArguments, cfg):
     check_compatible(cfg.divergence, target)
     probe_rows(target, prompts or [], cfg)
     if held_out: probe_rows(target, held_out, cfg, 'eval_data')
-    elif cfg.eval_strategy != 'no': raise ValueError("eval_data: evaluations are asked for (eval_steps); give --eval_data")
+    elif cfg.eval_strategy != 'no':
+        raise ValueError("eval_data: evaluations are asked for (eval_steps); give --eval_data")
     return target, prompts, held_out
 
 # %% ../../nbs/7_commands/720_align.ipynb #07c5000f

@@ -22,13 +22,13 @@ __all__ = ['reference_name', 'reference_line']
 class EvaluateAlignArguments:
     "Arguments of `fdiv evaluate align`: reward, pass@k, coverage and divergences on held-out prompts."
     model: str = option('tiny', "a transformers folder, the folder of an adapter, or a hub name")
-    data: str = option('', "prompts: a .txt file, or rows whose other columns go to the rewards, as --prompts of fdiv align")
+    data: str = option('', "prompts: a .txt file, or rows whose other columns go to the rewards, as in fdiv align")
     reward: list[str] = option([], "P = π₀ exp(r/β), as in fdiv align; several are added")
     constraint: str = option('', "P = π₀ b with b in {0, 1}, as in fdiv align")
     beta: float = option(0.1, "strength of a reward, as it was trained with")
     reward_weights: list[float] | None = option(None, "one number for each of several rewards; default: 1 each")
-    ref_name: str = option('', "model before training; default: what run.json of the model says, the base of an adapter, "
-                               "or the model itself")
+    ref_name: str = option('', "model before training; default: what run.json of the model says, the base of an "
+                               "adapter, or the model itself")
     base_model: str = option('', "base of an adapter, if it is not where the adapter's configuration says")
     output_dir: str = option('runs/evaluate', "folder of run.json and report.html")
     overwrite: bool = option(False, "replace a finished evaluation")
@@ -113,8 +113,8 @@ def evaluate_alignment(a: EvaluateAlignArguments) -> tuple[dict[str, float], lis
 # %% ../../nbs/7_commands/748_evaluate_align.ipynb #f2dc933e
 _INTRO = (
     "Completions of prompts that were not trained on. **pass_at_K** is the chance that one of K completions is right, "
-    "without bias; **coverage** the share of prompts with a right one. The divergences are to the target, **kl** to the "
-    "reference. Errors are over prompts, those of divergences over completions.")
+    "without bias; **coverage** the share of prompts with a right one. The divergences are to the target, **kl** to "
+    "the reference. Errors are over prompts, those of divergences over completions.")
 _BETTER = dict(reward='max', coverage='max', forward_kl='min', reverse_kl='min', js='min', tv='min')
 
 # %% ../../nbs/7_commands/748_evaluate_align.ipynb #400673c7

@@ -141,7 +141,7 @@ def first_clause(text: str, width: int) -> str:
 GROUPS = dict(
     RunArguments='this run', ModelArguments='model', AlignArguments='target and prompts', TrainArguments='data',
     SFTArguments='data', DistillArguments='data', UnlearnArguments='what to forget, and how it is judged',
-    FDivConfig='divergence and memory', SamplingConfig='sampling', LogZConfig='log Z', HeldOutConfig='held-out evaluation',
+    FDivConfig='divergence and memory', SamplingConfig='sampling', LogZConfig='log Z', HeldOutConfig='sampling',
     FDPGConfig='f-DPG',
     OfflineConfig='rows', FSFTConfig='f-SFT', FDPOConfig='f-DPO', DistillConfig='distillation', FLATConfig='unlearning',
     TrainingArguments='Trainer')
@@ -152,8 +152,9 @@ RARE = ('loss_type', 'num_generations', 'max_completion_length', 'top_k', 'top_p
         'disable_dropout', 'oom_backoff', 'reference', 'retain_model_pf', 'ref_cache', 'packing', 'max_prompt_length',
         'task_alpha', 'proposal_every', 'z_clip', 'z_max_samples', 'base_per_step', 'reward_clip', 'logging_steps',
         'drift_every', 'epsilon', 'lr_scheduler_type', 'sampler', 'sampler_model', 'sampler_tolerance',
-        'share_prompts', 'reward_special_tokens', 'stop_token_ids', 'sample_batch_size', 'ratio_clip', 'eval_success', 'eval_temperature',
-        'eval_seed', 'num_completions_to_print')
+        'share_prompts', 'reward_special_tokens', 'stop_token_ids', 'sample_batch_size', 'ratio_clip',
+        'eval_success', 'eval_temperature', 'eval_seed', 'num_completions_to_print', 'log_completions', 'z_estimate',
+        'proposal', 'max_prompts')
 _TEXTS = dict(
     output_dir="folder of the model, of run.json and of report.html",
     num_train_epochs="passes over the rows", max_steps="optimiser steps; -1 leaves it to num_train_epochs",

@@ -71,10 +71,11 @@ COMMANDS = dict(
                     '--model DIR --forget FILE --output_dir DIR [flags]',
                     ('commands.unlearn:UnlearnArguments', 'training.flat:FLATConfig'),
                     {'--demo': 'commands.unlearn_demo:UnlearnDemo'}),
-    evaluate=Command('evaluate:cmd_evaluate', "measure what a model has forgotten and kept: TOFU, MUSE, a book",
-                     'tofu|muse|book --model DIR --data DIR [flags]', kinds=dict(
+    evaluate=Command('evaluate:cmd_evaluate', "measure a model: TOFU, MUSE, a book; pass@k of held-out prompts",
+                     'tofu|muse|book|align --model DIR --data DIR [flags]', kinds=dict(
                          tofu='commands.evaluate:TofuArguments', muse='commands.evaluate:MuseArguments',
-                         book='commands.evaluate:BookArguments')),
+                         book='commands.evaluate:BookArguments',
+                         align='commands.evaluate_align:EvaluateAlignArguments')),
     attack=Command('attack:cmd_attack', "try to bring back what was forgotten", '--model DIR --forget FILE [flags]',
                    ('commands.attack:AttackArguments',)),
     bridge=Command('bridge:cmd_bridge', "which imitation is the best start for preference learning? a grid of runs",

@@ -5,14 +5,13 @@
 # %% ../../nbs/4_training/449_held_out.ipynb #d2a02bdc
 from __future__ import annotations
 import difflib, math, random, sys, time
-from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 from fastcore.basics import patch
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 from transformers import TrainerState
 from transformers.trainer_utils import speed_metrics
@@ -84,7 +83,7 @@ class HeldOut:
     "Prompts to evaluate on."
     contexts: Contexts
     name: str = 'eval_dataset'     # for error messages
-    base: list | None = None       # this process's completions of the reference, a `BaseBlock` each; None: not drawn yet
+    base: list | None = None       # this process's completions of the reference, a `BaseBlock` each; None: not yet
     def __len__(self): return len(self.contexts)
 
 # %% ../../nbs/4_training/449_held_out.ipynb #25742300
@@ -93,7 +92,7 @@ def _is_table(data: dict) -> bool:
     return not hasattr(data, 'column_names') and any(k in data for k in (*ALIASES['prompt'], *CONVERSATION))
 
 def held_out_sets(data, tokenizer, options: dict | None = None, limit: int = 0):
-    """`HeldOut`, or name -> `HeldOut`; None for None. Raises ValueError as `contexts_of`, naming the set, and for no set."""
+    "`HeldOut`, or name -> `HeldOut`; None for None. Raises ValueError as `contexts_of`, naming the set, and for none."
     if data is None or isinstance(data, HeldOut): return data
     read = lambda rows, name: HeldOut(contexts_of(rows, tokenizer, options, limit, name), name)
     if not isinstance(data, dict) or _is_table(data): return read(data, 'eval_dataset')
