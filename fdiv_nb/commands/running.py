@@ -140,9 +140,17 @@ _FIRST = ('loss', 'reward')
 _NEXT = ('rewards/accuracies', 'rewards/margins', 'p_forget', 'p_template', 'p_retain', 'kl', 'forward_kl',
          'reverse_kl', 'js', 'tv', 'divergence', 'entropy', 'completions/mean_length', 'grad_norm', 'learning_rate')
 
+_JUDGED = 'loss', 'reward', 'coverage', 'js', 'kl', 'forward_kl', 'reverse_kl', 'entropy', 'truncated'   # of eval_
+
+def _place(k: str) -> tuple:
+    "Where a number of an evaluation, or a reward, stands in the line."
+    name = k.removeprefix('eval_')
+    return (1.5 if name.startswith('pass_at_') else _JUDGED.index(name) if name in _JUDGED else 99), k
+
 def log_line(step: int, steps: int, logs: dict, most: int = 9) -> str:
     "One line of a log: the step, then the numbers that are looked at first; '' if there is none."
-    own = sorted(k for k in logs if k.startswith('eval_') or k.startswith('rewards/') and k.endswith('/mean'))
+    judged = lambda k: k.startswith('eval_') and (most > 99 or not k.endswith('stderr'))
+    own = sorted((k for k in logs if judged(k) or k.startswith('rewards/') and k.endswith('/mean')), key=_place)
     shown = lambda k: isinstance(logs.get(k), (int, float)) and not k.endswith(('_runtime', '_per_second'))
     rest = sorted(k for k in logs if k not in (*_FIRST, *own, *_NEXT, 'epoch', 'step')) if most > 99 else []
     keys = [k for k in (*_FIRST, *own, *_NEXT, *rest) if shown(k)][:most]
