@@ -19,7 +19,9 @@ from fdiv_nb.models.folders import check_dtype
 from fdiv_nb.models.loading import check_trainable, load_lm, load_reference, load_tokenizer, need_peft
 from fdiv_nb.training.checkpoint import CheckpointMixin
 from fdiv_nb.training.options import DtypeAlias, option
-from fdiv_nb.training.reference import StartWeights, check_same_run, fingerprint, is_adapter
+from fdiv_nb.training.reference import (
+    StartWeights, check_same_run, differences, divergence_key, fingerprint, identity, is_adapter,
+    said_by)
 from fdiv_nb.training.saving import check_finite, check_writable, mend_generation
 from fdiv_nb.training.step import StepMixin
 
@@ -232,6 +234,7 @@ class FDivTrainer(CheckpointMixin, StepMixin, Trainer):
     Subclasses give `compute_loss`. `needs_ref`: whether there is a reference; `hold_ref`: whether it stays in
     memory during training. Raises ValueError, naming the argument, before any work."""
     why_same = 'resume with what the run began with, or begin a new one in another folder'
+    fixed: tuple[str, ...] = ()   # options of the loss, which a resumed run must share
     may_stop = False     # a signal may ask for a checkpoint that no strategy does
     _key = None
 
@@ -322,7 +325,18 @@ def reference_key(self: FDivTrainer) -> dict:
 @patch
 def run_key(self: FDivTrainer) -> dict:
     "What a resumed run must have in common with the one that wrote the checkpoint, by name, in JSON's types."
-    return dict(reference=self.reference_key())
+    options = {k: identity(getattr(self.args, k)) for k in ('disable_dropout', *self.fixed)}
+    return dict(reference=self.reference_key(), divergence=divergence_key(self.divergence), options=options)
+
+# %% ../../nbs/4_training/440_base.ipynb #b09fde22
+@patch
+def schedule(self: FDivTrainer) -> dict:
+    "What the learning rate of each step depends on; a constant one does not depend on the run's length."
+    a = self.args
+    kind = getattr(a.lr_scheduler_type, 'value', a.lr_scheduler_type)
+    out = dict(learning_rate=a.learning_rate, lr_scheduler_type=kind, warmup_steps=a.warmup_steps)
+    if kind in ('constant', 'constant_with_warmup'): return out
+    return out | (dict(max_steps=a.max_steps) if a.max_steps > 0 else dict(num_train_epochs=a.num_train_epochs))
 
 # %% ../../nbs/4_training/440_base.ipynb #53cd6cfa
 @patch
@@ -340,7 +354,7 @@ def own_key(self: FDivTrainer) -> dict:
 @patch
 def save_extra(self: FDivTrainer, folder: Path) -> None:
     "Write fdiv_state.json, and the starting weights of an adapter in reference.safetensors."
-    state, start = dict(key=self.own_key()) | self.run_state(), self.start_weights
+    state, start = dict(key=self.own_key(), schedule=self.schedule()) | self.run_state(), self.start_weights
     if start is not None:
         state['start_off'] = start.off
         if start.kept:
@@ -364,6 +378,16 @@ def read_state(self: FDivTrainer, where: Path | None) -> dict:
         self.start_weights.restore(self.accelerator.unwrap_model(self.model), state['start_off'], kept)
     return state
 
+# %% ../../nbs/4_training/440_base.ipynb #009ccc9a
+@patch
+def warn_of_schedule(self: FDivTrainer, old: dict | None, where: str) -> None:
+    "Log, by name, where the schedule is not that of the checkpoint."
+    found = [] if old is None else differences(json.loads(json.dumps(self.schedule())), old)
+    if not found: return
+    fields = '; '.join(f'{k} is {a} here and was {b}' for k, a, b in found)
+    log.warning('resume_from_checkpoint: %s was trained on another schedule: %s; the learning rate of a resumed '
+                'run goes on from the checkpoint', where, fields)
+
 # %% ../../nbs/4_training/440_base.ipynb #02a0260b
 @patch(as_prop=True)
 def will_save(self: FDivTrainer) -> bool:
@@ -376,7 +400,10 @@ def begin(self: FDivTrainer, where: Path | None) -> dict:
 
     Raises ValueError, naming what differs, for a checkpoint of another run."""
     state = self.read_state(where)
-    if 'key' in state: check_same_run(self.own_key(), state['key'], where.name, self.why_same)
+    if 'key' in state:
+        old = state['key']
+        check_same_run(said_by(old, self.own_key()), old, where.name, self.why_same)
+        self.warn_of_schedule(state.get('schedule'), where.name)
     elif where is not None:
         log.warning('resume_from_checkpoint: %s does not say which run it belongs to, so that cannot be '
                     'checked', where.name)

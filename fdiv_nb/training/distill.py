@@ -141,6 +141,8 @@ class DistillTrainer(OfflineTrainer):
         trainer = DistillTrainer('tiny', DistillConfig('run', max_steps=3), rows, teacher=teacher)
         trainer.train()
     """
+    fixed = ('temperature', 'rescale', 'lmbda', 'max_new_tokens', 'sample_temperature', 'score_term')
+
     def __init__(self, model, args: DistillConfig | None = None, train_dataset=None, eval_dataset=None,
                  processing_class=None, *, teacher=None, divergence=None, **kw):
         args = default_args(args, DistillConfig, model)

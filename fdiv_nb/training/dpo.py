@@ -196,6 +196,8 @@ class FDPOTrainer(OfflineTrainer):
         trainer = FDPOTrainer('tiny', FDPOConfig('run', divergence='js', max_steps=3), pairs)
         trainer.train()
     """
+    fixed = ('loss', 'beta', 'ratio', 'link', 'target', 'label_smoothing', 'robust', 'max_weight', 'epsilon')
+
     def __init__(self, model, args: FDPOConfig | None = None, train_dataset=None, eval_dataset=None,
                  processing_class=None, *, divergence=None, ref_model=None, **kw):
         args = default_args(args, FDPOConfig, model)

@@ -124,6 +124,7 @@ class FDPGTrainer(HeldOutTrainer):
 
     `FDPGTrainer('tiny', 'contains:great', FDPGConfig(output_dir='out', beta=0.3)).train()`"""
     why_same = 'log Z belongs to it: resume with what the run began with, or begin anew in another folder'
+    fixed = ('baseline', 'ratio_clip', 'reward_clip', 'z_clip', 'temperature', 'top_k', 'top_p')
 
     def __init__(self, model, reward_funcs=None, args: FDPGConfig | None = None, train_dataset=None,
                  eval_dataset=None, processing_class=None, *, ref_model=None, sampler: Sampler = rollout,

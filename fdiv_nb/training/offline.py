@@ -258,10 +258,19 @@ def rows_key(self: OfflineTrainer, rows) -> str:
     return rows_name(rows)
 
 @patch
+def batches_key(self: OfflineTrainer) -> dict:
+    "What decides which rows a step takes; how they are cut into micro-batches and processes does not."
+    a = self.args
+    rows = a.train_batch_size*a.gradient_accumulation_steps*a.world_size
+    seed = a.seed if a.data_seed is None else a.data_seed
+    return dict(rows_per_step=rows, packing=a.packing, seed=seed, order=a.train_sampling_strategy)
+
+@patch
 def run_key(self: OfflineTrainer) -> dict:
-    "What a resumed run must have in common with its checkpoint: the reference and the rows."
+    "What a resumed run must have in common with its checkpoint: also the rows, their order and the schedule."
     rows = {} if self.train_dataset is None else dict(train_dataset=self.rows_key(self.train_dataset))
-    return super(OfflineTrainer, self).run_key() | rows
+    more = dict(batches=self.batches_key(), schedule=self.schedule())
+    return super(OfflineTrainer, self).run_key() | rows | more
 
 # %% ../../nbs/4_training/460_offline.ipynb #865a0fed
 @patch

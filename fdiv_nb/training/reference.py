@@ -311,6 +311,13 @@ def differences(new, old, at: str = '') -> list[tuple[str, str, str]]:
     fields = sorted({*new, *old})
     return [d for k in fields for d in differences(new.get(k), old.get(k), f'{at}.{k}' if at else k)]
 
+# %% ../../nbs/4_training/435_reference.ipynb #19bb8ef4
+def divergence_key(d) -> str:
+    "A name that changes with the values of f; of what is no divergence (squared_po), the name alone."
+    if not hasattr(d, 'f'): return d.name
+    at = torch.tensor([-3., -.5, .5, 2.], dtype=torch.float64)
+    return f'{d.name} #{digest(*(round(x, 6) for x in d.f(at).tolist()))}'
+
 # %% ../../nbs/4_training/435_reference.ipynb #e54f13ce
 def _short(x) -> str:
     s = x if isinstance(x, str) else json.dumps(x, ensure_ascii=False)
@@ -324,3 +331,12 @@ def check_same_run(new: dict, old: dict, where: str, why: str) -> None:
     if not found: return
     fields = '; '.join(f'{k} is {a} here and was {b}' for k, a, b in found[:4])
     raise ValueError(f"resume_from_checkpoint: {where} belongs to another run: {fields}; {why}")
+
+# %% ../../nbs/4_training/435_reference.ipynb #a47a61b2
+_ADDED = ('divergence', 'options', 'batches', 'schedule')   # fields of a key that older checkpoints lack
+
+def said_by(old: dict, new: dict) -> dict:
+    "The key `new` without what the checkpoint that wrote `old` could not say yet."
+    known = {k: v for k, v in new.items() if k in old or k not in _ADDED}
+    both = lambda k, v: k in _ADDED and isinstance(v, dict) and isinstance(old[k], dict)
+    return {k: {i: x for i, x in v.items() if i in old[k]} if both(k, v) else v for k, v in known.items()}

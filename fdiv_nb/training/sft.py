@@ -107,6 +107,8 @@ class FSFTTrainer(OfflineTrainer):
         trainer = FSFTTrainer('tiny', FSFTConfig('run', divergence='hellinger', max_steps=3), rows)
         trainer.train()
     """
+    fixed = ('loss', 'average', 'beta', 'v', 'max_weight', 'box', 'clip', 'kl_weight')
+
     def __init__(self, model, args: FSFTConfig | None = None, train_dataset=None, eval_dataset=None,
                  processing_class=None, *, divergence=None, ref_model=None, **kw):
         args = default_args(args, FSFTConfig, model)
