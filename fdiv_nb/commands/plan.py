@@ -187,13 +187,15 @@ def plan_samples(a, cfg, target, prompts, resume=None) -> int:
     from fdiv_nb.models.completions import encode_prompts
     from fdiv_nb.training.contexts import contexts_of
     model, tok, trained = policy_of(a, cfg)
-    ids = encode_prompts(tok, contexts_of(prompts, tok, cfg.chat_template_kwargs, name='prompts').given)
+    contexts = contexts_of(prompts, tok, cfg.chat_template_kwargs, name='prompts')
+    ids, chat = encode_prompts(tok, contexts.given), any(not isinstance(p, str) for p in contexts.prompts)
     ref = shape_of(a.ref_name, 'ref_name') if a.ref_name else model
     adapted = a.lora_rank or is_adapter_folder(a.model)          # then the base is the reference
     others = 0 if adapted and not a.ref_name else sum(p.numel() for p in ref.parameters())
     length = max(map(len, ids)) + cfg.max_new_tokens
     memory = memory_of(model, cfg, trained, cfg.per_device_train_batch_size, length, others)
     lines = dict(model=model_line(a.model, model, trained, cfg.dtype), target=repr(target))
+    if chat: lines['rewards'] = "get messages for conversations: the text of a completion c is c[0]['content']"
     return print_plan(lines | _samples_told(tok, ids, cfg, memory) | dict(output=check_place(cfg, resume)))
 
 def _samples_told(tokenizer, ids: list, cfg, memory: Memory) -> dict:

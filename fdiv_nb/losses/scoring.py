@@ -4,13 +4,14 @@
 
 # %% ../../nbs/3_losses/305_scoring.ipynb #eba4b412
 from __future__ import annotations
-import asyncio, functools, inspect, os, threading, traceback
+import asyncio, functools, inspect, os, sys, threading, traceback
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import NamedTuple
 from collections.abc import Callable
 import torch
+from fastcore.basics import patch
 from torch import Tensor
 
 # %% auto #0
@@ -24,6 +25,38 @@ def as_reply(prompt, text: str):   # prompt: a text or a list of messages
 def reply_text(completion) -> str:
     "The text of a completion: itself, or the content of its last message."
     return completion if isinstance(completion, str) else completion[-1]['content']
+
+# %% ../../nbs/3_losses/305_scoring.ipynb #5edd4a54
+class TracedReply(list):
+    "A list with one message of the assistant; `misread` is where (file:line) it was taken for a text, or ''."
+    def __init__(self, text: str):
+        super().__init__([dict(role='assistant', content=text)])
+        self.misread, self.measured, self.opened = '', '', False
+    def __getitem__(self, i): return self._open().__getitem__(i)
+    def __iter__(self): return self._open().__iter__()
+    def __len__(self): return self._note('measured').__len__()
+    def __contains__(self, x): return self._note('misread', x).__contains__(x)
+    def __eq__(self, x): return self._note('misread', x).__eq__(x)
+    def count(self, x): return self._note('misread', x).count(x)
+    def index(self, x, *at): return self._note('misread', x).index(x, *at)
+
+# %% ../../nbs/3_losses/305_scoring.ipynb #b867c26e
+@patch
+def _open(self: TracedReply):
+    self.opened = True
+    return super(TracedReply, self)
+
+@patch
+def _note(self: TracedReply, what: str, x='a text'):   # x: what the list was asked about
+    "Keep the line that called, unless it asked about something else than a text."
+    f = sys._getframe(2)
+    if isinstance(x, str): setattr(self, what, f"{Path(f.f_code.co_filename).name}:{f.f_lineno}")
+    return super(TracedReply, self)
+
+@patch
+def taken_for_text(self: TracedReply) -> str:
+    "The line, as file:line, that read this list as a text; '' if none did."
+    return self.misread or ('' if self.opened else self.measured)
 
 # %% ../../nbs/3_losses/305_scoring.ipynb #3671d728
 def _as_floats(scores, name: str) -> tuple[Tensor, Tensor]:

@@ -4,15 +4,17 @@
 
 # %% ../../nbs/3_losses/320_target.ipynb #a1b5f4c5
 from __future__ import annotations
-import functools, inspect, math
+import functools, inspect, logging, math
 from collections.abc import Callable
 import torch
 from fastcore.basics import patch
 from torch import Tensor
-from .scoring import GIVEN, as_reply, call_reward, call_rewards, each_once
+from .scoring import GIVEN, TracedReply, call_reward, call_rewards, each_once
 from ..mathematics.checks import positive
 from ..mathematics.divergence import divergence_names, get_divergence
 from ..mathematics.estimate import effective_sample_size
+
+_log = logging.getLogger(__name__)
 
 # %% auto #0
 __all__ = ['Target', 'RewardTarget', 'BinaryTarget', 'ProductTarget', 'WeightedReward', 'fit_lambdas', 'MomentTarget',
@@ -68,6 +70,19 @@ def state_dict(self: Target) -> dict: return {}
 @patch
 def load_state_dict(self: Target, state: dict) -> None: pass
 
+# %% ../../nbs/3_losses/320_target.ipynb #8c723164
+_warned: set[str] = set()      # lines of rewards that were warned about
+
+@patch
+def warn_of_messages(self: Target, said: list) -> None:   # what the rewards were given
+    "Log, once for each line, that it reads a list with one message as a text."
+    names = [name for name, _ in self.reward_calls()]
+    who = names[0] if len(names) == 1 else 'reward'
+    for at in {c.taken_for_text() for c in said if isinstance(c, TracedReply)} - {''} - _warned:
+        _warned.add(at)
+        _log.warning("%s: %s reads a completion c as a text, but rows of messages give a list with one message; "
+                     "its text is c[0]['content']", who, at)
+
 # %% ../../nbs/3_losses/320_target.ipynb #9e6fcf38
 _PROBES = 'Yes.', 'It was a quiet day, and no one came.', 'x = [1, 2]'
 
@@ -77,13 +92,16 @@ def _no_log(*args) -> None: "What a reward may call in a probe, without effect."
 def probe_scores(self: Target, prompts: list | None = None, columns: dict | None = None) -> dict[str, Tensor]:
     """Scores [3] by name of three short texts as completions of the first three prompts, with their columns.
 
-    Raises ValueError as `call_rewards`."""
+    Warns of one that reads a message as a text. Raises ValueError as `call_rewards`."""
     three = lambda v: (v*3)[:3] if isinstance(v, list) else v
     ps = three(list(prompts or ['']))
     plain = [p if isinstance(p, str) else '' for p in ps]
     given = dict(zip(GIVEN, ([[0]*len(t.split()) for t in _PROBES], plain, None, _no_log, _no_log)))
     columns = given | {k: three(v) for k, v in (columns or {}).items()}
-    return call_with_columns(self.scores, ps, [as_reply(p, t) for p, t in zip(ps, _PROBES)], columns=columns)
+    said = [t if isinstance(p, str) else TracedReply(t) for p, t in zip(ps, _PROBES)]
+    scores = call_with_columns(self.scores, ps, said, columns=columns)
+    self.warn_of_messages(said)
+    return scores
 
 @patch
 def probe(self: Target, prompts: list | None = None, columns: dict | None = None) -> Target:
