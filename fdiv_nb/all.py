@@ -3,7 +3,7 @@ from .mathematics.divergence import FDivergence, divergence_color, divergence_na
 from .mathematics.divergence import get_divergence, register_divergence
 from .mathematics.custom import custom_divergence
 from .mathematics.estimate import Estimate, estimate_divergence
-from .models.logprobs import sequence_logprobs, token_logprobs
+from .models.logprobs import label_mask, mean_token_prob, sequence_logprobs, token_logprobs
 from .models.fused import linear_divergence, linear_logprobs
 from .models.tiny import load_tiny
 from .models.loading import load_lm, load_tokenizer
@@ -14,7 +14,7 @@ from .losses.rewards import load_reward
 from .losses.target import BinaryTarget, MomentTarget, ProductTarget, RewardTarget
 from .losses.fdpg import fdpg_loss, fdpg_weights
 from .losses.flat import flat_loss
-from .losses.fsft import dft_loss, fsft_loss, implicit_reward, nll_loss
+from .losses.fsft import dft_loss, fsft_loss, implicit_reward, nll_loss, token_f_loss
 from .losses.fdpo import fdpo_loss
 from .losses.fpo import fpo_loss
 from .losses.distill import distill_loss
@@ -38,8 +38,8 @@ __all__ = [
     'before_and_after', 'custom_divergence', 'dft_loss', 'distill_loss', 'divergence_color', 'divergence_names',
     'estimate_divergence', 'evaluate_muse', 'evaluate_tofu', 'exact_divergence', 'fdpg_loss', 'fdpg_weights',
     'fdpo_loss', 'flat_loss', 'fpo_loss', 'frl_loss', 'frl_token_weights', 'frl_weights', 'fsft_loss',
-    'get_divergence', 'implicit_reward', 'linear_divergence', 'linear_logprobs', 'load_lm', 'load_reward',
-    'load_tiny', 'load_tokenizer', 'muse_scores', 'nll_loss', 'register_divergence', 'rehearsal_loss',
-    'rollout', 'run_report', 'sequence_logprobs', 'tofu_scores', 'token_logprobs', 'unlearn_loss',
-    'unpaired_loss',
+    'get_divergence', 'implicit_reward', 'label_mask', 'linear_divergence', 'linear_logprobs', 'load_lm',
+    'load_reward', 'load_tiny', 'load_tokenizer', 'mean_token_prob', 'muse_scores', 'nll_loss',
+    'register_divergence', 'rehearsal_loss', 'rollout', 'run_report', 'sequence_logprobs', 'tofu_scores',
+    'token_f_loss', 'token_logprobs', 'unlearn_loss', 'unpaired_loss',
 ]

@@ -217,11 +217,17 @@ def _bpe(docs: list[str], vocab: int):
     t.post_processor = processors.TemplateProcessing(single='<s> $A', special_tokens=[('<s>', 1)])
     return t
 
+TINY_TEMPLATE = ("{{ bos_token }}{% for m in messages %}{% if m.role == 'assistant' %}"
+                 " A: {{ m.content }}{{ eos_token }}{% else %}{{ m.content }}{% endif %}{% endfor %}"
+                 "{% if add_generation_prompt %} A:{% endif %}")
+
 def train_tokenizer(docs: list[str], vocab: int = 640):
-    "A transformers tokenizer with <pad>, <s>, </s>, which begins every text with <s>."
+    "A transformers tokenizer with <pad>, <s>, </s> and a chat template, which begins every text with <s>."
     from transformers import PreTrainedTokenizerFast
-    return PreTrainedTokenizerFast(tokenizer_object=_bpe(docs, vocab), bos_token='<s>', eos_token='</s>',
-                                   pad_token='<pad>', padding_side='left', model_max_length=256)
+    t = PreTrainedTokenizerFast(tokenizer_object=_bpe(docs, vocab), bos_token='<s>', eos_token='</s>',
+                                pad_token='<pad>', padding_side='left', model_max_length=256)
+    t.chat_template = TINY_TEMPLATE
+    return t
 
 # %% ../../nbs/2_models/255_tiny.ipynb #ab495d5b
 def new_model(vocab: int, seed: int = 0, hidden: int = 128, layers: int = 4):
