@@ -65,25 +65,23 @@ def read_prompts(path: str, limit: int = 0, field: str = 'prompts') -> list | No
     return [Context(r) for r in rows[:limit or None]]
 
 # %% ../../nbs/7_commands/720_align.ipynb #07c50009
-def _reward_target(rewards: list, beta: float, weights):
+def _reward_target(rewards: list, beta: float, weights, load: Callable):
     """The target of one reward or of several, weighted; None without rewards. Raises ValueError for a name
     given twice or weights of another number."""
-    from fdiv_nb.losses.rewards import load_reward
     from fdiv_nb.losses.target import RewardTarget, WeightedReward
     if twice := next((r for r in rewards if rewards.count(r) > 1), None):
         raise ValueError(f"reward: {twice!r} is given more than once; give it a larger weight with "
                          "reward_weights")
     if weights and len(weights) != len(rewards):
         raise ValueError(f"reward_weights: {len(weights)} for {len(rewards)} rewards; give one for each")
-    made = [load_reward(r) for r in rewards]
+    made = [load(r) for r in rewards]
     if not made: return None
     if len(made) == 1 and not weights: return RewardTarget(made[0], beta)
     return WeightedReward(made, beta, weights or None)
 
 # %% ../../nbs/7_commands/720_align.ipynb #07c5000a
-def _moment_target(moments):
+def _moment_target(moments, load: Callable):
     "The target of SPEC=VALUE words. Raises ValueError for a word of another form, or a feature given twice."
-    from fdiv_nb.losses.rewards import load_reward
     from fdiv_nb.losses.target import MomentTarget
     wanted = {}
     for m in moments:
@@ -94,18 +92,20 @@ def _moment_target(moments):
             raise ValueError(f"moments: {m!r} is not SPEC=VALUE; write for instance contains:princess=0.5")
         if spec in wanted: raise ValueError(f"moments: {spec!r} is given more than once; one value for each")
         wanted[spec] = value
-    return MomentTarget({s: load_reward(s) for s in wanted}, wanted)
+    return MomentTarget({s: load(s) for s in wanted}, wanted)
 
 # %% ../../nbs/7_commands/720_align.ipynb #b02f269e
-def make_target(reward, constraint: str, beta: float, moments=(), weights=()):
+def make_target(reward, constraint: str, beta: float, moments=(), weights=(),
+                load: Callable | None = None):      # a name -> a function; None: `load_reward`
     """The product of the targets of `--reward` (a name, a function, or a list of them), `--constraint` and
     `--moments`. Raises ValueError if none is given."""
     from fdiv_nb.losses.rewards import load_reward
     from fdiv_nb.losses.target import BinaryTarget, ProductTarget
+    load = load or load_reward
     rewards = [r for r in (reward if isinstance(reward, (list, tuple)) else [reward]) if r]
-    parts = [_reward_target(rewards, beta, weights)]
-    if constraint: parts.append(BinaryTarget(load_reward(constraint)))
-    if moments: parts.append(_moment_target(moments))
+    parts = [_reward_target(rewards, beta, weights, load)]
+    if constraint: parts.append(BinaryTarget(load(constraint)))
+    if moments: parts.append(_moment_target(moments, load))
     parts = [p for p in parts if p is not None]
     if not parts:
         raise ValueError("reward: nothing to align to; give --reward (P = π₀ exp(r/β)), --constraint (P = π₀ "
@@ -283,21 +283,32 @@ def make_sampler(a: AlignArguments):
     return made
 
 # %% ../../nbs/7_commands/720_align.ipynb #07c5000e
+def _reward_loader(a: AlignArguments) -> tuple[Callable, list]:
+    "(what makes rewards of names, the classifiers that it only checks): for --dry_run none is loaded."
+    from fdiv_nb.losses.rewards import PlannedClassifier, load_reward
+    planned = []
+    def load(spec):
+        made = load_reward(spec, plan=a.dry_run)
+        if isinstance(made, PlannedClassifier): planned.append(made)
+        return made
+    return load, planned
+
 def _align_plan(a: AlignArguments, cfg):
-    """(target, prompts, prompts to evaluate on or None) of the flags. Raises ValueError for everything that
-    can be refused before a model is loaded."""
+    """(target, prompts, prompts to evaluate on or None, classifiers that are only planned) of the flags.
+    Raises ValueError for everything that can be refused before a model is loaded."""
     from fdiv_nb.losses.target import check_compatible
     prompts = read_prompts(a.prompts, cfg.max_prompts)
     held_out = read_prompts(a.eval_data, cfg.max_prompts, 'eval_data')
     find_model(a.model, base_model=cfg.base_model)
     if a.ref_name: find_model(a.ref_name, 'ref_name')
-    target = make_target(a.reward, a.constraint, cfg.beta, a.moments, cfg.reward_weights or ())
+    load, planned = _reward_loader(a)
+    target = make_target(a.reward, a.constraint, cfg.beta, a.moments, cfg.reward_weights or (), load)
     check_compatible(cfg.divergence, target)
     probe_rows(target, prompts or [], cfg)
     if held_out: probe_rows(target, held_out, cfg, 'eval_data')
     elif cfg.eval_strategy != 'no':
         raise ValueError("eval_data: evaluations are asked for (eval_steps); give --eval_data")
-    return target, prompts, held_out
+    return target, prompts, held_out, planned
 
 # %% ../../nbs/7_commands/720_align.ipynb #07c5000f
 def cmd_align(argv: list[str]) -> int:
@@ -306,10 +317,10 @@ def cmd_align(argv: list[str]) -> int:
     from fdiv_nb.training.fdpg import FDPGConfig
     a, cfg = parse(argv, AlignArguments, FDPGConfig, idle=_IDLE)
     out, resume = check_output(cfg.output_dir, cfg.overwrite), checkpoint_of(cfg)
-    target, prompts, held_out = _align_plan(a, cfg)
+    target, prompts, held_out, planned = _align_plan(a, cfg)
     sampler = make_sampler(a)
     if SCREEN.get() == 'quiet': cfg.num_completions_to_print = 0
-    if a.dry_run: return plan_samples(a, cfg, target, prompts, resume)
+    if a.dry_run: return plan_samples(a, cfg, target, prompts, resume, planned)
     with quiet_logs(), no_empty_folder(out):
         model, tok = load_policy(a, cfg)
         ref = load_model(a.ref_name, field='ref_name', dtype=cfg.dtype)[0] if a.ref_name else None

@@ -298,7 +298,8 @@ class Terminated(KeyboardInterrupt):
     "SIGTERM, raised like Ctrl-C."
 
 class Stopped(Failed):
-    "A run that was stopped by a signal, and has saved a checkpoint."
+    "A run that was stopped by a signal, and has saved a checkpoint; `shown`: whether this process prints the line."
+    shown = True
 
 # %% ../../nbs/7_commands/710_parser.ipynb #1da8aca7
 def _answer(e: BaseException) -> tuple[int, str]:
@@ -361,7 +362,9 @@ def run_command(name: str, command: Callable, argv: list[str]) -> int:
     except BaseException as e:
         code, line = _answer(e)
         if not line or os.environ.get('FDIV_DEBUG'): raise
-        _print_error(name, line, '' if isinstance(e, Stopped) else 'error: ')
+        stopped = isinstance(e, Stopped)
+        if not stopped or e.shown: _print_error(name, line, '' if stopped else 'error: ')
+        if stopped: _leave_group()                         # all processes stop at one step
     finally:
         warnings.formatwarning = form
         COMMAND.reset(words)

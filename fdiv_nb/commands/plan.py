@@ -182,7 +182,7 @@ def _rows_told(tokenizer, done: dict, answers, cfg, model, trained: int, beside:
                         first=rendered(tokenizer, rows[0], answers))
 
 # %% ../../nbs/7_commands/719_plan.ipynb #61cbf7e2
-def plan_samples(a, cfg, target, prompts, resume=None) -> int:
+def plan_samples(a, cfg, target, prompts, resume=None, classifiers=()) -> int:   # of `PlannedClassifier`
     "Print the plan of `fdiv align`. Raises ValueError for what the run itself would refuse."
     from fdiv_nb.models.completions import encode_prompts
     from fdiv_nb.training.contexts import contexts_of
@@ -192,10 +192,12 @@ def plan_samples(a, cfg, target, prompts, resume=None) -> int:
     ref = shape_of(a.ref_name, 'ref_name') if a.ref_name else model
     adapted = a.lora_rank or is_adapter_folder(a.model)          # then the base is the reference
     others = 0 if adapted and not a.ref_name else sum(p.numel() for p in ref.parameters())
+    others += sum(c.size for c in classifiers)
     length = max(map(len, ids)) + cfg.max_new_tokens
     memory = memory_of(model, cfg, trained, cfg.per_device_train_batch_size, length, others)
     lines = dict(model=model_line(a.model, model, trained, cfg.dtype), target=repr(target))
     if chat: lines['rewards'] = "get messages for conversations: the text of a completion c is c[0]['content']"
+    if classifiers: lines['reward model'] = '\n'.join(c.told for c in classifiers)
     return print_plan(lines | _samples_told(tok, ids, cfg, memory) | dict(output=check_place(cfg, resume)))
 
 def _samples_told(tokenizer, ids: list, cfg, memory: Memory) -> dict:

@@ -4,7 +4,7 @@
 
 # %% ../../nbs/7_commands/716_running.ipynb #07c30003
 from __future__ import annotations
-import contextlib, os, signal, sys, warnings
+import contextlib, os, signal, sys, time, warnings
 from pathlib import Path
 from tqdm import tqdm
 from .flags import FLAG_NAMES
@@ -36,14 +36,18 @@ def no_empty_folder(out: Path):
 
 # %% ../../nbs/7_commands/716_running.ipynb #fa14f31c
 class Signals:
-    "Takes Ctrl-C and SIGTERM while a block trains: the first is noted in `number`, the second raised."
+    """Takes Ctrl-C and SIGTERM while a block trains: the first is noted in `number`, the second raised. On several
+    processes a second one within 5 seconds is the same: a scheduler signals all of them, and their launcher again."""
     fdiv = True
-    number = 0
+    number, at = 0, 0.
 
     def __call__(self, number, frame):
+        several = int(os.environ.get('WORLD_SIZE', 1)) > 1
+        if self.number and several and time.monotonic() - self.at < 5: return
         if self.number: raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
-        self.number = number
-        os.write(2, b'\nstopping after this step, with a checkpoint; once more stops at once\n')
+        self.number, self.at = number, time.monotonic()
+        if os.environ.get('RANK', '0') == '0':
+            os.write(2, b'\nstopping after this step, with a checkpoint; once more stops at once\n')
 
     def taken(self): return on_signals(self, signal.SIGINT, signal.SIGTERM)
 
@@ -97,7 +101,9 @@ def train_and_save(trainer, tokenizer, out: Path, resume: str | None = None) -> 
     try:
         with signals.taken(): trainer.train(resume_from_checkpoint=resume or None)
         if signals.number and trainer.state.global_step < trainer.state.max_steps:
-            raise _stopped(signals.number, trainer)
+            stopped = _stopped(signals.number, trainer)
+            stopped.shown = trainer.is_world_process_zero()        # one line for all processes
+            raise stopped
         save_trained(trainer, tokenizer, out)
     except NotSaved as e: raise Failed(str(e)) from e
     except (ValueError, OSError, KeyboardInterrupt) as e:

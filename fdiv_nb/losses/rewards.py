@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 from fdiv_nb.losses.instructions import instruction_reward, number_reward
 from fdiv_nb.losses.scoring import error_place
-from fdiv_nb.models.loading import load_classifier, load_tokenizer
+from fdiv_nb.models.loading import load_classifier, load_tokenizer, shape_of_classifier
 from fdiv_nb.models.logprobs import context_length
 from fdiv_nb.models.words import fold, occurs, unspaced, words
 
@@ -344,8 +344,20 @@ def _check_name(spec, kind: str, arg: str) -> None:
                      "plain prompts as a user's turn, classifier_text: never by the chat template), "
                      "instructions, number or python")
 
+# %% ../../nbs/3_losses/310_rewards.ipynb #d553a422
+class PlannedClassifier:
+    "A classifier that is checked and not loaded; every score is 0. Raises ValueError as `ClassifierReward`."
+    def __init__(self, model: str, label: str | int | None = None, chat: bool | None = None):
+        shape = shape_of_classifier(model)
+        load_tokenizer(model, 'classifier')
+        self.label = _label_index(shape.config, label)
+        self.name, self.size = str(shape.config.id2label[self.label]), sum(p.numel() for p in shape.parameters())
+        self.told = (f"{model}: {type(shape).__name__}, {self.size:,} parameters, {_score_kind(shape.config)} of "
+                     f"{self.name}; its weights are not loaded here, so no score is tried")
+    def __call__(self, prompts: list, completions: list[str]) -> Tensor: return torch.zeros(len(completions))
+
 # %% ../../nbs/3_losses/310_rewards.ipynb #3aae1c10
-def load_reward(spec) -> Callable:
+def load_reward(spec, plan: bool = False) -> Callable:   # plan: a classifier is checked and not loaded
     "A reward from its name, or a callable as it is. Raises ValueError with near matches and the remedy."
     if callable(spec): return spec
     kind, _, arg = str(spec).partition(':')
@@ -354,6 +366,6 @@ def load_reward(spec) -> Callable:
     if kind in _CHAT:
         head, _, label = arg.rpartition(':')
         if Path(arg).is_dir() or not head: head, label = arg, None
-        return ClassifierReward(head, label, chat=_CHAT[kind])
+        return (PlannedClassifier if plan else ClassifierReward)(head, label, chat=_CHAT[kind])
     _check_name(spec, kind, arg)
     return _user_function(kind, arg)

@@ -8,9 +8,10 @@ import json, os, re, warnings
 from pathlib import Path
 import torch
 from torch import nn
-from .folders import (
+from fdiv_nb.models.folders import (
     check_finite, check_loading_info, check_weights, error_line, find_checkpoint, has_tokenizer,
-    is_adapter_folder, load_checked, load_config, one_line_errors, quiet_loading, read_json)
+    is_adapter_folder, load_checked, load_config, one_line_errors, quiet_loading, read_json,
+    weight_files)
 
 # %% auto #0
 __all__ = ['load_lm', 'load_adapter', 'merged', 'write_merged', 'load_classifier', 'load_tokenizer', 'load_reference']
@@ -222,6 +223,33 @@ def load_classifier(name, field: str = 'classifier', dtype='float32') -> nn.Modu
         load_config(path, field)
         model = load_checked(auto, path, field, dtype, _SPARE)
     return model.eval().requires_grad_(False)
+
+# %% ../../nbs/2_models/260_loading.ipynb #691fc674
+def _check_head(model: nn.Module, path, field: str) -> None:
+    "Raises ValueError for files without the head of a classifier, or with one of another shape."
+    from safetensors import safe_open
+    there = {}
+    for file in weight_files(path, 'model', field):
+        with safe_open(file, 'pt') as f: there |= {k: tuple(f.get_slice(k).get_shape()) for k in f.keys()}
+    head = {k: tuple(v.shape) for k, v in model.state_dict().items() if re.search(_HEAD, k)}
+    found = {k for k in head if k in there}
+    lost = set() if any(re.search(_HEAD, k) for k in there) else set(head)
+    shapes = {(k, there[k], head[k]) for k in found if there[k] != head[k]}
+    info = dict(missing_keys=lost, mismatched_keys=shapes, unexpected_keys=set())
+    check_loading_info(info, path, field, type(model).__name__)
+
+def shape_of_classifier(name, field: str = 'classifier') -> nn.Module:
+    "`load_classifier` on the meta device: no weights are read. Raises ValueError as far as names and headers tell."
+    from transformers import AutoModelForSequenceClassification as auto
+    path = find_checkpoint(name, field)
+    shapes = _adapter_shapes(path, field) if is_adapter_folder(path) else {}
+    home = find_checkpoint(adapter_base(path, field), field) if shapes else path
+    config = load_config(home, field)
+    rows = [v[0] for k, v in shapes.items() if re.search(_HEAD, k) and k.endswith('weight')]
+    if rows: config.num_labels = rows[-1]
+    with one_line_errors(field, path), torch.device('meta'): model = auto.from_config(config)
+    if not rows and os.path.isdir(home): _check_head(model, home, field)
+    return model.eval()
 
 # %% ../../nbs/2_models/260_loading.ipynb #dca9d12c
 def load_tokenizer(name, field: str = 'model', base_model: str | None = None):
