@@ -22,6 +22,7 @@ _MODULES = {
     'models.engine': 'CompletionsSampler VLLMSampler',
     'losses.rewards': 'load_reward',
     'losses.target': 'BinaryTarget MomentTarget ProductTarget RewardTarget',
+    'losses.factors': 'FinishedTarget LengthTarget OverlongTarget',
     'losses.fdpg': 'fdpg_loss fdpg_weights',
     'losses.flat': 'flat_loss',
     'losses.fsft': 'dft_loss fsft_loss implicit_reward nll_loss token_f_loss',

@@ -12,6 +12,7 @@ from .models.rollout import rollout
 from .models.engine import CompletionsSampler, VLLMSampler
 from .losses.rewards import load_reward
 from .losses.target import BinaryTarget, MomentTarget, ProductTarget, RewardTarget
+from .losses.factors import FinishedTarget, LengthTarget, OverlongTarget
 from .losses.fdpg import fdpg_loss, fdpg_weights
 from .losses.flat import flat_loss
 from .losses.fsft import dft_loss, fsft_loss, implicit_reward, nll_loss, token_f_loss
@@ -34,7 +35,8 @@ from .reports.page import run_report
 __all__ = [
     'BinaryTarget', 'CompletionsSampler', 'DistillConfig', 'DistillTrainer', 'Estimate', 'FDPGConfig',
     'FDPGTrainer', 'FDPOConfig', 'FDPOTrainer', 'FDivergence', 'FLATConfig', 'FLATTrainer', 'FSFTConfig',
-    'FSFTTrainer', 'MomentTarget', 'ProductTarget', 'RewardTarget', 'Rollout', 'VLLMSampler', 'audit',
+    'FSFTTrainer', 'FinishedTarget', 'LengthTarget', 'MomentTarget', 'OverlongTarget', 'ProductTarget',
+    'RewardTarget', 'Rollout', 'VLLMSampler', 'audit',
     'before_and_after', 'custom_divergence', 'dft_loss', 'distill_loss', 'divergence_color', 'divergence_names',
     'estimate_divergence', 'evaluate_muse', 'evaluate_tofu', 'exact_divergence', 'fdpg_loss', 'fdpg_weights',
     'fdpo_loss', 'flat_loss', 'fpo_loss', 'frl_loss', 'frl_token_weights', 'frl_weights', 'fsft_loss',

@@ -33,6 +33,8 @@ class AlignArguments(ModelArguments):
     moments: list[str] = option([], "P = π₀ exp(λ·φ) with E φ as given: SPEC=VALUE ..., e.g. "
                                     "contains:princess=0.5 'regex:^She=0.8'; together with the others, their "
                                     "product")
+    factors: list[str] = option([], "further factors of P: length:PENALTY (exp(-PENALTY × tokens)), "
+                                    "overlong:LIMIT:CACHE[:STRENGTH] (DAPO's soft punishment), finished (ended, not cut off)")
     prompts: str = option('', "a .txt file with one prompt per line, or rows with a prompt or messages, whose "
                               "other columns go to the rewards (.jsonl, .json, .csv, .parquet, also .gz; "
                               "'data/*.jsonl', a folder[:split], owner/name[:config][:split]); default: "
@@ -96,9 +98,11 @@ def _moment_target(moments, load: Callable):
 
 # %% ../../nbs/7_commands/720_align.ipynb #b02f269e
 def make_target(reward, constraint: str, beta: float, moments=(), weights=(),
-                load: Callable | None = None):      # a name -> a function; None: `load_reward`
-    """The product of the targets of `--reward` (a name, a function, or a list of them), `--constraint` and
-    `--moments`. Raises ValueError if none is given."""
+                load: Callable | None = None,      # a name -> a function; None: `load_reward`
+                factors=()):
+    """The product of the targets of `--reward` (a name, a function, or a list of them), `--constraint`,
+    `--moments` and `--factors`. Raises ValueError if none is given."""
+    from fdiv_nb.losses.factors import load_factor
     from fdiv_nb.losses.rewards import load_reward
     from fdiv_nb.losses.target import BinaryTarget, ProductTarget
     load = load or load_reward
@@ -106,6 +110,7 @@ def make_target(reward, constraint: str, beta: float, moments=(), weights=(),
     parts = [_reward_target(rewards, beta, weights, load)]
     if constraint: parts.append(BinaryTarget(load(constraint)))
     if moments: parts.append(_moment_target(moments, load))
+    parts += map(load_factor, factors)
     parts = [p for p in parts if p is not None]
     if not parts:
         raise ValueError("reward: nothing to align to; give --reward (P = π₀ exp(r/β)), --constraint (P = π₀ "
@@ -302,7 +307,7 @@ def _align_plan(a: AlignArguments, cfg):
     find_model(a.model, base_model=cfg.base_model)
     if a.ref_name: find_model(a.ref_name, 'ref_name')
     load, planned = _reward_loader(a)
-    target = make_target(a.reward, a.constraint, cfg.beta, a.moments, cfg.reward_weights or (), load)
+    target = make_target(a.reward, a.constraint, cfg.beta, a.moments, cfg.reward_weights or (), load, a.factors)
     check_compatible(cfg.divergence, target)
     probe_rows(target, prompts or [], cfg)
     if held_out: probe_rows(target, held_out, cfg, 'eval_data')

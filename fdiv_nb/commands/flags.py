@@ -112,7 +112,7 @@ def declared(spec: str) -> tuple[Flag, ...]:
 _PLACES = dict(str='TEXT', int='N', float='X')
 _FILES = dict(data='FILE', eval_data='FILE', prompts='FILE', forget='FILE', retain='FILE', template='TEXT|FILE',
               model='DIR', ref_name='DIR', teacher='DIR', retain_model='DIR', never='DIR', base_model='DIR',
-              output_dir='DIR',
+              output_dir='DIR', factors='SPEC ...',
               log='FILE ...', reward='SPEC ...', constraint='SPEC', moments='SPEC=VALUE ...', book='FILE',
               retain_log='FILE', retrain_log='FILE', unrelated='FILE', report_to='TRACKER ...',
               resume_from_checkpoint='DIR', text='FILE', other='FILE')
@@ -143,6 +143,7 @@ GROUPS = dict(
     SFTArguments='data', DistillArguments='data', UnlearnArguments='what to forget, and how it is judged',
     FDivConfig='divergence and memory', SamplingConfig='sampling', LogZConfig='log Z', HeldOutConfig='sampling',
     FDPGConfig='f-DPG',
+    ReplayOptions='more from a rollout',
     OfflineConfig='rows', FSFTConfig='f-SFT', FDPOConfig='f-DPO', DistillConfig='distillation', FLATConfig='unlearning',
     TrainingArguments='Trainer')
 USED = ('output_dir', 'num_train_epochs', 'max_steps', 'per_device_train_batch_size', 'learning_rate', 'save_strategy',
@@ -154,7 +155,9 @@ RARE = ('loss_type', 'num_generations', 'max_completion_length', 'top_k', 'top_p
         'drift_every', 'epsilon', 'lr_scheduler_type', 'sampler', 'sampler_model', 'sampler_tolerance',
         'share_prompts', 'reward_special_tokens', 'stop_token_ids', 'sample_batch_size', 'ratio_clip',
         'eval_success', 'eval_temperature', 'eval_seed', 'num_completions_to_print', 'log_completions', 'z_estimate',
-        'proposal', 'max_prompts')
+        'proposal', 'max_prompts',
+        'updates_per_rollout', 'num_iterations', 'buffer_rollouts', 'buffer_share', 'max_staleness',
+        'redraw_groups', 'mask_truncated_completions', 'factors')
 _TEXTS = dict(
     output_dir="folder of the model, of run.json and of report.html",
     num_train_epochs="passes over the rows", max_steps="optimiser steps; -1 leaves it to num_train_epochs",

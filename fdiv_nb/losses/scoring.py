@@ -101,7 +101,8 @@ def error_place(e: BaseException, file: str | None = None) -> str:
     return f"{Path(own[-1].filename).name}:{own[-1].lineno}: {text}" if own else text
 
 # %% ../../nbs/3_losses/305_scoring.ipynb #b484f596
-GIVEN = 'completion_ids', 'prompt_texts', 'trainer_state', 'log_extra', 'log_metric'   # beside texts and columns
+GIVEN = ('completion_ids', 'prompt_texts', 'trainer_state', 'log_extra', 'log_metric',
+         'completion_finished')      # beside texts and columns
 
 class CallPlan(NamedTuple):
     "How a reward is called."

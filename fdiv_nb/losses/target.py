@@ -96,7 +96,7 @@ def probe_scores(self: Target, prompts: list | None = None, columns: dict | None
     three = lambda v: (v*3)[:3] if isinstance(v, list) else v
     ps = three(list(prompts or ['']))
     plain = [p if isinstance(p, str) else '' for p in ps]
-    given = dict(zip(GIVEN, ([[0]*len(t.split()) for t in _PROBES], plain, None, _no_log, _no_log)))
+    given = dict(zip(GIVEN, ([[0]*len(t.split()) for t in _PROBES], plain, None, _no_log, _no_log, [True]*3)))
     columns = given | {k: three(v) for k, v in (columns or {}).items()}
     said = [t if isinstance(p, str) else TracedReply(t) for p, t in zip(ps, _PROBES)]
     scores = call_with_columns(self.scores, ps, said, columns=columns)

@@ -67,7 +67,8 @@ def texts(self: Contexts, rows: list[int], r: Rollout) -> tuple[list, list, dict
     "(prompts, completions, columns) of completions of these rows, in their order, for `Target.evaluate`."
     prompts = [self.prompts[i] for i in rows]
     completions = [as_reply(p, t) for p, t in zip(prompts, self.read(r))]
-    own = dict(completion_ids=[list(c) for c in r.completion_ids], prompt_texts=list(r.prompts))
+    own = dict(completion_ids=[list(c) for c in r.completion_ids], prompt_texts=list(r.prompts),
+               completion_finished=r.finished.tolist())
     return prompts, completions, {k: [v[i] for i in rows] for k, v in self.columns.items()} | own | self.extra()
 
 @patch

@@ -25,10 +25,12 @@ from ..losses.target import ProductTarget, RewardTarget, Target, WeightedReward,
 from .base import check_trainer_call, default_args, tokenizer_of
 from .contexts import contexts_of
 from .held_out import HeldOutConfig, HeldOutTrainer, held_out_sets
-from .logz import LogZTrainer, Samples
+from .logz import LogZTrainer, z_by_group, z_tensors
 from .options import option
 from .proposal import Lagging
 from .reference import digest
+from .replay import (ReplayMixin, ReplayOptions, Samples, Scored, check_replay_options, join_rollouts,
+                                     join_samples)
 from .step import on_side_stream
 
 # %% auto #0
@@ -36,8 +38,8 @@ __all__ = ['FDPGConfig', 'FDPGTrainer', 'check_fdpg_call']
 
 # %% ../../nbs/4_training/450_fdpg.ipynb #fcd6b976
 @dataclass
-class FDPGConfig(HeldOutConfig):
-    """Configuration of `FDPGTrainer`: that of `SamplingConfig`, `LogZConfig` and `HeldOutConfig`, and what follows.
+class FDPGConfig(ReplayOptions, HeldOutConfig):
+    """Configuration of `FDPGTrainer`: `SamplingConfig`, `LogZConfig`, `HeldOutConfig`, `ReplayOptions`, and what follows.
 
     Sizes are completions over all processes, lengths tokens, β is in units of the reward. Example:
     `FDPGConfig(output_dir='out', divergence='js', beta=0.3, num_generations=16, max_completion_length=64)`.
@@ -62,6 +64,19 @@ class FDPGConfig(HeldOutConfig):
 # %% ../../nbs/4_training/450_fdpg.ipynb #a5d0c874
 _BASELINES = 'auto', 'optimal', 'loo', 'mean', 'ema', 'snis', 'exact', 'none'
 
+def check_replay_fits(a: FDPGConfig) -> None:
+    "ValueError for estimates of the step itself or of the last steps, where rows come again."
+    again = a.updates_per_rollout > 1 or a.buffer_rollouts
+    if again and a.baseline == 'ema':
+        raise ValueError("baseline: 'ema' would average over rows that come again, and so depend on them; use loo or "
+                         "optimal with updates_per_rollout or buffer_rollouts")
+    if a.mask_truncated_completions and a.baseline not in ('auto', 'loo'):
+        raise ValueError(f"baseline: {a.baseline!r} changes what is minimised where completions are masked; use loo with "
+                         "mask_truncated_completions")
+    if a.buffer_rollouts and a.z_estimate == 'batch':
+        raise ValueError("z_estimate: 'batch' has no log Z for the prompts of kept rollouts; use running with "
+                         "buffer_rollouts")
+
 def check_fdpg_options(a: FDPGConfig) -> None:
     "ValueError for the first of f-DPG's own options that is out of range, naming it."
     positive('beta', a.beta, 'small β follows the reward, large β the initial policy; 0.1 is usual')
@@ -69,6 +84,8 @@ def check_fdpg_options(a: FDPGConfig) -> None:
     at_least('eval_samples', a.eval_samples, 2, 'one completion says nothing about its own error')
     one_of('baseline', a.baseline, _BASELINES)
     one_of('proposal', a.proposal, ('policy', 'lagging'))
+    check_replay_options(a)
+    check_replay_fits(a)
     if a.proposal == 'lagging' and (a.fsdp or a.deepspeed):
         raise ValueError("proposal: 'lagging' swaps whole parameters and cannot be used with FSDP or "
                          "DeepSpeed; use proposal='policy'")
@@ -108,7 +125,7 @@ def target_of(reward_funcs, beta: float, weights: list[float] | None = None) -> 
     return WeightedReward(rewards, beta, weights or None)
 
 # %% ../../nbs/4_training/450_fdpg.ipynb #34d7600c
-class FDPGTrainer(HeldOutTrainer):
+class FDPGTrainer(ReplayMixin, HeldOutTrainer):
     """Minimise D_f(π‖p) for a target p ∝ π₀ w by sampling from π (f-DPG). Raises ValueError before any work.
 
     - `model`: a model, or the folder (an adapter's too) or hub name of one; `ref_model`: π₀, if another
@@ -158,14 +175,16 @@ def check_fdpg_call(args, reward_funcs, target, eval_dataset, kw: dict) -> None:
 
 # %% ../../nbs/4_training/450_fdpg.ipynb #450a000a
 @patch
-def draw_step(self: FDPGTrainer, prompt: list[int]) -> Rollout:
-    "This process's completions of the step, one for each prompt number, from the policy or its lagging copy."
+def draw_step(self: FDPGTrainer, prompt: list[int], again: int = 0) -> Rollout:
+    """This process's completions of the step, one for each prompt number, from the policy or its lagging copy.
+
+    `again`: how often some of the step were drawn before."""
     step, policy = self.state.global_step, self.accelerator.unwrap_model(self.model)
     p = self.proposal
-    if p and step % self.args.proposal_every == 0 and p.closer(): p.replace()
+    if p and step % self.args.proposal_every < self.args.updates_per_rollout and p.closer(): p.replace()
     with p.swapped_in() if p else nullcontext():
-        self.follow(policy, step)
-        return self.draw(policy, prompt, step)
+        if not again: self.follow(policy, step)
+        return self.draw(policy, prompt, step + again*10**8)
 
 # %% ../../nbs/4_training/450_fdpg.ipynb #450a000c
 @patch
@@ -179,32 +198,68 @@ def score_step(self: FDPGTrainer, r: Rollout, group: Tensor) -> tuple[Samples, T
     side.join(log_ref)
     return Samples(logp, log_ref, log_w.to(device), r.log_q.to(device), group), norm, scores
 
+@patch
+def sample_and_score(self: FDPGTrainer, prompt: list[int], again: int = 0) -> Scored:
+    "A scored completion for each of this process's prompt numbers."
+    r = self.draw_step(prompt, again)
+    return Scored(r, *self.score_step(r, torch.tensor(prompt, device=self.args.device)))
+
 # %% ../../nbs/4_training/450_fdpg.ipynb #450a000e
 @patch
-def row_weights(self: FDPGTrainer, s: Samples, z: Tensor, known: Tensor, norm: Tensor) -> tuple[Tensor, dict]:
+def row_weights(self: FDPGTrainer, s: Samples, z: Tensor, known: Tensor, norm: Tensor,
+                ended: Tensor) -> tuple[Tensor, dict]:
     "(w_i [n] of all processes' rows, numbers for the log), from log Z [n] where it is `known` [n]."
     a = self.args
     baseline = self.average.value if self.baseline == 'ema' else self.baseline
     group = s.group if len(self.prompts) > 1 else None
+    if a.mask_truncated_completions: return self.masked_weights(s, z, known & ended, group)
     log_target = torch.where(known, s.log_score, s.logp)          # any finite number: the weight becomes 0
     w, stats = fdpg_weights(self.divergence, s.logp, log_target, z, s.log_q, baseline, group,
                             a.ratio_clip or None, a.reward_clip or None, norm)
     return w*known, stats
 
 @patch
-def weigh(self: FDPGTrainer, s: Samples, norm: Tensor) -> Tensor:
-    "The weights of this process's rows, from the rows of all processes and the base samples beside them."
-    n, rank = len(s.logp), self.args.process_index
-    *whole, norm = self.gather_all(*s, norm)
-    s = Samples(*whole)
-    x = self.mix(s)
-    z, z_stderr, known = self.z_of_rows(x)
+def masked_weights(self: FDPGTrainer, s: Samples, z: Tensor, use: Tensor, group: Tensor | None) -> tuple[Tensor, dict]:
+    "As `row_weights`, from the rows in `use` [n] alone: no other has a weight or a part in the baseline."
+    a, w = self.args, torch.zeros_like(s.logp)
+    if use.sum() < 2: return w, dict(weighted_reward=0.)
+    some, stats = fdpg_weights(self.divergence, s.logp[use], s.log_score[use], z[use], s.log_q[use], 'weighted_loo',
+                               None if group is None else group[use], a.ratio_clip or None, a.reward_clip or None)
+    w[use] = some.to(w)
+    return w, stats
+
+# %% ../../nbs/4_training/450_fdpg.ipynb #0057a9cc
+@patch
+def gather_rows(self: FDPGTrainer, x: Scored) -> tuple[Samples, Tensor, Tensor]:
+    "(samples, norms, which ended by themselves) of all processes."
+    *whole, norm, ended = self.gather_all(*x.s, x.norm, x.r.finished.to(x.norm))
+    return Samples(*whole), norm, ended > 0
+
+@patch
+def with_stale(self: FDPGTrainer, s: Samples, z: Tensor, known: Tensor, *more: Tensor, old: Scored | None) -> tuple:
+    "(samples, log Z, known, and more) of all processes' rows, with stale ones after them."
+    if old is None: return s, z, known, *more
+    t, *rest = self.gather_rows(old)
+    old_z, _, old_known = z_tensors(z_by_group(self.log_z, set(t.group.tolist())), t.group)
+    pairs = zip((z, known, *more), (old_z, old_known, *rest))
+    return join_samples([s, t]), *(torch.cat([a, b.to(a)]) for a, b in pairs)
+
+@patch
+def weigh(self: FDPGTrainer, own: Scored, old: Scored | None = None) -> Tensor:
+    "The weights of this process's rows, stale ones last, from the rows of all processes and the base samples."
+    n, rank, unused = len(own.norm), self.args.process_index, self.replay.unused
+    s, norm, ended = self.gather_rows(own)
+    x = self.mix(s if unused is None else join_samples([s, unused]))
+    z, z_stderr, known = self.z_of_rows(x, self.replay.due(self.state.global_step))
     self.record_divergences(x, z, z_stderr, known)
     z, known = z[:len(s.logp)].to(s.logp), known[:len(s.logp)]    # of the policy's samples, which come first
-    w, stats = self.row_weights(s, z, known, norm)
+    t, *rest = self.with_stale(s, z, known, norm, ended, old=old)
+    w, stats = self.row_weights(t, *rest)
+    if self.args.mask_truncated_completions: self.record(masked=(~rest[-1]).float().mean().item())
     self.update_estimates(s, z, known, stats)
     self.record_weights(s, z, known, stats)
-    return w[rank*n:(rank + 1)*n]
+    m = 0 if old is None else len(old.norm)
+    return torch.cat([w[rank*n:][:n], w[len(s.logp) + rank*m:][:m]])
 
 # %% ../../nbs/4_training/450_fdpg.ipynb #450a0010
 @patch
@@ -269,17 +324,14 @@ def record_samples(self: FDPGTrainer, r: Rollout, scores: dict[str, Tensor], s: 
 # %% ../../nbs/4_training/450_fdpg.ipynb #3cdf4d8c
 @patch
 def get_batch_samples(self: FDPGTrainer, epoch_iterator, num_batches, device):
-    "All micro-batches of one optimiser step, sampled, scored and weighted together."
+    "All micro-batches of one optimiser step, sampled (or taken again), scored and weighted together."
     fetched, _ = Trainer.get_batch_samples(self, epoch_iterator, num_batches, device)
     prompt = [int(i) for b in fetched for i in b['prompt']]
     if not prompt: return fetched, None
-    group = torch.tensor(prompt, device=device)
-    self.draw_new_prompts(self.gather_all(group)[0].tolist())
-    r = self.draw_step(prompt)
-    s, norm, scores = self.score_step(r, group)
-    weights = self.weigh(s, norm)
-    self.record_samples(r, scores, s)
-    k = self.args.per_device_train_batch_size
+    own, old = self.step_rows(prompt)
+    weights = self.weigh(own, old)
+    self.record_samples(own.r, own.scores, own.s)
+    r, k = own.r if old is None else join_rollouts([own.r, old.r]), self.args.per_device_train_batch_size
     return [dict(r.batch(slice(i, i + k)), weights=weights[i:i + k]) for i in range(0, len(r), k)], None
 
 # %% ../../nbs/4_training/450_fdpg.ipynb #c8440221
@@ -300,18 +352,21 @@ def run_key(self: FDPGTrainer) -> dict:
     "What log Z, λ and the baseline belong to; a divergence is named by values of f."
     at = torch.tensor([-3., -.5, .5, 2.], dtype=torch.float64)
     f = [round(x, 6) for x in self.divergence.f(at).tolist()]
-    return LogZTrainer.run_key(self) | dict(divergence=f'{self.divergence.name} #{digest(*f)}')
+    again = {k: getattr(self.args, k) for k in ('updates_per_rollout', 'buffer_rollouts')} if self.replay.on else {}
+    return LogZTrainer.run_key(self) | again | dict(divergence=f'{self.divergence.name} #{digest(*f)}')
 
 @patch
 def run_state(self: FDPGTrainer) -> dict:
-    "As in `LogZTrainer`, with the average reward and the distances of a lagging copy."
+    "As in `LogZTrainer`, with the average reward, the distances of a lagging copy, and what `Replay` keeps."
     p = self.proposal
     own = dict(average=self.average.state_dict(), proposal=p and [p.sums, p.replaced])
+    if self.replay.on: own |= dict(replay=self.replay.state_dict(), z_before=[[k, *v] for k, v in self.z_before.items()])
     return LogZTrainer.run_state(self) | own
 
 @patch
 def save_extra(self: FDPGTrainer, folder: Path) -> None:
-    "As in `FDivTrainer`, with the weights of a lagging copy in proposal.safetensors."
+    "As in `FDivTrainer`, with the weights of a lagging copy in proposal.safetensors, and kept rollouts."
+    self.save_replay(folder)
     if self.proposal:
         from safetensors.torch import save_file
         save_file(self.proposal.kept, folder/'proposal.safetensors')
@@ -323,6 +378,8 @@ def take_state(self: FDPGTrainer, state: dict, where: Path) -> None:
     "Continue with a checkpoint's estimates. Raises ValueError where it has none."
     LogZTrainer.take_state(self, state, where)
     self.average.load_state_dict(state['average'])
+    self.load_replay(state.get('replay'), where)
+    self.z_before = {k: (z, error) for k, z, error in state.get('z_before', [])}
     if not self.proposal: return
     if not state['proposal']:
         raise ValueError(f"proposal: 'lagging', but {where.name} was written without a lagging copy; resume "

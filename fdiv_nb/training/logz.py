@@ -21,6 +21,7 @@ from ..losses.target import Target, call_with_columns
 from .options import option
 from .pool import BasePool
 from .reference import digest, identity, tokenizer_name
+from .replay import Samples
 from .sampling import SamplingConfig, SamplingTrainer
 
 # %% auto #0
@@ -57,6 +58,7 @@ class LogZTrainer(SamplingTrainer):
                  sampler: Sampler = rollout, **kw):
         self.target = target
         self.log_z = BasePool(args.z_clip or None, args.z_samples)
+        self.z_before: dict[int, tuple[float, float]] = {}      # log Z of the present rollout's prompts, before it
         super().__init__(model, args, prompts, processing_class, sampler, **kw)
 
 # %% ../../nbs/4_training/448_logz.ipynb #9476c1f1
@@ -122,7 +124,7 @@ def new_prompts(self: LogZTrainer, prompts: list[int], each: int) -> list[int]:
     a, rows, known = self.args, self.train_dataset, self.log_z.rows
     new = [k for k in dict.fromkeys(prompts) if k not in known]
     if not new: return new
-    later = rows.order[self.state.global_step*a.samples_per_step//rows.per_prompt:].tolist()
+    later = rows.upcoming(self.state.global_step)
     more = [k for k in dict.fromkeys(later) if k not in known and k not in new]
     return (new + more)[:max(len(new), a.z_samples//each)]
 
@@ -138,16 +140,6 @@ def draw_new_prompts(self: LogZTrainer, prompts: list[int]) -> None:
     self.draw_base(ids[rank::world], -10**7 - self.state.global_step)
 
 # %% ../../nbs/4_training/448_logz.ipynb #448a0018
-class Samples(NamedTuple):
-    "Completions with their log-densities; each [n], nats."
-    logp: Tensor       # log π, the policy
-    log_ref: Tensor    # log π0, the reference
-    log_w: Tensor      # log w of the target; -inf allowed
-    log_q: Tensor      # log of what the completion was drawn from
-    group: Tensor      # prompt number
-    @property
-    def log_score(self) -> Tensor: return self.log_ref + self.log_w      # log P
-
 class Mixture(NamedTuple):
     "A step's samples of the policy, then base samples; each [n]."
     logp: Tensor         # log π
@@ -202,21 +194,25 @@ def z_by_group(estimate: LogZ | MixtureLogZ, groups) -> dict[int, tuple[float, f
     ready = [k for k in groups if k in estimate and estimate.ready(k)]
     return {k: (estimate.value(k).item(), estimate.stderr(k)) for k in ready}
 
+def z_tensors(found: dict[int, tuple[float, float]], group: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    "log Z of each row's group, its standard error, and which rows have one, [n] each."
+    ids = group.tolist()
+    value, error = zip(*(found.get(k, (0., math.inf)) for k in ids))
+    return tuple(torch.tensor(v, device=group.device) for v in (value, error, [k in found for k in ids]))
+
 @patch
-def z_of_rows(self: LogZTrainer, x: Mixture) -> tuple[Tensor, Tensor, Tensor]:
+def z_of_rows(self: LogZTrainer, x: Mixture, fresh: bool = True) -> tuple[Tensor, Tensor, Tensor]:
     """log Z for each row from earlier samples, its standard error, and which rows have one, [n] each.
 
-    Afterwards the rows are added to the running estimate."""
+    Afterwards `fresh` rows are added to the running estimate; others were at the step before, and get the same."""
     ids, log_w = x.group.tolist(), (x.log_score - x.log_m).cpu()
-    found = z_by_group(self.log_z, set(ids))
-    if self.base_share(1): self.log_z.update(log_w, x.group.cpu(), x.number)
+    found = z_by_group(self.log_z, set(ids)) if fresh else self.z_before
+    if fresh and self.base_share(1): self.log_z.update(log_w, x.group.cpu(), x.number)
     if self.args.z_estimate == 'batch':
         now = LogZ().update(log_w, x.group.cpu())
-        found |= z_by_group(now, now.groups())
-    found = z_by_group(self.log_z, set(ids)) | found
-    value, error = zip(*(found.get(k, (0., math.inf)) for k in ids))
-    known = [k in found for k in ids]
-    return tuple(torch.tensor(v, device=x.logp.device) for v in (value, error, known))
+        found = found | z_by_group(now, now.groups())
+    self.z_before = z_by_group(self.log_z, set(ids)) | found if fresh else found
+    return z_tensors(self.z_before, x.group)
 
 # %% ../../nbs/4_training/448_logz.ipynb #448a0023
 @patch

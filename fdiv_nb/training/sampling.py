@@ -104,16 +104,24 @@ def plan_step(a: SamplingConfig, post_init) -> None:
 
 # %% ../../nbs/4_training/447_sampling.ipynb #447a0010
 class PromptRows(torch.utils.data.Dataset):
-    "Row numbers of a whole run, and the number of the prompt that each stands for."
-    def __init__(self, prompts: int, rows_per_step: int, per_prompt: int, steps: int, seed: int):
+    "Row numbers of a whole run, and the number of the prompt that each stands for; some steps may have the same."
+    def __init__(self, prompts: int, rows_per_step: int, per_prompt: int, steps: int, seed: int, updates: int = 1):
         self.n, self.per_prompt = rows_per_step*steps, per_prompt
-        g, k = torch.Generator().manual_seed(seed), -(-self.n//per_prompt)
+        self.rows_per_step, self.updates = rows_per_step, updates             # steps on the same rows
+        g, k = torch.Generator().manual_seed(seed), -(-rows_per_step*-(-steps//updates)//per_prompt)
         rounds = -(-k//prompts)
         if prompts == 1: self.order = torch.zeros(k, dtype=torch.long)
         else: self.order = torch.cat([torch.randperm(prompts, generator=g) for _ in range(rounds)])
 
     def __len__(self): return self.n
-    def __getitem__(self, i): return {'row': i, 'prompt': int(self.order[i//self.per_prompt])}
+    def __getitem__(self, i): return {'row': i, 'prompt': int(self.order[self.place(i)])}
+    def place(self, row: int) -> int:
+        "Where the prompt of a row stands in `order`."
+        step, j = divmod(row, self.rows_per_step)
+        return (step//self.updates*self.rows_per_step + j)//self.per_prompt
+    def upcoming(self, step: int) -> list[int]:
+        "The prompt numbers from a step on."
+        return self.order[self.place(step*self.rows_per_step):].tolist()
 
 # %% ../../nbs/4_training/447_sampling.ipynb #447a0013
 class SamplingTrainer(FDivTrainer):
@@ -129,7 +137,8 @@ class SamplingTrainer(FDivTrainer):
         self.trusted = None       # whether the sampler's log q was seen to be log π; None: not checked yet
         n = args.samples_per_step
         self.per_prompt = args.samples_per_prompt or (n if len(prompts) == 1 else min(16, n))
-        rows = PromptRows(len(prompts), n, self.per_prompt, args.max_steps, args.seed)
+        updates = getattr(args, 'updates_per_rollout', 1)
+        rows = PromptRows(len(prompts), n, self.per_prompt, args.max_steps, args.seed, updates)
         super().__init__(model, args, processing_class=processing_class, train_dataset=rows,
                          data_collator=default_data_collator, **kw)
         self.scoring = MicroBatch(args.per_device_train_batch_size, on=self.micro.on)
