@@ -93,12 +93,13 @@ def baselined_weights(d, kind, ratio: Tensor, r: Tensor, group, score_norm) -> T
     "ρ(r - B) [B], for each kind of baseline."
     if isinstance(kind, (int, float)): return ratio*(r - float(kind))
     if kind == 'exact': return ratio*(r - exact_baseline(d))
-    if kind not in ('none', 'loo', 'mean', 'optimal', 'snis'):
-        raise ValueError(f"baseline: got {kind!r}; expected 'none', 'loo', 'mean', 'optimal', 'snis', 'exact' "
-                         "or a number")
+    if kind not in ('none', 'loo', 'mean', 'optimal', 'snis', 'weighted_loo'):
+        raise ValueError(f"baseline: got {kind!r}; expected 'none', 'loo', 'mean', 'optimal', 'snis', "
+                         "'weighted_loo', 'exact' or a number")
     if kind == 'none' or len(r) == 1 and kind != 'snis': return ratio*r
     mean = lambda x, how, weight=None: subtract_baseline(x, how, group, weight=weight).to(r)
     if kind == 'optimal': return ratio*(r - mean(r, 'loo', ratio.square()*_norms(score_norm, r)))
+    if kind == 'weighted_loo': return ratio*(r - mean(r, 'loo', ratio))
     if kind == 'snis': return ratio/mean(ratio, 'mean')*(r - mean(r, 'mean', ratio))
     return ratio*(r - mean(ratio*r, kind))
 
@@ -115,7 +116,7 @@ def fdpg_weights(
     log_target: Tensor,                  # [B] log P(x_i), unnormalised, -inf allowed
     log_z: float | Tensor,               # log Z: a number, or [B] with one per prompt
     log_sampler: Tensor | None = None,   # [B] log q(x_i); None: sampled from π itself
-    baseline: str | float = 'loo',       # 'none', 'loo', 'mean', 'optimal', 'snis', 'exact' or a constant
+    baseline: str | float = 'loo',       # 'none', 'loo', 'weighted_loo', 'mean', 'optimal', 'snis', 'exact' or a number
     group: Tensor | None = None,         # [B] prompt ids for per-prompt baselines
     clip: float | None = None,           # largest importance ratio ρ; None: unclipped
     reward_clip: float | None = None,    # largest |r_i|; None: only where single precision ends
