@@ -34,7 +34,8 @@ class AlignArguments(ModelArguments):
                                     "contains:princess=0.5 'regex:^She=0.8'; together with the others, their "
                                     "product")
     factors: list[str] = option([], "further factors of P: length:PENALTY (exp(-PENALTY × tokens)), "
-                                    "overlong:LIMIT:CACHE[:STRENGTH] (DAPO's soft punishment), finished (ended, not cut off)")
+                                    "overlong:LIMIT:CACHE[:STRENGTH] (DAPO's soft punishment), finished "
+                                    "(ended by itself)")
     prompts: str = option('', "a .txt file with one prompt per line, or rows with a prompt or messages, whose "
                               "other columns go to the rewards (.jsonl, .json, .csv, .parquet, also .gz; "
                               "'data/*.jsonl', a folder[:split], owner/name[:config][:split]); default: "

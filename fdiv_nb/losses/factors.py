@@ -22,7 +22,7 @@ def completion_lengths(columns: dict | None, who: str) -> Tensor:
 
 # %% ../../nbs/3_losses/325_factors.ipynb #325f0007
 class LengthTarget(Target):
-    "P = π0 exp(-λ |x|): every token costs λ nats (negative: it earns them). Raises ValueError unless λ is finite, not 0."
+    "P = π0 exp(-λ |x|): a token costs λ nats (negative: earns them). Raises ValueError for 0 and ±∞."
     def __init__(self, penalty: float):
         between('penalty', penalty, -torch.inf, torch.inf, '()')
         if not penalty: raise ValueError("penalty: 0 changes nothing; leave the factor out")
@@ -35,8 +35,9 @@ class LengthTarget(Target):
 
 # %% ../../nbs/3_losses/325_factors.ipynb #325f000a
 class OverlongTarget(Target):
-    """P = π0 exp(s R), R falling from 0 at limit - cache tokens to -1 at the limit. Raises ValueError unless 0 < cache <=
-    limit and s > 0."""
+    """P = π0 exp(s R), R falling from 0 at limit - cache tokens to -1 at the limit.
+
+    Raises ValueError unless 0 < cache <= limit and s > 0."""
     def __init__(self, limit: int, cache: int, strength: float = 1.):
         positive('limit', limit, 'give the length in tokens beyond which a completion is too long')
         between('cache', cache, 0, limit, '(]')
@@ -65,13 +66,14 @@ class FinishedTarget(Target):
 
 # %% ../../nbs/3_losses/325_factors.ipynb #325f0010
 def load_factor(spec: str) -> Target:
-    "The factor 'length:PENALTY', 'overlong:LIMIT:CACHE[:STRENGTH]' or 'finished'. Raises ValueError for another name."
+    "The factor length:PENALTY, overlong:LIMIT:CACHE[:STRENGTH] or finished. Raises ValueError for another."
     kind, *rest = str(spec).split(':')
     try:
         if kind == 'length' and len(rest) == 1: return LengthTarget(float(rest[0]))
-        if kind == 'overlong' and len(rest) in (2, 3): return OverlongTarget(*map(int, rest[:2]), *map(float, rest[2:]))
+        if kind == 'overlong' and len(rest) in (2, 3):
+            return OverlongTarget(*map(int, rest[:2]), *map(float, rest[2:]))
         if kind == 'finished' and not rest: return FinishedTarget()
     except ValueError as e:
         if 'could not convert' not in str(e) and 'invalid literal' not in str(e): raise
-    raise ValueError(f"factors: {spec!r} is not understood; write length:PENALTY, overlong:LIMIT:CACHE[:STRENGTH] or "
-                     "finished")
+    raise ValueError(f"factors: {spec!r} is not understood; write length:PENALTY, "
+                     "overlong:LIMIT:CACHE[:STRENGTH] or finished")

@@ -29,8 +29,8 @@ from .logz import LogZTrainer, z_by_group, z_tensors
 from .options import option
 from .proposal import Lagging
 from .reference import digest
-from .replay import (ReplayMixin, ReplayOptions, Samples, Scored, check_replay_options, join_rollouts,
-                                     join_samples)
+from .replay import (ReplayMixin, ReplayOptions, Samples, Scored, check_replay_options,
+                                     join_rollouts, join_samples)
 from .step import on_side_stream
 
 # %% auto #0
@@ -68,11 +68,11 @@ def check_replay_fits(a: FDPGConfig) -> None:
     "ValueError for estimates of the step itself or of the last steps, where rows come again."
     again = a.updates_per_rollout > 1 or a.buffer_rollouts
     if again and a.baseline == 'ema':
-        raise ValueError("baseline: 'ema' would average over rows that come again, and so depend on them; use loo or "
-                         "optimal with updates_per_rollout or buffer_rollouts")
+        raise ValueError("baseline: 'ema' would average over rows that come again, and so depend on them; use "
+                         "loo or optimal with updates_per_rollout or buffer_rollouts")
     if a.mask_truncated_completions and a.baseline not in ('auto', 'loo'):
-        raise ValueError(f"baseline: {a.baseline!r} changes what is minimised where completions are masked; use loo with "
-                         "mask_truncated_completions")
+        raise ValueError(f"baseline: {a.baseline!r} changes what is minimised where completions are masked; use "
+                         "loo with mask_truncated_completions")
     if a.buffer_rollouts and a.z_estimate == 'batch':
         raise ValueError("z_estimate: 'batch' has no log Z for the prompts of kept rollouts; use running with "
                          "buffer_rollouts")
@@ -219,7 +219,8 @@ def row_weights(self: FDPGTrainer, s: Samples, z: Tensor, known: Tensor, norm: T
     return w*known, stats
 
 @patch
-def masked_weights(self: FDPGTrainer, s: Samples, z: Tensor, use: Tensor, group: Tensor | None) -> tuple[Tensor, dict]:
+def masked_weights(self: FDPGTrainer, s: Samples, z: Tensor, use: Tensor,
+                   group: Tensor | None) -> tuple[Tensor, dict]:
     "As `row_weights`, from the rows in `use` [n] alone: no other has a weight or a part in the baseline."
     a, w = self.args, torch.zeros_like(s.logp)
     if use.sum() < 2: return w, dict(weighted_reward=0.)
@@ -360,7 +361,8 @@ def run_state(self: FDPGTrainer) -> dict:
     "As in `LogZTrainer`, with the average reward, the distances of a lagging copy, and what `Replay` keeps."
     p = self.proposal
     own = dict(average=self.average.state_dict(), proposal=p and [p.sums, p.replaced])
-    if self.replay.on: own |= dict(replay=self.replay.state_dict(), z_before=[[k, *v] for k, v in self.z_before.items()])
+    before = [[k, *v] for k, v in self.z_before.items()]
+    if self.replay.on: own |= dict(replay=self.replay.state_dict(), z_before=before)
     return LogZTrainer.run_state(self) | own
 
 @patch

@@ -26,13 +26,14 @@ class ReplayOptions:
     updates_per_rollout: int = option(1, "optimiser steps that one sampled and scored batch serves")
     num_iterations: int | None = option(None, "TRL's name of updates_per_rollout")
     buffer_rollouts: int = option(0, "earlier rollouts that are kept with their scores and log q; 0: none")
-    buffer_share: float = option(0.5, "part of a step's completions that comes from kept rollouts, once there are any")
+    buffer_share: float = option(0.5, "part of a step's completions that comes from kept rollouts, once there "
+                                      "are any")
     max_staleness: int = option(0, "optimiser steps after which a kept rollout is dropped; 0: only "
                                    "buffer_rollouts limits")
     redraw_groups: int = option(0, "how often other prompts are drawn for those whose completions all have the same "
                                    "weight under the target")
-    mask_truncated_completions: bool = option(False, "leave completions that were cut off out of the gradient, and so "
-                                                     "how many are as it is; they still count for log Z")
+    mask_truncated_completions: bool = option(False, "leave completions that were cut off out of the gradient, "
+                                                     "and so how many are as it is; they still count for log Z")
 
 # %% ../../nbs/4_training/444_replay.ipynb #444b0007
 def check_replay_options(a: ReplayOptions) -> None:
@@ -72,7 +73,8 @@ class Scored(NamedTuple):
 def join_rollouts(parts: list[Rollout]) -> Rollout:
     "The rows of several rollouts as one; `group` stays as it was in each."
     wide = max(r.token_logprobs.shape[1] for r in parts)
-    lists = {k: [x for r in parts for x in getattr(r, k)] for k in ('prompts', 'prompt_ids', 'completion_ids', 'texts')}
+    names = 'prompts', 'prompt_ids', 'completion_ids', 'texts'
+    lists = {k: [x for r in parts for x in getattr(r, k)] for k in names}
     logprobs = torch.cat([pad(r.token_logprobs, (0, wide - r.token_logprobs.shape[1])) for r in parts])
     return replace(parts[0], **lists, token_logprobs=logprobs, finished=torch.cat([r.finished for r in parts]),
                    group=torch.cat([r.group for r in parts]))
@@ -195,13 +197,15 @@ def restore_all(self: Replay, chosen: list[tuple[int, int]], device=None) -> Sco
 def state_dict(self: Replay) -> dict:
     "Plain numbers, without the tensors."
     steps = [k.step for k in self.kept]
-    return dict(steps=steps, now=self.now and self.now.step, dropped=self.dropped, names=self.names, layout=self.layout)
+    now = None if self.now is None else self.now.step
+    return dict(steps=steps, now=now, dropped=self.dropped, names=self.names, layout=self.layout)
 
 @patch
 def tensors(self: Replay) -> dict[str, Tensor]:
     "The tensors of all rollouts by name; the present one is the last."
     rollouts = [*self.kept, self.now] if self.now is not None else self.kept
-    return {f'{i}.{k}': v.contiguous() for i, x in enumerate(rollouts) for k, v in x._asdict().items() if k != 'step'}
+    fields = [k for k in Kept._fields if k != 'step']
+    return {f'{i}.{k}': getattr(x, k).contiguous() for i, x in enumerate(rollouts) for k in fields}
 
 @patch
 def load(self: Replay, state: dict, tensors: dict[str, Tensor]) -> None:
@@ -209,8 +213,8 @@ def load(self: Replay, state: dict, tensors: dict[str, Tensor]) -> None:
     steps = state['steps'] + ([] if state['now'] is None else [state['now']])
     fields = [k for k in Kept._fields if k != 'step']
     if set(tensors) != {f'{i}.{k}' for i in range(len(steps)) for k in fields}:
-        raise ValueError(f"resume_from_checkpoint: its replay.safetensors does not hold the {len(steps)} rollouts of its "
-                         "state; the file is damaged, name another checkpoint")
+        raise ValueError(f"resume_from_checkpoint: its replay.safetensors does not hold the {len(steps)} rollouts "
+                         "of its state; the file is damaged, name another checkpoint")
     made = [Kept(s, *(tensors[f'{i}.{k}'] for k in fields)) for i, s in enumerate(steps)]
     self.kept, self.now = made[:len(state['steps'])], made[-1] if state['now'] is not None else None
     self.dropped, self.names, self.layout = state['dropped'], state['names'], state['layout']
@@ -254,7 +258,7 @@ def without_signal(s: Samples) -> Tensor:
     return ((reach('amin') == reach('amax')) & (count > 1))[i]
 
 def other_prompts(s: Samples, bad: Tensor, prompts: int, seed: int) -> list[int]:
-    "For each bad row [n] of a step another of so many prompts, the same for rows of one prompt; those of the step last."
+    "For each bad row [n] another of so many prompts, the same for rows of one prompt; those of the step last."
     order = torch.randperm(prompts, generator=torch.Generator().manual_seed(seed)).tolist()
     here = set(s.group.tolist())
     order = [k for k in order if k not in here] + [k for k in order if k in here]
@@ -347,7 +351,7 @@ def step_rows(self: ReplayMixin, prompt: list[int]) -> tuple[Scored, Scored | No
 
 @patch
 def record_replay(self: ReplayMixin, own: int, old: int) -> None:
-    "Record the share of stale rows, the mean age of all rows in optimiser steps, and how many rollouts grew too old."
+    "Record the share of stale rows, the mean age of all rows in steps, and how many rollouts grew too old."
     b, a, step = self.replay, self.args, self.state.global_step
     ages = [step - b.now.step]*own*a.world_size
     chosen = b.choose(old*a.world_size, a.seed*1_000_003 + step) if old else []
@@ -366,7 +370,7 @@ def load_replay(self: ReplayMixin, state: dict, where: Path) -> None:
     "Continue with a checkpoint's rollouts. Raises ValueError where it has none, or they are damaged."
     if not self.replay.on: return
     if not (where/'replay.safetensors').is_file() or not state:
-        raise ValueError(f"resume_from_checkpoint: {where.name!r} has no rollouts (replay.safetensors); resume without "
-                         "updates_per_rollout and buffer_rollouts")
+        raise ValueError(f"resume_from_checkpoint: {where.name!r} has no rollouts (replay.safetensors); resume "
+                         "without updates_per_rollout and buffer_rollouts")
     from safetensors.torch import load_file
     self.replay.load(state, load_file(where/'replay.safetensors'))
