@@ -39,7 +39,7 @@ __all__ = ['FDPGConfig', 'FDPGTrainer', 'check_fdpg_call']
 # %% ../../nbs/4_training/450_fdpg.ipynb #fcd6b976
 @dataclass
 class FDPGConfig(ReplayOptions, HeldOutConfig):
-    """Configuration of `FDPGTrainer`: `SamplingConfig`, `LogZConfig`, `HeldOutConfig`, `ReplayOptions`, and what follows.
+    """Configuration of `FDPGTrainer`: `HeldOutConfig`, `LogZConfig`, `SamplingConfig`, `ReplayOptions`, and this.
 
     Sizes are completions over all processes, lengths tokens, β is in units of the reward. Example:
     `FDPGConfig(output_dir='out', divergence='js', beta=0.3, num_generations=16, max_completion_length=64)`.
