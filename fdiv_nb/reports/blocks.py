@@ -141,10 +141,11 @@ def _svg(fig) -> str:
 
 # %% ../../nbs/6_reports/615_blocks.ipynb #bf4aeeca
 def figure_html(fig, caption: str = '', alt: str | None = None) -> Markup:
-    "A <figure> with the image in it; the figure is closed."
-    data = base64.b64encode(_svg(fig).encode()).decode()
+    "A <figure> with the image in it, at most a quarter larger than it was drawn; the figure is closed."
+    svg = _svg(fig)
+    data, points = base64.b64encode(svg.encode()).decode(), re.search(r'width="([\d.]+)pt"', svg)
     if 'matplotlib.pyplot' in sys.modules: sys.modules['matplotlib.pyplot'].close(fig)
-    return macro('figure', alt or _plain(caption) or 'figure', data, caption)
+    return macro('figure', alt or _plain(caption) or 'figure', data, caption, round(float(points[1])*4/3))
 
 # %% ../../nbs/6_reports/615_blocks.ipynb #7689cc75
 def _check_samples(samples) -> dict[str, list]:

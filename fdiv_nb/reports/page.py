@@ -288,8 +288,8 @@ def _add_samples(rep: Report, runs: dict, shared: bool) -> None:
     samples = _starts(runs, shared or len(runs) == 1) | after
     if not samples: return
     named = samples if len(runs) > 1 or len(samples) > 1 else samples.popitem()[1]
-    rep.text('## Samples').samples(named, 'Completions of the models, with their scores.',
-                                   show=6 if len(samples) < 4 else 3)
+    rep.text('## Samples').samples(named, 'Completions with their scores: a reward or, of a command without one, '
+                                   'the mean log-probability of a token.', show=6 if len(samples) < 4 else 3)
 
 # %% ../../nbs/6_reports/620_page.ipynb #5b82bab1
 _MAIN = ('forward_kl', 'reverse_kl', 'tv', 'js', 'reward', 'kl', 'entropy')
