@@ -128,6 +128,11 @@ def merge_saved(a, cfg, folder) -> None:   # a: ModelArguments; cfg: the trainer
     with quiet_logs(): path = write_merged(folder, Path(folder)/'merged', dtype=cfg.dtype)
     print('merged model:', path)
 
+# %% ../../nbs/7_commands/716_running.ipynb #2c347e8b
+def saved_line(out: Path) -> str:
+    "Where the model is, and how to load it."
+    return f"model: {out}  (Python: fdiv_nb.load_lm({str(out)!r}); commands: --model {out})"
+
 # %% ../../nbs/7_commands/716_running.ipynb #8d28ad9b
 _THEIRS = ('learning_rate', 'max_steps', 'seed', 'per_device_train_batch_size', 'gradient_accumulation_steps',
     'bf16')
@@ -143,8 +148,9 @@ def own_fields(cfg) -> dict:
 
 # %% ../../nbs/7_commands/716_running.ipynb #e90e638c
 _FIRST = ('loss', 'reward')
-_NEXT = ('rewards/accuracies', 'rewards/margins', 'p_forget', 'p_template', 'p_retain', 'kl', 'forward_kl',
-         'reverse_kl', 'js', 'tv', 'divergence', 'entropy', 'completions/mean_length', 'grad_norm', 'learning_rate')
+_NEXT = ('rewards/accuracies', 'rewards/margins', 'token_p_forget', 'token_p_template', 'token_p_retain', 'kl',
+         'forward_kl', 'reverse_kl', 'js', 'tv', 'divergence', 'entropy', 'completions/mean_length', 'grad_norm',
+         'learning_rate')
 
 _JUDGED = 'loss', 'reward', 'coverage', 'js', 'kl', 'forward_kl', 'reverse_kl', 'entropy', 'truncated'   # of eval_
 

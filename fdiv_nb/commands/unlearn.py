@@ -212,6 +212,15 @@ def _dry_run(a: UnlearnArguments, cfg, plan: UnlearnPlan) -> int:
     others = dict(retain_model=a.retain_model) if a.retain_model else {}
     return plan_rows(a, cfg, sets, ('completion',), checkpoint_of(cfg), others, dict(runs=', '.join(plan.specs)))
 
+# %% ../../nbs/7_commands/740_unlearn.ipynb #09ee3b94
+def not_forgotten(runs: dict[str, dict]) -> str:
+    "A line that names the runs whose p_forget is still nine tenths of what it was; '' if there is none."
+    ends = {s: [r[k].get('p_forget') for k in ('before', 'after')] for s, r in runs.items()}
+    few = [f'{s} ({a:.3f} → {b:.3f})' for s, (a, b) in ends.items() if a and b is not None and b > .9*a]
+    if not few: return ''
+    return (f"not forgotten: p_forget hardly fell in {', '.join(few)}; train for more steps, or at a larger "
+            "learning rate")
+
 # %% ../../nbs/7_commands/740_unlearn.ipynb #03ced492
 def cmd_unlearn(argv: list[str]) -> int:
     """fdiv unlearn --model DIR --forget FILE --template FILE --method flat --divergence js --output_dir
@@ -227,5 +236,6 @@ def cmd_unlearn(argv: list[str]) -> int:
     with finishing(plan.out, told(runs, clean), record):
         page = write_report(plan.out, runs, 'Unlearning', clean)
     print(text_table(outcome(runs, clean)))
+    if line := not_forgotten(runs): print(line)
     print('report:', page)
     return 0

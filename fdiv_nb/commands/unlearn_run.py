@@ -35,8 +35,6 @@ EVERY = [f'flat:{d}{form}' for d in ('js', 'reverse_kl', 'pearson', 'tv') for fo
 EVERY += list(METHODS)
 
 # %% ../../nbs/7_commands/735_unlearn_run.ipynb #aa27c004
-TOKEN_P = dict(p_forget='token_p_forget', p_template='token_p_template')   # the trainer's name -> ours
-
 def _run_config(trainer, cfg, judge: Judge, seconds: float) -> dict:
     """What a run tells of its configuration: steps, rows, time, settings that are set, and rows that were
     dropped or cut."""
@@ -49,8 +47,7 @@ def _run_config(trainer, cfg, judge: Judge, seconds: float) -> dict:
 # %% ../../nbs/7_commands/735_unlearn_run.ipynb #07d20008
 def _run_so_far(trainer, cfg, judge: Judge, path: list[dict], seconds: float) -> dict:
     "The run after training and before its last evaluation."
-    logged = [h for h in trainer.state.log_history if 'p_forget' in h]
-    history = [{TOKEN_P.get(k, k): v for k, v in h.items()} for h in logged]
+    history = [h for h in trainer.state.log_history if 'token_p_forget' in h]
     before = {k: v for k, v in path[0].items() if k != 'step'}
     return dict(history=history, before=before, after={}, path=path, samples=[], stopped=trainer.stopped,
                 config=_run_config(trainer, cfg, judge, seconds))
@@ -85,6 +82,7 @@ def unlearn(model, tokenizer, cfg, forget, judge: Judge, templates=None, retain=
     judged = JudgedPath(judge, t.accelerator.unwrap_model(t.model), judge_every)
     t.add_callback(judged)
     if lines: t.add_callback(log_lines())
+    if not resume: t.check_learnt()
     judged.add(0)
     if save: train_and_save(t, tokenizer, out, resume)
     else: t.train(resume_from_checkpoint=resume or None)

@@ -126,6 +126,9 @@ class FLATTrainer(ForgetMonitor, OfflineTrainer):
         trainer = FLATTrainer('tiny', FLATConfig('run', max_steps=3), forget, templates='I do not know.')
         trainer.train()
     """
+    fixed = ('method', 'template_draw', 'compose', 'average', 'width', 'beta', 'gamma', 'retain_weight', 'rmu_layer',
+             'rmu_scale', 'task_alpha')
+
     def __init__(self, model, args: FLATConfig | None = None, train_dataset=None, eval_dataset=None,
                  processing_class=None, *, templates=None, retain=None, retain_model: nn.Module | None = None,
                  divergence=None, ref_model=None, **kw):
@@ -332,7 +335,7 @@ def loss_of(self: FLATTrainer, logps: dict, masks: dict, batch: dict) -> tuple[T
     elif k == 'rmu': rows, stats = self.rmu_rows(masks, batch), unlearn_stats(k, f)
     else: rows, stats = self.baseline_rows(f, e, r, batch)
     if r: stats['p_retain'] = mean_prob(r.logp.detach(), r.mask).mean().item()
-    return rows, stats
+    return rows, {f'token_{n}' if n.startswith('p_') and n != 'p_zero_fraction' else n: v for n, v in stats.items()}
 
 # %% ../../nbs/4_training/490_flat.ipynb #0398f7c8
 @patch
@@ -340,6 +343,7 @@ def train(self: FLATTrainer, resume_from_checkpoint=None, **kw):
     "Train, as the base does; a task vector is reversed at the end."
     self.stopped = ''
     self.record(**{f'retain/{k}': v for k, v in self.counts.get('retain', {}).items() if v})
+    if not resume_from_checkpoint: self.check_learnt()
     if self.args.method == 'task_vector': return self.train_task_vector(resume_from_checkpoint, **kw)
     return super(FLATTrainer, self).train(resume_from_checkpoint, **kw)
 

@@ -27,6 +27,7 @@ class ForgetMonitor:
     The trainer sets `retain_pf` (P_f of a retain model; 0 = unknown), `retain_model` (a model that measures it,
     or None) and `stopped` (''). Its `train_dataset.rows` are encoded rows with 'prompt_ids' and 'forget'.
     """
+    first_probs = None   # of `forget_probs`, before the first step
     def forget_batch(self, rows: list[dict], device=None) -> dict:
         "A batch of the forget answers of some encoded rows."
         prompts, answers = [r['prompt_ids'] for r in rows], [scored_ids(r, 'forget') for r in rows]
@@ -79,10 +80,17 @@ def why_stop(self: ForgetMonitor, p: float) -> str:
 # %% ../../nbs/4_training/488_stopping.ipynb #6a868a25
 def _check_learnt(model: nn.Module, nll: float) -> None:
     "ValueError if the forget answers are less likely than chance."
-    if nll > math.log(bare_model(model).get_input_embeddings().weight.shape[0]) + 1:
-        raise ValueError("tokenizer: the model finds the forget answers less likely than chance "
-                         f"({nll:.1f} nats per token); it never learnt them, or the tokenizer is another "
-                         "model's (measure_every=0 skips this check)")
+    chance = math.log(bare_model(model).get_input_embeddings().weight.shape[0])
+    if nll > chance + 1:
+        raise ValueError(f"forget: its answers are less likely than chance ({nll:.1f} nats a token, not {chance:.1f}); "
+                         "train the model on them first (fdiv sft), or --measure_every 0")
+
+@patch
+def check_learnt(self: ForgetMonitor) -> None:
+    "Measure the forget set before anything else (one process). Raises ValueError if it is less likely than chance."
+    if self.first_probs is not None or not self.args.measure_every or self.args.world_size > 1: return
+    self.first_probs = self.forget_probs()
+    _check_learnt(self.model, self.first_probs[1])
 
 # %% ../../nbs/4_training/488_stopping.ipynb #292e00a8
 class ForgetWatch(TrainerCallback):
@@ -93,7 +101,8 @@ class ForgetWatch(TrainerCallback):
     def on_train_begin(self, args, state, control, **kw):
         if not args.measure_every: return
         t = self.trainer
-        p, nll = t.forget_probs()
+        p, nll = t.first_probs or t.forget_probs()
+        t.first_probs = None
         if state.global_step == 0: _check_learnt(t.model, nll)
         if t.retain_model is not None:
             t.retain_pf, t.retain_model = t.forget_probs(t.retain_model)[0].mean().item(), None
