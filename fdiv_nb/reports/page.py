@@ -420,13 +420,21 @@ def compare_runs(runs: dict, title: str, subtitle: str | None = None, metrics: l
     _add_details(rep, runs, rows if cols else {}, constants)
     return rep, pngs
 
+# %% ../../nbs/6_reports/620_page.ipynb #d2446da3
+def _last_steps(runs: dict) -> str:
+    "The last logged step of runs that were not evaluated, one row per metric."
+    rows = {n: r['history'][-1] for n, r in runs.items() if r['history']}
+    alive = [c for c in _metrics_of(rows.values()) if c not in valueless(rows, [c])]
+    if not alive: return 'no numbers after training; the page has the curves'
+    return text_table(by_metric(rows, alive)) + '\n\n(the last training step: none of the runs was evaluated)'
+
 # %% ../../nbs/6_reports/620_page.ipynb #3e7e3da6
 def comparison_text(runs: dict) -> str:
     "For a terminal: one row per metric, one column per run, and which run is best by what."
     runs = _check_runs(runs)
     rows = _outcome(runs)
     alive = [c for c in _metrics_of(rows.values()) if c not in valueless(rows, [c])]
-    if not alive: return 'no numbers after training; the page has the curves'
+    if not alive: return _last_steps(runs)
     best = _closest({n: r['after'] for n, r in runs.items()}) if len(runs) > 1 else ''
     return text_table(by_metric(rows, alive)) + (f'\n\n{best}' if best else '')
 
