@@ -12,7 +12,7 @@ from .models import ModelArguments, find_model, load_model, load_policy
 from .parser import SCREEN, parse, read_text
 from .plan import plan_samples
 from .running import (checkpoint_of, log_lines, merge_saved, no_empty_folder, own_fields,
-                                      quiet_logs, train_and_save)
+                                      quiet_logs, saved_line, train_and_save)
 from ..reports.record import finishing, record_run, write_json
 from ..training.options import option
 
@@ -27,7 +27,8 @@ class AlignArguments(ModelArguments):
         [], "P = π₀ exp(r/β): module:function, FILE.py:function, lexicon:FILE, contains:WORD, regex:PATTERN, "
             "python, classifier:DIR[:LABEL] (a reward model's logit or a label's log-probability; "
             "conversations go through its chat template, with classifier_chat:DIR plain prompts too); "
-            "several are added, see reward_weights")
+            "several are added, see reward_weights; a function gets a list with one message for the "
+            "completion of messages: c[0]['content']")
     constraint: str = option('', "P = π₀ b with b in {0, 1}: contains:WORD, regex:PATTERN, module:function, "
                                  "...; together with --reward, the product of both")
     moments: list[str] = option([], "P = π₀ exp(λ·φ) with E φ as given: SPEC=VALUE ..., e.g. "
@@ -183,8 +184,8 @@ def align(model, tokenizer, target, cfg, prompts: list | None = None, divergence
 SHOWN = ['reward', 'forward_kl', 'reverse_kl', 'tv', 'js', 'kl', 'entropy', 'distinct_2', 'self_bleu',
          'length']
 
-def table(runs: dict) -> str:
-    "Before and after, one row per run, as text."
+def table(runs: dict, notes: bool = True) -> str:
+    "Before and after, one row per run, as text; notes: say what a metric without a value needs."
     from fdiv_nb.reports.metrics import NEEDS
     from fdiv_nb.reports.page import missing_note, text_table, valueless
     own = [k for k, r in runs.items() if k in r['after'] and k not in SHOWN]     # minimised, none of the four
@@ -193,7 +194,7 @@ def table(runs: dict) -> str:
     rows = {'before': pick(first)} | {k: pick(r['after']) for k, r in runs.items()}
     dead = valueless(rows, list(pick(first)))
     text = text_table(rows, [c for c in pick(first) if c not in dead])
-    if needed := [c for c in dead if c in NEEDS]: text += '\n' + missing_note(needed).replace('`', '')
+    if notes and (needed := [c for c in dead if c in NEEDS]): text += '\n' + missing_note(needed).replace('`', '')
     few = [k for k, r in runs.items() if not r['after'].get('reliable', 1)]
     if not few: return text
     return text + (f"\nthe target has fewer than ten effective samples in {', '.join(few)}: their "
@@ -248,8 +249,9 @@ def align_report(out: Path, cfg, run: dict, last) -> None:
         more += [('Rejection after training', rejection_figure(curve),
                   'Keeping a sample with probability min(1, P/(β π)) brings what is kept closer to the '
                   'target; a larger β keeps fewer.')]
-    print(table({name: run}))
+    print(table({name: run}, notes=False))     # the page has them
     print('report:', run_report(out, {name: run}, f'Aligned by {name}', figures=more))
+    print(saved_line(out))
 
 # %% ../../nbs/7_commands/720_align.ipynb #ab9b414e
 _IDLE = dict(gradient_accumulation_steps='samples_per_step and per_device_train_batch_size decide how often '

@@ -12,7 +12,7 @@ from .models import ModelArguments, find_model, load_model, load_policy
 from .parser import parse
 from .plan import plan_rows, policy_of, shape_of
 from .running import (checkpoint_of, log_lines, merge_saved, no_empty_folder, own_fields,
-                                      quiet_logs, train_and_save)
+                                      quiet_logs, saved_line, train_and_save)
 from ..reports.record import finishing, reason, record_run, write_json
 from ..training.options import option
 
@@ -139,17 +139,41 @@ def _history(trainer) -> list[dict]:
         'train_loss']) for h in log if 'train_loss' in h]
 
 # %% ../../nbs/7_commands/730_train.ipynb #c4be42af
+_TELLING = ('loss', 'rewards/accuracies', 'rewards/margins', 'both_below_ref', 'drift', 'divergence', 'nll',
+            'log_ratio', 'agreement', 'forward_kl', 'reverse_kl', 'logratio/chosen', 'grad_norm', 'learning_rate')
+
+def telling(rows: dict[str, dict], most: int = 6) -> list[str]:
+    "The columns to look at first, of those that every row has."
+    common = [k for k in next(iter(rows.values())) if all(k in r for r in rows.values())]
+    plain = [k for k in common if not k.endswith('_stderr')]
+    return ([k for k in _TELLING if k in plain] or plain)[:most]
+
+def first_and_last(history: list[dict]) -> dict[str, dict]:
+    "The first and the last logged step as rows of a table; one row if they are the same."
+    own = lambda h: {k: v for k, v in h.items() if k not in ('epoch', 'step')}
+    return {f"step {h.get('step', i + 1)}": own(h) for i, h in enumerate(history) if i in (0, len(history) - 1)}
+
+# %% ../../nbs/7_commands/730_train.ipynb #88677dd0
+def both_fell(numbers: dict) -> str:
+    "A warning where both answers of most pairs are less likely than under the reference; else ''."
+    share = numbers.get('both_below_ref', 0.)
+    if not share > .5: return ''
+    return (f"warning: both answers became less likely in {share:.0%} of pairs; see \"Preferences\" in "
+            "docs/troubleshooting.md, or try a larger beta, js or hellinger")
+
 def training_report(out: Path, run: dict, name: str, title: str, judged: bool) -> None:
-    """table.txt, report.html and its pictures; the table on the screen. judged: whether there were
+    """table.txt, report.html and its pictures; a short table on the screen. judged: whether there were
     evaluation rows."""
     from fdiv_nb.reports.page import run_report, text_table
     last = {k: v for k, v in run['history'][-1].items() if k not in ('epoch', 'step')}
-    text = text_table({'before': run['before'], name: run['after']} if judged else {name: last})
-    (out/'table.txt').write_text(text + '\n', encoding='utf-8')
-    print(text)
-    if not judged: print('(the last training step; give --eval_data to evaluate on rows that were not '
-                         'trained on)')
+    whole = {'before': run['before'], name: run['after']} if judged else {name: last}
+    (out/'table.txt').write_text(text_table(whole) + '\n', encoding='utf-8')
+    rows = whole if judged else first_and_last(run['history'])
+    print(text_table(rows, telling(rows)))
+    if not judged: print('(training rows; give --eval_data to evaluate on rows that were not trained on)')
+    if warning := both_fell(run['after'] if judged else last): print(warning)
     print('report:', run_report(out, {name: run}, title))
+    print(saved_line(out))
 
 # %% ../../nbs/7_commands/730_train.ipynb #cf5ee2c5
 def train_and_report(trainer, tokenizer, out: Path, a: TrainArguments, cfg, name: str, title: str,
@@ -246,7 +270,7 @@ def cmd_dpo(argv: list[str]) -> int:
     a, cfg = parse(argv, TrainArguments, FDPOConfig)
     need, first = ('prompt', 'chosen', 'rejected'), not cfg.process_index
     out, rows, held = prepared(a, cfg, need if cfg.on_long == 'refuse' else ())
-    if first: print(cfg.describe() + ALPHA[cfg.alpha_convention])
+    if first: print(cfg.describe() + (ALPHA[cfg.alpha_convention] if cfg.divergence.startswith('alpha:') else ''))
     resume, name = checkpoint_of(cfg), cfg.divergence
     if a.dry_run: return _dry_run(a, cfg, rows, held, need[1:], resume, ref_name=a.ref_name)
     with quiet_logs(), no_empty_folder(out):
