@@ -14,7 +14,7 @@ from .encode import encode_prompt, prompt_text
 from .logprobs import bare_model, build_batch, is_encoder_decoder
 
 # %% auto #0
-__all__ = ['Rollout', 'Sampler', 'encode_prompts', 'make_rollout']
+__all__ = ['Rollout', 'Sampler', 'SyncedSampler', 'encode_prompts', 'make_rollout']
 
 # %% ../../nbs/2_models/278_completions.ipynb #d5d0bcd1
 @dataclass
@@ -29,6 +29,7 @@ class Rollout:
     group: Tensor            # [B] index of the prompt
     pad_id: int = 0          # of batches
     encoder_decoder: bool = False  # layout of batches
+    version: int | None = None     # of the weights drawn from, where the sampler counts them (a trainer's step)
     def __len__(self): return len(self.completion_ids)
     @property
     def lengths(self) -> Tensor:
@@ -65,9 +66,27 @@ def batch(self: Rollout, rows: slice | list | None = None,  # which; None = all
 class Sampler(Protocol):
     """A function that is called like `rollout` and returns a `Rollout`.
 
-    `make_rollout` builds one from lists; `check_rollout` checks it."""
+    `make_rollout` builds one from lists; `check_rollout` checks it. What `SyncedSampler` has besides is used where
+    it is there."""
     def __call__(self, model, tokenizer, prompts, *, n=1, max_new_tokens, temperature=1., top_k=0, top_p=1.,
                  batch_size=None, generator=None, eos_token_ids=None) -> Rollout: ...
+
+# %% ../../nbs/2_models/278_completions.ipynb #ab543341
+class SyncedSampler(Sampler, Protocol):
+    """A `Sampler` with weights of its own. Trainers use of this what a sampler has.
+
+    - `sync(policy, version, send=True)`: called before each step, with its number, on every process; one sends.
+      What is drawn afterwards is drawn from this version, and `Rollout.version` says so
+    - `holds(model)`: whether its weights are this model's; then one process asks for the completions of all
+    - `unmeasured()`, `measure(model, rollout, temperature)`: a block of calls that are not compared with the model,
+      and the comparison, by each process for its own completions. Raises if they differ by too much
+    - `gap`: |log q - log π| in the worst of the completions compared last, nats; logged as `engine_gap`"""
+    version: int | None
+    gap: float
+    def sync(self, policy, version: int | None = None, send: bool = True) -> None: ...
+    def holds(self, model) -> bool: ...
+    def unmeasured(self): ...
+    def measure(self, model, r: Rollout, temperature: float = 1.) -> None: ...
 
 # %% ../../nbs/2_models/278_completions.ipynb #e19af67a
 def eos_ids(model: nn.Module,  # with or without a generation_config

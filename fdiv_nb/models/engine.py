@@ -4,9 +4,11 @@
 
 # %% ../../nbs/2_models/297_engine.ipynb #7d8412c8
 from __future__ import annotations
-import json, logging, os, tempfile, threading, time, weakref
+import http.client, json, logging, os, tempfile, threading, time, weakref
 import urllib.error, urllib.parse, urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from fastcore.basics import patch
 import torch
@@ -43,13 +45,15 @@ def _refusal(url: str, e: urllib.error.HTTPError) -> EngineError:
     try:
         body = json.loads(text)
         body = body.get('error', body)
-        text = str(body.get('message', body))
+        text = str(body.get('message') or body.get('detail') or body)
     except (ValueError, AttributeError): pass
     error = EngineError(f"sampler: {url} answers {e.code}: {' '.join(text.split())[:300]}")
     error.status = e.code
     return error
 
 # %% ../../nbs/2_models/297_engine.ipynb #be14eca5
+_BUSY = 429, 502, 503, 504       # answers of a server that may be asked again
+
 def call_server(url: str,               # whole address
                 body: dict | None = None,   # None: a GET; else a POST of JSON
                 timeout: float = 600.,      # seconds for one answer
@@ -63,8 +67,9 @@ def call_server(url: str,               # whole address
         try:
             with _open(urllib.request.Request(url, data, head), timeout) as r: return _decoded(url, r.read())
         except urllib.error.HTTPError as e:
-            if e.code not in (502, 503) or time.monotonic() + wait > end: raise _refusal(url, e) from None
-        except (OSError, ValueError) as e: _try_again(url, e, timeout, time.monotonic() + wait > end)
+            if e.code not in _BUSY or time.monotonic() + wait > end: raise _refusal(url, e) from None
+        except (OSError, ValueError, http.client.HTTPException) as e:
+            _try_again(url, e, timeout, time.monotonic() + wait > end)
         time.sleep(wait)
         wait = min(2*wait, 5.)
 
@@ -81,7 +86,9 @@ def _try_again(url: str, e: Exception, timeout: float, late: bool) -> None:
     if isinstance(reason, TimeoutError):
         raise EngineError(f"sampler: {url} has not answered within {timeout:g} s; raise `timeout`") from None
     if late:
-        raise EngineError(f"sampler: {url} does not answer ({reason}); start it, then resume") from None
+        what = f"breaks off its answer ({type(e).__name__})" if isinstance(e, http.client.HTTPException) else \
+            f"does not answer ({reason})"
+        raise EngineError(f"sampler: {url} {what}; start it, then resume") from None
 
 # %% ../../nbs/2_models/297_engine.ipynb #57938d6a
 def grouped_requests(prompt_ids: list,          # token ids of each row
@@ -92,7 +99,7 @@ def grouped_requests(prompt_ids: list,          # token ids of each row
     rows = {}
     for i, ids in enumerate(prompt_ids): rows.setdefault(tuple(ids), []).extend([i]*n)
     seeds = torch.randint(2**31 - 1, (len(rows),), generator=generator).tolist()
-    return [(list(ids), len(where), seed, where) for (ids, where), seed in zip(rows.items(), seeds)]
+    return [(list(ids), len(rows[ids]), seed, rows[ids]) for ids, seed in zip(sorted(rows), seeds)]
 
 # %% ../../nbs/2_models/297_engine.ipynb #bbcd5c61
 def _ids_of(choice: dict, url: str) -> list[int]:
@@ -102,6 +109,27 @@ def _ids_of(choice: dict, url: str) -> list[int]:
     if tokens and all(str(t).startswith('token_id:') for t in tokens): return [int(t[9:]) for t in tokens]
     raise EngineError(f"sampler: {url} returns no token ids; use a server that does, such as vLLM")
 
+def _check_ids(choice: dict, ids: list, request: tuple, options: dict, url: str) -> None:
+    "EngineError unless a completion of these ids belongs to the request, and ends where it should."
+    prompt, read, most = request[0], choice.get('prompt_token_ids'), options['max_tokens']
+    if read is not None and list(read) != prompt:
+        raise EngineError(f"sampler: {url} has read {len(read)} tokens for a prompt of {len(prompt)}, or others; "
+                          "it must take token ids as they are")
+    if len(ids) > most:
+        raise EngineError(f"sampler: {url} returns {len(ids)} tokens of {most} at most; "
+                          "is the prompt among them (echo)?")
+    ends = [i for i, t in enumerate(ids) if t in options['stop_token_ids']]
+    if ends[:1] == [len(ids) - 1] or not ends and len(ids) == most: return
+    raise EngineError(f"sampler: {url} {_wrong_end(choice, ids, ends, most)}")
+
+def _wrong_end(choice: dict, ids: list, ends: list, most: int) -> str:
+    "What is wrong with the end of a completion."
+    if ends: return f"goes on after token {ids[ends[0]]}, which ends a completion; it must mind stop_token_ids"
+    if choice.get('finish_reason') == 'length':
+        return f"cuts completions at {len(ids)} tokens of {most}; raise its --max-model-len"
+    return (f"ends a completion after {len(ids)} tokens with {ids[-1:]}, no end token of the policy; serve the "
+            "policy's own folder, with the end token among the ids")
+
 # %% ../../nbs/2_models/297_engine.ipynb #990fe565
 def _logprobs_of(choice: dict, ids: list, url: str) -> list[float]:
     "The log-probability of each token of a completion, nats."
@@ -109,15 +137,36 @@ def _logprobs_of(choice: dict, ids: list, url: str) -> list[float]:
     if given is None or len(given) != len(ids) or any(x is None for x in given):
         raise EngineError(f"sampler: {url} returns {len(given or [])} log-probabilities for "
                           f"{len(ids)} tokens; use a server that gives one for each")
+    if max(given) > 1e-3:
+        raise EngineError(f"sampler: {url} returns {max(given):.3g} as a log-probability; serve log-probabilities, "
+                          "not logits (vLLM: --logprobs-mode raw_logprobs)")
     return [min(float(x), 0.) for x in given]
 
 # %% ../../nbs/2_models/297_engine.ipynb #9e7a224e
-def _completions_of(answer: dict, n: int, url: str) -> list[tuple]:
-    "(token ids, log-probabilities) of each of n completions."
-    choices = sorted(answer.get('choices') or [], key=lambda c: c.get('index', 0))
-    if len(choices) != n: raise EngineError(f"sampler: {url} returns {len(choices)} completions of {n}")
-    ids = [_ids_of(c, url) for c in choices]
-    return [(i, _logprobs_of(c, i, url)) for i, c in zip(ids, choices)]
+def _choices_of(answer, n: int, url: str) -> list[dict]:
+    "The n completions of an answer, in order."
+    found = answer.get('choices') if isinstance(answer, dict) else None
+    if not isinstance(found, list) or not all(isinstance(c, dict) for c in found):
+        raise EngineError(f"sampler: {url} answers without choices; give the address of a completions server")
+    if len(found) != n: raise EngineError(f"sampler: {url} returns {len(found)} completions of {n}")
+    return sorted(found, key=lambda c: c.get('index') or 0)
+
+def _check_distinct(found: list[tuple], options: dict, url: str) -> None:
+    "EngineError for one completion n times, where chance does that less often than e^-30."
+    again = -sum(sum(logq) for _, logq in found[1:])
+    if options['top_k'] != 1 and again > 30 and len({tuple(ids) for ids, _ in found}) == 1:
+        raise EngineError(f"sampler: {url} returns one completion {len(found)} times, which chance does with "
+                          f"probability e^-{again:.0f}; it must give each of n a seed of its own")
+
+def _completions_of(answer, request: tuple, options: dict, url: str) -> list[tuple]:
+    "(token ids, log-probabilities) of each completion of a request."
+    found = []
+    for c in _choices_of(answer, request[1], url):
+        ids = _ids_of(c, url)
+        found.append((ids, _logprobs_of(c, ids, url)))
+        _check_ids(c, ids, request, options, url)
+    _check_distinct(found, options, url)
+    return found
 
 # %% ../../nbs/2_models/297_engine.ipynb #4d1bf330
 class CompletionsSampler:
@@ -140,6 +189,7 @@ class CompletionsSampler:
         self.how = dict(timeout=timeout, patience=patience, api_key=api_key)
         self.workers, self.gap, self.version = workers, float('nan'), None
         self.known: set = set()      # tokenizers that were compared with the server's
+        self.later = False           # whether the caller measures
 
     def __repr__(self): return f"{type(self).__name__}({self.url!r})"
 
@@ -185,6 +235,11 @@ def name_for(self: CompletionsSampler, model: nn.Module) -> str | None:
     "Under which name the server has this model's weights; None if it has not."
     return self.base_name()
 
+@patch
+def holds(self: CompletionsSampler, model: nn.Module) -> bool:
+    "Whether the server answers for this model as it is: one process may ask for all."
+    return not is_encoder_decoder(model)
+
 # %% ../../nbs/2_models/297_engine.ipynb #fca3799b
 @patch
 def check_server(self: CompletionsSampler) -> None:
@@ -217,7 +272,7 @@ def complete(self: CompletionsSampler, name: str, request: tuple, options: dict)
     "(token ids, log-probabilities) of the completions of one prompt."
     ids, n, seed, _ = request
     body = dict(model=name, prompt=ids, n=n, seed=seed, logprobs=0, return_token_ids=True, **options)
-    return _completions_of(self.call('/v1/completions', body), n, self.url)
+    return _completions_of(self.call('/v1/completions', body), request, options, self.url)
 
 # %% ../../nbs/2_models/297_engine.ipynb #52df629b
 def _request_options(max_new_tokens, temperature, top_k, top_p, stop: list) -> dict:
@@ -246,8 +301,16 @@ def __call__(self: CompletionsSampler, model: nn.Module, tokenizer, prompts: lis
     stop = eos_ids(model, tokenizer) if eos_token_ids is None else end_tokens(eos_token_ids)
     r = self.gathered(model, tokenizer, prompts, n, name, generator,
                       _request_options(max_new_tokens, temperature, top_k, top_p, stop), stop)
-    self.measure(model, r, temperature, top_k, top_p)
+    if not self.later: self.measure(model, r, temperature, top_k, top_p)
     return r
+
+# %% ../../nbs/2_models/297_engine.ipynb #a17e05b6
+def adapter_state(model: nn.Module   # of peft, or not
+                 ) -> str:           # 'none', 'on' or 'off'
+    "Whether a model has an adapter, and whether it is at work."
+    if not hasattr(model, 'peft_config'): return 'none'
+    layers = [m for m in model.modules() if hasattr(m, 'disable_adapters') and hasattr(m, 'base_layer')]
+    return 'off' if layers and all(m.disable_adapters for m in layers) else 'on'
 
 # %% ../../nbs/2_models/297_engine.ipynb #9647740a
 @patch
@@ -261,7 +324,16 @@ def gathered(self: CompletionsSampler, model, tokenizer, prompts: list, n: int, 
     for (*_, where), found in zip(requests, answers):
         for i, one in zip(where, found): rows[i].append(one)
     ids, logq = zip(*[one for row in rows for one in row])
-    return check_rollout(make_rollout(model, tokenizer, prompts, list(ids), list(logq), n, stop), prompts, n)
+    _check_vocabulary(model, ids, self.url)
+    r = make_rollout(model, tokenizer, prompts, list(ids), list(logq), n, stop)
+    version = None if adapter_state(model) == 'off' else self.version
+    return check_rollout(replace(r, version=version), prompts, n)
+
+def _check_vocabulary(model, ids, url: str) -> None:
+    "EngineError for a token that the policy does not have."
+    most, size = max(map(max, ids)), bare_model(model).get_input_embeddings().weight.shape[0]
+    if most >= size:
+        raise EngineError(f"sampler: {url} returns token {most}, the policy has {size}; serve the policy's folder")
 
 # %% ../../nbs/2_models/297_engine.ipynb #60594c5d
 @torch.no_grad()
@@ -287,17 +359,26 @@ def measure(self: CompletionsSampler, model, r: Rollout,
             temperature: float = 1., top_k: int = 0, top_p: float = 1.) -> None:
     "Set `gap` from `check` completions, evenly over the call. Raises EngineError beyond `tolerance`."
     if not self.check: return
-    k = min(self.check, len(r))
-    gaps = engine_gap(bare_model(model), r, [i*len(r)//k for i in range(k)], temperature, top_k, top_p)
+    k, model = min(self.check, len(r)), runnable(model) if is_sharded(model) else bare_model(model)
+    gaps = engine_gap(model, r, [i*len(r)//k for i in range(k)], temperature, top_k, top_p)
     self.gap = gaps.abs().max().item()
     if not self.gap <= self.tolerance:
+        advice = _advice(temperature, top_k, top_p)
         raise EngineError(f"sampler: log q of {self.url} is {self.gap:.3g} nats from the policy's log π in the "
-                          f"worst of {k} completions, tolerance {self.tolerance:g}: {_advice(temperature)}")
+                          f"worst of {k} completions, tolerance {self.tolerance:g}: {advice}")
 
-def _advice(temperature: float) -> str:
+@patch
+@contextmanager
+def unmeasured(self: CompletionsSampler):
+    "A block whose calls are not measured; each process then calls `measure` for its own completions."
+    self.later = True
+    try: yield
+    finally: self.later = False
+
+def _advice(temperature: float, top_k: int, top_p: float) -> str:
     "What to do about a gap."
-    if temperature != 1:
-        return 'serve log-probabilities at the temperature (vLLM: --logprobs-mode processed_logprobs)'
+    if temperature != 1 or top_k or top_p != 1:
+        return 'serve log-probabilities after all of temperature and top_p (vLLM: --logprobs-mode processed_logprobs)'
     return 'it samples from other weights; serve the policy, or allow more by --sampler_tolerance'
 
 # %% ../../nbs/2_models/297_engine.ipynb #52fcc760
@@ -307,30 +388,22 @@ class VLLMSampler(CompletionsSampler):
     - `sync`: how weights are sent: 'lora' (the server needs --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1),
       'reload' (all weights; VLLM_SERVER_DEV_MODE=1), 'none', or 'auto': by the kind of the policy
     - `sync_dir`: a folder that the server sees too; None: a temporary one of this machine
+    - `adapter`: the name of the policy's adapter there; two runs that share a server need two
     - the rest as in `CompletionsSampler`
 
     Raises ValueError for an argument out of range, and EngineError, in one line, for what the server does."""
-    adapter = 'policy'     # the name under which the server knows the policy's adapter
-
     def __init__(self, url: str, model: str | None = None, *, sync: str = 'auto', sync_dir: str | None = None,
-                 **kw):
+                 adapter: str = 'policy', **kw):
         if sync not in ('auto', 'lora', 'reload', 'none'):
             raise ValueError(f"sync: expected 'auto', 'lora', 'reload' or 'none', got {sync!r}")
         super().__init__(url, model, **kw)
-        self.way, self.sync_dir = sync, sync_dir
+        self.way, self.sync_dir, self.adapter = sync, sync_dir, adapter
         self.bound = lambda: None    # the policy, by a weak reference
         self.sent = None             # which of its weights were sent
         self.folder = None           # where they lie: vLLM may read an adapter again at its next request
         self.sends, self.told, self.lock = 0, False, threading.Lock()
 
 # %% ../../nbs/2_models/297_engine.ipynb #6532919a
-def adapter_state(model: nn.Module   # of peft, or not
-                 ) -> str:           # 'none', 'on' or 'off'
-    "Whether a model has an adapter, and whether it is at work."
-    if not hasattr(model, 'peft_config'): return 'none'
-    layers = [m for m in model.modules() if hasattr(m, 'disable_adapters') and hasattr(m, 'base_layer')]
-    return 'off' if layers and all(m.disable_adapters for m in layers) else 'on'
-
 def weights_key(model: nn.Module) -> tuple:
     "Changes with each in-place step of an optimiser: the model and how often its parameters were written."
     return id(model), sum(0 if p.is_inference() else p._version for p in model.parameters())
@@ -347,6 +420,14 @@ def name_for(self: VLLMSampler, model: nn.Module) -> str | None:
         return None
     if self.sent != weights_key(model): self.sync(model, self.version)
     return self.adapter if self.sent_as(model) == 'lora' else self.base_name()
+
+@patch
+def holds(self: VLLMSampler, model: nn.Module) -> bool:
+    "Whether the server has these very weights; nothing is sent."
+    model = runnable(model)
+    if is_encoder_decoder(model): return False
+    if self.way == 'none' or adapter_state(model) == 'off': return True
+    return self.bound() is model and self.sent == weights_key(model)
 
 # %% ../../nbs/2_models/297_engine.ipynb #b0359448
 @patch
@@ -370,31 +451,41 @@ def sent_as(self: VLLMSampler, model: nn.Module) -> str:
 def sync(self: VLLMSampler, policy: nn.Module, version: int | None = None, send: bool = True) -> None:
     """Send the policy's weights as this version, unless the server has it. Trainers call it before each step.
 
-    `send=False`: another process has sent it. Raises EngineError."""
+    `send=False`: another process sends it. All processes that hold a policy in shards call it together, for the
+    shards are put together first. Raises EngineError, and ValueError for weights that cannot be sent."""
     policy = runnable(policy)
     how, key, same = self.sent_as(policy), weights_key(policy), version in (None, self.version)
     self.bound, self.version = weakref.ref(policy), self.version if version is None else version
-    if send and not (same and self.sent == key): self.deliver(policy, how)
+    if not (same and self.sent == key):
+        whole = dict(state=whole_state(policy)) if is_sharded(policy) else {}
+        if send: self.deliver(policy, how, **whole)
     self.sent = key
 
 # %% ../../nbs/2_models/297_engine.ipynb #ba4f479d
 @patch
-def deliver(self: VLLMSampler, policy: nn.Module, how: str) -> None:
+def deliver(self: VLLMSampler, policy: nn.Module, how: str, state: dict | None = None) -> None:
     "Save the weights, and have the server load them."
     old, self.folder = self.folder, tempfile.TemporaryDirectory(prefix='fdiv_policy_', dir=self.sync_dir)
-    _save_for_engine(policy, Path(self.folder.name))
-    (self.send_adapter if how == 'lora' else self.send_weights)(Path(self.folder.name))
+    folder = Path(self.folder.name)
+    policy.save_pretrained(folder, **({} if state is None else dict(state_dict=state)))
+    folder.chmod(0o755)      # the server may be another user
+    (self.send_adapter if how == 'lora' else self.send_weights)(folder)
     if old: old.cleanup()
     self.sends += 1
 
 # %% ../../nbs/2_models/297_engine.ipynb #ece86a01
-def _save_for_engine(policy: nn.Module, folder: Path) -> None:
-    "The policy's folder, readable by the server. Raises ValueError for weights that are held in shards."
-    if is_sharded(policy):
-        raise ValueError("sampler: a policy held in shards cannot be sent to an engine yet; use DDP, or the "
-                         "built-in sampler")
-    policy.save_pretrained(folder)
-    folder.chmod(0o755)
+def whole_state(policy: nn.Module) -> dict:
+    """Tensors of a policy that FSDP2 holds in shards, whole and on the CPU: of its adapter, or all if it has none.
+
+    Called by all its processes together. Raises ValueError for shards of FSDP1 and ZeRO-3."""
+    from torch.distributed.tensor import DTensor
+    if not any(isinstance(p, DTensor) for p in policy.parameters()):
+        raise ValueError("sampler: shards of FSDP1 or ZeRO-3 cannot be sent to an engine; use fsdp_version 2, DDP, "
+                         "or the built-in sampler")
+    trained = {k for k, p in policy.named_parameters() if p.requires_grad}
+    some = policy.state_dict() if adapter_state(policy) == 'none' else \
+        {k: v for k, v in policy.state_dict().items() if k in trained}
+    return {k: (v.full_tensor() if isinstance(v, DTensor) else v).cpu() for k, v in some.items()}
 
 # %% ../../nbs/2_models/297_engine.ipynb #73038ef2
 @patch
@@ -417,6 +508,7 @@ def ask(self: VLLMSampler, path: str, body: dict, remedy: str):
     "`call`, with a remedy where the server has no such address. Its text answer to a success is not JSON."
     try: return self.call(path, body)
     except EngineError as e:
+        if 'No adapter found' in str(e): remedy = 'let sync_dir be a folder that the server sees too'
         if e.status in (404, 405): raise EngineError(f"{e}; {remedy}") from None
         if 'not JSON' not in str(e): raise
 
@@ -430,14 +522,29 @@ def forget_prefixes(self: VLLMSampler) -> None:
 # %% ../../nbs/2_models/297_engine.ipynb #f0b70c55
 @patch
 def complete(self: VLLMSampler, name: str, request: tuple, options: dict) -> list[tuple]:
-    "As in `CompletionsSampler`; a server that has lost the adapter gets it again, once."
-    before = self.sends
+    """As in `CompletionsSampler`; a server that has lost the adapter gets it again, once.
+
+    The salt keeps what the server has read of prompts with earlier weights from being used again."""
+    before, options = self.sends, options | dict(cache_salt=f'{name} {self.sends}')
     try: return CompletionsSampler.complete(self, name, request, options)
     except EngineError as e:
         if e.status != 404 or name != self.adapter or self.bound() is None: raise
     with self.lock:
         if self.sends == before:      # no other request of this call has done it
             logger.warning('sampler: %s has lost the policy (restarted?); it is sent again', self.url)
-            self.sent = None
-            self.sync(self.bound(), self.version)
+            self.send_again()
     return CompletionsSampler.complete(self, name, request, options)
+
+# %% ../../nbs/2_models/297_engine.ipynb #07325aa0
+@patch
+def send_again(self: VLLMSampler) -> None:
+    "Send what was sent last. Raises EngineError where that was done by another process that has shards too."
+    if self.folder is not None:
+        self.send_adapter(Path(self.folder.name))
+        self.sends += 1
+    elif is_sharded(self.bound()):
+        raise EngineError(f"sampler: {self.url} has lost the policy, whose shards this process cannot send alone; "
+                          "resume from the last checkpoint")
+    else:
+        self.sent = None
+        self.sync(self.bound(), self.version)

@@ -5,6 +5,7 @@
 # %% ../../nbs/2_models/293_stub.ipynb #50785ee1
 from __future__ import annotations
 import copy, json, threading, time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -34,9 +35,13 @@ class StubServer:
     delay: float = 0.               # seconds before an answer
     busy: int = 0                   # so many requests are answered 503
     key: str | None = None          # bearer token it insists on
+    context: int | None = None      # tokens of prompt and completion; a longer completion is cut, as vLLM does
+    cut: int | None = None          # bytes after which the connection breaks
+    old_prefixes: bool = False      # what was read of a prompt stays that of the weights that read it first
+    spoil: Callable | None = None   # (request, answer of /v1/completions) -> what is sent instead
 
     def __post_init__(self):
-        self.lock, self.asked, self.bodies = threading.Lock(), [], []
+        self.lock, self.asked, self.bodies, self.kept = threading.Lock(), [], [], {}
         self.base, self.adapters = copy.deepcopy(self.model).eval(), {}
         self.http = ThreadingHTTPServer(('127.0.0.1', 0), _handler(self))
         self.url = f'http://127.0.0.1:{self.http.server_port}'
@@ -58,7 +63,7 @@ def _handler(server):
                 self.send_response(status)
                 self.send_header('Content-Length', str(len(text)))
                 self.end_headers()
-                self.wfile.write(text)
+                self.wfile.write(text[:server.cut])
             except ConnectionError: pass      # the client has given up
     return Handler
 
@@ -67,63 +72,88 @@ def _handler(server):
 def answer(self: StubServer, path: str, body: dict | None, given: str | None) -> tuple[int, dict | str]:
     "(status, answer) to a request."
     time.sleep(self.delay)
-    said = lambda code, text: (code, {'error': {'message': text}})
-    if path in self.refuse: return said(*self.refuse[path])
-    if self.key and given != f'Bearer {self.key}': return said(401, 'a key is needed')
+    if path in self.refuse: return _said(*self.refuse[path])
+    if self.key and given != f'Bearer {self.key}': return _said(401, 'a key is needed')
     if self.busy > 0:
         self.busy -= 1
-        return said(503, 'busy')
+        return _said(503, 'busy')
     make = self.routes().get(path)
-    if make is None: return said(404, 'Not Found')
+    if make is None: return 404, {'detail': 'Not Found'}
     with self.lock, torch.no_grad(): return make(body or {})
+
+def _said(code: int, text: str) -> tuple[int, dict]:
+    "A refusal, in vLLM's form."
+    return code, {'error': {'message': text, 'type': 'BadRequestError', 'param': None, 'code': code}}
 
 @patch
 def routes(self: StubServer) -> dict:
     "What is answered at each path."
     return {'/v1/models': self.list_models, '/v1/completions': self.complete, '/tokenize': self.tokenize,
             '/v1/load_lora_adapter': self.load_adapter, '/collective_rpc': self.reload,
-            '/reset_prefix_cache': lambda body: (200, '')}
+            '/reset_prefix_cache': self.forget_prefixes}
 
 # %% ../../nbs/2_models/293_stub.ipynb #64d38248
 @patch
 def list_models(self: StubServer, body: dict):
     "The names that are served; those of adapters have a parent."
-    bases = [dict(id=k, parent=None) for k in self.names]
-    return 200, dict(data=bases + [dict(id=k, parent=self.names[0]) for k in self.adapters])
+    bases = [dict(id=k, object='model', owned_by='vllm', root=k, parent=None) for k in self.names]
+    more = [dict(id=k, object='model', owned_by='vllm', root=str(v), parent=self.names[0])
+            for k, v in self.adapters.items()]
+    return 200, dict(object='list', data=bases + more)
 
 @patch
 def tokenize(self: StubServer, body: dict):
     "Token ids of a text."
     ids = self.tokenizer(body['prompt'], add_special_tokens=body['add_special_tokens'])['input_ids']
-    return 200, dict(tokens=ids)
+    return 200, dict(count=len(ids), max_model_len=self.context, tokens=ids, token_strs=None)
 
 # %% ../../nbs/2_models/293_stub.ipynb #5db6b25e
 @patch
 def complete(self: StubServer, body: dict):
-    "Completions of one prompt of token ids, with the fields that vLLM gives."
+    "Completions of one prompt of token ids."
     self.asked.append(body['model'])
     self.bodies.append(body)
-    model = self.named(body['model'])
-    if model is None: return 404, {'error': {'message': f"The model {body['model']!r} does not exist."}}
-    r = rollout(model, self.tokenizer, [body['prompt']], n=body['n'], max_new_tokens=body['max_tokens'],
+    model = self.reader(body)
+    if model is None: return _said(404, f"The model `{body['model']}` does not exist.")
+    r = rollout(model, self.tokenizer, [body['prompt']], n=body['n'], max_new_tokens=self.room(body),
                 temperature=body['temperature'], top_k=max(body['top_k'], 0), top_p=body['top_p'],
                 eos_token_ids=body['stop_token_ids'], generator=torch.Generator().manual_seed(body['seed']))
     logq = [x[:len(c)].tolist() for x, c in zip(r.token_logprobs, r.completion_ids)]
     if not self.processed: logq = [_raw_logprobs(model, body['prompt'], c) for c in r.completion_ids]
-    made = [self.choice(i, c, l) for i, (c, l) in enumerate(zip(r.completion_ids, logq))]
-    return 200, dict(choices=made[:-1] if self.one_short else made)
+    made = [self.choice(i, body, *row) for i, row in enumerate(zip(r.completion_ids, logq, r.finished.tolist()))]
+    answer = _envelope(body, made[:-1] if self.one_short else made)
+    return 200, self.spoil(body, answer) if self.spoil else answer
+
+@patch
+def room(self: StubServer, body: dict) -> int:
+    "Tokens of a completion: as many as asked for, silently fewer where the context ends."
+    most = body['max_tokens']
+    return most if self.context is None else min(most, self.context - len(body['prompt']))
 
 # %% ../../nbs/2_models/293_stub.ipynb #57e854aa
 def _raw_logprobs(model, prompt: list, ids: list) -> list[float]:
     "Log-probabilities before temperature, top-k and top-p, which is what vLLM gives by default."
     return drawn_logprobs(own_logits(model, prompt, ids), ids).tolist()
 
+def _envelope(body: dict, choices: list[dict]) -> dict:
+    "What stands around the completions."
+    new, old = sum(len(c.get('token_ids') or []) for c in choices), len(body['prompt'])
+    usage = dict(prompt_tokens=old, total_tokens=old + new, completion_tokens=new, prompt_tokens_details=None,
+                 completion_tokens_details=None)
+    return dict(id='cmpl-stub', object='text_completion', created=int(time.time()), model=body['model'],
+                choices=choices, service_tier=None, system_fingerprint='stub', usage=usage,
+                kv_transfer_params=None, ec_transfer_params=None, metrics=None)
+
 @patch
-def choice(self: StubServer, i: int, ids: list, logq: list) -> dict:
+def choice(self: StubServer, i: int, body: dict, ids: list, logq: list, ended: bool) -> dict:
     "One completion, without the fields to be dropped."
-    tokens = [f'token_id:{t}' for t in ids] if self.as_text else [self.tokenizer.decode([t]) for t in ids]
-    made = dict(index=i, text=self.tokenizer.decode(ids), token_ids=ids,
-                logprobs=dict(tokens=tokens, token_logprobs=logq))
+    words = [f'token_id:{t}' for t in ids] if self.as_text else [self.tokenizer.decode([t]) for t in ids]
+    at = [len(''.join(words[:k])) for k in range(len(ids))]
+    logprobs = dict(text_offset=at, token_logprobs=logq, tokens=words,
+                    top_logprobs=[{w: x} for w, x in zip(words, logq)])
+    made = dict(index=i, text=self.tokenizer.decode(ids[:-1] if ended else ids), logprobs=logprobs,
+                finish_reason='stop' if ended else 'length', stop_reason=ids[-1] if ended else None, token_ids=ids,
+                prompt_logprobs=None, prompt_token_ids=body['prompt'], routed_experts=None)
     dropped = self.drop | ({'token_ids'} if self.as_text else set())
     return {k: v for k, v in made.items() if k not in dropped}
 
@@ -137,13 +167,29 @@ def named(self: StubServer, name: str):
         self.adapters[name] = PeftModel.from_pretrained(copy.deepcopy(self.base), self.adapters[name]).eval()
     return self.adapters.get(name)
 
+@patch
+def reader(self: StubServer, body: dict):
+    "The model that answers a request: that of its name; with `old_prefixes`, the one that read the prompt first."
+    model = self.named(body['model'])
+    if not self.old_prefixes or model is None: return model
+    key = body['model'], tuple(body['prompt']), body.get('cache_salt')
+    return self.kept.setdefault(key, copy.deepcopy(model))
+
+@patch
+def forget_prefixes(self: StubServer, body: dict):
+    "Forget what was read of prompts."
+    self.kept.clear()
+    return 200, dict(success=True)
+
 # %% ../../nbs/2_models/293_stub.ipynb #26014bee
 @patch
 def load_adapter(self: StubServer, body: dict):
     "Take the adapter of a folder under a name; as by vLLM, it is read when it is first used."
     name = body['lora_name']
     if name in self.adapters and not body.get('load_inplace'):
-        return 400, {'error': {'message': f'{name} is loaded already'}}
+        return _said(400, f'{name} is loaded already')
+    if not (Path(body['lora_path'])/'adapter_config.json').is_file():
+        return _said(404, f'Loading lora {name} failed: No adapter found for <path>')
     self.adapters[name] = Path(body['lora_path'])
     return 200, f"Success: LoRA adapter '{name}' added successfully."
 

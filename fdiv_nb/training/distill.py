@@ -21,8 +21,10 @@ from fdiv_nb.models.heads import model_divergence
 from fdiv_nb.models.loading import check_reference, load_lm, load_tokenizer
 from fdiv_nb.models.logprobs import (IGNORE, bare_model, context_length, is_encoder_decoder, label_mask,
                                      score, scored_span, token_logprobs)
+from fdiv_nb.models.completions import Sampler
 from fdiv_nb.models.rollout import rollout
 from fdiv_nb.training.base import check_trainer_call, default_args, load_policy, tokenizer_of
+from fdiv_nb.training.drawing import draw_rows, sync_sampler
 from fdiv_nb.training.offline import OfflineConfig, OfflineTrainer, smallest
 from fdiv_nb.training.options import option, take_alias
 from fdiv_nb.training.reference import fingerprint
@@ -135,6 +137,7 @@ class DistillTrainer(OfflineTrainer):
     processing_class: the tokenizer of both; None: that of the student's folder.
     teacher: a model, or its folder or hub name; required.
     divergence: an `FDivergence` instead of `args.divergence`.
+    sampler: of the student's own answers, called like `rollout`; may be a server that follows the student.
     peft_config, callbacks, optimizers and the rest: as in TRL and `transformers.Trainer`.
     Losses are in nats per token. Raises ValueError for a teacher that does not fit, and for unusable rows.
 
@@ -144,7 +147,8 @@ class DistillTrainer(OfflineTrainer):
     fixed = ('temperature', 'rescale', 'lmbda', 'max_new_tokens', 'sample_temperature', 'score_term')
 
     def __init__(self, model, args: DistillConfig | None = None, train_dataset=None, eval_dataset=None,
-                 processing_class=None, *, teacher=None, divergence=None, **kw):
+                 processing_class=None, *, teacher=None, divergence=None,
+                 sampler: Sampler = rollout, **kw):
         args = default_args(args, DistillConfig, model)
         check_trainer_call(args, DistillConfig, kw)
         d = args.resolve(divergence)
@@ -152,6 +156,8 @@ class DistillTrainer(OfflineTrainer):
         tok = tokenizer_of(processing_class, model, args.base_model)
         model = load_policy(model, args, kw.get('peft_config') is None)
         self.take_teacher(model, teacher, tok, args.dtype)
+        self.sampler = sampler
+        self.check_sampler(model)
         super().__init__(model, args, train_dataset, eval_dataset, tok, needs_ref=False, divergence=d, **kw)
         self.teacher.to(args.device)
 
@@ -168,6 +174,15 @@ def take_teacher(self: DistillTrainer, student: nn.Module, teacher, tokenizer, d
     width = lambda m: m.get_input_embeddings().weight.shape[0]
     self.teacher, self.same_size = teacher.eval().requires_grad_(False), width(student) == width(teacher)
     self._found = None
+
+# %% ../../nbs/4_training/480_distill.ipynb #85361153
+@patch
+def check_sampler(self: DistillTrainer, student: nn.Module) -> None:
+    "ValueError for a server that would draw tokens of which the teacher knows nothing."
+    width = bare_model(student).get_input_embeddings().weight.shape[0]
+    if hasattr(self.sampler, 'sync') and width > self.vocab:
+        raise ValueError(f"sampler: the student has {width} tokens, the teacher {self.vocab}; only the built-in "
+                         "sampler leaves out the others")
 
 # %% ../../nbs/4_training/480_distill.ipynb #418127bd
 @patch
@@ -285,10 +300,12 @@ def sample(self: DistillTrainer, batches: list[dict]) -> list[dict]:
     a, student = self.args, self.accelerator.unwrap_model(self.model)
     prompts = [p for b in batches for p in self.prompts_of(b)]
     room = self.room_for(prompts)
-    g = torch.Generator().manual_seed((a.seed*1_000_003 + self.state.global_step)*997 + a.process_index)
+    step = self.state.global_step
+    sync_sampler(self.accelerator, self.sampler, student, step)
     with self.compute_loss_context_manager(), _shared_tokens_only(student, self.vocab):
-        r = rollout(student, self.processing_class, prompts, max_new_tokens=room, generator=g,
-                    temperature=a.sample_temperature)
+        r = draw_rows(self.accelerator, self.sampler, student, self.processing_class, prompts,
+                      a.seed*1_000_003 + step, max_new_tokens=room, temperature=a.sample_temperature)
+    if hasattr(self.sampler, 'gap'): self.record(engine_gap=self.sampler.gap)
     self.record(len(r), length=r.lengths.float().mean().item(), finished=r.finished.float().mean().item())
     out, at = [], 0
     for b in batches:

@@ -20,8 +20,10 @@ from ..mathematics.divergence import FDivergence, get_divergence
 from ..models.encode import pad_token_id
 from ..models.heads import answer_token_logprobs
 from ..models.logprobs import build_batch, context_length
+from ..models.completions import Sampler
 from ..models.rollout import rollout
 from .base import FDivTrainer, check_trainer_call, default_args
+from .drawing import draw_rows
 from .offline import OfflineConfig, OfflineTrainer
 from .options import option
 from .refstore import DUMMY
@@ -189,6 +191,7 @@ class FDPOTrainer(OfflineTrainer):
     train_dataset, eval_dataset: whatever `read_rows` reads (a list of dicts, a Dataset, a file).
     processing_class: the tokenizer; None: that of the model's folder.
     divergence: an `FDivergence` instead of `args.divergence`. ref_model: instead of the initial policy.
+    sampler: draws the completions of the reference by which drift is measured; called like `rollout`.
     peft_config, callbacks, optimizers and the rest: as in TRL and `transformers.Trainer`.
     Log-ratios are in nats. Raises ValueError for a divergence that cannot work and, naming the row, for
     pairs that cannot be used.
@@ -199,12 +202,13 @@ class FDPOTrainer(OfflineTrainer):
     fixed = ('loss', 'beta', 'ratio', 'link', 'target', 'label_smoothing', 'robust', 'max_weight', 'epsilon')
 
     def __init__(self, model, args: FDPOConfig | None = None, train_dataset=None, eval_dataset=None,
-                 processing_class=None, *, divergence=None, ref_model=None, **kw):
+                 processing_class=None, *, divergence=None, ref_model=None,
+                 sampler: Sampler = rollout, **kw):
         args = default_args(args, FDPOConfig, model)
         check_trainer_call(args, FDPOConfig, kw)
         d = args.resolve(divergence)
         self._margins: tuple[list, list] = ([], [])      # of training, of evaluation
-        self._drift_rows = None
+        self._drift_rows, self.sampler = None, sampler
         super().__init__(model, args, train_dataset, eval_dataset, processing_class, ref_model=ref_model,
                          answers=('chosen', 'rejected'),
                          divergence=d if isinstance(d, FDivergence) else get_divergence('reverse_kl'), **kw)
@@ -291,10 +295,9 @@ def draw_drift(self: FDPOTrainer) -> None:
         limit = None if self.encoder_decoder else context_length(ref)
         room = longest if limit is None else min(longest, limit - max(map(len, prompts)))
         if room < 1: return
-        g = torch.Generator().manual_seed(a.seed*997 + a.process_index)
         with self.compute_loss_context_manager():
-            r = rollout(ref, self.processing_class, prompts, max_new_tokens=room, generator=g,
-                        batch_size=a.per_device_eval_batch_size)
+            r = draw_rows(self.accelerator, self.sampler, ref, self.processing_class, prompts, a.seed,
+                          max_new_tokens=room, batch_size=a.per_device_eval_batch_size)
         self._drift_rows = list(zip(r.prompt_ids, r.completion_ids))
         self._drift_ref = self.sequence_logps(ref)
 

@@ -318,7 +318,7 @@ def record_samples(self: FDPGTrainer, r: Rollout, scores: dict[str, Tensor], s: 
                 **{'completions/mean_length': mean(r.lengths, rho)})
     if known.any(): self.record(rho[known].sum().item(), reward=mean(reward[known], rho[known]))
     self.record_rewards(scores, rho)
-    if hasattr(self.sampler, 'gap'): self.record(engine_gap=self.sampler.gap)
+    self.record_engine(r)
     tokens = (rho*r.lengths).sum().item()        # the weight of all tokens, however the processes share them
     self.record(tokens, entropy=-(rho*logp).sum().item()/tokens)
 

@@ -19,6 +19,7 @@ from fdiv_nb.models.rollout import check_context, rollout
 from fdiv_nb.losses.fdpg import surprise_norm
 from fdiv_nb.training.base import FDivConfig, FDivTrainer
 from fdiv_nb.training.contexts import Contexts, contexts_of
+from fdiv_nb.training.drawing import draw_rows, sync_sampler
 from fdiv_nb.training.options import option, take_alias
 from fdiv_nb.training.step import MicroBatch, with_oom_backoff
 
@@ -185,11 +186,13 @@ def gather_all(self: SamplingTrainer, *xs: Tensor) -> list[Tensor]:
 @patch
 def follow(self: SamplingTrainer, policy: nn.Module, version: int) -> None:
     "Let a sampler that holds weights of its own have the policy's; `version`: the step."
-    if not hasattr(self.sampler, 'sync'): return
-    first = self.accelerator.is_main_process
-    if first: self.sampler.sync(policy, version)
-    self.accelerator.wait_for_everyone()
-    if not first: self.sampler.sync(policy, version, send=False)
+    sync_sampler(self.accelerator, self.sampler, policy, version)
+
+@patch
+def record_engine(self: SamplingTrainer, r: Rollout) -> None:
+    "Record how far a sampler's log q is from log π, and which version it drew from, where it knows."
+    if hasattr(self.sampler, 'gap'): self.record(engine_gap=self.sampler.gap)
+    if r.version is not None: self.record(sampler_version=r.version)
 
 # %% ../../nbs/4_training/447_sampling.ipynb #447a0016
 @patch
@@ -200,13 +203,11 @@ def draw(self: SamplingTrainer, model: nn.Module,
          temperature: float | None = None    # None: that of the configuration
         ) -> Rollout:
     "One completion for each prompt number, sampled from the model in the precision in which it is scored."
-    a, rank = self.args, self.args.process_index if rank is None else rank
-    g = torch.Generator().manual_seed((a.seed*1_000_003 + seed)*997 + rank)
-    with self.accelerator.autocast():
-        return self.sampler(
-            model, self.processing_class, [self.prompts[i] for i in prompt], n=1,
-            max_new_tokens=a.max_new_tokens, temperature=temperature or a.temperature, top_k=0, top_p=1.,
-            batch_size=a.sample_batch_size or None, generator=g)
+    a = self.args
+    return draw_rows(
+        self.accelerator, self.sampler, model, self.processing_class, [self.prompts[i] for i in prompt],
+        a.seed*1_000_003 + seed, rank, max_new_tokens=a.max_new_tokens, temperature=temperature or a.temperature,
+        top_k=0, top_p=1., batch_size=a.sample_batch_size or None)
 
 # %% ../../nbs/4_training/447_sampling.ipynb #9c068c6f
 @patch
