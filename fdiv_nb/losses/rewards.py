@@ -357,7 +357,9 @@ class PlannedClassifier:
     def __call__(self, prompts: list, completions: list[str]) -> Tensor: return torch.zeros(len(completions))
 
 # %% ../../nbs/3_losses/310_rewards.ipynb #3aae1c10
-def load_reward(spec, plan: bool = False) -> Callable:   # plan: a classifier is checked and not loaded
+def load_reward(spec,                # a name, or a callable
+                plan: bool = False   # check a classifier, and do not load it
+                ) -> Callable:
     "A reward from its name, or a callable as it is. Raises ValueError with near matches and the remedy."
     if callable(spec): return spec
     kind, _, arg = str(spec).partition(':')
