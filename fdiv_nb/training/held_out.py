@@ -12,6 +12,7 @@ from fastcore.basics import patch
 import numpy as np
 import torch
 from torch import nn
+from accelerate.utils import gather_object
 from tqdm import tqdm
 from transformers import TrainerState
 from transformers.trainer_utils import speed_metrics
@@ -24,6 +25,7 @@ from ..losses.target import Target, call_with_columns, check_compatible
 from .columns import ALIASES, CONVERSATION
 from .completion_table import send_table, shown_rows, table_file, write_rows
 from .contexts import Contexts, contexts_of
+from .drawing import on_all
 from .logz import LogZConfig, LogZTrainer
 from .options import option
 from .scored import (
@@ -260,15 +262,10 @@ def judge_blocks(self: HeldOutTrainer, h: HeldOut) -> list[tuple]:
 @patch
 def held_out_samples(self: HeldOutTrainer, h: HeldOut) -> tuple[HeldOutSample, HeldOutSample, dict[str, float]]:
     "Samples of the policy and of the reference of all processes, and the means of what rewards gave to `log_metric`."
-    if self.args.world_size == 1: parts = [(self.judge_blocks(h), self.noted['numbers'], None)]
-    else:
-        from accelerate.utils import gather_object
-        try: mine = self.judge_blocks(h), dict(self.noted['numbers']), None
-        except ValueError as e: mine = [], {}, str(e)
-        parts = gather_object([mine])
-    if error := next((e for *_, e in parts if e), None): raise ValueError(error)
-    blocks = sorted((b for found, *_ in parts for b in found), key=lambda b: b[0])
-    lists = {k: [x for _, v, _ in parts for x in v.get(k, [])] for _, v, _ in parts for k in v}
+    mine = on_all(self.accelerator, lambda: (self.judge_blocks(h), dict(self.noted['numbers'])))
+    parts = gather_object([mine]) if self.args.world_size > 1 else [mine]
+    blocks = sorted((b for found, _ in parts for b in found), key=lambda b: b[0])
+    lists = {k: [x for _, v in parts for x in v.get(k, [])] for _, v in parts for k in v}
     return (*(join_samples([b[i] for b in blocks]) for i in (1, 2)), {k: sum(v)/len(v) for k, v in lists.items()})
 
 # %% ../../nbs/4_training/449_held_out.ipynb #8712362e
