@@ -29,7 +29,7 @@ from .logz import LogZTrainer, z_by_group, z_tensors
 from .options import option
 from .proposal import Lagging
 from .reference import digest
-from .replay import (ReplayMixin, ReplayOptions, Samples, Scored, check_replay_options,
+from .replay import (ReplayMixin, ReplayOptions, Samples, ScoredRollout, check_replay_options,
                                      join_rollouts, join_samples)
 from .step import on_side_stream
 
@@ -199,10 +199,10 @@ def score_step(self: FDPGTrainer, r: Rollout, group: Tensor) -> tuple[Samples, T
     return Samples(logp, log_ref, log_w.to(device), r.log_q.to(device), group), norm, scores
 
 @patch
-def sample_and_score(self: FDPGTrainer, prompt: list[int], again: int = 0) -> Scored:
+def sample_and_score(self: FDPGTrainer, prompt: list[int], again: int = 0) -> ScoredRollout:
     "A scored completion for each of this process's prompt numbers."
     r = self.draw_step(prompt, again)
-    return Scored(r, *self.score_step(r, torch.tensor(prompt, device=self.args.device)))
+    return ScoredRollout(r, *self.score_step(r, torch.tensor(prompt, device=self.args.device)))
 
 # %% ../../nbs/4_training/450_fdpg.ipynb #450a000e
 @patch
@@ -231,13 +231,14 @@ def masked_weights(self: FDPGTrainer, s: Samples, z: Tensor, use: Tensor,
 
 # %% ../../nbs/4_training/450_fdpg.ipynb #0057a9cc
 @patch
-def gather_rows(self: FDPGTrainer, x: Scored) -> tuple[Samples, Tensor, Tensor]:
+def gather_rows(self: FDPGTrainer, x: ScoredRollout) -> tuple[Samples, Tensor, Tensor]:
     "(samples, norms, which ended by themselves) of all processes."
     *whole, norm, ended = self.gather_all(*x.s, x.norm, x.r.finished.to(x.norm))
     return Samples(*whole), norm, ended > 0
 
 @patch
-def with_stale(self: FDPGTrainer, s: Samples, z: Tensor, known: Tensor, *more: Tensor, old: Scored | None) -> tuple:
+def with_stale(self: FDPGTrainer, s: Samples, z: Tensor, known: Tensor, *more: Tensor,
+               old: ScoredRollout | None) -> tuple:
     "(samples, log Z, known, and more) of all processes' rows, with stale ones after them."
     if old is None: return s, z, known, *more
     t, *rest = self.gather_rows(old)
@@ -246,7 +247,7 @@ def with_stale(self: FDPGTrainer, s: Samples, z: Tensor, known: Tensor, *more: T
     return join_samples([s, t]), *(torch.cat([a, b.to(a)]) for a, b in pairs)
 
 @patch
-def weigh(self: FDPGTrainer, own: Scored, old: Scored | None = None) -> Tensor:
+def weigh(self: FDPGTrainer, own: ScoredRollout, old: ScoredRollout | None = None) -> Tensor:
     "The weights of this process's rows, stale ones last, from the rows of all processes and the base samples."
     n, rank, unused = len(own.norm), self.args.process_index, self.replay.unused
     s, norm, ended = self.gather_rows(own)

@@ -62,7 +62,7 @@ class Samples(NamedTuple):
     @property
     def log_score(self) -> Tensor: return self.log_ref + self.log_w      # log P
 
-class Scored(NamedTuple):
+class ScoredRollout(NamedTuple):
     "n completions with what is known of them."
     r: Rollout
     s: Samples
@@ -83,17 +83,17 @@ def join_samples(parts: list[Samples]) -> Samples:
     "The rows of several as one."
     return Samples(*(torch.cat([x.to(xs[0]) for x in xs]) for xs in zip(*parts)))
 
-def join_scored(parts: list[Scored]) -> Scored:
+def join_scored(parts: list[ScoredRollout]) -> ScoredRollout:
     "The rows of several as one."
     scores = {k: torch.cat([x.scores[k] for x in parts]) for k in parts[0].scores}
-    return Scored(join_rollouts([x.r for x in parts]), join_samples([x.s for x in parts]),
+    return ScoredRollout(join_rollouts([x.r for x in parts]), join_samples([x.s for x in parts]),
                   torch.cat([x.norm for x in parts]), scores)
 
 # %% ../../nbs/4_training/438_replay.ipynb #444b000d
-def select_scored(x: Scored, rows: list[int]) -> Scored:
+def select_scored(x: ScoredRollout, rows: list[int]) -> ScoredRollout:
     "Some rows."
     i = torch.as_tensor(rows, dtype=torch.long)
-    return Scored(x.r.select(rows), Samples(*(v[i.to(v.device)] for v in x.s)), x.norm[i.to(x.norm.device)],
+    return ScoredRollout(x.r.select(rows), Samples(*(v[i.to(v.device)] for v in x.s)), x.norm[i.to(x.norm.device)],
                   {k: v[i] for k, v in x.scores.items()})
 
 # %% ../../nbs/4_training/438_replay.ipynb #444b0011
@@ -120,7 +120,7 @@ class Kept(NamedTuple):
     scores: Tensor           # [k, n]
     def __len__(self): return len(self.lengths)
 
-def keep_rollout(x: Scored, step: int) -> Kept:
+def keep_rollout(x: ScoredRollout, step: int) -> Kept:
     "What is kept of scored completions."
     prompts = dict(zip(reversed(x.s.group.tolist()), reversed(x.r.prompt_ids)))
     first = [prompts[k] for k in dict.fromkeys(x.s.group.tolist())]
@@ -155,7 +155,7 @@ def turn(self: Replay, step: int) -> None:
     self.kept = young[max(0, len(young) - self.room):]
 
 @patch
-def keep(self: Replay, x: Scored, step: int) -> None:
+def keep(self: Replay, x: ScoredRollout, step: int) -> None:
     "Make completions of all processes the present rollout."
     self.now, self.names = keep_rollout(x, step), list(x.scores)
     self.layout = [x.r.pad_id, x.r.encoder_decoder]
@@ -175,7 +175,7 @@ def choose(self: Replay, n: int, seed: int) -> list[tuple[int, int]]:
 
 # %% ../../nbs/4_training/438_replay.ipynb #444b001c
 @patch
-def restore(self: Replay, x: Kept, rows: list[int], device=None) -> Scored:
+def restore(self: Replay, x: Kept, rows: list[int], device=None) -> ScoredRollout:
     "Some rows of a rollout. Texts and the log q of each token are left empty, log π and the norm are NaN."
     done, n = unpack_ids(x.ids, x.lengths), len(rows)
     prompts = dict(zip(dict.fromkeys(x.group.tolist()), unpack_ids(x.prompt_ids, x.prompt_lengths)))
@@ -183,10 +183,11 @@ def restore(self: Replay, x: Kept, rows: list[int], device=None) -> Scored:
     r = Rollout(['']*n, [prompts[k] for k in group.tolist()], [done[i] for i in rows], ['']*n, torch.zeros(n, 0),
                 x.finished[rows], group, *self.layout)
     numbers, unknown = x.numbers[:, rows].to(device), torch.full((n,), torch.nan, device=device)
-    return Scored(r, Samples(unknown, *numbers, group.to(device)), unknown, dict(zip(self.names, x.scores[:, rows])))
+    s, scores = Samples(unknown, *numbers, group.to(device)), dict(zip(self.names, x.scores[:, rows]))
+    return ScoredRollout(r, s, unknown, scores)
 
 @patch
-def restore_all(self: Replay, chosen: list[tuple[int, int]], device=None) -> Scored:
+def restore_all(self: Replay, chosen: list[tuple[int, int]], device=None) -> ScoredRollout:
     "The rows that `choose` chose."
     rows = {}
     for i, row in chosen: rows.setdefault(i, []).append(row)
@@ -222,7 +223,7 @@ def load(self: Replay, state: dict, tensors: dict[str, Tensor]) -> None:
 # %% ../../nbs/4_training/438_replay.ipynb #444b0022
 class ReplayMixin:
     """Steps on rollouts that were drawn before. Stands before `LogZTrainer` among the bases of a trainer that has
-    `sample_and_score(prompts) -> Scored`; its arguments are `ReplayOptions` too."""
+    `sample_and_score(prompts) -> ScoredRollout`; its arguments are `ReplayOptions` too."""
     @cached_property
     def replay(self) -> Replay: return Replay(self.args)
 
@@ -238,12 +239,12 @@ def stale_count(self: ReplayMixin, n: int) -> int:
     world = self.args.world_size
     return min(round(self.args.buffer_share*n*world), self.replay.rows(), (n - 1)*world)//world
 
-def move_scored(x: Scored, device) -> Scored:
+def move_scored(x: ScoredRollout, device) -> ScoredRollout:
     "The numbers on another device."
     return x._replace(s=Samples(*(v.to(device) for v in x.s)), norm=x.norm.to(device))
 
 @patch
-def gather_scored(self: ReplayMixin, x: Scored) -> Scored:
+def gather_scored(self: ReplayMixin, x: ScoredRollout) -> ScoredRollout:
     "The completions of all processes, in the order of the ranks; on one process as they are."
     if self.args.world_size == 1: return x
     from accelerate.utils import gather_object
@@ -266,7 +267,7 @@ def other_prompts(s: Samples, bad: Tensor, prompts: int, seed: int) -> list[int]
     return sorted(order[number[k] % prompts] for k in s.group[bad].tolist())
 
 # %% ../../nbs/4_training/438_replay.ipynb #444b0029
-def exchange(x: Scored, bad: Tensor, new: Scored) -> tuple[Scored, Samples]:
+def exchange(x: ScoredRollout, bad: Tensor, new: ScoredRollout) -> tuple[ScoredRollout, Samples]:
     "(x with rows of `new` that have signal in the place of bad ones [n], the samples that are used no more)."
     good = (~without_signal(new.s)).nonzero().flatten().tolist()
     places = bad.nonzero().flatten().tolist()
@@ -278,7 +279,7 @@ def exchange(x: Scored, bad: Tensor, new: Scored) -> tuple[Scored, Samples]:
 
 # %% ../../nbs/4_training/438_replay.ipynb #444b002a
 @patch
-def redraw(self: ReplayMixin, x: Scored) -> Scored:
+def redraw(self: ReplayMixin, x: ScoredRollout) -> ScoredRollout:
     "This process's completions, after `redraw_groups` attempts to replace those of prompts without signal."
     a, s = self.args, Samples(*self.gather_all(*x.s))
     bad = without_signal(s)
@@ -296,7 +297,7 @@ def redraw(self: ReplayMixin, x: Scored) -> Scored:
     return select_scored(whole, list(range(a.process_index*n, (a.process_index + 1)*n)))
 
 @patch
-def redrawn(self: ReplayMixin, s: Samples, bad: Tensor, again: int) -> Scored:
+def redrawn(self: ReplayMixin, s: Samples, bad: Tensor, again: int) -> ScoredRollout:
     "Completions of other prompts, of all processes, at least as many as there are bad rows."
     a, step = self.args, self.state.global_step
     prompt = other_prompts(s, bad, len(self.prompts), (a.seed*1_000_003 + step)*997 + again)
@@ -307,7 +308,7 @@ def redrawn(self: ReplayMixin, s: Samples, bad: Tensor, again: int) -> Scored:
 
 # %% ../../nbs/4_training/438_replay.ipynb #444b002c
 @patch
-def new_rollout(self: ReplayMixin, prompt: list[int]) -> Scored:
+def new_rollout(self: ReplayMixin, prompt: list[int]) -> ScoredRollout:
     "Draw and score a completion for each of this process's prompt numbers that no stale row stands for."
     b, step = self.replay, self.state.global_step
     b.turn(step)
@@ -318,21 +319,21 @@ def new_rollout(self: ReplayMixin, prompt: list[int]) -> Scored:
     return x
 
 @patch
-def rescored(self: ReplayMixin, x: Scored) -> Scored:
+def rescored(self: ReplayMixin, x: ScoredRollout) -> ScoredRollout:
     "Kept completions with log π and the norm under the present policy."
     logp, norm = self.forward_logprobs(self.accelerator.unwrap_model(self.model), x.r)
     return x._replace(s=x.s._replace(logp=logp), norm=norm)
 
 # %% ../../nbs/4_training/438_replay.ipynb #444b002d
 @patch
-def same_rollout(self: ReplayMixin) -> Scored:
+def same_rollout(self: ReplayMixin) -> ScoredRollout:
     "This process's part of the present rollout, scored again."
     b, a = self.replay, self.args
     n = len(b.now)//a.world_size
     return self.rescored(b.restore(b.now, list(range(a.process_index*n, (a.process_index + 1)*n)), a.device))
 
 @patch
-def stale_rows(self: ReplayMixin, n: int) -> Scored | None:
+def stale_rows(self: ReplayMixin, n: int) -> ScoredRollout | None:
     "n completions of kept rollouts for this process, scored again; None for none."
     a = self.args
     if not n: return None
@@ -341,7 +342,7 @@ def stale_rows(self: ReplayMixin, n: int) -> Scored | None:
 
 # %% ../../nbs/4_training/438_replay.ipynb #444b002f
 @patch
-def step_rows(self: ReplayMixin, prompt: list[int]) -> tuple[Scored, Scored | None]:
+def step_rows(self: ReplayMixin, prompt: list[int]) -> tuple[ScoredRollout, ScoredRollout | None]:
     "This process's rows of a step for its prompt numbers: those of the rollout, and stale ones beside them."
     self.replay.unused = None
     own = self.new_rollout(prompt) if self.replay.due(self.state.global_step) else self.same_rollout()
