@@ -8,7 +8,7 @@ import contextlib, time
 from dataclasses import dataclass
 from pathlib import Path
 from collections.abc import Callable
-from .models import ModelArguments, find_model, load_model, load_policy
+from .models import ModelArguments, beside_init, find_model, load_beside, load_policy
 from .parser import SCREEN, parse, read_text
 from .plan import plan_samples
 from .running import (checkpoint_of, log_lines, merge_saved, no_empty_folder, own_fields,
@@ -296,7 +296,7 @@ def _reward_loader(a: AlignArguments) -> tuple[Callable, list]:
     from fdiv_nb.losses.rewards import PlannedClassifier, load_reward
     planned = []
     def load(spec):
-        made = load_reward(spec, plan=a.dry_run)
+        made = load_reward(spec, a.dry_run, beside_init(a))
         if isinstance(made, PlannedClassifier): planned.append(made)
         return made
     return load, planned
@@ -331,7 +331,7 @@ def cmd_align(argv: list[str]) -> int:
     if a.dry_run: return plan_samples(a, cfg, target, prompts, resume, planned)
     with quiet_logs(), no_empty_folder(out):
         model, tok = load_policy(a, cfg)
-        ref = load_model(a.ref_name, field='ref_name', dtype=cfg.dtype)[0] if a.ref_name else None
+        ref = load_beside(a, cfg, a.ref_name, 'ref_name')[0] if a.ref_name else None
         record, kept = _align_record(argv, a, cfg, model, ref), {}
         align(model, tok, target, cfg, prompts, ref_model=ref, resume=resume, keep=kept, record=record, sampler=sampler,
               eval_prompts=held_out,

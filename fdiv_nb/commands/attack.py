@@ -7,8 +7,8 @@ from __future__ import annotations
 import re, sys
 from dataclasses import dataclass
 from .evaluate import bundled_tofu, text_file
-from .evaluation import ready_model, save_evaluation
-from .models import find_model
+from .evaluation import evaluated_init, ready_model, save_evaluation
+from .models import LoadingArguments, check_loading, find_model, refuse_bits
 from .parser import parse
 from ..evaluation.forgetting import spread_rows
 from ..evaluation.rouge import ROUGE
@@ -20,7 +20,7 @@ __all__ = []
 
 # %% ../../nbs/7_commands/755_attack.ipynb #bfd8c8e5
 @dataclass
-class AttackArguments:
+class AttackArguments(LoadingArguments):
     "Arguments of `fdiv attack`. Raises ValueError for numbers that are not positive."
     model: str = option('', "the unlearned model: a transformers folder or hub name, or 'tiny'")
     forget: str = option('', "rows that should be forgotten: .jsonl, .json, .csv, .parquet with prompt "
@@ -52,6 +52,8 @@ class AttackArguments:
 # %% ../../nbs/7_commands/755_attack.ipynb #07f30010
 def _check_attack(a: AttackArguments) -> None:
     "Raises ValueError for a missing model or forget set, or a number out of range."
+    check_loading(a)
+    refuse_bits(a, "attacks round and train the weights")
     for k in ('model', 'forget'):
         if not getattr(a, k): raise ValueError(f"{k}: missing; fdiv attack --model DIR --forget FILE")
     one_of('rouge', a.rouge, ROUGE)
@@ -118,8 +120,9 @@ def cmd_attack(argv: list[str]) -> int:
     from fdiv_nb.evaluation.answers import plain_text
     a, = parse(argv, AttackArguments)
     rows, other = _attack_inputs(a)
-    model, tok = ready_model(a.model, a.device, False, base_model=a.base_model)
-    never = ready_model(a.never, a.device, False, 'never')[0] if a.never else None
+    model, tok = ready_model(a.model, a.device, False, base_model=a.base_model, init=evaluated_init(a))
+    beside = {k: v for k, v in evaluated_init(a).items() if k != 'revision'}
+    never = ready_model(a.never, a.device, False, 'never', init=beside)[0] if a.never else None
     prefixes, kept = [p.replace('\\n', '\n') for p in a.prefix] or None, {}
     table = attack_table(model, tok, rows, a.attacks or None, never, _print_attack, kept, prefixes=prefixes,
                          unrelated=other, items=a.items, steps=a.steps, learning_rate=a.learning_rate,

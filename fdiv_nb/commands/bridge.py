@@ -5,11 +5,11 @@
 # %% ../../nbs/7_commands/760_bridge.ipynb #80b0ee5d
 from __future__ import annotations
 import copy, hashlib, json, re, sys, tempfile, time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from collections.abc import Callable
 from fastcore.basics import patch
-from .models import find_model, load_model
+from .models import LoadingArguments, check_loading, find_model, load_model, policy_init, refuse_bits
 from .parser import parse
 from .running import quiet_logs
 from ..evaluation.bridge import bridge_figure, bridge_table, contrasts, judge, verdict
@@ -23,7 +23,7 @@ __all__ = ['BridgeArguments', 'bridge']
 
 # %% ../../nbs/7_commands/760_bridge.ipynb #714fc0ad
 @dataclass
-class BridgeArguments:
+class BridgeArguments(LoadingArguments):
     "Arguments of `fdiv bridge`. Raises ValueError for settings that cannot work, before any work."
     model: str = option('tiny', "a transformers folder or hub name; 'tiny' is the bundled model, on its "
                                 "instructions")
@@ -48,6 +48,9 @@ class BridgeArguments:
     dpo_epochs: float = option(2., "passes over the pairs")
     batch_size: int = option(16, "rows per step, both stages")
     def __post_init__(self):
+        check_loading(self)
+        refuse_bits(self, "every weight is trained")
+        if self.device_map: raise ValueError(f"device_map: {self.device_map!r}, but the model is trained; leave it out")
         _check_numbers(self)
         _check_names(self)
         if self.text: read_documents(self.text, self.demos + self.pairs + self.held)
@@ -149,9 +152,12 @@ def _cell_path(args: BridgeArguments, cell: tuple) -> Path:
     loss, rate, seed = cell
     return Path(args.output_dir)/'cells'/f'{loss.replace(":", "_")}-{rate:g}-{seed}.json'
 
+_UNSET = {f.name: f.default for f in fields(LoadingArguments)}
+
 def _finished(args: BridgeArguments) -> tuple[str, dict]:
     "(tag of the settings, cells that are done). Raises ValueError for cells made with other settings."
     keep = {k: v for k, v in asdict(args).items() if k not in ('output_dir', 'losses', 'rates', 'seeds')}
+    keep = {k: v for k, v in keep.items() if v != _UNSET.get(k, ...)}      # cells of before there were these flags
     tag = hashlib.sha1(json.dumps(keep, sort_keys=True).encode()).hexdigest()[:8]
     files = {c: _cell_path(args, c) for c in args.cells()}
     done = {c: json.loads(p.read_text(encoding='utf-8')) for c, p in files.items() if p.is_file()}
@@ -174,7 +180,7 @@ def _load_start(args: BridgeArguments):
     "(initial policy, an adapter merged into it; tokenizer)."
     from fdiv_nb.models.loading import merged
     with quiet_logs():
-        start, tokenizer = load_model(args.model)
+        start, tokenizer = load_model(args.model, init=policy_init(args))
         return merged(start).eval(), tokenizer
 
 def _cell_line(i: int, n: int, r: dict) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math, sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from .models import find_model, load_model
+from .models import LoadingArguments, check_loading, device_map_of, find_model, load_model, policy_init
 from .running import quiet_logs
 from ..evaluation.rouge import ROUGE
 from ..mathematics.checks import one_of, whole
@@ -19,7 +19,7 @@ __all__ = []
 
 # %% ../../nbs/7_commands/745_evaluation.ipynb #c228959f
 @dataclass
-class EvaluateArguments:
+class EvaluateArguments(LoadingArguments):
     "Arguments common to `fdiv evaluate tofu | muse | book`."
     model: str = option('', "a transformers folder or hub name, or 'tiny'; empty: evaluate the logs of --log")
     log: list[str] = option([], "logs to evaluate; with --model, the one log to write and to continue "
@@ -34,6 +34,9 @@ class EvaluateArguments:
                                      "other scripts too), unicode (and accents count), ascii (exactly "
                                      "rouge_score: only a-z and digits)")
     def __post_init__(self):
+        check_loading(self)
+        if self.device and self.device_map:
+            raise ValueError(f"device_map: {self.device_map!r}, but device is {self.device!r}; give one of the two")
         if not self.model and not self.log:
             raise ValueError("model: nothing to evaluate; give --model DIR, or --log FILE with a saved log")
         if self.model and len(self.log) > 1:
@@ -43,21 +46,27 @@ class EvaluateArguments:
         whole('limit', getattr(self, 'limit', 0), 0, '0 takes all')
 
 # %% ../../nbs/7_commands/745_evaluation.ipynb #deb7998e
-def ready_model(name: str, device: str, bf16: bool, field: str = 'model', base_model: str = ''):
-    """(model, tokenizer) to evaluate, on its device, an adapter merged. Raises ValueError as `find_model`
-    does, and for a tokenizer that does not match."""
+def evaluated_init(a: LoadingArguments, bf16: bool = False) -> dict:
+    "The arguments of `from_pretrained` for a model that is evaluated."
+    where = device_map_of(a.device_map)
+    return policy_init(a, 'bfloat16' if bf16 else 'float32') | (dict(device_map=where) if where else {})
+
+def ready_model(name: str, device: str, bf16: bool, field: str = 'model', base_model: str = '',
+                init: dict | None = None):    # of `evaluated_init`
+    """(model, tokenizer) to evaluate, on its device, an adapter merged unless its base is in 4 or 8 bits. Raises
+    ValueError as `find_model` does, and for a tokenizer that does not match."""
     import torch
     from fdiv_nb.models.encode import check_tokenizer
-    from fdiv_nb.models.loading import merged
+    from fdiv_nb.models.loading import is_quantized, merged, place
     with quiet_logs():
-        model, tok = load_model(name, field=field, base_model=base_model)
-        model = merged(model)
+        model, tok = load_model(name, field=field, base_model=base_model, init=init)
+        if not is_quantized(model): model = merged(model)
     check_tokenizer(model, tok)
     where = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    try: model = model.to(where)
+    try: model = place(model, where)
     except (RuntimeError, AssertionError) as e:
         raise ValueError(f"device: {where!r} is not available ({str(e).splitlines()[0]})") from None
-    return (model.bfloat16() if bf16 else model).eval(), tok
+    return (model.bfloat16() if bf16 and not is_quantized(model) else model).eval(), tok
 
 # %% ../../nbs/7_commands/745_evaluation.ipynb #999c6d69
 def log_names(paths: list[str]) -> list[str]:
@@ -78,7 +87,8 @@ def collect(a: EvaluateArguments, evaluate) -> dict:   # evaluate(model, tokeniz
     from fdiv_nb.evaluation.evallog import read_log
     if not a.model: return {n: read_log(p) for n, p in zip(log_names(a.log), a.log)}
     find_model(a.model, base_model=a.base_model)
-    model, tok = ready_model(a.model, a.device, a.bf16, base_model=a.base_model)
+    model, tok = ready_model(a.model, a.device, a.bf16, base_model=a.base_model,
+                             init=evaluated_init(a, a.bf16))
     path = Path(a.log[0] if a.log else Path(a.output_dir)/'log.json')
     return {Path(a.model).name or a.model: evaluate(model, tok, path)}
 

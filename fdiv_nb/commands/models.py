@@ -4,6 +4,7 @@
 
 # %% ../../nbs/7_commands/713_models.ipynb #07c20002
 from __future__ import annotations
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from .parser import RunArguments, need
@@ -12,25 +13,135 @@ from ..training.options import option
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/7_commands/713_models.ipynb #96006de5
+# %% ../../nbs/7_commands/713_models.ipynb #986a15ee
 @dataclass
-class ModelArguments(RunArguments):
-    """Which model, and how much of it is trained. Raises ValueError for a negative rank, or a merge
-    without an adapter."""
-    model: str = option('tiny', "a transformers folder, the folder of a PEFT adapter, or a hub name; "
-                                "'tiny' is the bundled model")
+class LoadingArguments:
+    "How a model is loaded. Raises ValueError for 4 and 8 bits together or without bitsandbytes, and for foreign code."
+    load_in_4bit: bool = option(False, "hold the model in 4 bits (bitsandbytes); only an adapter is trained")
+    load_in_8bit: bool = option(False, "hold the model in 8 bits (bitsandbytes); only an adapter is trained")
+    bnb_4bit_quant_type: str = option('nf4', "format of 4 bits: nf4 or fp4")
+    use_bnb_nested_quant: bool = option(False, "the scales of 4-bit blocks in 8 bits too")
+    attn_implementation: str = option('', "attention: sdpa, flash_attention_2, flex_attention, eager; default: the "
+                                          "fastest that the model has")
+    model_revision: str = option('', "version of a model on the hub: a branch, tag or commit")
+    device_map: str = option('', "where models beside the policy go (evaluate, attack: the model itself): auto, "
+                                 "cuda:1, cpu ...; default: the device of the run")
+    trust_remote_code: bool = option(False, "refused: code of a checkpoint never runs here")
+    def __post_init__(self): check_loading(self)
+
+# %% ../../nbs/7_commands/713_models.ipynb #4f39aef2
+def check_loading(a: LoadingArguments) -> None:
+    "Raises ValueError for what cannot be loaded so."
+    if a.trust_remote_code:
+        raise ValueError("trust_remote_code: code of a checkpoint never runs here; load the model in Python and "
+                         "pass it to the trainer")
+    if not (a.load_in_4bit or a.load_in_8bit):
+        odd = a.use_bnb_nested_quant or a.bnb_4bit_quant_type != 'nf4'
+        if odd: raise ValueError("bnb_4bit_quant_type: has no effect in full precision; set load_in_4bit")
+        return
+    from fdiv_nb.models.loading import quantization
+    quantization(a.load_in_4bit, a.load_in_8bit, 'float32', a.bnb_4bit_quant_type, a.use_bnb_nested_quant)
+
+# %% ../../nbs/7_commands/713_models.ipynb #65818799
+def device_map_of(text: str) -> str | dict | None:
+    "A device map from a flag: a strategy such as auto, a device for the whole model, None for ''."
+    if text in ('', 'auto', 'balanced', 'balanced_low_0', 'sequential'): return text or None
+    import torch
+    try: return {'': str(torch.device(text))}
+    except RuntimeError: raise ValueError(f"device_map: {text!r}; expected auto, balanced, cpu, cuda:1 ...") from None
+
+def attention_init(a: LoadingArguments) -> dict:
+    "What every model of a command has in common."
+    return dict(attn_implementation=a.attn_implementation) if a.attn_implementation else {}
+
+def policy_init(a: LoadingArguments, dtype: str = 'float32') -> dict:
+    "The arguments of `from_pretrained` for the model of a command; dtype: of products with 4-bit weights."
+    from fdiv_nb.models.loading import quantization
+    bits = quantization(a.load_in_4bit, a.load_in_8bit, dtype, a.bnb_4bit_quant_type, a.use_bnb_nested_quant)
+    out = attention_init(a) | (dict(revision=a.model_revision) if a.model_revision else {})
+    return out | (dict(quantization_config=bits) if bits else {})
+
+def beside_init(a: LoadingArguments) -> dict:
+    "The arguments of `from_pretrained` for a model beside the policy."
+    where = device_map_of(a.device_map)
+    return attention_init(a) | (dict(device_map=where) if where else {})
+
+def refuse_bits(a: LoadingArguments, why: str) -> None:
+    "Raises ValueError for 4 or 8 bits, where the weights themselves are changed."
+    for k in 'load_in_4bit', 'load_in_8bit':
+        if getattr(a, k): raise ValueError(f"{k}: {why}, which {k[8]} bits do not allow; leave it out")
+
+# %% ../../nbs/7_commands/713_models.ipynb #7b471e9c
+@dataclass
+class LoraArguments:
+    "A new LoRA adapter. Raises ValueError for a flag without effect, or a value that cannot be."
     lora_rank: int = option(0, "train a LoRA adapter of this rank instead of the whole model (needs peft); "
                                "0 = whole model")
+    use_peft: bool = option(False, "the same with TRL's names: an adapter of rank lora_r")
+    lora_r: int = option(0, "rank with use_peft; default: 16")
+    lora_alpha: int = option(0, "scale of the adapter is alpha/rank; default: twice the rank")
+    lora_dropout: float = option(0., "dropout before the adapter; needs --no_disable_dropout")
+    lora_target_modules: list[str] = option([], "layers that get one: q_proj v_proj ..., a regular expression, or "
+                                                "all-linear (the default)")
+    lora_modules_to_save: list[str] = option([], "modules trained in full beside it, such as lm_head")
+    use_dora: bool = option(False, "DoRA: the length of each weight vector is trained too")
+    use_rslora: bool = option(False, "rank-stabilised: the scale is alpha/√rank")
+    lora_init: str = option('', "first values: gaussian, orthogonal, pissa, pissa_niter_16 or olora; default: B = 0")
+    def __post_init__(self): check_lora(self)
+
+    @property
+    def rank(self) -> int:
+        "Of the adapter to train; 0 for none."
+        return self.lora_rank or (self.lora_r or 16)*self.use_peft
+
+# %% ../../nbs/7_commands/713_models.ipynb #7d81feca
+_LORA_ONLY = ('lora_r', 'lora_alpha', 'lora_dropout', 'lora_target_modules', 'lora_modules_to_save', 'use_dora',
+              'use_rslora', 'lora_init')
+
+def check_lora(a: LoraArguments) -> None:
+    "Raises ValueError for flags of an adapter that is not trained, two ranks, and values out of range."
+    for k in 'lora_rank', 'lora_r', 'lora_alpha':
+        if getattr(a, k) < 0: raise ValueError(f"{k}: expected >= 0, got {getattr(a, k)}; 0 trains the whole model"
+                                               if k == 'lora_rank' else f"{k}: expected >= 0, got {getattr(a, k)}")
+    if a.lora_rank and a.lora_r not in (0, a.lora_rank):
+        raise ValueError(f"lora_r: {a.lora_r}, but lora_rank is {a.lora_rank}; give one of the two")
+    for k in _LORA_ONLY:
+        if getattr(a, k) and not a.rank: raise ValueError(f"{k}: no adapter is trained; add --use_peft")
+    if not 0 <= a.lora_dropout < 1: raise ValueError(f"lora_dropout: expected 0 <= p < 1, got {a.lora_dropout}")
+    if a.lora_init and not re.fullmatch('gaussian|orthogonal|pissa|olora|pissa_niter_[0-9]+', a.lora_init):
+        raise ValueError(f"lora_init: {a.lora_init!r}; expected gaussian, orthogonal, pissa, pissa_niter_16 or olora")
+    if a.rank: need('peft', 'lora_rank' if a.lora_rank else 'use_peft')
+
+# %% ../../nbs/7_commands/713_models.ipynb #d24bd9cd
+def lora_config(a: LoraArguments, encoder_decoder: bool = False):
+    "The `LoraConfig` of the flags; None for the whole model."
+    if not a.rank: return None
+    from peft import LoraConfig
+    names = a.lora_target_modules or ['all-linear']
+    pattern = len(names) == 1 and (names[0] == 'all-linear' or re.search(r'[\\*+?|^$()\[]', names[0]))
+    return LoraConfig(r=a.rank, lora_alpha=a.lora_alpha or 2*a.rank, lora_dropout=a.lora_dropout,
+                      target_modules=names[0] if pattern else names, modules_to_save=a.lora_modules_to_save or None,
+                      use_dora=a.use_dora, use_rslora=a.use_rslora, init_lora_weights=a.lora_init or True,
+                      task_type='SEQ_2_SEQ_LM' if encoder_decoder else 'CAUSAL_LM')
+
+# %% ../../nbs/7_commands/713_models.ipynb #96006de5
+@dataclass
+class ModelArguments(LoadingArguments, LoraArguments, RunArguments):
+    """Which model, and how much of it is trained. Raises ValueError for a merge without an adapter, and for a model
+    in 4 or 8 bits without one."""
+    model: str = option('tiny', "a transformers folder, the folder of a PEFT adapter, or a hub name; "
+                                "'tiny' is the bundled model")
     merge: bool = option(False, "also write the adapter merged into its base, as an ordinary model, "
                                 "to OUTPUT_DIR/merged")
     def __post_init__(self):
-        super().__post_init__()
-        if self.lora_rank < 0:
-            raise ValueError(f"lora_rank: expected >= 0, got {self.lora_rank}; 0 trains the whole model")
-        if self.lora_rank: need('peft', 'lora_rank')
-        if self.merge and not self.lora_rank and not (Path(self.model)/'adapter_config.json').is_file():
+        for check in RunArguments.__post_init__, check_lora, check_loading: check(self)
+        adapter = self.rank or (Path(self.model)/'adapter_config.json').is_file()
+        if self.merge and not adapter:
             raise ValueError("merge: no adapter is trained, so there is nothing to merge into "
                              f"{self.model!r}; set lora_rank, or leave merge out")
+        if (self.load_in_4bit or self.load_in_8bit) and not adapter:
+            k = 'load_in_4bit' if self.load_in_4bit else 'load_in_8bit'
+            raise ValueError(f"{k}: weights of {k[8]} bits cannot be trained; add an adapter (--use_peft)")
 
 # %% ../../nbs/7_commands/713_models.ipynb #a4ac792e
 def find_model(name: str, field: str = 'model', base_model: str = '') -> str:
@@ -50,27 +161,51 @@ def with_lora(model, rank: int):
     "The model with a fresh LoRA adapter of this rank on all its linear layers; α = 2·rank."
     from fdiv_nb.models.loading import need_peft
     need_peft('lora_rank')
-    from peft import LoraConfig, get_peft_model
-    kind = 'SEQ_2_SEQ_LM' if model.config.is_encoder_decoder else 'CAUSAL_LM'
-    lora = LoraConfig(r=rank, lora_alpha=2*rank, target_modules='all-linear', task_type=kind)
-    return get_peft_model(model, lora)
+    from peft import get_peft_model
+    return get_peft_model(model, lora_config(LoraArguments(lora_rank=rank), model.config.is_encoder_decoder))
 
 # %% ../../nbs/7_commands/713_models.ipynb #1651b17f
 def load_model(name: str, lora_rank: int = 0, field: str = 'model', dtype: str = 'float32',
-               base_model: str = '', trainable: bool = False):
+               base_model: str = '', trainable: bool = False,
+               init: dict | None = None):    # arguments of `from_pretrained`
     """(model, tokenizer) of a folder, hub name or 'tiny'; with a fresh LoRA adapter if lora_rank > 0.
     Raises ValueError naming `field`."""
     from fdiv_nb.models.folders import is_adapter_folder
     from fdiv_nb.models.loading import load_lm, load_tokenizer
     path = find_model(name, field, base_model)
-    if lora_rank and is_adapter_folder(path):
-        raise ValueError(f"lora_rank: {lora_rank}, but {name!r} is an adapter, which is trained further as "
-                         "it is; leave lora_rank out, or merge it first")
-    tokenizer = load_tokenizer(path, field, base_model or None)
-    model = load_lm(path, field, dtype, trainable=trainable, base_model=base_model or None)
+    if lora_rank and is_adapter_folder(path): refuse_second(lora_rank, name)
+    tokenizer = load_tokenizer(path, field, base_model or None, (init or {}).get('revision'))
+    model = load_lm(path, field, dtype, trainable, base_model or None, init)
     return (with_lora(model, lora_rank) if lora_rank else model), tokenizer
 
+def refuse_second(rank: int, name: str) -> None:
+    "Raises ValueError: an adapter is trained further as it is."
+    raise ValueError(f"lora_rank: {rank}, but {name!r} is an adapter, which is trained further as it is; leave "
+                     "lora_rank out, or merge it first")
+
 # %% ../../nbs/7_commands/713_models.ipynb #07c20009
+def check_policy_flags(a: ModelArguments, cfg) -> None:
+    "Raises ValueError for flags of the command and options of the trainer that do not go together."
+    if a.lora_dropout and cfg.disable_dropout:
+        raise ValueError(f"lora_dropout: {a.lora_dropout:g}, but disable_dropout switches it off; add "
+                         "--no_disable_dropout, or leave lora_dropout out")
+    if a.lora_init.startswith(('pissa', 'olora')) and cfg.reference == 'base':
+        raise ValueError(f"lora_init: {a.lora_init} changes the base, so it is no reference; use reference start")
+    both = set(cfg.model_init_kwargs or {}) & set(policy_init(a))
+    if both: raise ValueError(f"model_init_kwargs: {sorted(both)} given by flags too; give one of the two")
+
 def load_policy(a: ModelArguments, cfg):
     "(model, tokenizer) to train, as the arguments and the trainer's configuration of a command say."
-    return load_model(a.model, a.lora_rank, dtype=cfg.dtype, base_model=cfg.base_model, trainable=True)
+    from fdiv_nb.models.folders import is_adapter_folder
+    from fdiv_nb.training.base import add_adapter
+    check_policy_flags(a, cfg)
+    if a.rank and is_adapter_folder(a.model): refuse_second(a.rank, a.model)
+    init = (cfg.model_init_kwargs or {}) | policy_init(a, 'bfloat16' if cfg.bf16 else cfg.dtype)
+    model, tok = load_model(a.model, 0, 'model', cfg.dtype, cfg.base_model, not a.rank, init)
+    model = add_adapter(model, lora_config(a, model.config.is_encoder_decoder), cfg.seed)
+    model.loaded_here = True         # as model_init_kwargs say
+    return model, tok
+
+def load_beside(a: ModelArguments, cfg, name: str, field: str):
+    "(model, tokenizer) of a reference or teacher, as the arguments and the trainer's configuration say."
+    return load_model(name, field=field, dtype=cfg.dtype, init=beside_init(a) | (cfg.ref_model_init_kwargs or {}))

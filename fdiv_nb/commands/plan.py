@@ -4,16 +4,16 @@
 
 # %% ../../nbs/7_commands/719_plan.ipynb #6659d0e3
 from __future__ import annotations
-import math
+import copy, math
 from typing import NamedTuple
-from .models import find_model
+from .models import check_policy_flags, find_model, lora_config, refuse_second
 from ..models.folders import is_adapter_folder
 
 # %% auto #0
 __all__ = []
 
 # %% ../../nbs/7_commands/719_plan.ipynb #c388bb5b
-def shape_of(name: str, field: str = 'model', base_model: str = ''):
+def shape_of(name: str, field: str = 'model', base_model: str = '', revision: str = ''):
     """The model of a folder, hub name or 'tiny' on the meta device: no weights are read; of an adapter its base.
     Raises ValueError naming `field`."""
     import torch
@@ -21,7 +21,8 @@ def shape_of(name: str, field: str = 'model', base_model: str = ''):
     from fdiv_nb.models.folders import load_config
     from fdiv_nb.models.loading import adapter_base
     path = find_model(name, field, base_model)
-    config = load_config(adapter_base(path, field, base_model) if is_adapter_folder(path) else path, field)
+    config = load_config(adapter_base(path, field, base_model) if is_adapter_folder(path) else path, field,
+                         revision or None)
     kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     with torch.device('meta'): return kind.from_config(config)
 
@@ -43,6 +44,17 @@ def trained_numbers(model, lora_rank: int = 0, path: str = '') -> int:   # model
     linear = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not last]
     return sum(lora_rank*(m.in_features + m.out_features) for m in linear)
 
+# %% ../../nbs/7_commands/719_plan.ipynb #8af7e060
+def adapter_numbers(model, lora) -> int:   # model: of `shape_of`; lora: a LoraConfig
+    "How many numbers of an adapter are trained. Raises ValueError for targets that the model does not have."
+    from peft import get_peft_model
+    from fdiv_nb.models.folders import error_line
+    lora = copy.copy(lora)
+    lora.init_lora_weights = False           # a shape has nothing to begin with
+    try: made = get_peft_model(copy.deepcopy(model), lora, low_cpu_mem_usage=True)
+    except ValueError as e: raise ValueError(f"lora_target_modules: {error_line(e)}") from None
+    return sum(p.numel() for p in made.parameters() if p.requires_grad)
+
 # %% ../../nbs/7_commands/719_plan.ipynb #79bedd5f
 class Memory(NamedTuple):
     "An estimate, in bytes, of what one device holds."
@@ -51,17 +63,64 @@ class Memory(NamedTuple):
     optimizer: int
     reference: int
     activations: int
+    cache: int = 0        # while sampling, in place of gradients and activations
 
-def memory_of(model, cfg, trained: int, rows: int, length: int, others: int = 0) -> Memory:
-    "others: parameters of the models beside the policy; rows, length: of a micro-batch, tokens."
-    size, p = 2 if cfg.dtype == 'bfloat16' else 4, sum(p.numel() for p in model.parameters())
+    @property
+    def peak(self) -> int:
+        "The larger of training and sampling."
+        return self.weights + self.optimizer + self.reference + max(self.gradients + self.activations, self.cache)
+
+# %% ../../nbs/7_commands/719_plan.ipynb #3090c239
+def number_size(cfg) -> int:
+    "Bytes of a number in the precision of a configuration."
+    return 2 if cfg.dtype in ('bfloat16', 'float16') else 4
+
+def weight_bytes(model, size: int, bits: int = 0) -> int:   # model: of `shape_of`
+    "Bytes of the weights: `size` a number, or the linear layers in 4 or 8 bits and the rest in float32."
+    import torch
+    n, last = sum(p.numel() for p in model.parameters()), model.get_output_embeddings()
+    if not bits: return n*size
+    few = sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not last)
+    return int(few*(.5625 if bits == 4 else 1) + (n - few)*4)
+
+# %% ../../nbs/7_commands/719_plan.ipynb #756b264b
+def layer_width(model, rows: int, length: int) -> float:
+    "Numbers that one layer keeps of each token for the backward pass."
+    c = model.config.get_text_config()
+    hidden = getattr(c, 'hidden_size', 1)
+    inner = getattr(c, 'intermediate_size', None) or getattr(c, 'n_inner', None) or 4*hidden
+    gated = any('gate' in k for k, _ in model.named_modules())
+    eager = getattr(c, '_attn_implementation', '') == 'eager'
+    matrices = 2*length*getattr(c, 'num_attention_heads', 1) if eager else 0
+    return 11*hidden + (4 if gated else 2)*inner + matrices
+
+def activation_bytes(model, cfg, rows: int, length: int) -> int:
+    "Of a micro-batch of rows, tokens each: what the layers keep, and what the head needs at once."
+    c, size = model.config.get_text_config(), 2 if cfg.bf16 or cfg.fp16 else number_size(cfg)
+    layers, wide = getattr(c, 'num_hidden_layers', 1), layer_width(model, rows, length)
+    kept = layers*getattr(c, 'hidden_size', 1) + wide if cfg.gradient_checkpointing else layers*wide
+    logits = 2*4*rows*length*c.vocab_size
+    chunk = 2**30 if getattr(getattr(cfg, 'device', None), 'type', '') == 'cuda' else 26*2**20
+    return int(rows*length*kept*size) + (min(logits//2, chunk) if cfg.fused else logits)
+
+def cache_bytes(model, cfg, rows: int, length: int) -> int:
+    "Keys and values of rows that are sampled, and their logits."
+    c = model.config.get_text_config()
+    heads = getattr(c, 'num_attention_heads', 1)
+    width = (getattr(c, 'num_key_value_heads', None) or heads)*(getattr(c, 'head_dim', None) or c.hidden_size//heads)
+    return rows*(2*length*getattr(c, 'num_hidden_layers', 1)*width*number_size(cfg) + 3*4*c.vocab_size)
+
+# %% ../../nbs/7_commands/719_plan.ipynb #7152f216
+def memory_of(model, cfg, trained: int, rows: int, length: int, others: int = 0, *,
+              adapter: bool = False, bits: int = 0, sampled: int = 0) -> Memory:
+    """others: parameters of the models beside the policy; rows, length: of a micro-batch, tokens; adapter: what is
+    trained is one; bits: of the base, 0 for full precision; sampled: rows that are sampled at once."""
+    size = number_size(cfg)
     moments = 0 if 'sgd' in cfg.optim or 'adafactor' in cfg.optim else .5 if '8bit' in cfg.optim else 2
-    text = model.config.get_text_config()
-    layers, hidden = getattr(text, 'num_hidden_layers', 1), getattr(text, 'hidden_size', 1)
-    kept = layers + 16 if cfg.gradient_checkpointing else 16*layers
-    vocabulary = 0 if cfg.fused else 2*4*rows*length*text.vocab_size
-    activations = rows*length*hidden*kept*(2 if cfg.bf16 or cfg.fp16 else size) + vocabulary
-    return Memory(p*size, trained*size, int(trained*size*moments), others*size, activations)
+    own = 4 if adapter else size
+    weights = weight_bytes(model, size, bits) + (trained*own if adapter else 0)
+    return Memory(weights, trained*own, int(trained*own*moments), others*size,
+                  activation_bytes(model, cfg, rows, length), cache_bytes(model, cfg, sampled, length) if sampled else 0)
 
 # %% ../../nbs/7_commands/719_plan.ipynb #e2f7e4a7
 def amount(n: float) -> str:
@@ -74,7 +133,7 @@ def amount(n: float) -> str:
 def memory_line(m: Memory, rows: int, length: int) -> str:
     "The estimate in one line."
     parts = ', '.join(f'{k} {amount(v)}' for k, v in m._asdict().items() if v)
-    return f"about {amount(sum(m))} a device (a rough estimate): {parts} ({rows} rows of {length} tokens)"
+    return f"about {amount(m.peak)} a device (a rough estimate): {parts} ({rows} rows of {length} tokens)"
 
 # %% ../../nbs/7_commands/719_plan.ipynb #6a57dd6c
 def rows_per_step(cfg) -> int:
@@ -148,10 +207,27 @@ def policy_of(a, cfg) -> tuple:
     "(model to train on the meta device, its tokenizer, numbers that are trained). Raises ValueError as loading does."
     from fdiv_nb.models.encode import check_tokenizer
     from fdiv_nb.models.loading import load_tokenizer
-    tok = load_tokenizer(find_model(a.model, base_model=cfg.base_model), base_model=cfg.base_model or None)
-    model = shape_of(a.model, base_model=cfg.base_model)
+    check_policy_flags(a, cfg)
+    if a.rank and is_adapter_folder(a.model): refuse_second(a.rank, a.model)
+    path, version = find_model(a.model, base_model=cfg.base_model), a.model_revision
+    tok = load_tokenizer(path, base_model=cfg.base_model or None, revision=version)
+    model = shape_of(a.model, base_model=cfg.base_model, revision=version)
+    if a.attn_implementation: model.config._attn_implementation = a.attn_implementation
     check_tokenizer(model, tok)
-    return model, tok, trained_numbers(model, a.lora_rank, a.model)
+    lora = lora_config(a, model.config.is_encoder_decoder)
+    return model, tok, adapter_numbers(model, lora) if lora else trained_numbers(model, 0, a.model)
+
+def bits_of(a) -> int:
+    "Bits of a number of the base, 0 for full precision."
+    return 4*a.load_in_4bit or 8*a.load_in_8bit
+
+def is_adapted(a) -> bool:
+    "Whether an adapter is trained, new or given."
+    return bool(a.rank) or is_adapter_folder(a.model)
+
+def precision(a, cfg) -> str:
+    "Of the base, in words."
+    return f'{bits_of(a)} bits' if bits_of(a) else cfg.dtype
 
 # %% ../../nbs/7_commands/719_plan.ipynb #2498c6a3
 def plan_rows(a, cfg, sets: dict, answers: tuple, resume=None, others: dict | None = None,
@@ -161,14 +237,16 @@ def plan_rows(a, cfg, sets: dict, answers: tuple, resume=None, others: dict | No
     run itself would refuse."""
     model, tok, trained = policy_of(a, cfg)
     beside = {k: shape_of(v, k) for k, v in (others or {}).items()}
-    lines = (more or {}) | dict(model=model_line(a.model, model, trained, cfg.dtype))
+    lines = (more or {}) | dict(model=model_line(a.model, model, trained, precision(a, cfg)))
     for k, m in beside.items(): lines[k] = model_line(others[k], m, 0, cfg.dtype)
     done = {k: _encoded(tok, rows, answers, cfg, model, k) for k, rows in sets.items()}
-    lines |= _rows_told(tok, done, answers, cfg, model, trained, list(beside.values()))
+    held = [] if a.device_map else list(beside.values())     # elsewhere
+    if getattr(cfg, 'reads_logits', False) and not beside and not is_adapted(a): held = [model]    # a frozen copy
+    lines |= _rows_told(tok, done, answers, a, cfg, model, trained, held)
     return print_plan(lines | dict(output=check_place(cfg, resume)))
 
 # %% ../../nbs/7_commands/719_plan.ipynb #8a0fae97
-def _rows_told(tokenizer, done: dict, answers, cfg, model, trained: int, beside: list) -> dict:
+def _rows_told(tokenizer, done: dict, answers, a, cfg, model, trained: int, beside: list) -> dict:
     "The lines about rows, steps, tokens, memory and the first example."
     lines = {k: rows_line(counts) for k, (_, counts) in done.items()}
     rows, counts = next(iter(done.values()))
@@ -176,7 +254,9 @@ def _rows_told(tokenizer, done: dict, answers, cfg, model, trained: int, beside:
     b = cfg.per_device_train_batch_size
     tokens = (counts['prompt_tokens']*len(answers) + counts['answer_tokens'])*passes_of(cfg, len(rows))
     others = sum(p.numel() for m in beside for p in m.parameters())
-    memory = memory_of(model, cfg, trained, b*len(answers), longest, others)
+    sampled = b*cfg.gradient_accumulation_steps if getattr(cfg, 'lmbda', 0) else 0
+    memory = memory_of(model, cfg, trained, b*len(answers), longest, others, adapter=is_adapted(a), bits=bits_of(a),
+                       sampled=sampled)
     return lines | dict(steps=steps_line(cfg, len(rows)), tokens=f'about {tokens:,.0f} through the model',
                         memory=memory_line(memory, b*len(answers), longest), divergence=cfg.divergence,
                         first=rendered(tokenizer, rows[0], answers))
@@ -189,16 +269,21 @@ def plan_samples(a, cfg, target, prompts, resume=None, classifiers=()) -> int:  
     model, tok, trained = policy_of(a, cfg)
     contexts = contexts_of(prompts, tok, cfg.chat_template_kwargs, name='prompts')
     ids, chat = encode_prompts(tok, contexts.given), any(not isinstance(p, str) for p in contexts.prompts)
-    ref = shape_of(a.ref_name, 'ref_name') if a.ref_name else model
-    adapted = a.lora_rank or is_adapter_folder(a.model)          # then the base is the reference
-    others = 0 if adapted and not a.ref_name else sum(p.numel() for p in ref.parameters())
-    others += sum(c.size for c in classifiers)
-    length = max(map(len, ids)) + cfg.max_new_tokens
-    memory = memory_of(model, cfg, trained, cfg.per_device_train_batch_size, length, others)
-    lines = dict(model=model_line(a.model, model, trained, cfg.dtype), target=repr(target))
+    memory = memory_of(model, cfg, trained, cfg.per_device_train_batch_size, max(map(len, ids)) + cfg.max_new_tokens,
+                       _beside(a, cfg, model, trained, classifiers), adapter=is_adapted(a), bits=bits_of(a),
+                       sampled=cfg.sample_batch_size or max(1, cfg.samples_per_step//cfg.world_size))
+    lines = dict(model=model_line(a.model, model, trained, precision(a, cfg)), target=repr(target))
     if chat: lines['rewards'] = "get messages for conversations: the text of a completion c is c[0]['content']"
     if classifiers: lines['reward model'] = '\n'.join(c.told for c in classifiers)
     return print_plan(lines | _samples_told(tok, ids, cfg, memory) | dict(output=check_place(cfg, resume)))
+
+def _beside(a, cfg, model, trained: int, classifiers=()) -> int:
+    "Parameters beside the policy: of a reference, unless it is an adapter switched off, a lagging copy, reward models."
+    ref = shape_of(a.ref_name, 'ref_name') if a.ref_name else model
+    elsewhere = a.ref_name and a.device_map or is_adapted(a) and not a.ref_name
+    reference = 0 if elsewhere else sum(p.numel() for p in ref.parameters())
+    scored = 0 if a.device_map else sum(c.size for c in classifiers)
+    return reference + scored + (trained if cfg.proposal == 'lagging' else 0)
 
 def _samples_told(tokenizer, ids: list, cfg, memory: Memory) -> dict:
     "The lines about prompts, samples, memory and the first prompt."

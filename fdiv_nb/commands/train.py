@@ -8,7 +8,7 @@ import json, warnings
 from dataclasses import dataclass
 from pathlib import Path
 import torch
-from .models import ModelArguments, find_model, load_model, load_policy
+from .models import ModelArguments, find_model, load_beside, load_policy
 from .parser import parse
 from .plan import plan_rows, policy_of, shape_of
 from .running import (checkpoint_of, log_lines, merge_saved, no_empty_folder, own_fields,
@@ -201,7 +201,7 @@ def train_and_report(trainer, tokenizer, out: Path, a: TrainArguments, cfg, name
 # %% ../../nbs/7_commands/730_train.ipynb #07c80005
 def _reference(a: TrainArguments, cfg):
     "The reference model of --ref_name, or None."
-    return load_model(a.ref_name, field='ref_name', dtype=cfg.dtype)[0] if a.ref_name else None
+    return load_beside(a, cfg, a.ref_name, 'ref_name')[0] if a.ref_name else None
 
 # %% ../../nbs/7_commands/730_train.ipynb #07c80006
 def _sweep_page(name: str, table: list | dict, cfg, evaluated: bool):
@@ -310,7 +310,7 @@ def cmd_distill(argv: list[str]) -> int:
     if a.dry_run: return _plan_distill(a, cfg, rows, held, resume)
     with quiet_logs(), no_empty_folder(out):
         model, tok = load_policy(a, cfg)
-        teacher, theirs = load_model(a.teacher, field='teacher', dtype=cfg.dtype)
+        teacher, theirs = load_beside(a, cfg, a.teacher, 'teacher')
         record = record_of('distill', argv, a, cfg, model=model, teacher=teacher)
         shared_vocabulary(model, teacher, tok, theirs)
         t = DistillTrainer(model, cfg, rows, held, tok, teacher=teacher)

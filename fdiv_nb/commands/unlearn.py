@@ -8,7 +8,7 @@ import copy, sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
-from .models import ModelArguments, find_model, load_model, load_policy
+from .models import ModelArguments, beside_init, find_model, load_model, load_policy
 from .plan import plan_rows, policy_of, steps_of
 from .parser import parse
 from .running import checkpoint_of, merge_saved, no_empty_folder, quiet_logs
@@ -147,13 +147,15 @@ def _forget_rows(plan: UnlearnPlan, cfg, tokenizer) -> list[dict]:
 # %% ../../nbs/7_commands/740_unlearn.ipynb #07d4000e
 def evaluation_of(a: UnlearnArguments, cfg, plan: UnlearnPlan, model, tokenizer) -> Evaluation:
     "The judge and the retain model; a line on the error stream if forget quality cannot be computed."
+    from fdiv_nb.models.loading import place
     from fdiv_nb.training.offline import limits_of
     rows, fit = _forget_rows(plan, cfg, tokenizer), limits_of(cfg, model)
     asked = kept_rows(tokenizer, rows, 'train_dataset', **fit)
     retain = kept_rows(tokenizer, plan.retain, 'retain', **fit)
     del fit['encoder_decoder']
     fit['on_long'] = fit['on_long'].replace('drop', 'truncate')
-    ref = load_model(a.retain_model, field='retain_model')[0].to(cfg.device) if a.retain_model else None
+    ref = place(load_model(a.retain_model, field='retain_model', init=beside_init(a))[0], cfg.device) \
+        if a.retain_model else None
     judge = Judge(tokenizer, asked, plan.templates, retain, ref, limit=a.judge_rows or sys.maxsize, **fit)
     clean = None if ref is None else judge(ref)
     if judge.no_quality and not cfg.process_index:

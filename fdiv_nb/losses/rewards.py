@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 from fdiv_nb.losses.instructions import instruction_reward, number_reward
 from fdiv_nb.losses.scoring import error_place
-from fdiv_nb.models.loading import load_classifier, load_tokenizer, shape_of_classifier
+from fdiv_nb.models.loading import is_placed, load_classifier, load_tokenizer, shape_of_classifier
 from fdiv_nb.models.logprobs import context_length
 from fdiv_nb.models.words import fold, occurs, unspaced, words
 
@@ -140,9 +140,11 @@ class ClassifierReward:
                  batch_size: int = 32,           # texts per forward pass
                  device=None,                    # None: that of the policy in training, else the accelerator
                  chat: bool | None = None,       # chat template: None: for conversations; True: always
-                 dtype: str = 'float32'):
-        self.model = load_classifier(model, 'classifier', dtype)
-        self.tok, config = load_tokenizer(model, 'classifier'), self.model.config
+                 dtype: str = 'float32',
+                 init: dict | None = None):      # arguments of `from_pretrained`, such as device_map
+        self.model = load_classifier(model, 'classifier', dtype, init)
+        self.tok = load_tokenizer(model, 'classifier', revision=(init or {}).get('revision'))
+        config = self.model.config
         self.label, self.kind = _label_index(config, label), _score_kind(config)
         self.name = str(config.id2label[self.label])
         self.chat = chat if getattr(self.tok, 'chat_template', None) else False
@@ -246,7 +248,8 @@ def _free_device():
 # %% ../../nbs/3_losses/310_rewards.ipynb #0ced8827
 @patch
 def _on_device(self: ClassifierReward):
-    "The device of the texts; the model is moved there."
+    "The device of the texts; the model is moved there, unless a device map has placed it."
+    if is_placed(self.model): return next(self.model.parameters()).device
     device = _free_device() if self.device is None else self.device
     self.model.to(device)
     return device
@@ -358,7 +361,8 @@ class PlannedClassifier:
 
 # %% ../../nbs/3_losses/310_rewards.ipynb #3aae1c10
 def load_reward(spec,                # a name, or a callable
-                plan: bool = False   # check a classifier, and do not load it
+                plan: bool = False,  # check a classifier, and do not load it
+                init: dict | None = None   # arguments of `from_pretrained`, for a classifier
                 ) -> Callable:
     "A reward from its name, or a callable as it is. Raises ValueError with near matches and the remedy."
     if callable(spec): return spec
@@ -368,6 +372,7 @@ def load_reward(spec,                # a name, or a callable
     if kind in _CHAT:
         head, _, label = arg.rpartition(':')
         if Path(arg).is_dir() or not head: head, label = arg, None
-        return (PlannedClassifier if plan else ClassifierReward)(head, label, chat=_CHAT[kind])
+        if plan: return PlannedClassifier(head, label, chat=_CHAT[kind])
+        return ClassifierReward(head, label, chat=_CHAT[kind], init=init)
     _check_name(spec, kind, arg)
     return _user_function(kind, arg)

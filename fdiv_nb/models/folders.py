@@ -153,12 +153,12 @@ def quiet_loading():
     finally: hf.set_verbosity(level)
 
 # %% ../../nbs/2_models/257_folders.ipynb #c0057335
-def load_config(path, field: str = 'model'):
+def load_config(path, field: str = 'model', revision: str | None = None):
     "The configuration of a folder or hub name. Raises ValueError, naming `field`."
     from transformers import AutoConfig
     if os.path.isdir(path): _check_config(Path(path)/'config.json', field)
     with one_line_errors(field, path), quiet_loading():
-        return AutoConfig.from_pretrained(path, trust_remote_code=False)
+        return AutoConfig.from_pretrained(path, trust_remote_code=False, revision=revision or 'main')
 
 # %% ../../nbs/2_models/257_folders.ipynb #630114fd
 _OTHER_PART = re.compile(
@@ -219,13 +219,30 @@ def check_finite(model: nn.Module, path, field: str = 'model') -> None:
             raise ValueError(f"{field}: the weight {k!r} of {str(path)!r} is not finite; the run that wrote "
                              "it diverged")
 
+# %% ../../nbs/2_models/257_folders.ipynb #024d9d7b
+_OWN_KWARGS = dict(
+    dtype="it has an option of its own", torch_dtype="use the option dtype", use_safetensors="it is always on",
+    output_loading_info="it is read here", ignore_mismatched_sizes="weights that do not fit are refused",
+    state_dict="weights are read from the files; pass a model instead")
+
+def check_init_kwargs(kw: dict | None, field: str = 'model_init_kwargs') -> None:
+    "Raises ValueError for keyword arguments of `from_pretrained` that are not open here."
+    if not isinstance(kw, dict | None):
+        raise ValueError(f"{field}: expected a dict of arguments of from_pretrained, got {kw!r}")
+    for k in kw or {}:
+        if k in _OWN_KWARGS: raise ValueError(f"{field}: {k} cannot be set; {_OWN_KWARGS[k]}")
+    if (kw or {}).get('trust_remote_code'):
+        raise ValueError(f"{field}: trust_remote_code, but code of a checkpoint never runs here; load the model "
+                         "yourself and pass it")
+
 # %% ../../nbs/2_models/257_folders.ipynb #bbced5bd
 def _from_pretrained(auto_class, path, field: str, dtype, **kw):
     "(model, report) by transformers, from safetensors, without code of the folder."
     dtype = check_dtype(dtype)
+    check_init_kwargs(kw)
     with one_line_errors(field, path), quiet_loading():
-        return auto_class.from_pretrained(path, dtype=dtype, use_safetensors=True, trust_remote_code=False,
-                                          output_loading_info=True, ignore_mismatched_sizes=True, **kw)
+        return auto_class.from_pretrained(path, **kw | dict(trust_remote_code=False), dtype=dtype, use_safetensors=True,
+                                          output_loading_info=True, ignore_mismatched_sizes=True)
 
 # %% ../../nbs/2_models/257_folders.ipynb #8f3de5e4
 def _kind_of(model: nn.Module) -> str:
@@ -243,6 +260,7 @@ def load_checked(auto_class,            # AutoModelForCausalLM, for instance
                  **kw) -> nn.Module:
     "`auto_class.from_pretrained(path)`, every weight as the file has it. Raises ValueError, naming `field`."
     model, info = _from_pretrained(auto_class, path, field, dtype, **kw)
+    if kw.get('device_map') and not hasattr(model, 'hf_device_map'): model.hf_device_map = {'': model.device}
     tied = getattr(model, 'all_tied_weights_keys', {}) if info['missing_keys'] else ()
     if late: info['missing_keys'] = {k for k in info['missing_keys'] if not re.search(late, k)}
     if spare: info['unexpected_keys'] = {k for k in info['unexpected_keys'] if not re.search(spare, k)}

@@ -5,7 +5,7 @@
 # %% ../../nbs/2_models/240_fused.ipynb #07b05293
 from __future__ import annotations
 import functools, math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 from collections.abc import Callable
 from fastcore.basics import patch
@@ -44,6 +44,11 @@ def bend(self: Head, z: Tensor) -> Tensor:
     "[n, V] products h Wᵀ + b become logits, in place."
     if self.softcap: return z.mul_(self.scale/self.softcap).tanh_().mul_(self.softcap/self.temperature)
     return z if self.scale == self.temperature else z.mul_(self.scale/self.temperature)
+
+@patch
+def to(self: Head, device) -> Head:
+    "The head on a device."
+    return replace(self, weight=self.weight.to(device), bias=None if self.bias is None else self.bias.to(device))
 
 @patch
 def unbend(self: Head, dz: Tensor, z: Tensor | None) -> Tensor:

@@ -16,7 +16,7 @@ from fdiv_nb.mathematics.checks import one_of
 from fdiv_nb.mathematics.divergence import widen
 from fdiv_nb.models.fused import Head, linear_divergence, linear_logprobs
 from fdiv_nb.models.logprobs import (
-    IGNORE, bare_model, check_batch, is_encoder_decoder, next_tokens, score, token_logprobs)
+    IGNORE, bare_model, check_batch, device_of, is_encoder_decoder, next_tokens, score, token_logprobs)
 from fdiv_nb.models.vocabulary import divergence_from_logits
 
 logger = logging.getLogger(__name__)
@@ -272,7 +272,8 @@ def answer_token_logprobs(
     check_batch(model, batch, ('input_ids', 'attention_mask', 'labels'), temperature)
     labels, shift = batch['labels'], not is_encoder_decoder(model)
     if not fused: return token_logprobs(score(model, batch, temperature), labels, shift)
-    y, z = through_head(model, batch, _logprobs_fn(next_tokens(labels, shift), chunk), temperature)
+    target = next_tokens(labels, shift).to(device_of(model, labels.device))
+    y, z = through_head(model, batch, _logprobs_fn(target, chunk), temperature)
     if y is None: return token_logprobs(z, labels, shift)
     return y[:, :-1] if shift else y
 
@@ -317,7 +318,7 @@ def _teacher_states(teacher: nn.Module, batch: dict, target: Tensor) -> tuple[Te
         _check_positions(hidden, target)
         return hidden
     with torch.no_grad(): y, _ = through_head(teacher, batch, fn)
-    return None if y is None else kept[0]
+    return None if y is None else tuple(x.to(target.device) for x in kept[0])
 
 # %% ../../nbs/2_models/250_heads.ipynb #959954f4
 def _divergence_fn(divergence, teacher_states: tuple[Tensor, Head], target: Tensor, chunk: int | None,

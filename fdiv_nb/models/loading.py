@@ -4,12 +4,12 @@
 
 # %% ../../nbs/2_models/260_loading.ipynb #fdc82035
 from __future__ import annotations
-import json, os, re, warnings
+import hashlib, json, os, re, warnings
 from pathlib import Path
 import torch
 from torch import nn
 from fdiv_nb.models.folders import (
-    check_finite, check_loading_info, check_weights, error_line, find_checkpoint, has_tokenizer,
+    check_dtype, check_finite, check_loading_info, check_weights, error_line, find_checkpoint, has_tokenizer,
     is_adapter_folder, load_checked, load_config, one_line_errors, quiet_loading, read_json,
     weight_files)
 
@@ -38,9 +38,46 @@ def check_lm(model: nn.Module, field: str = 'model') -> None:
         raise ValueError(f"{field}: {kind} gives no logits of tokens; give a model with a language-model "
                          "head")
 
+# %% ../../nbs/2_models/260_loading.ipynb #ae3375e2
+def need_bitsandbytes(field: str = 'load_in_4bit') -> None:
+    "Raises ValueError, naming the extra to install, where bitsandbytes is missing."
+    from importlib.util import find_spec
+    if find_spec('bitsandbytes') is None:
+        raise ValueError(f"{field}: needs the package bitsandbytes; pip install 'fdiv_nb[quant]'")
+
+# %% ../../nbs/2_models/260_loading.ipynb #c6753684
+def quantization(load_in_4bit: bool = False, load_in_8bit: bool = False, dtype='float32',
+                 quant_type: str = 'nf4',    # or fp4
+                 nested: bool = False):      # the scales of the blocks in 8 bits too
+    "A `BitsAndBytesConfig`, None for full precision. Raises ValueError for both, and without bitsandbytes."
+    if load_in_4bit and load_in_8bit: raise ValueError("load_in_4bit: load_in_8bit is given too; give one of the two")
+    if quant_type not in ('nf4', 'fp4'):
+        raise ValueError(f"bnb_4bit_quant_type: expected nf4 or fp4, got {quant_type!r}")
+    if not (load_in_4bit or load_in_8bit): return None
+    need_bitsandbytes('load_in_4bit' if load_in_4bit else 'load_in_8bit')
+    from transformers import BitsAndBytesConfig
+    if load_in_8bit: return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=check_dtype(dtype),
+                              bnb_4bit_quant_type=quant_type, bnb_4bit_use_double_quant=nested)
+
+# %% ../../nbs/2_models/260_loading.ipynb #eb0d8237
+def is_quantized(model: nn.Module) -> bool:
+    "Whether the weights of a model, or of the base of an adapter, are held in 4 or 8 bits."
+    return bool(getattr(model, 'is_quantized', False))
+
+def is_placed(model: nn.Module) -> bool:
+    "Whether a device map or a quantisation has put a model where it is, so that it is not moved."
+    return is_quantized(model) or bool(getattr(model, 'hf_device_map', None))
+
+def place(model: nn.Module, device) -> nn.Module:
+    "Move a model to a device, in place, unless it `is_placed`."
+    return model if is_placed(model) else model.to(device)
+
 # %% ../../nbs/2_models/260_loading.ipynb #87583dd0
 def check_trainable(model: nn.Module, field: str = 'model') -> None:
-    "Raises ValueError for a model with trainable weights in float16, or without trainable weights."
+    "Raises ValueError for a model with trainable weights in float16, without any, or in 4 or 8 bits."
+    if is_quantized(model) and not hasattr(model, 'peft_config'):
+        raise ValueError(f"{field}: weights of 4 or 8 bits cannot be trained; add an adapter (peft_config, --use_peft)")
     kinds = {p.dtype for p in model.parameters() if p.requires_grad}
     if not kinds:
         raise ValueError(f"{field}: every weight is frozen, as merge_and_unload leaves them; call "
@@ -48,28 +85,38 @@ def check_trainable(model: nn.Module, field: str = 'model') -> None:
     if torch.float16 in kinds:
         raise ValueError(f"{field}: float16 weights cannot be trained; load in float32 and set fp16=True")
 
+# %% ../../nbs/2_models/260_loading.ipynb #b6a81c20
+def ready_for_adapter(model: nn.Module) -> nn.Module:
+    "The model as it is; one in 4 or 8 bits frozen, and what is left in half precision widened to float32."
+    if not is_quantized(model): return model
+    from peft import prepare_model_for_kbit_training
+    return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+
 # %% ../../nbs/2_models/260_loading.ipynb #3623510d
-def _load_lm(path: str, field: str, dtype, trainable: bool, base_model: str | None) -> nn.Module:
+def _load_lm(path: str, field: str, dtype, trainable: bool, base_model: str | None, init: dict | None) -> nn.Module:
     "The model of a folder or hub name."
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
     if os.path.isdir(path): path = os.path.abspath(path)   # an adapter trained on it records this path
-    if is_adapter_folder(path): return load_adapter(path, field, dtype, trainable, base_model)
+    if is_adapter_folder(path): return load_adapter(path, field, dtype, trainable, base_model, init)
     if base_model:
         raise ValueError(f"base_model: {path!r} is a whole model, not an adapter, and has no base; leave "
                          "base_model out")
-    auto = AutoModelForSeq2SeqLM if load_config(path, field).is_encoder_decoder else AutoModelForCausalLM
-    return load_checked(auto, path, field, dtype)
+    init = init or {}
+    config = load_config(path, field, init.get('revision'))
+    return load_checked(AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM, path, field,
+                        dtype, **init)
 
 # %% ../../nbs/2_models/260_loading.ipynb #bec092f7
 def load_lm(name,                     # a model, or 'tiny', a folder (an adapter's too) or a hub name
             field: str = 'model',     # the argument that an error names
             dtype='float32',
             trainable: bool = True,   # False: an adapter is loaded frozen
-            base_model: str | None = None  # where an adapter's base is, if it has moved
+            base_model: str | None = None,  # where an adapter's base is, if it has moved
+            init: dict | None = None  # arguments of `from_pretrained`, of an adapter's base
             ) -> nn.Module:
     "A model as it is, or that of a name; an adapter comes on its base. Raises ValueError, naming `field`."
     given = isinstance(name, nn.Module)
-    model = name if given else _load_lm(find_checkpoint(name, field), field, dtype, trainable, base_model)
+    model = name if given else _load_lm(find_checkpoint(name, field), field, dtype, trainable, base_model, init)
     check_lm(model, field)
     if trainable: check_trainable(model, field)
     return model
@@ -160,16 +207,53 @@ def _put_adapter(base: nn.Module, path, where: str, shapes: dict, field: str, tr
     check_finite(model, path, field)
     return model
 
+# %% ../../nbs/2_models/260_loading.ipynb #9d471863
+BASE_MARKS = 'adapter_base.json'
+
+def _plain_name(name: str) -> str | None:
+    "The name a weight has in the base without adapter; None for one that an adapter brings or has changed."
+    if any(s in name for s in ('lora_', 'modules_to_save.', 'base_layer', 'trainable_tokens_')): return None
+    return name.replace('.original_module', '')
+
+def base_marks(model: nn.Module, names=None) -> dict[str, str]:
+    "name -> digest of the first 4096 entries of some weights of an adapter's base: up to 16, or those of `names`."
+    base = model.get_base_model() if hasattr(model, 'get_base_model') else model
+    known = {_plain_name(k): p for k, p in base.named_parameters() if p.is_floating_point() and p.element_size() > 1}
+    table = base.get_input_embeddings().weight
+    keys = sorted(k for k in known if k and (names is None or k in names))
+    if names is None: keys = sorted({*keys[::-(-len(keys)//15) or 1], *(k for k in keys if known[k] is table)})
+    head = lambda p: p.detach().reshape(-1)[:4096].bfloat16().view(torch.int16).cpu().numpy().tobytes()
+    return {k: hashlib.blake2b(head(known[k]), digest_size=6).hexdigest() for k in keys}
+
+# %% ../../nbs/2_models/260_loading.ipynb #3a28f7de
+def check_base(base: nn.Module, path, where: str, field: str = 'model') -> None:
+    "Raises ValueError if an adapter's folder says that it was trained on other weights."
+    file = Path(path)/BASE_MARKS
+    if not file.is_file() or any(p.dtype == torch.float16 for p in base.parameters()): return
+    was = read_json(file, field)
+    now = base_marks(base, was)
+    odd = next((k for k in now if now[k] != was[k]), None)
+    if odd is not None:
+        raise ValueError(f"{field}: the adapter {str(path)!r} was trained on another base than {where!r} ({odd} "
+                         "differs); set base_model to its base")
+
 # %% ../../nbs/2_models/260_loading.ipynb #da4a51e4
+def _base_init(path, init: dict | None) -> dict:
+    "`init` for the base of an adapter: of the revision that the adapter recorded, unless another is asked for."
+    recorded = json.loads((Path(path)/'adapter_config.json').read_text(encoding='utf-8')).get('revision')
+    return ({'revision': recorded} if recorded else {}) | (init or {})
+
 def load_adapter(path, field: str = 'model', dtype='float32', trainable: bool = True,
-                 base_model: str | None = None  # takes the place of the recorded base
+                 base_model: str | None = None,  # takes the place of the recorded base
+                 init: dict | None = None        # arguments of `from_pretrained`, for the base
                  ) -> nn.Module:
     "The adapter of a folder on its base, as a PeftModel. Raises ValueError, naming `field`."
     need_peft(field)
     where, shapes = adapter_base(path, field, base_model), _adapter_shapes(path, field)
-    base = load_lm(where, field, dtype, trainable=False)
+    base = load_lm(where, field, dtype, trainable=False, init=_base_init(path, init))
+    check_base(base, path, where, field)
     _fit_vocabulary(base, shapes, path, field)
-    model = _put_adapter(base, path, where, shapes, field, trainable)
+    model = _put_adapter(ready_for_adapter(base) if trainable else base, path, where, shapes, field, trainable)
     if base_model: model.active_peft_config.base_model_name_or_path = base.name_or_path
     return model
 
@@ -203,25 +287,26 @@ def write_merged(folder,                         # an adapter's
 _HEAD = r'(^|\.)(score|classifier|classification_head)\.'
 _SPARE = r'(^|\.)(lm_head|cls|pooler|mask_predictions|lm_predictions|generator_predictions)\.'
 
-def _classifier_adapter(path: str, field: str, dtype) -> nn.Module:
+def _classifier_adapter(path: str, field: str, dtype, init: dict) -> nn.Module:
     "The classifier of an adapter's folder, merged; the adapter's file has the head."
     from transformers import AutoModelForSequenceClassification as auto
     need_peft(field)
     base, shapes = adapter_base(path, field), _adapter_shapes(path, field)
     rows = [v[0] for k, v in shapes.items() if re.search(_HEAD, k) and k.endswith('weight')]
     own = dict(num_labels=rows[-1], late=_HEAD) if rows else {}
-    body = load_checked(auto, base, field, dtype, _SPARE, **own)
+    body = load_checked(auto, base, field, dtype, _SPARE, **own, **init)
     return merged(_put_adapter(body, path, base, shapes, field, False))
 
 # %% ../../nbs/2_models/260_loading.ipynb #a24aeaa9
-def load_classifier(name, field: str = 'classifier', dtype='float32') -> nn.Module:
+def load_classifier(name, field: str = 'classifier', dtype='float32',
+                    init: dict | None = None) -> nn.Module:   # arguments of `from_pretrained`
     "The sequence classifier of a folder or hub name, frozen. Raises ValueError if it has no trained head."
     from transformers import AutoModelForSequenceClassification as auto
-    path = find_checkpoint(name, field)
-    if is_adapter_folder(path): model = _classifier_adapter(path, field, dtype)
+    path, init = find_checkpoint(name, field), init or {}
+    if is_adapter_folder(path): model = _classifier_adapter(path, field, dtype, init)
     else:
-        load_config(path, field)
-        model = load_checked(auto, path, field, dtype, _SPARE)
+        load_config(path, field, init.get('revision'))
+        model = load_checked(auto, path, field, dtype, _SPARE, **init)
     return model.eval().requires_grad_(False)
 
 # %% ../../nbs/2_models/260_loading.ipynb #691fc674
@@ -252,7 +337,7 @@ def shape_of_classifier(name, field: str = 'classifier') -> nn.Module:
     return model.eval()
 
 # %% ../../nbs/2_models/260_loading.ipynb #dca9d12c
-def load_tokenizer(name, field: str = 'model', base_model: str | None = None):
+def load_tokenizer(name, field: str = 'model', base_model: str | None = None, revision: str | None = None):
     "The tokenizer of a folder or hub name. Raises ValueError, naming `field`."
     from transformers import AutoTokenizer
     path = find_checkpoint(name, field)
@@ -262,7 +347,7 @@ def load_tokenizer(name, field: str = 'model', base_model: str | None = None):
                          "with there, by tokenizer.save_pretrained")
     if (file := Path(path)/'tokenizer.json').is_file(): read_json(file, field)
     with one_line_errors(field, path, 'the tokenizer of '), quiet_loading():
-        return AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        return AutoTokenizer.from_pretrained(path, trust_remote_code=False, revision=revision or 'main')
 
 # %% ../../nbs/2_models/260_loading.ipynb #7980fd68
 def check_same_tokens(tokenizer, other, field: str) -> None:
@@ -304,10 +389,11 @@ def check_reference(model: nn.Module, reference: nn.Module, field: str = 'ref_mo
 # %% ../../nbs/2_models/260_loading.ipynb #1fbeab65
 def load_reference(name,                    # a model, a folder or a hub name
                    model: nn.Module,        # the model to train
-                   field: str = 'ref_model', tokenizer=None, dtype='float32') -> nn.Module:
+                   field: str = 'ref_model', tokenizer=None, dtype='float32',
+                   init: dict | None = None) -> nn.Module:   # arguments of `from_pretrained`
     "A reference for `model`: loaded, checked and frozen. Raises ValueError, naming `field`."
-    reference = load_lm(name, field, dtype, trainable=False)
+    reference = load_lm(name, field, dtype, trainable=False, init=init)
     if reference is not name and tokenizer is not None and (not os.path.isdir(name) or has_tokenizer(name)):
-        check_same_tokens(tokenizer, load_tokenizer(name, field), field)
+        check_same_tokens(tokenizer, load_tokenizer(name, field, revision=(init or {}).get('revision')), field)
     check_reference(model, reference, field, tokenizer)
     return reference

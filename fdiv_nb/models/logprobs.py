@@ -357,6 +357,18 @@ def _model_inputs(model: nn.Module, batch: dict) -> dict:
     if forward_accepts(model, 'use_cache'): kw['use_cache'] = False
     return kw
 
+# %% ../../nbs/2_models/220_logprobs.ipynb #221d9495
+def device_of(model: nn.Module, default: torch.device) -> torch.device:
+    "Where a model that a device map has placed reads its tokens; `default` for any other model."
+    m = bare_model(model)
+    if not getattr(m, 'hf_device_map', None): return default
+    at = next(m.parameters()).device
+    return default if at.type == 'meta' else at          # its own hooks fetch what lies on the disk
+
+def moved(batch: dict, device: torch.device) -> dict:
+    "The tensors of a batch on a device."
+    return {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}
+
 # %% ../../nbs/2_models/220_logprobs.ipynb #c5faa205
 def score(
     model: nn.Module,  # causal or encoder-decoder language model with the transformers interface
@@ -369,9 +381,10 @@ def score(
     Raises ValueError for missing fields, a bad temperature, and rows beyond the context."""
     need = ('input_ids', 'attention_mask') + (('labels',) if is_encoder_decoder(model) else ())
     check_batch(model, batch, need, temperature)
-    kw = _model_inputs(model, batch)
+    home = batch['input_ids'].device
+    kw = _model_inputs(model, moved(batch, device_of(model, home)))
     if keep is not None and forward_accepts(model, 'logits_to_keep'): kw['logits_to_keep'] = keep
-    z = model(**kw).logits
+    z = model(**kw).logits.to(home)
     if keep is not None: z = z[:, -keep:]
     return z if temperature == 1 else widen(z)/temperature
 

@@ -300,6 +300,7 @@ def _obvious(model: nn.Module, batch: dict) -> str:
     compiled = getattr(bare_model(model), '_compiled_call_impl', None)
     if hasattr(model, '_orig_mod') or compiled: return "it is compiled"
     if is_sharded(runnable(model)): return "its weights are held in shards"
+    if getattr(bare_model(model), 'hf_device_map', None): return "a device map has placed it"
     config = getattr(bare_model(model), 'config', None)
     if getattr(config, 'output_router_logits', False): return "its router loss counts every token of a batch"
     return "its positions are given" if 'position_ids' in batch else ''

@@ -167,6 +167,28 @@ def test_refused(f,             # called without arguments
         return message
     raise AssertionError(f'nothing was refused; expected {kind.__name__} with {words}')
 
+# %% ../../nbs/2_models/210_testing.ipynb #75f25c76
+@contextlib.contextmanager
+def second_device():
+    "A block with a stubbed device; yields it. `x.to(it)` is such a tensor, which raises RuntimeError beside others."
+    import torch
+    from torch.utils._pytree import tree_leaves
+    device, real = torch.device('cuda', 1), torch.Tensor.to
+    class Far(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, f, types, args=(), kw=None):
+            near = lambda x: isinstance(x, torch.Tensor) and not isinstance(x, Far) and x.ndim
+            if any(map(near, tree_leaves((args, kw or {})))): raise RuntimeError('tensors on two devices')
+            return super().__torch_function__(f, types, args, kw or {})
+    Far.device = property(lambda x: device)
+    def to(x, *a, **kw):
+        if a and a[0] == device: return x.detach().as_subclass(Far)
+        if a and isinstance(x, Far) and isinstance(a[0], (str, torch.device)): x = x.as_subclass(torch.Tensor)
+        return real(x, *a, **kw)
+    torch.Tensor.to = to
+    try: yield device
+    finally: torch.Tensor.to = real
+
 # %% ../../nbs/2_models/210_testing.ipynb #55d851be
 def run_fdiv(*argv,           # words of the command; numbers and paths become text
              command=None     # a function of argv; default: `fdiv_nb.commands.main.main`

@@ -15,8 +15,10 @@ from transformers import Trainer, TrainingArguments, set_seed
 from fdiv_nb.mathematics.checks import between, one_of
 from fdiv_nb.mathematics.divergence import FDivergence, get_divergence
 from fdiv_nb.models.files import replace_text
-from fdiv_nb.models.folders import check_dtype
-from fdiv_nb.models.loading import check_trainable, load_lm, load_reference, load_tokenizer, need_peft
+from fdiv_nb.models.folders import check_dtype, check_init_kwargs, error_line
+from fdiv_nb.models.loading import (
+    BASE_MARKS, base_marks, check_trainable, is_quantized, load_lm, load_reference, load_tokenizer, need_peft, place,
+    ready_for_adapter)
 from fdiv_nb.training.checkpoint import CheckpointMixin
 from fdiv_nb.training.options import DtypeAlias, option
 from fdiv_nb.training.reference import (
@@ -63,6 +65,10 @@ class FDivConfig(DtypeAlias, TrainingArguments):
     overwrite: bool = option(False, "replace a finished run in output_dir")
     model_dtype: str = option('float32', "precision of the weights of a model loaded from a folder: float32 or "
                                          "bfloat16, whose spacing loses small steps")
+    model_init_kwargs: dict | str | None = option(None, "arguments of from_pretrained for a model loaded from a folder, "
+                                                        "as JSON: attn_implementation, revision, quantization_config, ...")
+    ref_model_init_kwargs: dict | str | None = option(None, "the same for a reference or teacher; with device_map it "
+                                                            "may lie on other devices")
     base_model: str = option('', "where the base of an adapter is, if not where the adapter says")
     reference: str = option('start', "of a model with an adapter: start (the policy as it was given, a "
                                      "trained adapter included) or base (the model below the adapter)")
@@ -81,10 +87,23 @@ class FDivConfig(DtypeAlias, TrainingArguments):
         check_schedule(self)
         self._n_gpu = min(self._n_gpu, 1)  # one process per GPU: use `accelerate launch` for several
 
+# %% ../../nbs/4_training/440_base.ipynb #f3427213
+def init_kwargs(value, field: str) -> dict | None:
+    "A dict, JSON text of one, or None. Raises ValueError for anything else, and for what is not open here."
+    if isinstance(value, str):
+        try: value = json.loads(value)
+        except ValueError: raise ValueError(f"{field}: expected JSON such as {{\"revision\": \"main\"}}, got {value!r}") from None
+    check_init_kwargs(value, field)
+    return value
+
 # %% ../../nbs/4_training/440_base.ipynb #a4400008
 def check_base_options(a: FDivConfig) -> None:
     "ValueError for an unknown divergence or reference, or label_smoothing_factor, which no loss here uses."
     get_divergence(a.divergence)
+    for k in ('model_init_kwargs', 'ref_model_init_kwargs'): setattr(a, k, init_kwargs(getattr(a, k), k))
+    if 'device_map' in (a.model_init_kwargs or {}):
+        raise ValueError("model_init_kwargs: device_map, but the policy goes where the run is; use "
+                         "ref_model_init_kwargs, or FSDP through accelerate")
     one_of('reference', a.reference, ('start', 'base'))
     if a.label_smoothing_factor:
         raise ValueError(f"label_smoothing_factor: {a.label_smoothing_factor}, but no loss here uses it; "
@@ -144,10 +163,11 @@ def check_output(folder: str | Path, overwrite: bool) -> Path:
     return check_writable(folder)
 
 # %% ../../nbs/4_training/440_base.ipynb #a4400016
-def tokenizer_of(processing_class, model, base_model: str = ''):
+def tokenizer_of(processing_class, model, base_model: str = '', init: dict | None = None):
     "The tokenizer given; for None that of the folder or hub name `model`. Raises ValueError for neither."
     if processing_class is not None: return processing_class
-    if isinstance(model, (str, Path)): return load_tokenizer(model, base_model=base_model or None)
+    if isinstance(model, (str, Path)): 
+        return load_tokenizer(model, base_model=base_model or None, revision=(init or {}).get('revision'))
     raise ValueError("processing_class: no tokenizer given; pass "
                      "processing_class=AutoTokenizer.from_pretrained(...)")
 
@@ -163,12 +183,20 @@ def load_policy(model, args: FDivConfig, trainable: bool = True) -> nn.Module:
     if given and args.base_model and not is_adapter(model):
         raise ValueError(f"base_model: {args.base_model!r}, but the model given is no adapter; leave "
                          "base_model out")
-    return load_lm(model, 'model', dtype, trainable, None if given else args.base_model or None)
+    if given and args.model_init_kwargs and not getattr(model, 'loaded_here', False):
+        raise ValueError(f"model_init_kwargs: {sorted(args.model_init_kwargs)}, but the model given is loaded already; "
+                         "leave them out, or give a folder")
+    if given: return load_lm(model, 'model', dtype, trainable)
+    model = load_lm(model, 'model', dtype, trainable, args.base_model or None, args.model_init_kwargs)
+    model.loaded_here = True         # a trainer may look at it before its base class does
+    return model
 
 # %% ../../nbs/4_training/440_base.ipynb #a440001a
 def add_adapter(model: nn.Module, peft_config, seed: int = 0) -> nn.Module:
-    "The model with a new adapter (PeftModel); for None as it is. Raises ValueError if it has one already."
-    if peft_config is None: return model
+    "The model with a new adapter (PeftModel); for None as it is. Raises ValueError if it has one, or needs one."
+    if peft_config is None:
+        if is_quantized(model): check_trainable(model)
+        return model
     need_peft('peft_config')
     from peft import PeftConfig, get_peft_model
     if not isinstance(peft_config, PeftConfig):
@@ -178,7 +206,8 @@ def add_adapter(model: nn.Module, peft_config, seed: int = 0) -> nn.Module:
         raise ValueError("peft_config: the model has an adapter already; leave peft_config out, or merge the "
                          "adapter first (merge_and_unload)")
     set_seed(seed)
-    model = get_peft_model(model, peft_config)
+    try: model = get_peft_model(ready_for_adapter(model), peft_config)
+    except ValueError as e: raise ValueError(f"peft_config: {error_line(e)}") from None
     check_trainable(model, 'peft_config')
     return model
 
@@ -190,6 +219,16 @@ def without_dropout(model: nn.Module) -> nn.Module:
         for k, v in vars(m).items():
             if 'drop' in k and isinstance(v, float): setattr(m, k, 0.)
     return model
+
+# %% ../../nbs/4_training/440_base.ipynb #f80c9979
+def beside_kwargs(args: FDivConfig) -> dict:
+    "Arguments of `from_pretrained` for a model beside the policy: its own, and the policy's attention."
+    own, policy = args.ref_model_init_kwargs or {}, args.model_init_kwargs or {}
+    return {k: policy[k] for k in ('attn_implementation',) if k in policy} | own
+
+def reward_kwargs(args: FDivConfig) -> dict:
+    "Arguments of `from_pretrained` for a reward model: where the models beside the policy go."
+    return {k: v for k, v in beside_kwargs(args).items() if k == 'device_map'}
 
 # %% ../../nbs/4_training/440_base.ipynb #a440001e
 def frozen_copy(model: nn.Module) -> nn.Module:
@@ -208,11 +247,11 @@ def start_weights(model: nn.Module, ref_model: nn.Module | None, reference: str 
 # %% ../../nbs/4_training/440_base.ipynb #5d80cc30
 @contextmanager
 def visiting(model: nn.Module, device):
-    "A block in which the model is on a device; afterwards it is back where it was."
+    "A block in which the model is on a device, unless a device map has placed it; then it is back where it was."
     home = next(model.parameters()).device
-    model.to(device)
+    place(model, device)
     try: yield model
-    finally: model.to(home)
+    finally: place(model, home)
 
 # %% ../../nbs/4_training/440_base.ipynb #a4400023
 def check_policy(model: nn.Module, tokenizer) -> None:
@@ -242,10 +281,11 @@ class FDivTrainer(CheckpointMixin, StepMixin, Trainer):
                  ref_model: nn.Module | str | Path | None = None, needs_ref: bool = True,
                  processing_class=None, hold_ref: bool = True, peft_config=None, **kw):
         check_output(args.output_dir, args.overwrite)
-        processing_class = tokenizer_of(processing_class, model, args.base_model)
+        processing_class = tokenizer_of(processing_class, model, args.base_model, args.model_init_kwargs)
         model = add_adapter(load_policy(model, args, peft_config is None), peft_config, args.seed)
         if ref_model is not None:
-            ref_model = load_reference(ref_model, model, 'ref_model', processing_class, args.dtype)
+            ref_model = load_reference(ref_model, model, 'ref_model', processing_class, args.dtype,
+                                       beside_kwargs(args))
         check_policy(model, processing_class)
         self.divergence = get_divergence(divergence or args.divergence)
         if args.disable_dropout: without_dropout(model)
@@ -255,7 +295,7 @@ class FDivTrainer(CheckpointMixin, StepMixin, Trainer):
         self._sums: dict[str, list[tuple[float, float]]] = {}
         super().__init__(model=model, args=args, processing_class=processing_class, **kw)
         self.model_accepts_loss_kwargs = False   # losses are means: the Trainer divides by accumulated steps
-        if self.ref_model is not None: self.ref_model.to(args.device)
+        if self.ref_model is not None: place(self.ref_model, args.device)
         self.prepare_steps(args.oom_backoff)
 
 # %% ../../nbs/4_training/440_base.ipynb #a440002b
@@ -413,9 +453,12 @@ def begin(self: FDivTrainer, where: Path | None) -> dict:
 # %% ../../nbs/4_training/440_base.ipynb #6c578e35
 @patch
 def _save(self: FDivTrainer, output_dir=None, state_dict=None) -> None:
-    "As in the Trainer; mends a generation config first. Raises ValueError for weights that are not finite."
+    """As in the Trainer; mends a generation config first, and notes what the base of an adapter is. Raises ValueError
+    for weights that are not finite."""
     model = self.accelerator.unwrap_model(self.model)
     check_finite(model, state_dict)
     if getattr(self, 'value_head', None) is not None: check_finite(self.value_head)
     if not is_adapter(model): mend_generation(model)
     Trainer._save(self, output_dir, state_dict)
+    if is_adapter(model) and state_dict is None:       # a state_dict: of a model in shards
+        replace_text(Path(output_dir or self.args.output_dir)/BASE_MARKS, json.dumps(base_marks(model)))

@@ -18,12 +18,13 @@ from fdiv_nb.losses.distill import distill_loss, distill_stats, generalized_jsd,
 from fdiv_nb.mathematics.checks import fraction, positive
 from fdiv_nb.mathematics.divergence import FDivergence, get_divergence
 from fdiv_nb.models.heads import model_divergence
-from fdiv_nb.models.loading import check_reference, load_lm, load_tokenizer
+from fdiv_nb.models.loading import check_reference, load_lm, load_tokenizer, place
 from fdiv_nb.models.logprobs import (IGNORE, bare_model, context_length, is_encoder_decoder, label_mask,
                                      score, scored_span, token_logprobs)
 from fdiv_nb.models.completions import Sampler
 from fdiv_nb.models.rollout import rollout
-from fdiv_nb.training.base import check_trainer_call, default_args, load_policy, tokenizer_of
+from fdiv_nb.training.base import (
+    beside_kwargs, check_trainer_call, default_args, load_policy, tokenizer_of)
 from fdiv_nb.training.drawing import draw_rows, sync_sampler
 from fdiv_nb.training.offline import OfflineConfig, OfflineTrainer, smallest
 from fdiv_nb.training.options import option, take_alias
@@ -153,20 +154,22 @@ class DistillTrainer(OfflineTrainer):
         check_trainer_call(args, DistillConfig, kw)
         d = args.resolve(divergence)
         if teacher is None: raise ValueError("teacher: none given; pass a model, or its folder or hub name")
-        tok = tokenizer_of(processing_class, model, args.base_model)
+        tok = tokenizer_of(processing_class, model, args.base_model, args.model_init_kwargs)
         model = load_policy(model, args, kw.get('peft_config') is None)
-        self.take_teacher(model, teacher, tok, args.dtype)
+        self.take_teacher(model, teacher, tok, args.dtype, beside_kwargs(args))
         self.sampler = sampler
         self.check_sampler(model)
         super().__init__(model, args, train_dataset, eval_dataset, tok, needs_ref=False, divergence=d, **kw)
-        self.teacher.to(args.device)
+        place(self.teacher, args.device)
 
 # %% ../../nbs/4_training/480_distill.ipynb #817f53ae
 @patch
-def take_teacher(self: DistillTrainer, student: nn.Module, teacher, tokenizer, dtype: str) -> None:
+def take_teacher(self: DistillTrainer, student: nn.Module, teacher, tokenizer, dtype: str,
+                 init: dict | None = None) -> None:   # arguments of `from_pretrained`
     "Load, check and freeze the teacher; sets `vocab`, the number of tokens that are compared."
-    theirs = load_tokenizer(teacher, 'teacher') if isinstance(teacher, (str, Path)) else None
-    teacher = load_lm(teacher, 'teacher', dtype, trainable=False)
+    named, init = isinstance(teacher, (str, Path)), init or {}
+    theirs = load_tokenizer(teacher, 'teacher', revision=init.get('revision')) if named else None
+    teacher = load_lm(teacher, 'teacher', dtype, trainable=False, init=init)
     if teacher is student:
         raise ValueError("teacher: it is the student itself; pass a copy (copy.deepcopy) to keep it still")
     self.vocab = shared_vocabulary(student, teacher, tokenizer, theirs)

@@ -22,7 +22,7 @@ from ..models.rollout import rollout
 from ..losses.fdpg import exact_baseline, fdpg_loss, fdpg_weights
 from ..losses.rewards import load_reward
 from ..losses.target import ProductTarget, RewardTarget, Target, WeightedReward, check_compatible
-from .base import check_trainer_call, default_args, tokenizer_of
+from .base import check_trainer_call, default_args, reward_kwargs, tokenizer_of
 from .contexts import contexts_of
 from .held_out import HeldOutConfig, HeldOutTrainer, held_out_sets
 from .logz import LogZTrainer, z_by_group, z_tensors
@@ -92,14 +92,14 @@ def check_fdpg_options(a: FDPGConfig) -> None:
     if a.baseline == 'exact': exact_baseline(a.divergence)
 
 # %% ../../nbs/4_training/450_fdpg.ipynb #450a0003
-def reward_of(spec) -> Callable:
+def reward_of(spec, init: dict | None = None) -> Callable:   # init: of `from_pretrained`, for a reward model
     "A reward from a function, the folder of a reward model, or a name for `load_reward`. Raises ValueError."
     if isinstance(spec, Target):
         raise ValueError(f"reward_funcs: {spec!r} is a target and cannot stand in a list; multiply them: a*b")
     if isinstance(spec, nn.Module):
         raise ValueError("reward_funcs: a model alone cannot read texts; give its folder, with its tokenizer")
-    if isinstance(spec, (str, Path)) and Path(spec).is_dir(): return load_reward(f'classifier:{spec}')
-    return load_reward(spec)
+    if isinstance(spec, (str, Path)) and Path(spec).is_dir(): return load_reward(f'classifier:{spec}', init=init)
+    return load_reward(spec, init=init)
 
 # %% ../../nbs/4_training/450_fdpg.ipynb #450a0004
 def check_target_weights(target: Target, weights: list[float] | None) -> None:
@@ -110,7 +110,7 @@ def check_target_weights(target: Target, weights: list[float] | None) -> None:
         raise ValueError(f"reward_weights: {list(weights)} belong to reward functions, and the target given "
                          "has none such; leave them out, or pass the functions")
 
-def target_of(reward_funcs, beta: float, weights: list[float] | None = None) -> Target:
+def target_of(reward_funcs, beta: float, weights: list[float] | None = None, init: dict | None = None) -> Target:
     """The target to align to: `reward_funcs` itself if it is a `Target`, else π₀ exp(Σ v r/β) of one reward r or a
     list of them, v being `weights`. Raises ValueError for None, and for weights beside a `Target` that lacks them."""
     if reward_funcs is None:
@@ -120,7 +120,7 @@ def target_of(reward_funcs, beta: float, weights: list[float] | None = None) -> 
         check_target_weights(reward_funcs, weights)
         return reward_funcs
     many = isinstance(reward_funcs, (list, tuple))
-    rewards = [reward_of(r) for r in (reward_funcs if many else [reward_funcs])]
+    rewards = [reward_of(r, init) for r in (reward_funcs if many else [reward_funcs])]
     if len(rewards) == 1 and not weights: return RewardTarget(rewards[0], beta)
     return WeightedReward(rewards, beta, weights or None)
 
@@ -149,9 +149,10 @@ class FDPGTrainer(ReplayMixin, HeldOutTrainer):
                  optimizers=(None, None), target: Target | Callable | None = None, **kw):
         args = default_args(args, FDPGConfig, model)
         check_fdpg_call(args, reward_funcs, target, eval_dataset, kw)
-        goal = target_of(reward_funcs if target is None else target, args.beta, args.reward_weights)
+        goal = target_of(reward_funcs if target is None else target, args.beta, args.reward_weights,
+                         reward_kwargs(args))
         check_compatible(divergence or args.divergence, goal)
-        tokenizer = tokenizer_of(processing_class, model, args.base_model)
+        tokenizer = tokenizer_of(processing_class, model, args.base_model, args.model_init_kwargs)
         contexts = contexts_of(train_dataset, tokenizer, args.chat_template_kwargs, args.max_prompts)
         held_out = held_out_sets(eval_dataset, tokenizer, args.chat_template_kwargs, args.max_prompts)
         prompts, columns = contexts.first()

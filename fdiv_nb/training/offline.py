@@ -18,7 +18,7 @@ from fdiv_nb.models.encode import check_tokenizer, pad_token_id
 from fdiv_nb.models.heads import answer_token_logprobs, router_loss
 from fdiv_nb.models.loading import load_reference
 from fdiv_nb.models.logprobs import context_length, is_encoder_decoder, label_mask
-from fdiv_nb.training.base import (FDivConfig, FDivTrainer, check_output, check_trainer_call, default_args,
+from fdiv_nb.training.base import (FDivConfig, FDivTrainer, beside_kwargs, check_output, check_trainer_call, default_args,
                                    load_policy, tokenizer_of)
 from fdiv_nb.training.batches import PairCollator, encode_rows
 from fdiv_nb.training.data import read_rows
@@ -99,10 +99,12 @@ class OfflineTrainer(ReferenceCache, FDivTrainer):
         self.args = args = default_args(args, OfflineConfig, model)
         check_trainer_call(args, OfflineConfig, kw)
         check_output(args.output_dir, args.overwrite)
-        self.answers, tok = tuple(answers), tokenizer_of(processing_class, model, args.base_model)
+        self.answers, tok = tuple(answers), tokenizer_of(processing_class, model, args.base_model,
+                                                               args.model_init_kwargs)
         self.processing_class, model = tok, load_policy(model, args, kw.get('peft_config') is None)
         check_tokenizer(model, tok)
-        if ref_model is not None: ref_model = load_reference(ref_model, model, 'ref_model', tok, args.dtype)
+        if ref_model is not None:
+            ref_model = load_reference(ref_model, model, 'ref_model', tok, args.dtype, beside_kwargs(args))
         train_rows, eval_rows = self.read_sets(model, train_dataset, eval_dataset)
         self.prepare_collator(needs_ref and not live_ref, None if live_ref else ref_model)
         super().__init__(model, args, divergence, ref_model, needs_ref=needs_ref or live_ref,
