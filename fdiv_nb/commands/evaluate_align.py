@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from .align import held_out_columns, make_sampler, make_target, probe_rows, read_prompts
 from .evaluation import save_evaluation
-from .models import find_model, load_model
+from .models import beside_init, find_model, load_model, policy_init, refuse_bits
 from .parser import parse
 from .running import quiet_logs
 from ..training.options import option
@@ -84,8 +84,9 @@ def _config(a: EvaluateAlignArguments, reference: str):
 
 def _loaded(a: EvaluateAlignArguments, cfg, name: str) -> tuple:
     "(model, tokenizer, reference or None)."
-    model, tokenizer = load_model(a.model, base_model=a.base_model, trainable=True)
-    return model, tokenizer, load_model(name, field='ref_name')[0] if name else None
+    refuse_bits(a, "a trainer evaluates the weights that it could train")
+    model, tokenizer = load_model(a.model, base_model=a.base_model, trainable=True, init=policy_init(a))
+    return model, tokenizer, load_model(name, field='ref_name', init=beside_init(a))[0] if name else None
 
 # %% ../../nbs/7_commands/748_evaluate_align.ipynb #1b87808a
 def evaluate_alignment(a: EvaluateAlignArguments) -> tuple[dict[str, float], list[tuple], bool]:

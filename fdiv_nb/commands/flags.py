@@ -139,7 +139,8 @@ def first_clause(text: str, width: int) -> str:
 
 # %% ../../nbs/7_commands/708_flags.ipynb #90a944c4
 GROUPS = dict(
-    RunArguments='this run', ModelArguments='model', LoadingArguments='model', LoraArguments='model', AlignArguments='target and prompts', TrainArguments='data',
+    RunArguments='this run', ModelArguments='model', LoadingArguments='model',
+    LoraArguments='model', AlignArguments='target and prompts', TrainArguments='data',
     SFTArguments='data', DistillArguments='data', UnlearnArguments='what to forget, and how it is judged',
     FDivConfig='divergence and memory', SamplingConfig='sampling', LogZConfig='log Z', HeldOutConfig='sampling',
     FDPGConfig='f-DPG',
@@ -158,9 +159,10 @@ RARE = ('loss_type', 'num_generations', 'max_completion_length', 'top_k', 'top_p
         'proposal', 'max_prompts',
         'updates_per_rollout', 'num_iterations', 'buffer_rollouts', 'buffer_share', 'max_staleness',
         'redraw_groups', 'mask_truncated_completions', 'factors',
-        'load_in_4bit', 'load_in_8bit', 'bnb_4bit_quant_type', 'use_bnb_nested_quant', 'attn_implementation', 'model_revision',
-        'device_map', 'trust_remote_code', 'use_peft', 'lora_r', 'lora_alpha', 'lora_dropout', 'lora_target_modules',
-        'lora_modules_to_save', 'use_dora', 'use_rslora', 'lora_init', 'model_init_kwargs', 'ref_model_init_kwargs')
+        'load_in_4bit', 'load_in_8bit', 'bnb_4bit_quant_type', 'use_bnb_nested_quant', 'attn_implementation',
+        'model_revision', 'device_map', 'trust_remote_code', 'use_peft', 'lora_r', 'lora_alpha',
+        'lora_dropout', 'lora_target_modules', 'lora_modules_to_save', 'use_dora', 'use_rslora', 'lora_init',
+        'model_init_kwargs', 'ref_model_init_kwargs')
 _TEXTS = dict(
     output_dir="folder of the model, of run.json and of report.html",
     num_train_epochs="passes over the rows", max_steps="optimiser steps; -1 leaves it to num_train_epochs",
@@ -171,8 +173,8 @@ _TEXTS = dict(
     gradient_accumulation_steps="passes per optimiser step", seed="seed of everything that is drawn")
 
 # %% ../../nbs/7_commands/708_flags.ipynb #40c385db
-_MOVED = dict(overwrite='RunArguments', dtype='ModelArguments', base_model='ModelArguments', model_init_kwargs='ModelArguments',
-              ref_model_init_kwargs='ModelArguments')
+_MOVED = dict(overwrite='RunArguments', dtype='ModelArguments', base_model='ModelArguments',
+              model_init_kwargs='ModelArguments', ref_model_init_kwargs='ModelArguments')
 _LAST = ['FDivConfig', TRAINER, 'RunArguments']
 _ORDER = [k for k in GROUPS if k not in _LAST] + _LAST
 

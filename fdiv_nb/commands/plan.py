@@ -119,8 +119,9 @@ def memory_of(model, cfg, trained: int, rows: int, length: int, others: int = 0,
     moments = 0 if 'sgd' in cfg.optim or 'adafactor' in cfg.optim else .5 if '8bit' in cfg.optim else 2
     own = 4 if adapter else size
     weights = weight_bytes(model, size, bits) + (trained*own if adapter else 0)
+    cache = cache_bytes(model, cfg, sampled, length) if sampled else 0
     return Memory(weights, trained*own, int(trained*own*moments), others*size,
-                  activation_bytes(model, cfg, rows, length), cache_bytes(model, cfg, sampled, length) if sampled else 0)
+                  activation_bytes(model, cfg, rows, length), cache)
 
 # %% ../../nbs/7_commands/719_plan.ipynb #e2f7e4a7
 def amount(n: float) -> str:

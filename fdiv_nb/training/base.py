@@ -65,10 +65,11 @@ class FDivConfig(DtypeAlias, TrainingArguments):
     overwrite: bool = option(False, "replace a finished run in output_dir")
     model_dtype: str = option('float32', "precision of the weights of a model loaded from a folder: float32 or "
                                          "bfloat16, whose spacing loses small steps")
-    model_init_kwargs: dict | str | None = option(None, "arguments of from_pretrained for a model loaded from a folder, "
-                                                        "as JSON: attn_implementation, revision, quantization_config, ...")
-    ref_model_init_kwargs: dict | str | None = option(None, "the same for a reference or teacher; with device_map it "
-                                                            "may lie on other devices")
+    model_init_kwargs: dict | str | None = option(
+        None, "arguments of from_pretrained for a model loaded from a folder, as JSON: attn_implementation, revision, "
+              "quantization_config, ...")
+    ref_model_init_kwargs: dict | str | None = option(
+        None, "the same for a reference or teacher; with device_map it may lie on other devices")
     base_model: str = option('', "where the base of an adapter is, if not where the adapter says")
     reference: str = option('start', "of a model with an adapter: start (the policy as it was given, a "
                                      "trained adapter included) or base (the model below the adapter)")
@@ -92,7 +93,8 @@ def init_kwargs(value, field: str) -> dict | None:
     "A dict, JSON text of one, or None. Raises ValueError for anything else, and for what is not open here."
     if isinstance(value, str):
         try: value = json.loads(value)
-        except ValueError: raise ValueError(f"{field}: expected JSON such as {{\"revision\": \"main\"}}, got {value!r}") from None
+        except ValueError:
+            raise ValueError(f"{field}: expected JSON such as {{\"revision\": \"main\"}}, got {value!r}") from None
     check_init_kwargs(value, field)
     return value
 

@@ -18,8 +18,8 @@ from fdiv_nb.models.encode import check_tokenizer, pad_token_id
 from fdiv_nb.models.heads import answer_token_logprobs, router_loss
 from fdiv_nb.models.loading import load_reference
 from fdiv_nb.models.logprobs import context_length, is_encoder_decoder, label_mask
-from fdiv_nb.training.base import (FDivConfig, FDivTrainer, beside_kwargs, check_output, check_trainer_call, default_args,
-                                   load_policy, tokenizer_of)
+from fdiv_nb.training.base import (
+    FDivConfig, FDivTrainer, beside_kwargs, check_output, check_trainer_call, default_args, load_policy, tokenizer_of)
 from fdiv_nb.training.batches import PairCollator, encode_rows
 from fdiv_nb.training.data import read_rows
 from fdiv_nb.training.options import option
