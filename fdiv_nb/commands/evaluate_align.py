@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from .align import held_out_columns, make_sampler, make_target, probe_rows, read_prompts
 from .evaluation import save_evaluation
-from .models import beside_init, find_model, load_model, policy_init, refuse_bits
+from .models import LoadingArguments, beside_init, find_model, load_model, policy_init, refuse_bits
 from .parser import parse
 from .running import quiet_logs
 from ..training.options import option
@@ -19,7 +19,7 @@ __all__ = ['reference_name', 'reference_line']
 
 # %% ../../nbs/7_commands/748_evaluate_align.ipynb #f3f37b40
 @dataclass
-class EvaluateAlignArguments:
+class EvaluateAlignArguments(LoadingArguments):
     "Arguments of `fdiv evaluate align`: reward, pass@k, coverage and divergences on held-out prompts."
     model: str = option('tiny', "a transformers folder, the folder of an adapter, or a hub name")
     data: str = option('', "prompts: a .txt file, or rows whose other columns go to the rewards, as in fdiv align")
