@@ -9,7 +9,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from .align import held_out_columns, make_sampler, make_target, probe_rows, read_prompts
 from .evaluation import save_evaluation
-from .models import LoadingArguments, beside_init, find_model, load_model, policy_init, refuse_bits
+from .models import (
+    LoadingArguments, beside_init, check_loading, find_model, load_model, policy_init, refuse_bits)
 from .parser import parse
 from .running import quiet_logs
 from ..training.options import option
@@ -53,6 +54,7 @@ class EvaluateAlignArguments(LoadingArguments):
     sampler_model: str = option('', "name of the model there; default: the only one")
     sampler_tolerance: float = option(0.05, "largest gap between the server's log q and log π, nats a completion")
     def __post_init__(self):
+        check_loading(self)
         if not self.data: raise ValueError("data: no prompts to evaluate on; give --data FILE")
 
 # %% ../../nbs/7_commands/748_evaluate_align.ipynb #fc83ba49
