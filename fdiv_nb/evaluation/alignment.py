@@ -11,7 +11,7 @@ from torch import Tensor
 from ..mathematics.estimate import effective_sample_size, estimate_divergence
 from ..mathematics.normalizer import LogZ
 from ..training.scored import (
-    FOUR, AlignmentSample, divergences_of, draw_alignment, pool_samples, weighted_mean)
+    FOUR, AlignmentSample, divergences_of, draw_alignment as draw_alignment, pool_samples, weighted_mean)
 
 # %% auto #0
 __all__ = ['distinct_n', 'self_bleu', 'alignment_metrics', 'before_and_after', 'qrs_accept', 'qrs_curve']

@@ -14,7 +14,7 @@ from fastcore.basics import patch
 from torch import Tensor, nn
 
 from ..losses.flat import flat_loss, flat_map, flat_stats, mean_prob
-from ..losses.unlearn import (METHODS, Method, Scored, get_method, random_direction, retain_kl,
+from ..losses.unlearn import (Method, Scored, get_method, random_direction, retain_kl,
                                     rmu_loss, task_vector, unlearn_loss, unlearn_stats)
 from ..mathematics.checks import at_least, between, finite, one_of, positive
 from ..models.encode import scored_ids
