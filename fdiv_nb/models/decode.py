@@ -372,6 +372,21 @@ def is_sharded(model: nn.Module) -> bool:
     return (any(isinstance(p, DTensor) or hasattr(p, 'ds_id') for p in model.parameters())
             or any(isinstance(m, FullyShardedDataParallel) for m in model.modules()))
 
+# %% ../../nbs/2_models/280_decode.ipynb #38cc1dd9
+def whole(t: Tensor) -> Tensor:
+    "A tensor that FSDP2 holds in shards, gathered from all ranks; any other as it is."
+    return t.full_tensor() if hasattr(t, 'full_tensor') else t
+
+@contextmanager
+def gathered(*params):
+    "A block in which parameters that ZeRO-3 has partitioned are whole; others are as they are."
+    parts = [p for p in params if hasattr(p, 'ds_id')]
+    if not parts:
+        yield
+        return
+    import deepspeed
+    with deepspeed.zero.GatheredParameters(parts): yield
+
 # %% ../../nbs/2_models/280_decode.ipynb #b9932aca
 def ranks_of(model: nn.Module) -> Ranks:
     "The ranks that hold a model in shards together; for any other model, this process alone."

@@ -6,7 +6,7 @@
 from __future__ import annotations
 import logging, math, threading, weakref
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial, wraps
 from collections.abc import Callable
 from fastcore.basics import patch
@@ -33,6 +33,19 @@ def _text_config(m: nn.Module):
     c = getattr(m, 'config', None)
     return c.get_text_config() if hasattr(c, 'get_text_config') else c
 
+# %% ../../nbs/2_models/250_heads.ipynb #c4970b63
+def plain_class(m: nn.Module) -> type:
+    "The class of a module before FSDP2 gave it one of its own."
+    from torch.distributed.fsdp import FSDPModule
+    return next(c for c in type(m).__mro__ if not issubclass(c, FSDPModule))
+
+def _foreign_hooks(m: nn.Module) -> bool:
+    "Whether a module has hooks other than those of FSDP2."
+    hooks = [*m._forward_hooks.values(), *m._forward_pre_hooks.values()]
+    home = lambda h: getattr(getattr(h, 'func', h), '__module__', '') or ''
+    sharded = plain_class(m) is not type(m)
+    return hasattr(m, '_hf_hook') or any(not (sharded and home(h).startswith('torch.distributed')) for h in hooks)
+
 # %% ../../nbs/2_models/250_heads.ipynb #11f7570c
 def output_layer(model: nn.Module   # possibly wrapped
                  ) -> nn.Linear:    # the module whose input are the hidden states
@@ -40,9 +53,9 @@ def output_layer(model: nn.Module   # possibly wrapped
     m = bare_model(model)
     head = m.get_output_embeddings() if hasattr(m, 'get_output_embeddings') else None
     if head is None: raise CannotFuse(f"{type(m).__name__} names no output embedding")
-    if type(head) is not nn.Linear:
+    if plain_class(head) is not nn.Linear:
         raise CannotFuse(f"its output embedding is a {type(head).__name__}, not a plain nn.Linear")
-    if head._forward_hooks or head._forward_pre_hooks or hasattr(head, '_hf_hook'):
+    if _foreign_hooks(head):
         raise CannotFuse("its output embedding has hooks of its own")
     return head
 
@@ -312,9 +325,10 @@ def router_loss(model: nn.Module   # possibly wrapped
 # %% ../../nbs/2_models/250_heads.ipynb #1ab9db88
 def _teacher_states(teacher: nn.Module, batch: dict, target: Tensor) -> tuple[Tensor, Head] | None:
     "Hidden states and head of a teacher, without gradient; None where its head cannot be had."
-    kept = []
+    kept, sharded = [], plain_class(bare_model(teacher)) is not type(bare_model(teacher))
     def fn(hidden: Tensor, h: Head) -> Tensor:
-        kept.append((hidden.detach(), h))
+        own = replace(h, weight=h.weight.detach().clone()) if sharded else h      # let go of after the forward pass
+        kept.append((hidden.detach(), own))
         _check_positions(hidden, target)
         return hidden
     with torch.no_grad(): y, _ = through_head(teacher, batch, fn)

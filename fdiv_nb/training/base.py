@@ -4,14 +4,14 @@
 
 # %% ../../nbs/4_training/440_base.ipynb #ec5a0f7c
 from __future__ import annotations
-import copy, json, logging, math
+import json, logging, math
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from fastcore.basics import patch
 import torch
 from torch import nn
-from transformers import Trainer, TrainingArguments, set_seed
+from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 from fdiv_nb.mathematics.checks import between, one_of
 from fdiv_nb.mathematics.divergence import FDivergence, get_divergence
 from fdiv_nb.models.files import replace_text
@@ -25,6 +25,8 @@ from fdiv_nb.training.reference import (
     StartWeights, check_same_run, differences, divergence_key, fingerprint, identity, is_adapter,
     said_by)
 from fdiv_nb.training.saving import check_finite, check_writable, mend_generation
+from fdiv_nb.training.shards import (
+    frozen_copy, let_go, prepare_beside, refuse_sharded, shard_policy, sharding)
 from fdiv_nb.training.step import StepMixin
 
 log = logging.getLogger('fdiv_nb')
@@ -233,10 +235,6 @@ def reward_kwargs(args: FDivConfig) -> dict:
     return {k: v for k, v in beside_kwargs(args).items() if k == 'device_map'}
 
 # %% ../../nbs/4_training/440_base.ipynb #a440001e
-def frozen_copy(model: nn.Module) -> nn.Module:
-    "A copy in evaluation mode, without gradients."
-    return copy.deepcopy(model).eval().requires_grad_(False)
-
 def start_weights(model: nn.Module, ref_model: nn.Module | None, reference: str = 'start',
                   needed: bool = True) -> StartWeights | None:
     "What an adapter keeps to be its own reference, else None. Raises ValueError for a wrong `reference`."
@@ -292,13 +290,39 @@ class FDivTrainer(CheckpointMixin, StepMixin, Trainer):
         self.divergence = get_divergence(divergence or args.divergence)
         if args.disable_dropout: without_dropout(model)
         self.start_weights = start_weights(model, ref_model, args.reference, needs_ref)
+        if getattr(self.start_weights, 'kept', None):
+            refuse_sharded(args, 'reference', "the first weights of a trained adapter would replace others",
+                           "merge it (merge_and_unload), pass ref_model, or set reference='base'")
         own = needs_ref and hold_ref and self.start_weights is None     # a model of its own is the reference
-        self.ref_model = (ref_model if ref_model is not None else frozen_copy(model)) if own else None
+        self.ref_model = None if not own else ref_model if ref_model is not None else \
+            frozen_copy(model, args.dtype, args.model_init_kwargs)
         self._sums: dict[str, list[tuple[float, float]]] = {}
         super().__init__(model=model, args=args, processing_class=processing_class, **kw)
         self.model_accepts_loss_kwargs = False   # losses are means: the Trainer divides by accumulated steps
-        if self.ref_model is not None: place(self.ref_model, args.device)
+        if self.ref_model is not None: self.ref_model = prepare_beside(self.accelerator, self.ref_model, args.device)
         self.prepare_steps(args.oom_backoff)
+
+# %% ../../nbs/4_training/440_base.ipynb #d64c881d
+class AtBegin(TrainerCallback):
+    "Calls a function when training begins, once."
+    def __init__(self, fn): self.fn = fn
+    def on_train_begin(self, args, state, control, **kw):
+        fn, self.fn = self.fn, None
+        if fn: fn()
+
+@patch
+def shard(self: FDivTrainer) -> None:
+    "Cut up the policy now, where FSDP2 will."
+    shard_policy(self.accelerator, self.model)
+
+@patch
+def once_sharded(self: FDivTrainer, fn) -> None:
+    "Call `fn` when the policy is held as in training: now, or under ZeRO-3 when training begins."
+    self.shard()
+    if sharding(self.args) == 'ZeRO-3': self.add_callback(AtBegin(fn))
+    else:
+        fn()
+        let_go(self.model)
 
 # %% ../../nbs/4_training/440_base.ipynb #a440002b
 @patch

@@ -18,7 +18,7 @@ from fdiv_nb.losses.distill import distill_loss, distill_stats, generalized_jsd,
 from fdiv_nb.mathematics.checks import fraction, positive
 from fdiv_nb.mathematics.divergence import FDivergence, get_divergence
 from fdiv_nb.models.heads import model_divergence
-from fdiv_nb.models.loading import check_reference, load_lm, load_tokenizer, place
+from fdiv_nb.models.loading import check_reference, load_lm, load_tokenizer
 from fdiv_nb.models.logprobs import (IGNORE, bare_model, context_length, is_encoder_decoder, label_mask,
                                      score, scored_span, token_logprobs)
 from fdiv_nb.models.completions import Sampler
@@ -29,6 +29,7 @@ from fdiv_nb.training.drawing import draw_rows, sync_sampler
 from fdiv_nb.training.offline import OfflineConfig, OfflineTrainer, smallest
 from fdiv_nb.training.options import option, take_alias
 from fdiv_nb.training.reference import fingerprint
+from fdiv_nb.training.shards import prepare_beside
 
 log = logging.getLogger('fdiv_nb')
 
@@ -160,7 +161,7 @@ class DistillTrainer(OfflineTrainer):
         self.sampler = sampler
         self.check_sampler(model)
         super().__init__(model, args, train_dataset, eval_dataset, tok, needs_ref=False, divergence=d, **kw)
-        place(self.teacher, args.device)
+        self.teacher = prepare_beside(self.accelerator, self.teacher, args.device)
 
 # %% ../../nbs/4_training/480_distill.ipynb #817f53ae
 @patch

@@ -31,6 +31,7 @@ from .proposal import Lagging
 from .reference import digest
 from .replay import (ReplayMixin, ReplayOptions, Samples, ScoredRollout, check_replay_options,
                                      join_rollouts, join_samples)
+from .shards import sharding
 from .step import on_side_stream
 
 # %% auto #0
@@ -86,7 +87,7 @@ def check_fdpg_options(a: FDPGConfig) -> None:
     one_of('proposal', a.proposal, ('policy', 'lagging'))
     check_replay_options(a)
     check_replay_fits(a)
-    if a.proposal == 'lagging' and (a.fsdp or a.deepspeed):
+    if a.proposal == 'lagging' and (sharding(a) or a.deepspeed):
         raise ValueError("proposal: 'lagging' swaps whole parameters and cannot be used with FSDP or "
                          "DeepSpeed; use proposal='policy'")
     if a.baseline == 'exact': exact_baseline(a.divergence)

@@ -25,6 +25,7 @@ from .data import read_rows, read_templates, strip_gutenberg, text_chunks
 from .layers import LayerWatch, layer_count, mean_length
 from .offline import OfflineConfig, OfflineTrainer
 from .options import option
+from .shards import refuse_sharded
 from .reference import digest, is_adapter, rows_name
 from .stopping import ForgetMonitor, ForgetWatch
 from .triples import (EpochCallback, Triples, check_overlap, forget_row, lead_with,
@@ -147,6 +148,8 @@ class FLATTrainer(ForgetMonitor, OfflineTrainer):
 @patch
 def choose_method(self: FLATTrainer, args: FLATConfig, templates, retain) -> None:
     "What the method is made of: `kind`, `retain_weight`, `templates`, `retain_source` and `answers`."
+    if args.method == 'task_vector':
+        refuse_sharded(args, 'method', "task_vector subtracts the weights themselves", "use npo or flat")
     self.kind = Method(None, 'refusal') if args.method == 'flat' else get_method(args.method)
     self.retain_weight = args.retain_weight if args.retain_weight >= 0 else float(bool(self.kind.retain))
     check_retain(args, self.kind, self.retain_weight, retain)

@@ -265,8 +265,9 @@ def train(self: LogZTrainer, resume_from_checkpoint=None, **kw):
     """Train; `log_z` is estimated first, or read from the checkpoint.
 
     Raises ValueError for a checkpoint that is not whole or belongs to another run."""
+    self.shard()
     with self.own_folder(resume_from_checkpoint) as where:
         state = self.begin(where)
-        if where is None: self.start_log_z()
+        if where is None: self.once_sharded(self.start_log_z)
         else: self.take_state(state, where)
         return Trainer.train(self, resume_from_checkpoint=where and str(where), **kw)

@@ -25,6 +25,7 @@ from fdiv_nb.training.data import read_rows
 from fdiv_nb.training.options import option
 from fdiv_nb.training.packing import check_packing, packed_logprobs
 from fdiv_nb.training.reference import rows_name
+from fdiv_nb.training.shards import let_go
 from fdiv_nb.training.refstore import DUMMY, ReferenceCache, RowCollator
 
 log = logging.getLogger('fdiv_nb')
@@ -246,10 +247,12 @@ def train(self: OfflineTrainer, resume_from_checkpoint=None, **kw):
     for a checkpoint of another run."""
     if self.train_dataset is None:
         raise ValueError("train_dataset: none given, nothing to train on; pass rows to the constructor")
+    self.shard()
     with self.own_folder(resume_from_checkpoint) as where:
         if where is not None or self.will_save: self.note_reference()
         state = self.begin(where)
-        self.prepare_reference(where is not None and 'key' not in state)
+        unknown = where is not None and 'key' not in state
+        self.once_sharded(lambda: self.prepare_reference(unknown))
         self.record(**{f'data/{k}': v for k, v in self.counts.get('train_dataset', {}).items() if v})
         return Trainer.train(self, resume_from_checkpoint=where and str(where), **kw)
 
@@ -307,9 +310,12 @@ def evaluation_loop(self: OfflineTrainer, *args, metric_key_prefix: str = 'eval'
 @patch
 def evaluate(self: OfflineTrainer, *args, **kw) -> dict[str, float]:
     "As in the Trainer; also on rows that were not given to the constructor."
+    self.shard()
     self._evaluating = True
     try: return super(OfflineTrainer, self).evaluate(*args, **kw)
-    finally: self._evaluating = False
+    finally:
+        self._evaluating = False
+        let_go(self.model)
 
 @patch
 def log(self: OfflineTrainer, logs: dict, *args, **kw) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 from fastcore.basics import patch
 import torch
 from torch import Tensor, nn
+from ..models.decode import gathered, whole
+from ..models.heads import plain_class
 from ..models.logprobs import bare_model
 
 # %% auto #0
@@ -171,17 +173,24 @@ def _counted(model: nn.Module, adapter: bool) -> dict[str, Tensor]:
     return {n: t for n, t in model.state_dict().items() if counts(n)}
 
 # %% ../../nbs/4_training/435_reference.ipynb #d2119dc1
-def fingerprint(model: nn.Module,   # possibly wrapped
+def _whole_tensors(m: nn.Module, adapter: bool):
+    "(name, tensor) of what a fingerprint counts, in order, each gathered from all ranks where it is in shards."
+    params = dict(m.named_parameters(remove_duplicate=False))
+    for k, t in sorted(_counted(m, adapter).items()):
+        p = params.get(k, t)
+        with gathered(p): yield k, whole(p.data if hasattr(p, 'ds_id') else t)
+
+def fingerprint(model: nn.Module,   # possibly wrapped, or in shards: then all ranks take part
                 extra: str = '',    # whatever else the numbers depend on, e.g. the precision
                 adapter: bool = True   # False: of a PEFT model, the model below its adapters
                ) -> str:            # 16 hex digits
     """A name that changes with any weight or buffer of the model, its class, its configuration and its active
     adapters."""
     m = bare_model(model)
-    tensors = sorted(_counted(model, adapter).items())
+    tensors = _whole_tensors(m, adapter)
     weights = [f'{k}:{tuple(t.shape)}:{t.dtype}:{tensor_checksum(t):x}' for k, t in tensors]
     text = _adapter_text(model) if adapter and is_adapter(model) else ''
-    parts = [type(m).__name__, extra, config_text(getattr(m, 'config', None)), text, *weights]
+    parts = [plain_class(m).__name__, extra, config_text(getattr(m, 'config', None)), text, *weights]
     return hashlib.blake2b('\n'.join(parts).encode(), digest_size=8).hexdigest()
 
 # %% ../../nbs/4_training/435_reference.ipynb #20befe5d

@@ -22,6 +22,7 @@ from ..models.logprobs import build_batch, label_mask
 from .base import visiting
 from .batches import PairCollator
 from .reference import fingerprint, is_adapter
+from .shards import prepare_beside, sharding
 from .step import MicroBatch, with_oom_backoff
 
 # %% auto #0
@@ -130,11 +131,17 @@ class ReferenceCache:
 @patch
 @contextmanager
 def first_reference(self: ReferenceCache):
-    """Yield the reference model before training: `ref_model` (moved to the device for the block), else the
-    initial policy."""
-    if self.ref_source is not None:
+    """Yield the reference model before training: `ref_model` (moved to the device for the block, or in shards from
+    here on), else the initial policy."""
+    if self.ref_source is not None and sharding(self.args):
+        self.ref_source = prepare_beside(self.accelerator, self.ref_source.eval(), self.args.device)
+        yield self.ref_source
+    elif self.ref_source is not None:
         with visiting(self.ref_source.eval(), self.args.device): yield self.ref_source
     else:
+        if sharding(self.args) == 'ZeRO-3' and not self.is_in_train:
+            raise ValueError("evaluate: ZeRO-3 scores the policy as its own reference once training has begun; train "
+                             "first, or pass ref_model")
         policy = self.accelerator.unwrap_model(self.model)
         with self.as_given(policy): yield policy
 
@@ -163,7 +170,8 @@ def score_sequences(self: ReferenceCache, todo: list) -> list[tuple[bytes, Tenso
     from tqdm.auto import tqdm
     a, out, micro = self.args, [], MicroBatch(on=self.args.oom_backoff)
     n = a.per_device_eval_batch_size
-    with torch.inference_mode(), self.first_reference() as model, self.compute_loss_context_manager():
+    no_gradients = torch.no_grad if sharding(a) else torch.inference_mode      # shards are gathered in place
+    with no_gradients(), self.first_reference() as model, self.compute_loss_context_manager():
         was = model.training
         model.eval()
         for i in tqdm(range(0, len(todo), n), desc='reference', disable=a.disable_tqdm or not todo):
@@ -180,7 +188,9 @@ def fill_store(self: ReferenceCache, store: RefStore, todo: dict) -> int:
     "Score (prompt, answer) pairs by key into a store, each process a part of them; how many there were."
     a = self.args
     order = sorted(todo.items(), key=lambda s: -len(s[1][0]) - len(s[1][1]))
-    made = self.score_sequences(order[a.process_index::a.world_size])
+    mine = order[a.process_index::a.world_size]
+    if sharding(a) and order: mine = (mine + order[:1])[:-(-len(order)//a.world_size)]     # all ranks as often
+    made = self.score_sequences(mine)
     if a.world_size > 1:
         from accelerate.utils import gather_object
         made = [kv for part in gather_object([made]) for kv in part]

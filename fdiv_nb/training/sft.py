@@ -26,6 +26,7 @@ from .batches import encode_rows
 from .data import read_rows
 from .offline import OfflineConfig, OfflineTrainer
 from .options import option, take_alias
+from .shards import refuse_sharded
 
 # %% auto #0
 __all__ = ['LOSSES', 'FSFTConfig', 'FSFTTrainer', 'load_value_head', 'sweep_learning_rates', 'token_rewards']
@@ -113,6 +114,7 @@ class FSFTTrainer(OfflineTrainer):
                  processing_class=None, *, divergence=None, ref_model=None, **kw):
         args = default_args(args, FSFTConfig, model)
         check_trainer_call(args, FSFTConfig, kw)
+        if args.values == 'head': refuse_sharded(args, 'v', "the value head is trained beside the model", "use zero or lse")
         super().__init__(model, args, train_dataset, eval_dataset, processing_class,
                          needs_ref=args.loss not in ('nll', 'dft'), live_ref=args.reads_logits,
                          divergence=divergence, ref_model=ref_model, **kw)
