@@ -14,6 +14,7 @@ from torch import nn
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 from fdiv_nb.mathematics.checks import between, one_of
 from fdiv_nb.mathematics.divergence import FDivergence, get_divergence
+from fdiv_nb.models.decode import is_sharded
 from fdiv_nb.models.files import replace_text
 from fdiv_nb.models.folders import check_dtype, check_init_kwargs, error_line
 from fdiv_nb.models.loading import (
@@ -444,6 +445,13 @@ def read_state(self: FDivTrainer, where: Path | None) -> dict:
         self.start_weights.restore(self.accelerator.unwrap_model(self.model), state['start_off'], kept)
     return state
 
+# %% ../../nbs/4_training/440_base.ipynb #bf5b2b9a
+@patch
+def take_off_mark(self: FDivTrainer) -> None:
+    "Let accelerate wrap for training, on several processes, a model that has only been evaluated."
+    bare = self.model_wrapped is self.model and not is_sharded(self.model)
+    if self.args.world_size > 1 and bare: self.model.__dict__.pop('_is_accelerate_prepared', None)
+
 # %% ../../nbs/4_training/440_base.ipynb #009ccc9a
 @patch
 def warn_of_schedule(self: FDivTrainer, old: dict | None, where: str) -> None:
@@ -465,6 +473,7 @@ def begin(self: FDivTrainer, where: Path | None) -> dict:
     """The state of the checkpoint `where` to continue from, {} for None; notes what this run is about.
 
     Raises ValueError, naming what differs, for a checkpoint of another run."""
+    self.take_off_mark()
     state = self.read_state(where)
     if 'key' in state:
         old = state['key']

@@ -11,7 +11,7 @@ from pathlib import Path
 from fastcore.basics import patch
 import torch
 from torch import Tensor, nn
-from ..models.decode import gathered, whole
+from ..models.decode import gathered, is_sharded, whole
 from ..models.heads import plain_class
 from ..models.logprobs import bare_model
 
@@ -97,6 +97,20 @@ def _exchange(self: StartWeights, model: nn.Module) -> None:
             mine = mine.to(p.device, p.dtype)
             p.data, self.kept[n] = mine, p.data
 
+# %% ../../nbs/4_training/435_reference.ipynb #df3450bf
+@contextmanager
+def adapter_off(model: nn.Module):
+    "A block in which a PEFT model's adapters are off; those of a model in shards keep their gradients."
+    layers = [m for m in model.modules() if hasattr(m, '_disable_adapters')] if is_sharded(model) else []
+    if not layers:
+        with model.disable_adapter(): yield
+        return
+    was = [m._disable_adapters for m in layers]
+    for m in layers: m._disable_adapters = True
+    try: yield
+    finally:
+        for m, x in zip(layers, was): m._disable_adapters = x
+
 # %% ../../nbs/4_training/435_reference.ipynb #bc9f4272
 @patch
 @contextmanager
@@ -105,7 +119,7 @@ def within(self: StartWeights, model: nn.Module):
     self._depth += 1
     if self._depth == 1: self._exchange(model)
     try:
-        with model.disable_adapter() if self.off else nullcontext(): yield model
+        with adapter_off(model) if self.off else nullcontext(): yield model
     finally:
         self._depth -= 1
         if self._depth == 0: self._exchange(model)
