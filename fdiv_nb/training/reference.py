@@ -187,10 +187,11 @@ def _counted(model: nn.Module, adapter: bool) -> dict[str, Tensor]:
     return {n: t for n, t in model.state_dict().items() if counts(n)}
 
 # %% ../../nbs/4_training/435_reference.ipynb #d2119dc1
-def _whole_tensors(m: nn.Module, adapter: bool):
+def _whole_tensors(model: nn.Module, adapter: bool):
     "(name, tensor) of what a fingerprint counts, in order, each gathered from all ranks where it is in shards."
-    params = dict(m.named_parameters(remove_duplicate=False))
-    for k, t in sorted(_counted(m, adapter).items()):
+    model = model if is_adapter(model) else bare_model(model)
+    params = dict(model.named_parameters(remove_duplicate=False))
+    for k, t in sorted(_counted(model, adapter).items()):
         p = params.get(k, t)
         with gathered(p): yield k, whole(p.data if hasattr(p, 'ds_id') else t)
 
@@ -201,7 +202,7 @@ def fingerprint(model: nn.Module,   # possibly wrapped, or in shards: then all r
     """A name that changes with any weight or buffer of the model, its class, its configuration and its active
     adapters."""
     m = bare_model(model)
-    tensors = _whole_tensors(m, adapter)
+    tensors = _whole_tensors(model, adapter)
     weights = [f'{k}:{tuple(t.shape)}:{t.dtype}:{tensor_checksum(t):x}' for k, t in tensors]
     text = _adapter_text(model) if adapter and is_adapter(model) else ''
     parts = [plain_class(m).__name__, extra, config_text(getattr(m, 'config', None)), text, *weights]
