@@ -50,7 +50,8 @@ class BridgeArguments(LoadingArguments):
     def __post_init__(self):
         check_loading(self)
         refuse_bits(self, "every weight is trained")
-        if self.device_map: raise ValueError(f"device_map: {self.device_map!r}, but the model is trained; leave it out")
+        if self.device_map:
+            raise ValueError(f"device_map: {self.device_map!r}, but the model is trained; leave it out")
         _check_numbers(self)
         _check_names(self)
         if self.text: read_documents(self.text, self.demos + self.pairs + self.held)

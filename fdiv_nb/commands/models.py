@@ -16,7 +16,8 @@ __all__ = []
 # %% ../../nbs/7_commands/713_models.ipynb #986a15ee
 @dataclass
 class LoadingArguments:
-    "How a model is loaded. Raises ValueError for 4 and 8 bits together or without bitsandbytes, and for foreign code."
+    """How a model is loaded. Raises ValueError for 4 and 8 bits together or without bitsandbytes, and for
+    foreign code."""
     load_in_4bit: bool = option(False, "hold the model in 4 bits (bitsandbytes); only an adapter is trained")
     load_in_8bit: bool = option(False, "hold the model in 8 bits (bitsandbytes); only an adapter is trained")
     bnb_4bit_quant_type: str = option('nf4', "format of 4 bits: nf4 or fp4")
@@ -48,7 +49,8 @@ def device_map_of(text: str) -> str | dict | None:
     if text in ('', 'auto', 'balanced', 'balanced_low_0', 'sequential'): return text or None
     import torch
     try: return {'': str(torch.device(text))}
-    except RuntimeError: raise ValueError(f"device_map: {text!r}; expected auto, balanced, cpu, cuda:1 ...") from None
+    except RuntimeError:
+        raise ValueError(f"device_map: {text!r}; expected auto, balanced, cpu, cuda:1 ...") from None
 
 def attention_init(a: LoadingArguments) -> dict:
     "What every model of a command has in common."
@@ -101,13 +103,15 @@ _LORA_ONLY = ('lora_r', 'lora_alpha', 'lora_dropout', 'lora_target_modules', 'lo
 def check_lora(a: LoraArguments) -> None:
     "Raises ValueError for flags of an adapter that is not trained, two ranks, and values out of range."
     for k in 'lora_rank', 'lora_r', 'lora_alpha':
-        if getattr(a, k) < 0: raise ValueError(f"{k}: expected >= 0, got {getattr(a, k)}; 0 trains the whole model"
+        if getattr(a, k) < 0:
+            raise ValueError(f"{k}: expected >= 0, got {getattr(a, k)}; 0 trains the whole model"
                                                if k == 'lora_rank' else f"{k}: expected >= 0, got {getattr(a, k)}")
     if a.lora_rank and a.lora_r not in (0, a.lora_rank):
         raise ValueError(f"lora_r: {a.lora_r}, but lora_rank is {a.lora_rank}; give one of the two")
     for k in _LORA_ONLY:
         if getattr(a, k) and not a.rank: raise ValueError(f"{k}: no adapter is trained; add --use_peft")
-    if not 0 <= a.lora_dropout < 1: raise ValueError(f"lora_dropout: expected 0 <= p < 1, got {a.lora_dropout}")
+    if not 0 <= a.lora_dropout < 1:
+        raise ValueError(f"lora_dropout: expected 0 <= p < 1, got {a.lora_dropout}")
     if a.lora_init and not re.fullmatch('gaussian|orthogonal|pissa|olora|pissa_niter_[0-9]+', a.lora_init):
         raise ValueError(f"lora_init: {a.lora_init!r}; expected gaussian, orthogonal, pissa, pissa_niter_16 or olora")
     if a.rank: need('peft', 'lora_rank' if a.lora_rank else 'use_peft')

@@ -242,7 +242,8 @@ def plan_rows(a, cfg, sets: dict, answers: tuple, resume=None, others: dict | No
     for k, m in beside.items(): lines[k] = model_line(others[k], m, 0, cfg.dtype)
     done = {k: _encoded(tok, rows, answers, cfg, model, k) for k, rows in sets.items()}
     held = [] if a.device_map else list(beside.values())     # elsewhere
-    if getattr(cfg, 'reads_logits', False) and not beside and not is_adapted(a): held = [model]    # a frozen copy
+    if getattr(cfg, 'reads_logits', False) and not beside and not is_adapted(a):
+        held = [model]    # a frozen copy
     lines |= _rows_told(tok, done, answers, a, cfg, model, trained, held)
     return print_plan(lines | dict(output=check_place(cfg, resume)))
 
@@ -279,7 +280,8 @@ def plan_samples(a, cfg, target, prompts, resume=None, classifiers=()) -> int:  
     return print_plan(lines | _samples_told(tok, ids, cfg, memory) | dict(output=check_place(cfg, resume)))
 
 def _beside(a, cfg, model, trained: int, classifiers=()) -> int:
-    "Parameters beside the policy: of a reference, unless it is an adapter switched off, a lagging copy, reward models."
+    """Parameters beside the policy: of a reference, unless it is an adapter switched off, a lagging copy,
+    reward models."""
     ref = shape_of(a.ref_name, 'ref_name') if a.ref_name else model
     elsewhere = a.ref_name and a.device_map or is_adapted(a) and not a.ref_name
     reference = 0 if elsewhere else sum(p.numel() for p in ref.parameters())

@@ -50,7 +50,8 @@ def quantization(load_in_4bit: bool = False, load_in_8bit: bool = False, dtype='
                  quant_type: str = 'nf4',    # or fp4
                  nested: bool = False):      # the scales of the blocks in 8 bits too
     "A `BitsAndBytesConfig`, None for full precision. Raises ValueError for both, and without bitsandbytes."
-    if load_in_4bit and load_in_8bit: raise ValueError("load_in_4bit: load_in_8bit is given too; give one of the two")
+    if load_in_4bit and load_in_8bit:
+        raise ValueError("load_in_4bit: load_in_8bit is given too; give one of the two")
     if quant_type not in ('nf4', 'fp4'):
         raise ValueError(f"bnb_4bit_quant_type: expected nf4 or fp4, got {quant_type!r}")
     if not (load_in_4bit or load_in_8bit): return None
@@ -216,12 +217,14 @@ def _plain_name(name: str) -> str | None:
     return name.replace('.original_module', '')
 
 def base_marks(model: nn.Module, names=None) -> dict[str, str]:
-    "name -> digest of the first 4096 entries of some weights of an adapter's base: up to 16, or those of `names`."
+    """name -> digest of the first 4096 entries of some weights of an adapter's base: up to 16, or those of
+    `names`."""
     base = model.get_base_model() if hasattr(model, 'get_base_model') else model
     known = {_plain_name(k): p for k, p in base.named_parameters() if p.is_floating_point() and p.element_size() > 1}
     table = base.get_input_embeddings().weight
     keys = sorted(k for k in known if k and (names is None or k in names))
-    if names is None: keys = sorted({*keys[::-(-len(keys)//15) or 1], *(k for k in keys if known[k] is table)})
+    if names is None:
+        keys = sorted({*keys[::-(-len(keys)//15) or 1], *(k for k in keys if known[k] is table)})
     head = lambda p: p.detach().reshape(-1)[:4096].bfloat16().view(torch.int16).cpu().numpy().tobytes()
     return {k: hashlib.blake2b(head(known[k]), digest_size=6).hexdigest() for k in keys}
 
@@ -239,7 +242,8 @@ def check_base(base: nn.Module, path, where: str, field: str = 'model') -> None:
 
 # %% ../../nbs/2_models/260_loading.ipynb #da4a51e4
 def _base_init(path, init: dict | None) -> dict:
-    "`init` for the base of an adapter: of the revision that the adapter recorded, unless another is asked for."
+    """`init` for the base of an adapter: of the revision that the adapter recorded, unless another is
+    asked for."""
     recorded = json.loads((Path(path)/'adapter_config.json').read_text(encoding='utf-8')).get('revision')
     return ({'revision': recorded} if recorded else {}) | (init or {})
 

@@ -170,7 +170,8 @@ def test_refused(f,             # called without arguments
 # %% ../../nbs/2_models/210_testing.ipynb #75f25c76
 @contextlib.contextmanager
 def second_device():
-    "A block with a stubbed device; yields it. `x.to(it)` is such a tensor, which raises RuntimeError beside others."
+    """A block with a stubbed device; yields it. `x.to(it)` is such a tensor, which raises RuntimeError
+    beside others."""
     import torch
     from torch.utils._pytree import tree_leaves
     device, real = torch.device('cuda', 1), torch.Tensor.to

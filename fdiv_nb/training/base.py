@@ -198,7 +198,8 @@ def load_policy(model, args: FDivConfig, trainable: bool = True) -> nn.Module:
 
 # %% ../../nbs/4_training/440_base.ipynb #a440001a
 def add_adapter(model: nn.Module, peft_config, seed: int = 0) -> nn.Module:
-    "The model with a new adapter (PeftModel); for None as it is. Raises ValueError if it has one, or needs one."
+    """The model with a new adapter (PeftModel); for None as it is. Raises ValueError if it has one, or
+    needs one."""
     if peft_config is None:
         if is_quantized(model): check_trainable(model)
         return model
@@ -248,7 +249,8 @@ def start_weights(model: nn.Module, ref_model: nn.Module | None, reference: str 
 # %% ../../nbs/4_training/440_base.ipynb #5d80cc30
 @contextmanager
 def visiting(model: nn.Module, device):
-    "A block in which the model is on a device, unless a device map has placed it; then it is back where it was."
+    """A block in which the model is on a device, unless a device map has placed it; then it is back where
+    it was."""
     home = next(model.parameters()).device
     place(model, device)
     try: yield model

@@ -99,7 +99,8 @@ def reward_of(spec, init: dict | None = None) -> Callable:   # init: of `from_pr
         raise ValueError(f"reward_funcs: {spec!r} is a target and cannot stand in a list; multiply them: a*b")
     if isinstance(spec, nn.Module):
         raise ValueError("reward_funcs: a model alone cannot read texts; give its folder, with its tokenizer")
-    if isinstance(spec, (str, Path)) and Path(spec).is_dir(): return load_reward(f'classifier:{spec}', init=init)
+    if isinstance(spec, (str, Path)) and Path(spec).is_dir():
+        return load_reward(f'classifier:{spec}', init=init)
     return load_reward(spec, init=init)
 
 # %% ../../nbs/4_training/450_fdpg.ipynb #450a0004

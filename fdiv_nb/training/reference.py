@@ -188,7 +188,8 @@ def _counted(model: nn.Module, adapter: bool) -> dict[str, Tensor]:
 
 # %% ../../nbs/4_training/435_reference.ipynb #d2119dc1
 def _whole_tensors(model: nn.Module, adapter: bool):
-    "(name, tensor) of what a fingerprint counts, in order, each gathered from all ranks where it is in shards."
+    """(name, tensor) of what a fingerprint counts, in order, each gathered from all ranks where it is in
+    shards."""
     model = model if is_adapter(model) else bare_model(model)
     params = dict(model.named_parameters(remove_duplicate=False))
     for k, t in sorted(_counted(model, adapter).items()):

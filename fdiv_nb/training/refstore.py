@@ -189,7 +189,8 @@ def fill_store(self: ReferenceCache, store: RefStore, todo: dict) -> int:
     a = self.args
     order = sorted(todo.items(), key=lambda s: -len(s[1][0]) - len(s[1][1]))
     mine = order[a.process_index::a.world_size]
-    if sharding(a) and order: mine = (mine + order[:1])[:-(-len(order)//a.world_size)]     # all ranks as often
+    if sharding(a) and order:
+        mine = (mine + order[:1])[:-(-len(order)//a.world_size)]     # all ranks as often
     made = self.score_sequences(mine)
     if a.world_size > 1:
         from accelerate.utils import gather_object

@@ -114,7 +114,8 @@ class FSFTTrainer(OfflineTrainer):
                  processing_class=None, *, divergence=None, ref_model=None, **kw):
         args = default_args(args, FSFTConfig, model)
         check_trainer_call(args, FSFTConfig, kw)
-        if args.values == 'head': refuse_sharded(args, 'v', "the value head is trained beside the model", "use zero or lse")
+        if args.values == 'head':
+            refuse_sharded(args, 'v', "the value head is trained beside the model", "use zero or lse")
         super().__init__(model, args, train_dataset, eval_dataset, processing_class,
                          needs_ref=args.loss not in ('nll', 'dft'), live_ref=args.reads_logits,
                          divergence=divergence, ref_model=ref_model, **kw)

@@ -10,10 +10,10 @@ from ..models.heads import plain_class
 from ..models.loading import is_placed, load_lm
 from .reference import is_adapter
 
-log = logging.getLogger('fdiv_nb')
+_log = logging.getLogger('fdiv_nb')
 
 # %% auto #0
-__all__ = ['log']
+__all__ = []
 
 # %% ../../nbs/4_training/437_shards.ipynb #7421278f
 def sharding(args) -> str:
@@ -51,8 +51,9 @@ def prepare_beside(accelerator, model: nn.Module, device) -> nn.Module:
     if kind == 'FSDP' and accelerator.is_fsdp2:
         from accelerate.utils.fsdp_utils import fsdp2_prepare_model
         return fsdp2_prepare_model(accelerator, model).eval()
-    if kind == 'FSDP': log.warning('FSDP 1 leaves the reference whole on every device; set fsdp_version: 2')
-    if kind == 'DEEPSPEED' and accelerator.state.deepspeed_plugin.zero_stage == 3: return _as_engine(accelerator, model)
+    if kind == 'FSDP': _log.warning('FSDP 1 leaves the reference whole on every device; set fsdp_version: 2')
+    if kind == 'DEEPSPEED' and accelerator.state.deepspeed_plugin.zero_stage == 3:
+        return _as_engine(accelerator, model)
     return model.to(device)
 
 # %% ../../nbs/4_training/437_shards.ipynb #55b805ae
