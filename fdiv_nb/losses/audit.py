@@ -49,17 +49,6 @@ def _wanted(loss: Callable) -> list[str]:
                          f"{', '.join(_GIVEN)}")
     return [p.name for p in ps if p.name in _GIVEN]
 
-# %% ../../nbs/3_losses/385_audit.ipynb #c1f8d65f
-def _token_scores(a: AuditWorld) -> Tensor:
-    "∇_θ log π of each token of each completion, [N, T, S·V], 0 after the end."
-    w, p = a.world, a.theta.softmax(-1)
-    e = torch.zeros(w.n, w.max_len, w.n_prefixes, w.vocab, dtype=p.dtype)
-    i, t = w.mask.nonzero().unbind(-1)
-    s = w.states[i, t]
-    e[i, t, s] -= p[s]
-    e[i, t, s, w.sequences[i, t]] += 1
-    return e.flatten(2)
-
 # %% ../../nbs/3_losses/385_audit.ipynb #bcfe3dc1
 @dataclass(frozen=True)
 class Expected:
@@ -86,7 +75,7 @@ def expected_gradient(loss: Callable, a: AuditWorld,
     "Expectation and noise of a loss's gradient, by listing every group. Raises ValueError for the loss."
     w, names = a.world, _wanted(loss)
     logp, ref, other = map(w.token_log_probs, (a.theta, a.ref, a.other))
-    q, e = (logp if on_policy else other), _token_scores(a)
+    q, e = (logp if on_policy else other), w.token_scores(a.theta)
     r, chance = (torch.zeros(w.n, dtype=q.dtype) if reward is None else reward), q.sum(-1).exp()
     mean, square = torch.zeros(e.shape[-1], dtype=q.dtype), 0.
     for group in itertools.product(range(w.n), repeat=group_size):

@@ -68,16 +68,20 @@ def exact_grad(self: ToySeq, d, theta: Tensor, log_target: Tensor) -> Tensor:
 
 # %% ../../nbs/1_mathematics/140_toy.ipynb #1b50ee2c
 @patch
+def token_scores(self: ToySeq, theta: Tensor) -> Tensor:
+    "∇_θ log π of each token of every x, [N, T, n_prefixes·V], 0 after the end."
+    p = theta.detach().softmax(-1)
+    g = torch.zeros(self.n, self.max_len, self.n_prefixes, self.vocab, dtype=p.dtype)
+    i, t = self.mask.nonzero().unbind(-1)
+    s = self.states[i, t]
+    g[i, t, s] -= p[s]
+    g[i, t, s, self.sequences[i, t]] += 1
+    return g.flatten(2)
+
+@patch
 def score_matrix(self: ToySeq, theta: Tensor) -> Tensor:
     "∇_θ log π(x) for every x, [N, n_prefixes·V]."
-    p = theta.detach().softmax(-1)
-    g = torch.zeros(self.n, self.n_prefixes, self.vocab, dtype=p.dtype)
-    for t in range(self.max_len):
-        m, s = self.mask[:, t], self.states[:, t]
-        i = torch.arange(self.n)[m]
-        g[i, s[m]] -= p[s[m]]
-        g[i, s[m], self.sequences[m, t]] += 1
-    return g.flatten(1)
+    return self.token_scores(theta).sum(1)
 
 # %% ../../nbs/1_mathematics/140_toy.ipynb #eef5b685
 def numeric_grad(f,                  # a scalar function of a tensor
