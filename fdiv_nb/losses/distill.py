@@ -8,6 +8,7 @@ import math
 import torch
 from torch import Tensor
 from ..mathematics.divergence import FDivergence, Side, widen, get_divergence, made_by
+from ..mathematics.estimate import group_sums, number_ids
 from ..models.vocabulary import divergence_from_logits
 
 # %% auto #0
@@ -141,10 +142,16 @@ def skewed_kl(alpha: float            # DistiLLM's α in [0, 1]: the student's s
     return made_by(d, skewed_kl, a)
 
 # %% ../../nbs/3_losses/370_distill.ipynb #a0e750e6
-def _others_mean(x: Tensor, m: Tensor) -> Tensor:
-    "[B, T]: mean over the other rows that reach the position, 0 where there is none; x is 0 outside m."
-    n = m.sum(0) - 1
-    return torch.where(n > 0, (x.sum(0) - x)/n.clamp(min=1), torch.zeros_like(x))*m
+def sum_after(x: Tensor) -> Tensor:
+    "Σ_{s>t} x_s, shape of x [B, T]."
+    later = x.flip(-1).cumsum(-1).flip(-1)
+    return torch.cat([later[:, 1:], torch.zeros_like(x[:, :1])], -1)
+
+def others_mean(x: Tensor, m: Tensor, group=None) -> Tensor:   # group: [B] ids; None: one group
+    "[B, T]: mean over the group's other rows that reach the position, 0 without any; x is 0 outside m [B, T]."
+    i = number_ids(group, len(x), 'group').to(x.device)
+    n = group_sums(m, i) - 1
+    return torch.where(n > 0, (group_sums(x, i) - x)/n.clamp(min=1), torch.zeros_like(x))*m
 
 # %% ../../nbs/3_losses/370_distill.ipynb #65344781
 def score_term(divergences: Tensor,        # [B, T] D_t of each position, 0 where nothing is scored
@@ -159,8 +166,8 @@ def score_term(divergences: Tensor,        # [B, T] D_t of each position, 0 wher
                          f"{list(mask.shape)}; all [B, T]")
     m = mask.to(logp.dtype)
     D = divergences.detach().to(logp.dtype)*m
-    to_come = (D.flip(-1).cumsum(-1).flip(-1) - D)*m
-    if baseline: to_come = to_come - _others_mean(to_come, m)
+    to_come = sum_after(D)*m
+    if baseline: to_come = to_come - others_mean(to_come, m)
     return (logp.masked_fill(~mask.bool(), 0.)*to_come).sum(-1)
 
 # %% ../../nbs/3_losses/370_distill.ipynb #0bc4df83

@@ -7,11 +7,12 @@ from __future__ import annotations
 import math
 import torch
 from torch import Tensor
+from .distill import others_mean, sum_after
 from .fdpg import baselined_weights, check_samples, pseudo_reward, sample_ratios
 from .fdpo import f_optimal
 from ..mathematics.checks import at_least, between, one_of, positive
 from ..mathematics.divergence import chain, exact_divergence, get_divergence, widen
-from ..mathematics.estimate import baseline as subtract_baseline, number_ids
+from ..mathematics.estimate import baseline as subtract_baseline, group_sums, number_ids
 
 # %% auto #0
 __all__ = ['frl_weights', 'frl_loss', 'cost_to_go', 'frl_token_weights', 'token_optimum', 'group_advantages', 'policy_loss',
@@ -58,10 +59,6 @@ def frl_loss(weights: Tensor,             # [B], or [B, T] of tokens; from `frl_
 # %% ../../nbs/3_losses/380_frl.ipynb #292ad33f
 _MAX = 1e18      # costs are held within ±_MAX, so that their squares fit single precision
 
-def _after(x: Tensor) -> Tensor:
-    "Σ_{s>t} x_s, shape of x [B, T]."
-    later = x.flip(-1).cumsum(-1).flip(-1)
-    return torch.cat([later[:, 1:], torch.zeros_like(x[:, :1])], -1)
 
 # %% ../../nbs/3_losses/380_frl.ipynb #658e3980
 def cost_to_go(divergence,                            # a name or an `FDivergence`; canonical() lowers the noise
@@ -78,29 +75,14 @@ def cost_to_go(divergence,                            # a name or an `FDivergenc
     cost = (-pseudo_reward(d, l)).masked_fill(~m, 0.)
     if not return_to_go: return cost
     D = d.over_u(l) if divergences is None else divergences.detach().to(l)
-    return (cost + _after(D.clamp(-_MAX, _MAX).masked_fill(~m, 0.))).clamp(-_MAX, _MAX)*m
-
-# %% ../../nbs/3_losses/380_frl.ipynb #6f45a9d4
-def _others_mean(x: Tensor, m: Tensor, group) -> Tensor:
-    "[B, T]: the mean over the other rows of the group that reach the position, 0 where there is none."
-    i = number_ids(group, len(x), 'group').to(x.device)
-    zeros = x.new_zeros(int(i.max()) + 1, x.shape[1])
-    over = lambda y: zeros.index_add(0, i, y)[i]
-    n = over(m.to(x)) - 1
-    return torch.where(n > 0, (over(x*m) - x)/n.clamp(min=1), torch.zeros_like(x))*m
+    return (cost + sum_after(D.clamp(-_MAX, _MAX).masked_fill(~m, 0.))).clamp(-_MAX, _MAX)*m
 
 # %% ../../nbs/3_losses/380_frl.ipynb #b6d3d2d2
 def _returns(reward: Tensor, m: Tensor) -> Tensor:
     "[B, T]: the reward that is still to come, of rewards [B] of completions or [B, T] of tokens."
-    if reward.shape == m.shape: return (_after(reward*m) + reward)*m
+    if reward.shape == m.shape: return (sum_after(reward*m) + reward)*m
     if reward.shape == m.shape[:1]: return reward[:, None]*m
     raise ValueError(f"reward: expected [B] or [B, T] = {list(m.shape)}, got {list(reward.shape)}")
-
-# %% ../../nbs/3_losses/380_frl.ipynb #c4e10acf
-def _whole_ratio(lp: Tensor, log_sampler: Tensor | None, m: Tensor) -> Tensor:
-    "π(x)/q(x) of whole completions, [B, 1], at most e^80."
-    if log_sampler is None: return torch.ones_like(lp[:, :1])
-    return (lp - widen(log_sampler.detach())).masked_fill(~m, 0.).sum(-1, keepdim=True).clamp(max=80.).exp()
 
 # %% ../../nbs/3_losses/380_frl.ipynb #8fd95f15
 def frl_token_weights(
@@ -120,8 +102,9 @@ def frl_token_weights(
     m, lp = mask.bool(), widen(logp.detach())
     gain = _returns(reward.detach().to(lp), m.to(lp))
     if beta: gain = gain - beta*cost_to_go(divergence, lp - widen(log_ref.detach()), m, **cost).to(lp)
-    ratio = _whole_ratio(lp, log_sampler, m)
-    if baseline: gain = gain - _others_mean(ratio*gain, m, group)
+    whole = lambda l: widen(l.detach()).masked_fill(~m, 0.).sum(-1)                       # log of completions
+    ratio = sample_ratios(whole(lp), None if log_sampler is None else whole(log_sampler), None)[0][:, None]
+    if baseline: gain = gain - others_mean(ratio*gain, m.to(gain), group)
     return ratio*gain*m
 
 # %% ../../nbs/3_losses/380_frl.ipynb #e2ec128d
@@ -151,10 +134,8 @@ def group_advantages(reward: Tensor,                  # [B]
     a = reward - subtract_baseline(reward, 'loo' if kind == 'rloo' else 'mean', group)
     if kind != 'grpo': return a
     i = number_ids(group, len(a), 'group').to(a.device)
-    zeros = a.new_zeros(int(i.max()) + 1)
-    over = lambda x: zeros.index_add(0, i, x)[i]
-    n = over(torch.ones_like(a))
-    std = (over(a.square())/(n - 1).clamp(min=1)).sqrt()
+    n = group_sums(torch.ones_like(a), i)
+    std = (group_sums(a.square(), i)/(n - 1).clamp(min=1)).sqrt()
     return torch.where(std > 0, a/(std + eps).clamp(min=1e-30), torch.zeros_like(a))
 
 # %% ../../nbs/3_losses/380_frl.ipynb #fad36759

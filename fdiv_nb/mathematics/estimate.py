@@ -110,24 +110,24 @@ def number_ids(ids, n: int, field: str) -> Tensor:
     return torch.tensor([number[k] for k in ids], dtype=torch.long)
 
 # %% ../../nbs/1_mathematics/150_estimate.ipynb #27f971a3
-def _over(x: Tensor, i: Tensor) -> Tensor:
-    "For each sample the sum of x over its group, [n]."
-    return torch.zeros(int(i.max()) + 1, dtype=x.dtype, device=x.device).index_add(0, i, x)[i]
+def group_sums(x: Tensor, i: Tensor) -> Tensor:   # [n, ...], [n] numbers of the groups
+    "For each sample the sum of x over its group, shape of x."
+    return x.new_zeros(int(i.max()) + 1, *x.shape[1:]).index_add(0, i, x)[i]
 
 def _log_means(x: Tensor, i: Tensor) -> Tensor:
     "For each sample the log of the mean of e^x over its group, [n]."
     top = torch.full((int(i.max()) + 1,), -torch.inf, dtype=x.dtype).scatter_reduce(0, i, x, 'amax')[i]
     top = top.masked_fill(top == -torch.inf, 0.)
-    return (_over((x - top).exp(), i)/_over(torch.ones_like(x), i)).log() + top
+    return (group_sums((x - top).exp(), i)/group_sums(torch.ones_like(x), i)).log() + top
 
 # %% ../../nbs/1_mathematics/150_estimate.ipynb #2fdee641
 def _stderr_of_mean(t: Tensor, group: Tensor, stratum: Tensor) -> float:
     "Standard error of the mean of t, [n], drawn in fixed numbers from each source in each group."
     i = (group*(int(stratum.max()) + 1) + stratum).unique(return_inverse=True)[1]
-    alone = _over(torch.ones_like(t), i) == 1
+    alone = group_sums(torch.ones_like(t), i) == 1
     if alone.any(): i = i.masked_fill(alone, int(i.max()) + 1)  # compared with each other
-    n = _over(torch.ones_like(t), i)
-    var = (t - _over(t, i)/n).square()*n/(n - 1).clamp(min=1)
+    n = group_sums(torch.ones_like(t), i)
+    var = (t - group_sums(t, i)/n).square()*n/(n - 1).clamp(min=1)
     var = torch.where(n > 1, var, (t - t.mean()).square())
     return var.sum().sqrt().item()/len(t)
 
@@ -193,7 +193,7 @@ def _standard_error(d: FDivergence, x: _Samples, t: Tensor, own_z: bool, z_stder
     z_stderr, of_z = torch.as_tensor(z_stderr, dtype=torch.float64).detach().cpu(), 0.
     if own_z or (z_stderr > 0).any():
         slope = (x.terms(d, 1e-3) - x.terms(d, -1e-3))/2e-3                     # [n] dT/dlog Z
-        c = _over(slope, x.group)/_over(torch.ones_like(t), x.group)
+        c = group_sums(slope, x.group)/group_sums(torch.ones_like(t), x.group)
         if own_z: t = t + c*((x.score - x.log_s - x.log_z).exp() - 1)           # ψ
         of_z = _error_of_z(slope, z_stderr, x.group)
     se = _stderr_of_mean(t, x.group, x.stratum) if len(t) > 1 else math.inf
@@ -263,7 +263,7 @@ def load_state_dict(self: MovingAverage, state: dict) -> MovingAverage:
 def _group_baseline(v: Tensor, i: Tensor, w: Tensor, leave_out: bool) -> Tensor:
     "Weighted mean of v over each group, itself left out or not; of the whole batch where nothing is left."
     if not len(v): return v
-    total, mass, tiny = _over(w*v, i), _over(w, i), torch.finfo(v.dtype).tiny
+    total, mass, tiny = group_sums(w*v, i), group_sums(w, i), torch.finfo(v.dtype).tiny
     if not leave_out: return total/mass.clamp(min=tiny)
     rest, all_rest = mass - w, w.sum() - w
     others = ((w*v).sum() - w*v)/all_rest.clamp(min=tiny)                  # of the whole batch
