@@ -15,6 +15,8 @@ from transformers.trainer_utils import get_last_checkpoint
 import fdiv_nb
 from fdiv_nb.losses.instructions import instruction_reward, instruction_rows, number_reward, sum_rows
 from fdiv_nb.losses.scoring import call_reward
+from fdiv_nb.mathematics.pass_at_k import pass_at_k
+from fdiv_nb.models.files import replace_text
 from fdiv_nb.models.rollout import rollout
 from fdiv_nb.training.contexts import contexts_of
 from fdiv_nb.training.fdpg import FDPGConfig, FDPGTrainer
@@ -63,11 +65,6 @@ def initial_policy(source: Path, folder: Path) -> Path:
     return folder
 
 
-def pass_at(k: int, n: int, c: int) -> float:
-    "Probability that of k completions, drawn from n of which c pass, at least one passes."
-    return 1 - math.comb(n - c, k)/math.comb(n, k)
-
-
 def mean_of(x: list[float]) -> tuple[float, float]:
     "Mean over prompts, and its standard error."
     return statistics.fmean(x), statistics.stdev(x)/math.sqrt(len(x))
@@ -76,8 +73,8 @@ def mean_of(x: list[float]) -> tuple[float, float]:
 def summary(passed: list[int], kl: list[float], nats: list[float], tokens: list[float], distinct: list[float],
             cut: float) -> dict:
     "The metrics of an evaluation from one number a prompt, each with its standard error over prompts."
-    per_prompt = {'reward': [c/DRAWS for c in passed], 'pass@1': [pass_at(1, DRAWS, c) for c in passed],
-                  f'pass@{K}': [pass_at(K, DRAWS, c) for c in passed], 'coverage': [float(c > 0) for c in passed],
+    per_prompt = {'reward': [c/DRAWS for c in passed], 'pass@1': pass_at_k(DRAWS, torch.tensor(passed), 1).tolist(),
+                  f'pass@{K}': pass_at_k(DRAWS, torch.tensor(passed), K).tolist(), 'coverage': [float(c > 0) for c in passed],
                   'kl': kl, 'length': tokens, 'distinct': distinct}
     out = {}
     for k, x in per_prompt.items(): out[k], out[f'{k}_stderr'] = mean_of(x)
@@ -151,9 +148,7 @@ def provenance(seconds: float) -> dict:
 
 def write(file: Path, data) -> None:
     "Write JSON in one step, so that a reader never sees half of it."
-    part = file.with_suffix('.part')
-    part.write_text(json.dumps(data, separators=(',', ':')), encoding='utf-8')
-    part.replace(file)
+    replace_text(file, json.dumps(data, separators=(',', ':')))
 
 
 HEAD = dict(model=f'SmolLM2-135M-Instruct (de-quantised), at temperature {TEMPERATURE}', settings=SETTINGS, lora=LORA,
@@ -178,9 +173,7 @@ def collect(work: Path, results: Path) -> None:
     "All finished cells in one file, a line each."
     done = finished(work, results)
     lines = [json.dumps(done[c], separators=(',', ':')) for c in cells() if c in done]
-    part = results.with_suffix('.part')
-    part.write_text(json.dumps(HEAD)[:-1] + ',"cells":[\n' + ',\n'.join(lines) + '\n]}\n', encoding='utf-8')
-    part.replace(results)
+    replace_text(results, json.dumps(HEAD)[:-1] + ',"cells":[\n' + ',\n'.join(lines) + '\n]}\n')
 
 
 def spent(folder: Path, seconds: float | None = None) -> float:
