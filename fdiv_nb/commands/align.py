@@ -137,15 +137,19 @@ def judge_policy(trainer, tokenizer, prompts) -> dict:
                 last=last)
 
 # %% ../../nbs/7_commands/720_align.ipynb #721871a7
+def held_out_numbers(logs: dict) -> dict:
+    "The numbers of an evaluation without `eval_` before their names; how long it took is left out."
+    timed = '_runtime', '_per_second'
+    return {k.removeprefix('eval_'): v for k, v in logs.items() if k.startswith('eval_') and not k.endswith(timed)}
+
 def held_out_rows(trainer) -> list[dict]:
     "The evaluations of a run on held-out prompts, one of its end among them; [] without such prompts."
     if trainer.eval_dataset is None: return []
-    s, timed = trainer.state, ('_runtime', '_per_second')
+    s = trainer.state
     seen = lambda: [h for h in s.log_history if any(k.startswith('eval_') for k in h)]
     best = trainer.args.load_best_model_at_end            # then the row of that step is the one
     if not best and not any(h['step'] == s.global_step for h in seen()): trainer.evaluate()
-    return [dict(step=h['step']) | {k.removeprefix('eval_'): v for k, v in h.items()
-                                    if k.startswith('eval_') and not k.endswith(timed)} for h in seen()]
+    return [dict(step=h['step']) | held_out_numbers(h) for h in seen()]
 
 # %% ../../nbs/7_commands/720_align.ipynb #abc73f75
 def align(model, tokenizer, target, cfg, prompts: list | None = None, divergence=None, ref_model=None,

@@ -7,16 +7,17 @@ from __future__ import annotations
 import json, os
 from dataclasses import dataclass, fields
 from pathlib import Path
-from .align import held_out_columns, make_sampler, make_target, probe_rows, read_prompts
+from .align import held_out_columns, held_out_numbers, make_sampler, make_target, probe_rows, read_prompts
 from .evaluation import save_evaluation
 from .models import (
     LoadingArguments, beside_init, check_loading, find_model, load_model, policy_init, refuse_bits)
 from .parser import parse
 from .running import quiet_logs
+from ..models.folders import is_adapter_folder
 from ..training.options import option
 
 # %% auto #0
-__all__ = ['reference_name', 'reference_line']
+__all__ = []
 
 # %% ../../nbs/7_commands/748_evaluate_align.ipynb #f3f37b40
 @dataclass
@@ -71,8 +72,7 @@ def reference_name(a: EvaluateAlignArguments) -> str:
 def reference_line(a: EvaluateAlignArguments, name: str) -> str:
     "What the reference is, for the screen."
     if name: return name if a.ref_name else f'{name} (by run.json of the model)'
-    adapter = (Path(a.model)/'adapter_config.json').is_file()
-    return 'the model below the adapter' if adapter else 'the model itself; --ref_name names another'
+    return 'the model below the adapter' if is_adapter_folder(a.model) else 'the model itself; --ref_name names another'
 
 # %% ../../nbs/7_commands/748_evaluate_align.ipynb #703da551
 def _config(a: EvaluateAlignArguments, reference: str):
@@ -91,14 +91,15 @@ def _loaded(a: EvaluateAlignArguments, cfg, name: str) -> tuple:
     return model, tokenizer, load_model(name, field='ref_name', init=beside_init(a))[0] if name else None
 
 # %% ../../nbs/7_commands/748_evaluate_align.ipynb #1b87808a
-def evaluate_alignment(a: EvaluateAlignArguments) -> tuple[dict[str, float], list[tuple], bool]:
+def evaluate_alignment(a: EvaluateAlignArguments,
+                       name: str       # of the reference, of `reference_name`
+                       ) -> tuple[dict[str, float], list[tuple], bool]:
     """(the numbers of `FDPGTrainer.evaluate`, some completions with scores, whether this is the first process).
 
     Raises ValueError before a model is loaded for what the flags alone refuse."""
     from fdiv_nb.models.rollout import rollout
     from fdiv_nb.training.fdpg import FDPGTrainer
-    name, adapter = reference_name(a), (Path(a.model)/'adapter_config.json').is_file()
-    cfg = _config(a, 'base' if adapter and not name else 'start')
+    cfg = _config(a, 'base' if is_adapter_folder(a.model) and not name else 'start')
     prompts = read_prompts(a.data, a.max_prompts, 'data')
     find_model(a.model, base_model=a.base_model)
     if name: find_model(name, 'ref_name')
@@ -107,11 +108,9 @@ def evaluate_alignment(a: EvaluateAlignArguments) -> tuple[dict[str, float], lis
     sampler = make_sampler(a) or rollout
     with quiet_logs():
         model, tokenizer, ref = _loaded(a, cfg, name)
-        t = FDPGTrainer(model, target, cfg, prompts, prompts, tokenizer, ref_model=ref, sampler=sampler)
+        t = FDPGTrainer(model, target, cfg, prompts[:1], prompts, tokenizer, ref_model=ref, sampler=sampler)
         found = t.evaluate()
-    timed = ('_runtime', '_per_second')
-    numbers = {k.removeprefix('eval_'): v for k, v in found.items() if not k.endswith(timed)}
-    return numbers, t.shown, t.is_world_process_zero()
+    return held_out_numbers(found), t.shown, t.is_world_process_zero()
 
 # %% ../../nbs/7_commands/748_evaluate_align.ipynb #f2dc933e
 _INTRO = (
@@ -126,9 +125,10 @@ def cmd_evaluate_align(argv: list[str]) -> int:
     from fdiv_nb.training.base import check_output
     a, = parse(argv, EvaluateAlignArguments)
     check_output(a.output_dir, a.overwrite)
-    numbers, rows, first = evaluate_alignment(a)
+    reference = reference_name(a)
+    numbers, rows, first = evaluate_alignment(a, reference)
     if not first: return 0
-    print('reference:', reference_line(a, reference_name(a)))
+    print('reference:', reference_line(a, reference))
     name, columns = Path(a.model).name or a.model, [*held_out_columns([numbers]), 'completions/mean_length']
     save_evaluation(a, 'Alignment on held-out prompts', _INTRO, {name: numbers}, None, '', columns, {name: rows},
                     _BETTER, told='Completions with their scores.')

@@ -103,9 +103,8 @@ _LORA_ONLY = ('lora_r', 'lora_alpha', 'lora_dropout', 'lora_target_modules', 'lo
 def check_lora(a: LoraArguments) -> None:
     "Raises ValueError for flags of an adapter that is not trained, two ranks, and values out of range."
     for k in 'lora_rank', 'lora_r', 'lora_alpha':
-        if getattr(a, k) < 0:
-            raise ValueError(f"{k}: expected >= 0, got {getattr(a, k)}; 0 trains the whole model"
-                                               if k == 'lora_rank' else f"{k}: expected >= 0, got {getattr(a, k)}")
+        remedy = '; 0 trains the whole model' if k == 'lora_rank' else ''
+        if getattr(a, k) < 0: raise ValueError(f"{k}: expected >= 0, got {getattr(a, k)}{remedy}")
     if a.lora_rank and a.lora_r not in (0, a.lora_rank):
         raise ValueError(f"lora_r: {a.lora_r}, but lora_rank is {a.lora_rank}; give one of the two")
     for k in _LORA_ONLY:
@@ -160,27 +159,14 @@ def find_model(name: str, field: str = 'model', base_model: str = '') -> str:
                          f"run tokenizer.save_pretrained({name!r}) with the tokenizer it was trained with")
     return path
 
-# %% ../../nbs/7_commands/713_models.ipynb #c3a9e017
-def with_lora(model, rank: int):
-    "The model with a fresh LoRA adapter of this rank on all its linear layers; α = 2·rank."
-    from fdiv_nb.models.loading import need_peft
-    need_peft('lora_rank')
-    from peft import get_peft_model
-    return get_peft_model(model, lora_config(LoraArguments(lora_rank=rank), model.config.is_encoder_decoder))
-
 # %% ../../nbs/7_commands/713_models.ipynb #1651b17f
-def load_model(name: str, lora_rank: int = 0, field: str = 'model', dtype: str = 'float32',
-               base_model: str = '', trainable: bool = False,
-               init: dict | None = None):    # arguments of `from_pretrained`
-    """(model, tokenizer) of a folder, hub name or 'tiny'; with a fresh LoRA adapter if lora_rank > 0.
-    Raises ValueError naming `field`."""
-    from fdiv_nb.models.folders import is_adapter_folder
+def load_model(name: str, field: str = 'model', dtype: str = 'float32', base_model: str = '',
+               trainable: bool = False, init: dict | None = None):    # init: arguments of `from_pretrained`
+    "(model, tokenizer) of a folder, hub name or 'tiny'. Raises ValueError naming `field`."
     from fdiv_nb.models.loading import load_lm, load_tokenizer
     path = find_model(name, field, base_model)
-    if lora_rank and is_adapter_folder(path): refuse_second(lora_rank, name)
     tokenizer = load_tokenizer(path, field, base_model or None, (init or {}).get('revision'))
-    model = load_lm(path, field, dtype, trainable, base_model or None, init)
-    return (with_lora(model, lora_rank) if lora_rank else model), tokenizer
+    return load_lm(path, field, dtype, trainable, base_model or None, init), tokenizer
 
 def refuse_second(rank: int, name: str) -> None:
     "Raises ValueError: an adapter is trained further as it is."
@@ -205,7 +191,7 @@ def load_policy(a: ModelArguments, cfg):
     check_policy_flags(a, cfg)
     if a.rank and is_adapter_folder(a.model): refuse_second(a.rank, a.model)
     init = (cfg.model_init_kwargs or {}) | policy_init(a, 'bfloat16' if cfg.bf16 else cfg.dtype)
-    model, tok = load_model(a.model, 0, 'model', cfg.dtype, cfg.base_model, not a.rank, init)
+    model, tok = load_model(a.model, 'model', cfg.dtype, cfg.base_model, not a.rank, init)
     model = add_adapter(model, lora_config(a, model.config.is_encoder_decoder), cfg.seed)
     model.loaded_here = True         # as model_init_kwargs say
     return model, tok

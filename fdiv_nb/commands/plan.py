@@ -35,14 +35,10 @@ def _adapter_size(path) -> int:
     if not file.is_file(): return 0
     with safe_open(file, 'pt') as f: return sum(math.prod(f.get_slice(k).get_shape()) for k in f.keys())
 
-def trained_numbers(model, lora_rank: int = 0, path: str = '') -> int:   # model: of `shape_of`
+def trained_numbers(model, path: str = '') -> int:   # model: of `shape_of`; path: where it is from
     "How many numbers are trained: all of a model, or those of its adapter."
-    import torch
     if path and is_adapter_folder(path): return _adapter_size(path)
-    if not lora_rank: return sum(p.numel() for p in model.parameters())
-    last = model.get_output_embeddings()
-    linear = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not last]
-    return sum(lora_rank*(m.in_features + m.out_features) for m in linear)
+    return sum(p.numel() for p in model.parameters())
 
 # %% ../../nbs/7_commands/719_plan.ipynb #8af7e060
 def adapter_numbers(model, lora) -> int:   # model: of `shape_of`; lora: a LoraConfig
@@ -216,7 +212,7 @@ def policy_of(a, cfg) -> tuple:
     if a.attn_implementation: model.config._attn_implementation = a.attn_implementation
     check_tokenizer(model, tok)
     lora = lora_config(a, model.config.is_encoder_decoder)
-    return model, tok, adapter_numbers(model, lora) if lora else trained_numbers(model, 0, a.model)
+    return model, tok, adapter_numbers(model, lora) if lora else trained_numbers(model, a.model)
 
 def bits_of(a) -> int:
     "Bits of a number of the base, 0 for full precision."

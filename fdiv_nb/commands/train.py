@@ -17,7 +17,7 @@ from ..reports.record import finishing, reason, record_run, write_json
 from ..training.options import option
 
 # %% auto #0
-__all__ = ['samples_before']
+__all__ = []
 
 # %% ../../nbs/7_commands/730_train.ipynb #11c9bc26
 @dataclass

@@ -171,7 +171,7 @@ def check_output(folder: str | Path, overwrite: bool) -> Path:
 def tokenizer_of(processing_class, model, base_model: str = '', init: dict | None = None):
     "The tokenizer given; for None that of the folder or hub name `model`. Raises ValueError for neither."
     if processing_class is not None: return processing_class
-    if isinstance(model, (str, Path)): 
+    if isinstance(model, (str, Path)):
         return load_tokenizer(model, base_model=base_model or None, revision=(init or {}).get('revision'))
     raise ValueError("processing_class: no tokenizer given; pass "
                      "processing_class=AutoTokenizer.from_pretrained(...)")
@@ -297,8 +297,8 @@ class FDivTrainer(CheckpointMixin, StepMixin, Trainer):
             refuse_sharded(args, 'reference', "the first weights of a trained adapter would replace others",
                            "merge it (merge_and_unload), pass ref_model, or set reference='base'")
         own = needs_ref and hold_ref and self.start_weights is None     # a model of its own is the reference
-        self.ref_model = None if not own else ref_model if ref_model is not None else \
-            frozen_copy(model, args.dtype, args.model_init_kwargs)
+        if own and ref_model is None: ref_model = frozen_copy(model, args.dtype, args.model_init_kwargs)
+        self.ref_model = ref_model if own else None
         self._sums: dict[str, list[tuple[float, float]]] = {}
         super().__init__(model=model, args=args, processing_class=processing_class, **kw)
         self.model_accepts_loss_kwargs = False   # losses are means: the Trainer divides by accumulated steps

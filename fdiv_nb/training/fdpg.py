@@ -24,18 +24,17 @@ from ..losses.rewards import load_reward
 from ..losses.target import ProductTarget, RewardTarget, Target, WeightedReward, check_compatible
 from .base import check_trainer_call, default_args, reward_kwargs, tokenizer_of
 from .contexts import contexts_of
-from .held_out import HeldOutConfig, HeldOutTrainer, held_out_sets
+from .held_out import HeldOutConfig, HeldOutTrainer
 from .logz import LogZTrainer, z_by_group, z_tensors
 from .options import option
 from .proposal import Lagging
-from .reference import digest
 from .replay import (ReplayMixin, ReplayOptions, Samples, ScoredRollout, check_replay_options,
                                      join_rollouts, join_samples)
 from .shards import sharding
 from .step import on_side_stream
 
 # %% auto #0
-__all__ = ['FDPGConfig', 'FDPGTrainer', 'check_fdpg_call']
+__all__ = ['FDPGConfig', 'FDPGTrainer']
 
 # %% ../../nbs/4_training/450_fdpg.ipynb #fcd6b976
 @dataclass
@@ -156,10 +155,9 @@ class FDPGTrainer(ReplayMixin, HeldOutTrainer):
         check_compatible(divergence or args.divergence, goal)
         tokenizer = tokenizer_of(processing_class, model, args.base_model, args.model_init_kwargs)
         contexts = contexts_of(train_dataset, tokenizer, args.chat_template_kwargs, args.max_prompts)
-        held_out = held_out_sets(eval_dataset, tokenizer, args.chat_template_kwargs, args.max_prompts)
         prompts, columns = contexts.first()
         goal.probe(prompts, columns | dict(trainer_state=TrainerState(max_steps=args.max_steps)))
-        super().__init__(model, args, goal, contexts, tokenizer, sampler, held_out, divergence=divergence,
+        super().__init__(model, args, goal, contexts, tokenizer, sampler, eval_dataset, divergence=divergence,
                          ref_model=ref_model, peft_config=peft_config, callbacks=callbacks,
                          optimizers=optimizers, **kw)
         self.baseline = args.baseline if args.baseline != 'auto' else 'optimal' if self.per_prompt >= 8 else 'loo'
@@ -354,11 +352,9 @@ def compute_loss(self: FDPGTrainer, model, inputs, return_outputs=False, num_ite
 # %% ../../nbs/4_training/450_fdpg.ipynb #0a94e7b3
 @patch
 def run_key(self: FDPGTrainer) -> dict:
-    "What log Z, λ and the baseline belong to; a divergence is named by values of f."
-    at = torch.tensor([-3., -.5, .5, 2.], dtype=torch.float64)
-    f = [round(x, 6) for x in self.divergence.f(at).tolist()]
+    "What log Z, λ and the baseline belong to."
     again = {k: getattr(self.args, k) for k in ('updates_per_rollout', 'buffer_rollouts')} if self.replay.on else {}
-    return LogZTrainer.run_key(self) | again | dict(divergence=f'{self.divergence.name} #{digest(*f)}')
+    return LogZTrainer.run_key(self) | again
 
 @patch
 def run_state(self: FDPGTrainer) -> dict:

@@ -33,7 +33,7 @@ from .scored import (
 from .step import MicroBatch
 
 # %% auto #0
-__all__ = ['check_held_out_options', 'set_best', 'held_out_sets', 'listed', 'check_best', 'check_held_out']
+__all__ = []
 
 # %% ../../nbs/4_training/449_held_out.ipynb #3c2ff55a
 @dataclass

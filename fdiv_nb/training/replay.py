@@ -333,12 +333,10 @@ def same_rollout(self: ReplayMixin) -> ScoredRollout:
     return self.rescored(b.restore(b.now, list(range(a.process_index*n, (a.process_index + 1)*n)), a.device))
 
 @patch
-def stale_rows(self: ReplayMixin, n: int) -> ScoredRollout | None:
-    "n completions of kept rollouts for this process, scored again; None for none."
-    a = self.args
-    if not n: return None
-    chosen = self.replay.choose(n*a.world_size, a.seed*1_000_003 + self.state.global_step)
-    return self.rescored(self.replay.restore_all(chosen[a.process_index*n:][:n], a.device))
+def stale_rows(self: ReplayMixin, chosen: list[tuple[int, int]]) -> ScoredRollout | None:   # of all processes
+    "This process's part of the chosen completions, scored again; None for none."
+    a, n = self.args, len(chosen)//self.args.world_size
+    return self.rescored(self.replay.restore_all(chosen[a.process_index*n:][:n], a.device)) if n else None
 
 # %% ../../nbs/4_training/438_replay.ipynb #444b002f
 @patch
@@ -346,18 +344,17 @@ def step_rows(self: ReplayMixin, prompt: list[int]) -> tuple[ScoredRollout, Scor
     "This process's rows of a step for its prompt numbers: those of the rollout, and stale ones beside them."
     self.replay.unused = None
     own = self.new_rollout(prompt) if self.replay.due(self.state.global_step) else self.same_rollout()
-    old = self.stale_rows(len(prompt) - len(own.r))
-    if self.replay.on: self.record_replay(len(own.r), len(prompt) - len(own.r))
-    return own, old
+    n = (len(prompt) - len(own.r))*self.args.world_size
+    chosen = self.replay.choose(n, self.args.seed*1_000_003 + self.state.global_step) if n else []
+    if self.replay.on: self.record_replay(len(own.r), chosen)
+    return own, self.stale_rows(chosen)
 
 @patch
-def record_replay(self: ReplayMixin, own: int, old: int) -> None:
+def record_replay(self: ReplayMixin, own: int, chosen: list[tuple[int, int]]) -> None:
     "Record the share of stale rows, the mean age of all rows in steps, and how many rollouts grew too old."
-    b, a, step = self.replay, self.args, self.state.global_step
-    ages = [step - b.now.step]*own*a.world_size
-    chosen = b.choose(old*a.world_size, a.seed*1_000_003 + step) if old else []
-    ages += [step - b.kept[i].step for i, _ in chosen]
-    self.record(stale_share=old/(own + old), staleness=sum(ages)/len(ages), rollouts_dropped=b.dropped)
+    b, step = self.replay, self.state.global_step
+    ages = [step - b.now.step]*own*self.args.world_size + [step - b.kept[i].step for i, _ in chosen]
+    self.record(stale_share=len(chosen)/len(ages), staleness=sum(ages)/len(ages), rollouts_dropped=b.dropped)
 
 # %% ../../nbs/4_training/438_replay.ipynb #444b0030
 @patch

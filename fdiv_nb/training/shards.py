@@ -48,7 +48,7 @@ def prepare_beside(accelerator, model: nn.Module, device) -> nn.Module:
     "A frozen model, held the way the policy is: in shards under FSDP2 and ZeRO-3, else whole on the device."
     if is_placed(model): return model
     kind = str(accelerator.distributed_type).rpartition('.')[2]
-    if kind == 'FSDP' and accelerator.is_fsdp2:
+    if is_fsdp2(accelerator):
         from accelerate.utils.fsdp_utils import fsdp2_prepare_model
         return fsdp2_prepare_model(accelerator, model).eval()
     if kind == 'FSDP': _log.warning('FSDP 1 leaves the reference whole on every device; set fsdp_version: 2')
