@@ -7,7 +7,8 @@ from __future__ import annotations
 import json, os
 from dataclasses import dataclass, fields
 from pathlib import Path
-from .align import held_out_columns, held_out_numbers, make_sampler, make_target, probe_rows, read_prompts
+from .align import (
+    held_out_columns, held_out_numbers, make_sampler, make_target, probe_rows, read_prompts)
 from .evaluation import save_evaluation
 from .models import (
     LoadingArguments, beside_init, check_loading, find_model, load_model, policy_init, refuse_bits)
