@@ -29,6 +29,7 @@ _MODULES = {
     'losses.fdpo': 'fdpo_loss',
     'losses.fpo': 'fpo_loss',
     'losses.distill': 'distill_loss',
+    'losses.topk': 'kept_mass linear_topk_divergence top_k_of topk_divergence topk_gap',
     'losses.audit': 'audit',
     'losses.frl': 'frl_loss frl_token_weights frl_weights rehearsal_loss unpaired_loss',
     'losses.unlearn': 'unlearn_loss',

@@ -434,3 +434,24 @@ def _teacher_maker(rule: Rule, compile: bool | None, th: Tensor, teacher: Head, 
         x, head = _cast(flat if i is None else flat[i], teacher.weight, teacher.bias, teacher, cast)
         return _divergence_fn(rule, compile, x, head, chunk, wide)
     return make
+
+# %% ../../nbs/2_models/240_fused.ipynb #f7c4ae6f
+def linear_rows(
+    fn: Callable,              # (logits [n, V], *data of these rows, coef [n, 1] or None) -> [n]; see below
+    data: tuple,               # tensors [..., m], what `fn` is given of each position
+    hidden: Tensor, head: Head,  # [..., H], and what makes logits of it
+    keep: Tensor,              # [...] bool: positions that count
+    reduction: str = 'mean',   # over them; 'sum'; or 'none': [...], logits computed twice
+    chunk: int | None = None,  # positions at a time; None: what fits the budget
+    budget: int | None = None  # bytes of buffers, as in `chunk_size`
+) -> Tensor:
+    "A loss of rows of logits; `fn` replaces them by coef·gradient. Raises ValueError for shapes."
+    one_of('reduction', reduction, ('mean', 'sum', 'none'))
+    _check_hidden(hidden, head.weight)
+    rows = [x.reshape(keep.numel(), -1) for x in data]
+    def make(i, chunk):
+        own = rows if i is None else [x[i] for x in rows]
+        return lambda z, s, coef: _by_rows(z, s, coef, lambda r, at, c: fn(r, *(x[at] for x in own), c))
+    wide = functools.reduce(torch.promote_types, (hidden.dtype, head.weight.dtype, torch.float32))
+    y = _run(hidden, head, keep, make, chunk, budget, 1, _weights(keep, reduction, wide))
+    return check_finite(y) if reduction == 'none' else y
