@@ -48,14 +48,14 @@ def entry_fault(e: TopK, vocab: int) -> tuple[Tensor, str] | None:   # ([...] bo
             (l.logsumexp(-1) > (.02 if half else 1e-3), 'probabilities that sum to more than one')
     return next(((at, what) for at, what in found if at.any()), None)
 
-# %% ../../nbs/3_losses/372_topk.ipynb #376224b8
+# %% ../../nbs/3_losses/372_topk.ipynb #35a1c8d9
 def check_entries(e: TopK, vocab: int, shape: torch.Size) -> None:
     "Raises ValueError for shapes and types, and for the first position that is no distribution."
     if e.ids.shape != e.logps.shape or e.ids.shape[:-1] != shape or not e.ids.shape[-1]:
         raise ValueError(f"ids: {list(e.ids.shape)} and logps: {list(e.logps.shape)}; expected both "
                          f"{[*shape, 'k']}, the last dimension the kept tokens")
     if e.ids.is_floating_point() or not e.logps.is_floating_point():
-        raise ValueError(f"ids: expected whole numbers and floating logps, got {e.ids.dtype}, {e.logps.dtype}")
+        raise ValueError(f"ids: {e.ids.dtype} and logps: {e.logps.dtype}; expected whole numbers and floating")
     if fault := entry_fault(e, vocab):
         at = fault[0].nonzero()[0].tolist()
         raise ValueError(f"logps: position {at} has {fault[1]}; give each token once, with its "
