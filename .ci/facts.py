@@ -9,7 +9,7 @@ root = Path(__file__).resolve().parent.parent
 FOREIGN = {'loss', 'grad_norm', 'learning_rate', 'epoch'}                 # of transformers
 FUNCTIONS = {                                                             # where keys are made: module -> functions
     'losses/fdpg.py': ['_stats'], 'losses/fdpo.py': ['fdpo_stats'], 'losses/fsft.py': ['fsft_stats'], 'losses/distill.py': ['distill_stats'],
-    'losses/flat.py': ['flat_stats'], 'losses/unlearn.py': ['unlearn_stats'], 'training/dpo.py': ['measure_drift', '_alphas'],
+    'losses/flat.py': ['flat_stats'], 'losses/unlearn.py': ['unlearn_stats'], 'training/dpo.py': ['measure_drift', '_alphas', 'with_anchor'],
     'evaluation/alignment.py': ['_text_metrics', 'alignment_metrics'],
     'training/scored.py': ['divergences_of', '_score_numbers', '_divergence_numbers', 'held_out_metrics'], 'evaluation/tofu.py': ['_utilities', 'tofu_scores'],
     'evaluation/muse.py': ['muse_scores'], 'evaluation/book.py': ['book_scores'], 'evaluation/attack.py': ['_table_row', 'attack_table'],

@@ -28,6 +28,7 @@ _MODULES = {
     'losses.fsft': 'dft_loss fsft_loss implicit_reward nll_loss token_f_loss',
     'losses.fdpo': 'fdpo_loss',
     'losses.fpo': 'fpo_loss',
+    'losses.anchor': 'anchor_loss',
     'losses.distill': 'distill_loss',
     'losses.topk': 'kept_mass linear_topk_divergence top_k_of topk_divergence topk_gap',
     'losses.audit': 'audit',

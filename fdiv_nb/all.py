@@ -18,6 +18,7 @@ from .losses.flat import flat_loss
 from .losses.fsft import dft_loss, fsft_loss, implicit_reward, nll_loss, token_f_loss
 from .losses.fdpo import fdpo_loss
 from .losses.fpo import fpo_loss
+from .losses.anchor import anchor_loss
 from .losses.distill import distill_loss
 from .losses.topk import kept_mass, linear_topk_divergence, top_k_of, topk_divergence, topk_gap
 from .losses.audit import audit
@@ -37,13 +38,13 @@ __all__ = [
     'BinaryTarget', 'CompletionsSampler', 'DistillConfig', 'DistillTrainer', 'Estimate', 'FDPGConfig',
     'FDPGTrainer', 'FDPOConfig', 'FDPOTrainer', 'FDivergence', 'FLATConfig', 'FLATTrainer', 'FSFTConfig',
     'FSFTTrainer', 'FinishedTarget', 'LengthTarget', 'MomentTarget', 'OverlongTarget', 'ProductTarget',
-    'RewardTarget', 'Rollout', 'VLLMSampler', 'audit', 'before_and_after', 'custom_divergence', 'dft_loss',
-    'distill_loss', 'divergence_color', 'divergence_names', 'estimate_divergence', 'evaluate_muse',
-    'evaluate_tofu', 'exact_divergence', 'fdpg_loss', 'fdpg_weights', 'fdpo_loss', 'flat_loss', 'fpo_loss',
-    'frl_loss', 'frl_token_weights', 'frl_weights', 'fsft_loss', 'get_divergence', 'implicit_reward',
-    'kept_mass', 'label_mask', 'linear_divergence', 'linear_logprobs', 'linear_topk_divergence', 'load_lm',
-    'load_reward', 'load_tiny', 'load_tokenizer', 'mean_token_prob', 'muse_scores', 'nll_loss',
-    'register_divergence', 'rehearsal_loss', 'rollout', 'run_report', 'sequence_logprobs', 'tofu_scores',
-    'token_f_loss', 'token_logprobs', 'top_k_of', 'topk_divergence', 'topk_gap', 'unlearn_loss',
-    'unpaired_loss',
+    'RewardTarget', 'Rollout', 'VLLMSampler', 'anchor_loss', 'audit', 'before_and_after', 'custom_divergence',
+    'dft_loss', 'distill_loss', 'divergence_color', 'divergence_names', 'estimate_divergence',
+    'evaluate_muse', 'evaluate_tofu', 'exact_divergence', 'fdpg_loss', 'fdpg_weights', 'fdpo_loss',
+    'flat_loss', 'fpo_loss', 'frl_loss', 'frl_token_weights', 'frl_weights', 'fsft_loss', 'get_divergence',
+    'implicit_reward', 'kept_mass', 'label_mask', 'linear_divergence', 'linear_logprobs',
+    'linear_topk_divergence', 'load_lm', 'load_reward', 'load_tiny', 'load_tokenizer', 'mean_token_prob',
+    'muse_scores', 'nll_loss', 'register_divergence', 'rehearsal_loss', 'rollout', 'run_report',
+    'sequence_logprobs', 'tofu_scores', 'token_f_loss', 'token_logprobs', 'top_k_of', 'topk_divergence',
+    'topk_gap', 'unlearn_loss', 'unpaired_loss',
 ]

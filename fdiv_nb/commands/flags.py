@@ -149,7 +149,8 @@ GROUPS = dict(
     TrainingArguments='Trainer')
 USED = ('output_dir', 'num_train_epochs', 'max_steps', 'per_device_train_batch_size', 'learning_rate', 'save_strategy',
         'resume_from_checkpoint', 'report_to')
-RARE = ('loss_type', 'num_generations', 'max_completion_length', 'top_k', 'top_p', 'remove_unused_columns',
+RARE = ('loss_weights', 'rpo_alpha', 'sft_divergence',
+        'loss_type', 'num_generations', 'max_completion_length', 'top_k', 'top_p', 'remove_unused_columns',
         'chunk_prompt_tokens', 'rmu_layer', 'rmu_scale', 'width', 'template_draw', 'judge_every', 'judge_rows', 'gamma',
         'disable_dropout', 'oom_backoff', 'reference', 'retain_model_pf', 'ref_cache', 'packing', 'max_prompt_length',
         'task_alpha', 'proposal_every', 'z_clip', 'z_max_samples', 'base_per_step', 'reward_clip', 'logging_steps',

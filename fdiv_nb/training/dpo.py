@@ -12,6 +12,7 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor
 
+from ..losses.anchor import anchor_loss, anchor_of, gradient_share
 from ..losses.fdpo import (SquaredPO, calibration_error, drift, fdpo_loss, fdpo_reward, fdpo_stats,
                                  flip_alpha, log_ratio, margin_target, preference_divergence)
 from ..losses.fpo import fpo_loss
@@ -26,6 +27,7 @@ from .base import FDivTrainer, check_trainer_call, default_args
 from .drawing import draw_rows
 from .offline import OfflineConfig, OfflineTrainer
 from .options import option
+from .pairlosses import Part, divergence_for, parts_of, take_loss_types
 from .refstore import DUMMY
 
 # %% auto #0
@@ -47,8 +49,14 @@ class FDPOConfig(OfflineConfig):
     loss: str = option('f-dpo', "f-dpo: the divergence is the penalty behind the reward β f'(u); f-po: it "
                                 "is the loss between softmax(β log u) and (1 - epsilon, epsilon), "
                                 "reverse_kl being EXO and forward_kl DPO")
-    loss_type: str | None = option(None, "TRL's name of loss and link: sigmoid, hinge, ipo, robust, "
-                                         "exo_pair, sigmoid_norm")
+    loss_type: list[str] | None = option(None, "TRL's name of loss and link: sigmoid, hinge, ipo, robust, "
+                                               "exo_pair, sigmoid_norm; several, f-dpo, f-po and sft among "
+                                               "them, are summed")
+    loss_weights: list[float] | None = option(None, "a number for each of loss_type; default: 1 each")
+    sft_weight: float = option(0., "weight of an SFT loss on the chosen answer, mean per token, which keeps "
+                                   "it from sinking; 0 = none")
+    sft_divergence: str = option('nll', "that loss: nll, dft, psft, iw-sft, or a divergence for f-SFT")
+    rpo_alpha: float | None = option(None, "older TRL's name of sft_weight")
     beta: float = option(.1, "strength of the penalty")
     alpha_convention: str = option('slope', "slope: alpha:A means f' = (u^(A-1) - 1)/(A - 1), as TRL since "
                                             "0.29; paper: alpha:A means f' = (1 - u^-A)/A, as the f-DPO "
@@ -70,7 +78,9 @@ class FDPOConfig(OfflineConfig):
 # %% ../../nbs/4_training/475_dpo.ipynb #ce8e0a40
 @patch
 def __post_init__(self: FDPOConfig):
-    take_loss_type(self)
+    take_loss_types(self)
+    at_least('sft_weight', self.sft_weight, 0)
+    anchor_of(self.sft_divergence)
     one_of('loss', self.loss, ('f-dpo', 'f-po'))
     one_of('alpha_convention', self.alpha_convention, ('slope', 'paper'))
     one_of('ratio', self.ratio, ('sequence', 'mean', 'token'))
@@ -86,31 +96,6 @@ def __post_init__(self: FDPOConfig):
     super(FDPOConfig, self).__post_init__()
     self.divergence = name
 
-# %% ../../nbs/4_training/475_dpo.ipynb #1bae1cfc
-_LOSS_TYPES = {
-    'sigmoid': dict(loss='f-dpo', link='sigmoid'),
-    'hinge': dict(loss='f-dpo', link='hinge'),
-    'robust': dict(loss='f-dpo', link='sigmoid', robust=True),
-    'ipo': dict(loss='f-dpo', link='ipo', ratio='mean', divergence='reverse_kl'),
-    'sigmoid_norm': dict(loss='f-dpo', link='sigmoid', ratio='mean', divergence='reverse_kl'),
-    'exo_pair': dict(loss='f-po', divergence='reverse_kl'),
-}
-
-def take_loss_type(args: FDPOConfig) -> None:
-    """Set the options that TRL's `loss_type` stands for. Raises ValueError for one that differs from what
-    is given."""
-    kind = args.loss_type
-    if kind is None: return
-    one_of('loss_type', kind, _LOSS_TYPES)
-    for k, v in _LOSS_TYPES[kind].items():
-        mine = getattr(args, k)
-        if mine not in (v, FDPOConfig.__dataclass_fields__[k].default):
-            raise ValueError(f"loss_type: {kind!r} means {k}={v!r}, but {k} is {mine!r}; leave one out")
-        setattr(args, k, v)
-    if kind == 'exo_pair' and args.label_smoothing:
-        args.epsilon, args.label_smoothing = args.label_smoothing, 0.
-    args.loss_type = None
-
 # %% ../../nbs/4_training/475_dpo.ipynb #aefca2dd
 @patch
 def name_in_our_alpha(self: FDPOConfig) -> str:
@@ -125,6 +110,7 @@ def name_in_our_alpha(self: FDPOConfig) -> str:
 def resolve(self: FDPOConfig, divergence: str | FDivergence | None = None) -> FDivergence:
     """The divergence that is meant (`divergence`, else the configuration's), in our α. Raises ValueError
     for one that is unknown, or does not go with the options."""
+    if self.loss_type and len(self.loss_type) > 1: return self.parts(divergence)[0].divergence
     d = self.name_in_our_alpha() if divergence is None else divergence
     if self.loss == 'f-dpo':
         d = preference_divergence(d)
@@ -163,6 +149,14 @@ def margin(self: FDPOConfig) -> float | str | None:
         raise ValueError("target: expected empty, 'rescale' or a positive number, got "
                          f"{self.target!r}") from None
 
+# %% ../../nbs/4_training/475_dpo.ipynb #dbea976c
+@patch
+def parts(self: FDPOConfig, divergence: str | FDivergence | None = None) -> list[Part]:
+    "The terms of the loss, each with its divergence. Raises ValueError, naming the option that cannot work."
+    found = parts_of(self)
+    if len(found) == 1: return [found[0]._replace(divergence=self.resolve(divergence))]
+    return [p._replace(divergence=p.args.resolve(divergence_for(p.name, divergence))) for p in found]
+
 # %% ../../nbs/4_training/475_dpo.ipynb #42e9cc54
 def _alphas(d) -> dict[str, float]:
     "Both readings of an α-divergence's parameter; empty for others."
@@ -170,13 +164,20 @@ def _alphas(d) -> dict[str, float]:
     return dict(alpha=float(m[1]), alpha_paper=flip_alpha(float(m[1]))) if m else {}
 
 # %% ../../nbs/4_training/475_dpo.ipynb #46d2ecc4
+def _told(p: Part) -> str:
+    "One loss in words."
+    a = p.args
+    last = f"{a.link} link" if a.loss == 'f-dpo' else f"epsilon {a.epsilon:g}"
+    return f"{a.loss} with {p.divergence.name}, beta {a.beta:g}, {a.ratio} ratios, {last}"
+
 @patch
 def describe(self: FDPOConfig, divergence=None) -> str:
     "What is trained, in a sentence that says whose α is meant."
-    d = self.resolve(divergence)
-    a = _alphas(d)
-    last = f"{self.link} link" if self.loss == 'f-dpo' else f"epsilon {self.epsilon:g}"
-    s = f"{self.loss} with {d.name}, beta {self.beta:g}, {self.ratio} ratios, {last}"
+    parts = self.parts(divergence)
+    one = len(parts) == 1 and parts[0].weight == 1
+    s = ' + '.join(_told(p) if one else f"{p.weight:g} × ({_told(p)})" for p in parts)
+    if self.sft_weight: s += f" + {self.sft_weight:g} × {self.sft_divergence} on the chosen answer"
+    a = _alphas(parts[0].divergence)
     if not a: return s
     return s + (f"; α = {a['alpha']:g} in f'(u) = (u^(α-1) - 1)/(α-1), which the f-DPO paper and TRL "
                 f"before 0.29 call a = {a['alpha_paper']:g}")
@@ -199,14 +200,16 @@ class FDPOTrainer(OfflineTrainer):
         trainer = FDPOTrainer('tiny', FDPOConfig('run', divergence='js', max_steps=3), pairs)
         trainer.train()
     """
-    fixed = ('loss', 'beta', 'ratio', 'link', 'target', 'label_smoothing', 'robust', 'max_weight', 'epsilon')
+    fixed = ('loss', 'beta', 'ratio', 'link', 'target', 'label_smoothing', 'robust', 'max_weight', 'epsilon',
+             'loss_type', 'loss_weights', 'sft_weight', 'sft_divergence')
 
     def __init__(self, model, args: FDPOConfig | None = None, train_dataset=None, eval_dataset=None,
                  processing_class=None, *, divergence=None, ref_model=None,
                  sampler: Sampler = rollout, **kw):
         args = default_args(args, FDPOConfig, model)
         check_trainer_call(args, FDPOConfig, kw)
-        d = args.resolve(divergence)
+        self.parts = args.parts(divergence)
+        d = self.parts[0].divergence
         self._margins: tuple[list, list] = ([], [])      # of training, of evaluation
         self._drift_rows, self.sampler = None, sampler
         super().__init__(model, args, train_dataset, eval_dataset, processing_class, ref_model=ref_model,
@@ -215,44 +218,61 @@ class FDPOTrainer(OfflineTrainer):
         self.divergence = d
 
 # %% ../../nbs/4_training/475_dpo.ipynb #d1b5e119
-@patch
-def loss_options(self: FDPOTrainer, masks: dict) -> dict:
-    "The keyword arguments of `fdpo_loss` and `fdpo_stats` that the configuration names."
-    a = self.args
+def loss_options(a: FDPOConfig, masks: dict) -> dict:
+    "The keyword arguments of `fdpo_loss` and `fdpo_stats` that a configuration names."
     kw = dict(link=a.link, label_smoothing=a.label_smoothing, target=a.margin, robust=a.robust,
               max_weight=a.max_weight or None)
     if a.ratio == 'token': kw |= dict(chosen_mask=masks['chosen'], rejected_mask=masks['rejected'])
     return kw
 
 # %% ../../nbs/4_training/475_dpo.ipynb #83242088
-@patch
-def fdpo_rows(self: FDPOTrainer, w: Tensor, l: Tensor, masks: dict) -> tuple[Tensor, dict, Tensor]:
+def fdpo_rows(p: Part, w: Tensor, l: Tensor, masks: dict) -> tuple[Tensor, dict, Tensor]:
     """f-DPO's (loss of each pair [B], numbers for the log, reward margins [B]) from log-ratios of chosen
     and rejected."""
-    d, beta, kw = self.divergence, self.args.beta, self.loss_options(masks)
+    d, beta, kw = p.divergence, p.args.beta, loss_options(p.args, masks)
     margins = (fdpo_reward(d, w.detach(), beta, kw.get('chosen_mask'))
                - fdpo_reward(d, l.detach(), beta, kw.get('rejected_mask')))
     return fdpo_loss(d, w, l, beta, reduction='none', **kw), fdpo_stats(d, w, l, beta, **kw), margins
 
 # %% ../../nbs/4_training/475_dpo.ipynb #637e69f1
-@patch
-def fpo_rows(self: FDPOTrainer, w: Tensor, l: Tensor) -> tuple[Tensor, dict, Tensor]:
+def fpo_rows(p: Part, w: Tensor, l: Tensor) -> tuple[Tensor, dict, Tensor]:
     """f-PO's (loss of each pair [B], numbers for the log, margins β log u [B]); its rewards are those of
     reverse KL."""
-    a, d = self.args, get_divergence('reverse_kl')
+    a, d = p.args, get_divergence('reverse_kl')
     stats = {k: v for k, v in fdpo_stats(d, w, l, a.beta).items() if not k.startswith('gradient_')}
     margins = fdpo_reward(d, w.detach(), a.beta) - fdpo_reward(d, l.detach(), a.beta)
-    return fpo_loss(self.divergence, torch.stack([w, l], 1), a.epsilon, a.beta, 'none'), stats, margins
+    return fpo_loss(p.divergence, torch.stack([w, l], 1), a.epsilon, a.beta, 'none'), stats, margins
+
+# %% ../../nbs/4_training/475_dpo.ipynb #b7647e05
+def pair_rows(p: Part, logps: dict, ref: dict, masks: dict) -> tuple[Tensor, dict, Tensor]:
+    "(loss of each pair [B], numbers for the log, margins [B]) of a term, from log-probabilities [B, T]."
+    w, l = (log_ratio(logps[k], ref[k], masks[k], p.args.ratio) for k in ('chosen', 'rejected'))
+    return fdpo_rows(p, w, l, masks) if p.args.loss == 'f-dpo' else fpo_rows(p, w, l)
 
 # %% ../../nbs/4_training/475_dpo.ipynb #dcc0cc07
 @patch
 def loss_of(self: FDPOTrainer, logps: dict, masks: dict, batch: dict) -> tuple[Tensor, dict]:
     "(loss of each pair [B], numbers for the log)."
-    a, ref = self.args, self.ref_logps(batch)
-    w, l = (log_ratio(logps[k], ref[k].to(logps[k]), masks[k], a.ratio) for k in self.answers)
-    rows, stats, margins = self.fdpo_rows(w, l, masks) if a.loss == 'f-dpo' else self.fpo_rows(w, l)
+    ref = {k: v.to(logps[k]) for k, v in self.ref_logps(batch).items()}
+    found = {p.name: pair_rows(p, logps, ref, masks) for p in self.parts}
+    rows = sum(p.weight*found[p.name][0] for p in self.parts)
+    _, stats, margins = found[self.parts[0].name]
+    if len(found) > 1: stats |= {f'loss/{k}': x[0].mean().item() for k, x in found.items()}
     if DUMMY not in batch: self._margins[not torch.is_grad_enabled()].append(margins.cpu())
-    return rows, stats
+    return self.with_anchor(rows, stats, logps, ref, masks)
+
+# %% ../../nbs/4_training/475_dpo.ipynb #309fd78f
+@patch
+def with_anchor(self: FDPOTrainer, rows: Tensor, stats: dict, logps: dict, ref: dict,
+                masks: dict) -> tuple[Tensor, dict]:
+    "The losses of pairs [B] with that of the anchor, if there is one, and its numbers for the log."
+    a = self.args
+    if not a.sft_weight: return rows, stats
+    sft = anchor_loss(a.sft_divergence, logps['chosen'], masks['chosen'], ref['chosen'], a.beta)
+    stats |= dict(sft_loss=sft.detach().mean().item())
+    if torch.is_grad_enabled():
+        stats |= dict(sft_share=gradient_share(a.sft_weight*sft.sum(), rows.sum(), list(logps.values())))
+    return rows + a.sft_weight*sft, stats
 
 # %% ../../nbs/4_training/475_dpo.ipynb #842894d4
 @patch
