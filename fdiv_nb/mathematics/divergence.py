@@ -451,6 +451,8 @@ def _unknown(name: str) -> str:
     if name.lower() in ('kl', 'kld'):
         return (f"divergence: {name!r} is ambiguous; 'reverse_kl' is KL(P‖Q), the policy first, "
                 "'forward_kl' is KL(Q‖P)")
+    if '..' in name: return f"divergence: {name!r} is a schedule, which trainers take; here name one divergence"
+    if '>' in name: return f"divergence: unknown name {name!r}; a schedule is written 'forward_kl..reverse_kl@0.3'"
     near = difflib.get_close_matches(name.partition(':')[0], divergence_names(), 3, .5)
     meant = f"did you mean {' or '.join(near)}? " if near else ""
     return f"divergence: unknown name {name!r}; {meant}the catalogue is {', '.join(divergence_names())}"

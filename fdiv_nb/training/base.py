@@ -13,7 +13,8 @@ import torch
 from torch import nn
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 from fdiv_nb.mathematics.checks import between, one_of
-from fdiv_nb.mathematics.divergence import FDivergence, get_divergence
+from fdiv_nb.mathematics.divergence import FDivergence
+from fdiv_nb.mathematics.schedule import DivergenceSchedule, read_divergence
 from fdiv_nb.models.decode import is_sharded
 from fdiv_nb.models.files import replace_text
 from fdiv_nb.models.folders import check_dtype, check_init_kwargs, error_line
@@ -23,8 +24,9 @@ from fdiv_nb.models.loading import (
 from fdiv_nb.training.checkpoint import CheckpointMixin
 from fdiv_nb.training.options import DtypeAlias, option
 from fdiv_nb.training.reference import (
-    StartWeights, check_same_run, differences, divergence_key, fingerprint, identity, is_adapter,
+    StartWeights, check_same_run, differences, fingerprint, identity, is_adapter,
     said_by)
+from fdiv_nb.training.scheduled import LogSchedule, ScheduledDivergence, plan_key
 from fdiv_nb.training.saving import check_finite, check_writable, mend_generation
 from fdiv_nb.training.shards import (
     frozen_copy, let_go, prepare_beside, refuse_sharded, shard_policy, sharding)
@@ -63,8 +65,8 @@ class FDivConfig(DtypeAlias, TrainingArguments):
     """`TrainingArguments` with a divergence: no reports by default, every column kept, every step logged.
 
     Raises ValueError, naming the field, for an unknown divergence, or an option without effect."""
-    divergence: str = option('js', "a name of the catalogue such as js, tv, alpha:0.3, or a registered "
-                                   "custom one")
+    divergence: str = option('js', "a name of the catalogue such as js, tv, alpha:0.3, a registered custom one, or "
+                                   "a schedule: forward_kl..reverse_kl@0.3 is reverse_kl from 0.3 of the steps on")
     overwrite: bool = option(False, "replace a finished run in output_dir")
     model_dtype: str = option('float32', "precision of the weights of a model loaded from a folder: float32 or "
                                          "bfloat16, whose spacing loses small steps")
@@ -104,7 +106,7 @@ def init_kwargs(value, field: str) -> dict | None:
 # %% ../../nbs/4_training/440_base.ipynb #a4400008
 def check_base_options(a: FDivConfig) -> None:
     "ValueError for an unknown divergence or reference, or label_smoothing_factor, which no loss here uses."
-    get_divergence(a.divergence)
+    read_divergence(a.divergence)
     for k in ('model_init_kwargs', 'ref_model_init_kwargs'): setattr(a, k, init_kwargs(getattr(a, k), k))
     if 'device_map' in (a.model_init_kwargs or {}):
         raise ValueError("model_init_kwargs: device_map, but the policy goes where the run is; use "
@@ -270,7 +272,7 @@ def check_policy(model: nn.Module, tokenizer) -> None:
                          f"not belong together, or call model.resize_token_embeddings({n})")
 
 # %% ../../nbs/4_training/440_base.ipynb #5b26c21d
-class FDivTrainer(CheckpointMixin, StepMixin, Trainer):
+class FDivTrainer(CheckpointMixin, StepMixin, ScheduledDivergence, Trainer):
     """The base of the trainers: a divergence, a reference model, means of recorded numbers in the log.
 
     Subclasses give `compute_loss`. `needs_ref`: whether there is a reference; `hold_ref`: whether it stays in
@@ -280,7 +282,7 @@ class FDivTrainer(CheckpointMixin, StepMixin, Trainer):
     may_stop = False     # a signal may ask for a checkpoint that no strategy does
     _key = None
 
-    def __init__(self, model, args: FDivConfig, divergence: str | FDivergence | None = None,
+    def __init__(self, model, args: FDivConfig, divergence: str | FDivergence | DivergenceSchedule | None = None,
                  ref_model: nn.Module | str | Path | None = None, needs_ref: bool = True,
                  processing_class=None, hold_ref: bool = True, peft_config=None, **kw):
         check_output(args.output_dir, args.overwrite)
@@ -290,7 +292,7 @@ class FDivTrainer(CheckpointMixin, StepMixin, Trainer):
             ref_model = load_reference(ref_model, model, 'ref_model', processing_class, args.dtype,
                                        beside_kwargs(args))
         check_policy(model, processing_class)
-        self.divergence = get_divergence(divergence or args.divergence)
+        self.divergence = read_divergence(divergence or args.divergence)
         if args.disable_dropout: without_dropout(model)
         self.start_weights = start_weights(model, ref_model, args.reference, needs_ref)
         if getattr(self.start_weights, 'kept', None):
@@ -304,6 +306,7 @@ class FDivTrainer(CheckpointMixin, StepMixin, Trainer):
         self.model_accepts_loss_kwargs = False   # losses are means: the Trainer divides by accumulated steps
         if self.ref_model is not None: self.ref_model = prepare_beside(self.accelerator, self.ref_model, args.device)
         self.prepare_steps(args.oom_backoff)
+        if isinstance(self.divergence_plan, DivergenceSchedule): self.add_callback(LogSchedule(self))
 
 # %% ../../nbs/4_training/440_base.ipynb #d64c881d
 class AtBegin(TrainerCallback):
@@ -395,16 +398,17 @@ def reference_key(self: FDivTrainer) -> dict:
 def run_key(self: FDivTrainer) -> dict:
     "What a resumed run must have in common with the one that wrote the checkpoint, by name, in JSON's types."
     options = {k: identity(getattr(self.args, k)) for k in ('disable_dropout', *self.fixed)}
-    return dict(reference=self.reference_key(), divergence=divergence_key(self.divergence), options=options)
+    return dict(reference=self.reference_key(), divergence=plan_key(self.divergence_plan), options=options)
 
 # %% ../../nbs/4_training/440_base.ipynb #b09fde22
 @patch
 def schedule(self: FDivTrainer) -> dict:
-    "What the learning rate of each step depends on; a constant one does not depend on the run's length."
+    "What learning rate and f of each step depend on; constant ones do not depend on the run's length."
     a = self.args
     kind = getattr(a.lr_scheduler_type, 'value', a.lr_scheduler_type)
     out = dict(learning_rate=a.learning_rate, lr_scheduler_type=kind, warmup_steps=a.warmup_steps)
-    if kind in ('constant', 'constant_with_warmup'): return out
+    moves = isinstance(self.divergence_plan, DivergenceSchedule)
+    if kind in ('constant', 'constant_with_warmup') and not moves: return out
     return out | (dict(max_steps=a.max_steps) if a.max_steps > 0 else dict(num_train_epochs=a.num_train_epochs))
 
 # %% ../../nbs/4_training/440_base.ipynb #53cd6cfa

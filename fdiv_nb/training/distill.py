@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from fdiv_nb.losses.distill import distill_loss, distill_stats, generalized_jsd, score_term, skewed_kl
 from fdiv_nb.mathematics.checks import fraction, positive
 from fdiv_nb.mathematics.divergence import FDivergence, get_divergence
+from fdiv_nb.mathematics.schedule import divergence_schedule, is_schedule
 from fdiv_nb.models.heads import model_divergence
 from fdiv_nb.models.loading import check_reference, load_lm, load_tokenizer
 from fdiv_nb.models.logprobs import (IGNORE, bare_model, context_length, is_encoder_decoder, label_mask,
@@ -90,6 +91,7 @@ def resolve(self: DistillConfig, divergence: str | FDivergence | None = None) ->
     """The divergence of a name (default: the configuration's), or as given. Raises ValueError for an
     unknown one."""
     d = self.divergence if divergence is None else divergence
+    if is_schedule(d): return divergence_schedule(d, self.resolve)
     key, _, arg = d.partition(':') if isinstance(d, str) else ('', '', '')
     if key not in _FAMILIES: return get_divergence(d)
     try: x = float(arg)

@@ -18,6 +18,7 @@ from ..losses.fdpo import (SquaredPO, calibration_error, drift, fdpo_loss, fdpo_
 from ..losses.fpo import fpo_loss
 from ..mathematics.checks import at_least, between, one_of, positive
 from ..mathematics.divergence import FDivergence, get_divergence
+from ..mathematics.schedule import DivergenceSchedule, divergence_schedule, is_schedule
 from ..models.encode import pad_token_id
 from ..models.heads import answer_token_logprobs
 from ..models.logprobs import build_batch, context_length
@@ -98,9 +99,8 @@ def __post_init__(self: FDPOConfig):
 
 # %% ../../nbs/4_training/475_dpo.ipynb #aefca2dd
 @patch
-def name_in_our_alpha(self: FDPOConfig) -> str:
-    "The name of the divergence; alpha:A of the paper's convention becomes alpha:1-A."
-    d = self.divergence
+def in_our_alpha(self: FDPOConfig, d: str) -> str:
+    "A divergence's name; alpha:A of the paper's convention becomes alpha:1-A."
     if self.alpha_convention == 'slope' or not d.startswith('alpha:'): return d
     get_divergence(d)                                # an α that is no number is refused by name
     return f'alpha:{flip_alpha(float(d[6:])):.12g}'
@@ -160,7 +160,7 @@ def parts(self: FDPOConfig, divergence: str | FDivergence | None = None) -> list
 # %% ../../nbs/4_training/475_dpo.ipynb #42e9cc54
 def _alphas(d) -> dict[str, float]:
     "Both readings of an α-divergence's parameter; empty for others."
-    m = re.fullmatch(r'alpha:(.+)', d.name)
+    m = None if is_schedule(d) else re.fullmatch(r'alpha:(.+)', d.name)
     return dict(alpha=float(m[1]), alpha_paper=flip_alpha(float(m[1]))) if m else {}
 
 # %% ../../nbs/4_training/475_dpo.ipynb #46d2ecc4
@@ -214,7 +214,7 @@ class FDPOTrainer(OfflineTrainer):
         self._drift_rows, self.sampler = None, sampler
         super().__init__(model, args, train_dataset, eval_dataset, processing_class, ref_model=ref_model,
                          answers=('chosen', 'rejected'),
-                         divergence=d if isinstance(d, FDivergence) else get_divergence('reverse_kl'), **kw)
+                         divergence=d if isinstance(d, (FDivergence, DivergenceSchedule)) else get_divergence('reverse_kl'), **kw)
         self.divergence = d
 
 # %% ../../nbs/4_training/475_dpo.ipynb #d1b5e119
@@ -367,8 +367,8 @@ def get_batch_samples(self: FDPOTrainer, epoch_iterator, num_batches, device):
 @patch
 def train(self: FDPOTrainer, resume_from_checkpoint=None, **kw):
     "Train. The first log line has both readings of α and what was left out; the last one the final drift."
-    self.record(**_alphas(self.divergence))
-    log.info(self.args.describe(self.divergence))
+    self.record(**_alphas(self.divergence_plan))
+    log.info(self.args.describe(self.divergence_plan))
     out = super(FDPOTrainer, self).train(resume_from_checkpoint, **kw)
     last = self.measure_drift()
     if last:
