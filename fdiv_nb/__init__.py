@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 _MODULES = {
     'mathematics.divergence': 'FDivergence divergence_color divergence_names exact_divergence get_divergence register_divergence',
     'mathematics.custom': 'custom_divergence',
+    'mathematics.schedule': 'divergence_schedule',
     'mathematics.estimate': 'Estimate estimate_divergence',
     'models.logprobs': 'label_mask mean_token_prob sequence_logprobs token_logprobs',
     'models.fused': 'linear_divergence linear_logprobs',

@@ -2,6 +2,7 @@
 from .mathematics.divergence import FDivergence, divergence_color, divergence_names, exact_divergence
 from .mathematics.divergence import get_divergence, register_divergence
 from .mathematics.custom import custom_divergence
+from .mathematics.schedule import divergence_schedule
 from .mathematics.estimate import Estimate, estimate_divergence
 from .models.logprobs import label_mask, mean_token_prob, sequence_logprobs, token_logprobs
 from .models.fused import linear_divergence, linear_logprobs
@@ -36,15 +37,16 @@ from .reports.page import run_report
 
 __all__ = [
     'BinaryTarget', 'CompletionsSampler', 'DistillConfig', 'DistillTrainer', 'Estimate', 'FDPGConfig',
-    'FDPGTrainer', 'FDPOConfig', 'FDPOTrainer', 'FDivergence', 'FLATConfig', 'FLATTrainer', 'FSFTConfig',
-    'FSFTTrainer', 'FinishedTarget', 'LengthTarget', 'MomentTarget', 'OverlongTarget', 'ProductTarget',
-    'RewardTarget', 'Rollout', 'VLLMSampler', 'anchor_loss', 'audit', 'before_and_after', 'custom_divergence',
-    'dft_loss', 'distill_loss', 'divergence_color', 'divergence_names', 'estimate_divergence',
-    'evaluate_muse', 'evaluate_tofu', 'exact_divergence', 'fdpg_loss', 'fdpg_weights', 'fdpo_loss',
-    'flat_loss', 'fpo_loss', 'frl_loss', 'frl_token_weights', 'frl_weights', 'fsft_loss', 'get_divergence',
-    'implicit_reward', 'kept_mass', 'label_mask', 'linear_divergence', 'linear_logprobs',
-    'linear_topk_divergence', 'load_lm', 'load_reward', 'load_tiny', 'load_tokenizer', 'mean_token_prob',
-    'muse_scores', 'nll_loss', 'register_divergence', 'rehearsal_loss', 'rollout', 'run_report',
-    'sequence_logprobs', 'tofu_scores', 'token_f_loss', 'token_logprobs', 'top_k_of', 'topk_divergence',
-    'topk_gap', 'unlearn_loss', 'unpaired_loss',
+    'FDPGTrainer', 'FDPOConfig', 'FDPOTrainer', 'FDivergence', 'FLATConfig', 'FLATTrainer',
+    'FSFTConfig', 'FSFTTrainer', 'FinishedTarget', 'LengthTarget', 'MomentTarget', 'OverlongTarget',
+    'ProductTarget', 'RewardTarget', 'Rollout', 'VLLMSampler', 'anchor_loss', 'audit',
+    'before_and_after', 'custom_divergence', 'dft_loss', 'distill_loss', 'divergence_color',
+    'divergence_names', 'divergence_schedule', 'estimate_divergence', 'evaluate_muse', 'evaluate_tofu',
+    'exact_divergence', 'fdpg_loss', 'fdpg_weights', 'fdpo_loss', 'flat_loss', 'fpo_loss', 'frl_loss',
+    'frl_token_weights', 'frl_weights', 'fsft_loss', 'get_divergence', 'implicit_reward', 'kept_mass',
+    'label_mask', 'linear_divergence', 'linear_logprobs', 'linear_topk_divergence', 'load_lm',
+    'load_reward', 'load_tiny', 'load_tokenizer', 'mean_token_prob', 'muse_scores', 'nll_loss',
+    'register_divergence', 'rehearsal_loss', 'rollout', 'run_report', 'sequence_logprobs',
+    'tofu_scores', 'token_f_loss', 'token_logprobs', 'top_k_of', 'topk_divergence', 'topk_gap',
+    'unlearn_loss', 'unpaired_loss',
 ]
