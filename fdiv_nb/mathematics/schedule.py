@@ -4,6 +4,7 @@
 
 # %% ../../nbs/1_mathematics/127_schedule.ipynb #062f0c74
 from __future__ import annotations
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from .checks import between
@@ -23,7 +24,8 @@ class DivergenceSchedule:
     @property
     def name(self) -> str:
         "What `divergence_schedule` would read, for parts of the catalogue."
-        marks = ('' if s == end else f'@{s:g}' for s, end in zip(self.shares, [0.] + [-1.]*(len(self.shares) - 2) + [1.]))
+        ends = [0.] + [math.nan]*(len(self.shares) - 2) + [1.]
+        marks = ('' if s == end else f'@{s:g}' for s, end in zip(self.shares, ends))
         return '..'.join(d.name + m for d, m in zip(self.parts, marks))
 
     def weights(self, share: float) -> list[float]:
@@ -62,16 +64,18 @@ def is_schedule(divergence) -> bool:
 def divergence_schedule(spec: str | DivergenceSchedule,            # such as 'forward_kl..reverse_kl@0.3'
                         read: Callable = get_divergence            # name -> FDivergence
                         ) -> DivergenceSchedule:
-    "The schedule of a name. Raises ValueError for fewer than two parts, shares that do not rise, unknown names."
+    "The schedule of a name. Raises ValueError for one part, shares that do not rise, unknown names."
     if isinstance(spec, DivergenceSchedule): return spec
     names, shares = _parts(spec)
-    if len(names) < 2: raise ValueError(f"divergence: {spec!r} is no schedule; write 'forward_kl..reverse_kl@0.3'")
+    if len(names) < 2:
+        raise ValueError(f"divergence: {spec!r} is no schedule; write 'forward_kl..reverse_kl@0.3'")
     for s in shares: between('divergence', s, 0, 1, remedy=f"in {spec!r} it is a share of training")
     if any(a >= b for a, b in zip(shares, shares[1:])):
-        raise ValueError(f"divergence: {spec!r} has shares {shares}, which do not rise; write 'js@0.1..tv@0.5'")
+        raise ValueError(f"divergence: {spec!r} has shares {shares}, which do not rise; "
+                         "write 'js@0.1..tv@0.5'")
     parts = tuple(read(n) for n in names)
     if odd := next((n for n, d in zip(names, parts) if not isinstance(d, FDivergence)), None):
-        raise ValueError(f"divergence: {odd} in {spec!r} is not convex, so it cannot be mixed; take another")
+        raise ValueError(f"divergence: {odd} in {spec!r} is not convex and cannot be mixed; take another")
     return DivergenceSchedule(parts, tuple(shares))
 
 # %% ../../nbs/1_mathematics/127_schedule.ipynb #67b50c83
@@ -80,6 +84,6 @@ def read_divergence(divergence, read: Callable = get_divergence) -> FDivergence 
     return divergence_schedule(divergence, read) if is_schedule(divergence) else read(divergence)
 
 def parts_of(divergence, read: Callable = get_divergence) -> tuple[FDivergence, ...]:
-    "The divergences a training run uses: one, or every part of a schedule. Raises ValueError as `read_divergence`."
+    "The divergences a run uses: one, or a schedule's parts. Raises ValueError as `read_divergence`."
     d = read_divergence(divergence, read)
     return d.parts if isinstance(d, DivergenceSchedule) else (d,)

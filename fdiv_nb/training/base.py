@@ -65,8 +65,9 @@ class FDivConfig(DtypeAlias, TrainingArguments):
     """`TrainingArguments` with a divergence: no reports by default, every column kept, every step logged.
 
     Raises ValueError, naming the field, for an unknown divergence, or an option without effect."""
-    divergence: str = option('js', "a name of the catalogue such as js, tv, alpha:0.3, a registered custom one, or "
-                                   "a schedule: forward_kl..reverse_kl@0.3 is reverse_kl from 0.3 of the steps on")
+    divergence: str = option('js', "a name of the catalogue such as js, tv, alpha:0.3, a registered custom "
+                                   "one, or a schedule: forward_kl..reverse_kl@0.3 is reverse_kl from 0.3 "
+                                   "of the steps on")
     overwrite: bool = option(False, "replace a finished run in output_dir")
     model_dtype: str = option('float32', "precision of the weights of a model loaded from a folder: float32 or "
                                          "bfloat16, whose spacing loses small steps")
@@ -403,7 +404,7 @@ def run_key(self: FDivTrainer) -> dict:
 # %% ../../nbs/4_training/440_base.ipynb #b09fde22
 @patch
 def schedule(self: FDivTrainer) -> dict:
-    "What learning rate and f of each step depend on; constant ones do not depend on the run's length."
+    "What a step's learning rate and f depend on; constant ones not on the run's length."
     a = self.args
     kind = getattr(a.lr_scheduler_type, 'value', a.lr_scheduler_type)
     out = dict(learning_rate=a.learning_rate, lr_scheduler_type=kind, warmup_steps=a.warmup_steps)

@@ -18,7 +18,7 @@ from ..losses.fdpo import (SquaredPO, calibration_error, drift, fdpo_loss, fdpo_
 from ..losses.fpo import fpo_loss
 from ..mathematics.checks import at_least, between, one_of, positive
 from ..mathematics.divergence import FDivergence, get_divergence
-from ..mathematics.schedule import DivergenceSchedule, divergence_schedule, is_schedule
+from ..mathematics.schedule import divergence_schedule, is_schedule
 from ..models.encode import pad_token_id
 from ..models.heads import answer_token_logprobs
 from ..models.logprobs import build_batch, context_length
@@ -214,7 +214,7 @@ class FDPOTrainer(OfflineTrainer):
         self._drift_rows, self.sampler = None, sampler
         super().__init__(model, args, train_dataset, eval_dataset, processing_class, ref_model=ref_model,
                          answers=('chosen', 'rejected'),
-                         divergence=d if isinstance(d, (FDivergence, DivergenceSchedule)) else get_divergence('reverse_kl'), **kw)
+                         divergence='reverse_kl' if isinstance(d, SquaredPO) else d, **kw)
         self.divergence = d
 
 # %% ../../nbs/4_training/475_dpo.ipynb #d1b5e119
