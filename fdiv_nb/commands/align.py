@@ -309,14 +309,14 @@ def _align_plan(a: AlignArguments, cfg):
     """(target, prompts, prompts to evaluate on or None, classifiers that are only planned) of the flags.
     Raises ValueError for everything that can be refused before a model is loaded."""
     from fdiv_nb.losses.target import check_compatible
-    from fdiv_nb.mathematics.schedule import parts_of
+    from fdiv_nb.mathematics.schedule import divergences_in
     prompts = read_prompts(a.prompts, cfg.max_prompts)
     held_out = read_prompts(a.eval_data, cfg.max_prompts, 'eval_data')
     find_model(a.model, base_model=cfg.base_model)
     if a.ref_name: find_model(a.ref_name, 'ref_name')
     load, planned = _reward_loader(a)
     target = make_target(a.reward, a.constraint, cfg.beta, a.moments, cfg.reward_weights or (), load, a.factors)
-    for d in parts_of(cfg.divergence): check_compatible(d, target)
+    for d in divergences_in(cfg.divergence): check_compatible(d, target)
     probe_rows(target, prompts or [], cfg)
     if held_out: probe_rows(target, held_out, cfg, 'eval_data')
     elif cfg.eval_strategy != 'no':

@@ -20,12 +20,12 @@ def run_of(spec: str) -> dict:
     naming what is unknown."""
     from fdiv_nb.losses.unlearn import get_method
     from fdiv_nb.losses.flat import flat_map
-    from fdiv_nb.mathematics.schedule import parts_of
+    from fdiv_nb.mathematics.schedule import divergences_in
     method, _, name = spec.partition(':')
     form = dict(compose='batch', average='row') if name.endswith(':released') else {}
     name = name.removesuffix(':released')
     if method == 'flat':
-        for d in parts_of(name or 'js'): flat_map(d)
+        for d in divergences_in(name or 'js'): flat_map(d)
         return dict(method='flat', divergence=name or 'js', **form)
     get_method(method)
     if name: raise ValueError(f"compare: {spec!r}; only flat takes a divergence")

@@ -11,7 +11,7 @@ from .checks import between
 from .divergence import FDivergence, get_divergence, mix_divergences, registered
 
 # %% auto #0
-__all__ = ['DivergenceSchedule', 'is_schedule', 'divergence_schedule', 'read_divergence', 'parts_of']
+__all__ = ['DivergenceSchedule', 'is_schedule', 'divergence_schedule', 'read_divergence', 'divergences_in']
 
 # %% ../../nbs/1_mathematics/127_schedule.ipynb #c53c316e
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def read_divergence(divergence, read: Callable = get_divergence) -> FDivergence 
     "The divergence, or the schedule, that is meant. Raises ValueError as `read` and `divergence_schedule`."
     return divergence_schedule(divergence, read) if is_schedule(divergence) else read(divergence)
 
-def parts_of(divergence, read: Callable = get_divergence) -> tuple[FDivergence, ...]:
+def divergences_in(divergence, read: Callable = get_divergence) -> tuple[FDivergence, ...]:
     "The divergences a run uses: one, or a schedule's parts. Raises ValueError as `read_divergence`."
     d = read_divergence(divergence, read)
     return d.parts if isinstance(d, DivergenceSchedule) else (d,)

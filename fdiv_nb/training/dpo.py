@@ -111,7 +111,9 @@ def resolve(self: FDPOConfig, divergence: str | FDivergence | None = None) -> FD
     """The divergence that is meant (`divergence`, else the configuration's), in our α. Raises ValueError
     for one that is unknown, or does not go with the options."""
     if self.loss_type and len(self.loss_type) > 1: return self.parts(divergence)[0].divergence
-    d = self.name_in_our_alpha() if divergence is None else divergence
+    d = self.divergence if divergence is None else divergence
+    if is_schedule(d): return divergence_schedule(d, lambda name: self.resolve(self.in_our_alpha(name)))
+    if divergence is None: d = self.in_our_alpha(d)
     if self.loss == 'f-dpo':
         d = preference_divergence(d)
         margin_target(d, self.link, self.beta, self.margin)
@@ -254,7 +256,8 @@ def pair_rows(p: Part, logps: dict, ref: dict, masks: dict) -> tuple[Tensor, dic
 def loss_of(self: FDPOTrainer, logps: dict, masks: dict, batch: dict) -> tuple[Tensor, dict]:
     "(loss of each pair [B], numbers for the log)."
     ref = {k: v.to(logps[k]) for k, v in self.ref_logps(batch).items()}
-    found = {p.name: pair_rows(p, logps, ref, masks) for p in self.parts}
+    now = [p._replace(divergence=self.of_step(p.divergence)) for p in self.parts]
+    found = {p.name: pair_rows(p, logps, ref, masks) for p in now}
     rows = sum(p.weight*found[p.name][0] for p in self.parts)
     _, stats, margins = found[self.parts[0].name]
     if len(found) > 1: stats |= {f'loss/{k}': x[0].mean().item() for k, x in found.items()}

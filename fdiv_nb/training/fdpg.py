@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import Trainer, TrainerState
 from ..mathematics.checks import at_least, one_of, positive
 from ..mathematics.divergence import FDivergence
-from ..mathematics.schedule import parts_of
+from ..mathematics.schedule import divergences_in
 from ..mathematics.estimate import MovingAverage
 from ..models.heads import router_loss
 from ..models.completions import Rollout, Sampler
@@ -91,7 +91,7 @@ def check_fdpg_options(a: FDPGConfig) -> None:
         raise ValueError("proposal: 'lagging' swaps whole parameters and cannot be used with FSDP or "
                          "DeepSpeed; use proposal='policy'")
     if a.baseline == 'exact':
-        for d in parts_of(a.divergence): exact_baseline(d)
+        for d in divergences_in(a.divergence): exact_baseline(d)
 
 # %% ../../nbs/4_training/450_fdpg.ipynb #450a0003
 def reward_of(spec, init: dict | None = None) -> Callable:   # init: of `from_pretrained`, for a reward model
@@ -154,7 +154,7 @@ class FDPGTrainer(ReplayMixin, HeldOutTrainer):
         check_fdpg_call(args, reward_funcs, target, eval_dataset, kw)
         goal = target_of(reward_funcs if target is None else target, args.beta, args.reward_weights,
                          reward_kwargs(args))
-        for d in parts_of(divergence or args.divergence): check_compatible(d, goal)
+        for d in divergences_in(divergence or args.divergence): check_compatible(d, goal)
         tokenizer = tokenizer_of(processing_class, model, args.base_model, args.model_init_kwargs)
         contexts = contexts_of(train_dataset, tokenizer, args.chat_template_kwargs, args.max_prompts)
         prompts, columns = contexts.first()

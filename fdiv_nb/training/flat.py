@@ -17,7 +17,7 @@ from ..losses.flat import flat_loss, flat_map, flat_stats, mean_prob
 from ..losses.unlearn import (Method, Scored, get_method, random_direction, retain_kl,
                                     rmu_loss, task_vector, unlearn_loss, unlearn_stats)
 from ..mathematics.checks import at_least, between, finite, one_of, positive
-from ..mathematics.schedule import parts_of
+from ..mathematics.schedule import divergences_in
 from ..models.encode import scored_ids
 from ..models.logprobs import label_mask, score, token_logprobs
 from .base import check_trainer_call, default_args
@@ -89,7 +89,7 @@ def __post_init__(self: FLATConfig):
         raise ValueError(f"packing: {self.method} compares whole distributions or hidden states row by "
                          "row; leave packing at 0")
     super(FLATConfig, self).__post_init__()
-    for d in parts_of(self.divergence) if self.method == 'flat' else (): flat_map(d)
+    for d in divergences_in(self.divergence) if self.method == 'flat' else (): flat_map(d)
 
 # %% ../../nbs/4_training/490_flat.ipynb #d23e0f50
 def check_retain(args: FLATConfig, kind: Method, weight: float, retain) -> None:
@@ -166,7 +166,7 @@ def choose_method(self: FLATTrainer, args: FLATConfig, templates, retain) -> Non
 def finish_setup(self: FLATTrainer) -> None:
     "What needs the model: FLAT's map of the divergence, the callbacks, and RMU's layer."
     a = self.args
-    for d in parts_of(self.divergence_plan) if a.method == 'flat' else (): flat_map(d)
+    for d in divergences_in(self.divergence_plan) if a.method == 'flat' else (): flat_map(d)
     self.rows.needed = ('forget', 'template') if a.method == 'dpo' else ('forget',)
     self.stopped, self._logits, self._direction = '', None, None
     self.add_callback(EpochCallback(self))

@@ -26,14 +26,16 @@ class ScheduledDivergence:
     @property
     def divergence(self) -> FDivergence:
         "The divergence of the present step."
-        plan = self.divergence_plan
-        if not isinstance(plan, DivergenceSchedule): return plan
         share = share_done(getattr(self, 'state', None))
-        if self._mixed[0] != share: self._mixed = share, plan.at(share)
+        if self._mixed[0] != share: self._mixed = share, self.of_step(self.divergence_plan)
         return self._mixed[1]
 
     @divergence.setter
     def divergence(self, d): self.divergence_plan, self._mixed = d, (None, None)
+
+    def of_step(self, plan) -> FDivergence:
+        "What a schedule is at the present step; anything else as it is."
+        return plan.at(share_done(getattr(self, 'state', None))) if isinstance(plan, DivergenceSchedule) else plan
 
 # %% ../../nbs/4_training/439_scheduled.ipynb #334f2d7d
 class LogSchedule(TrainerCallback):
