@@ -11,11 +11,12 @@ FUNCTIONS = {                                                             # wher
     'losses/fdpg.py': ['_stats'], 'losses/fdpo.py': ['fdpo_stats'], 'losses/fsft.py': ['fsft_stats'], 'losses/distill.py': ['distill_stats'],
     'losses/flat.py': ['flat_stats'], 'losses/unlearn.py': ['unlearn_stats'], 'training/dpo.py': ['measure_drift', '_alphas', 'with_anchor'],
     'evaluation/alignment.py': ['_text_metrics', 'alignment_metrics'],
+    'training/objectives.py': ['reward_terms', 'trusted', 'advantage_terms', 'split_terms'], 'training/frl.py': ['record_policy', 'frl_metrics'],
     'training/scored.py': ['divergences_of', '_score_numbers', '_divergence_numbers', 'held_out_metrics'], 'evaluation/tofu.py': ['_utilities', 'tofu_scores'],
     'evaluation/muse.py': ['muse_scores'], 'evaluation/book.py': ['book_scores'], 'evaluation/attack.py': ['_table_row', 'attack_table'],
     'evaluation/forgetting.py': ['_p', '_forgetting', '__call__'], 'evaluation/bridge.py': ['judge'],
 }
-NOT_LOGGED = {'weighted_reward', 'weight', 'group', 'log_z', 'z_stderr', 'stratum', 'generator', 'max_new_tokens', 'batch_size', 'seed', 'n', 'prob', 'rouge', 'p', 'before'}
+NOT_LOGGED = {'weights', 'good', 'log_ref', 'log_q', 'weighted_reward', 'weight', 'group', 'log_z', 'z_stderr', 'stratum', 'generator', 'max_new_tokens', 'batch_size', 'seed', 'n', 'prob', 'rouge', 'p', 'before'}
 
 
 def tree_of(path): return ast.parse((root/'fdiv_nb'/path).read_text(encoding='utf-8'))

@@ -36,6 +36,8 @@ _MODULES = {
     'losses.frl': 'frl_loss frl_token_weights frl_weights rehearsal_loss unpaired_loss',
     'losses.unlearn': 'unlearn_loss',
     'training.fdpg': 'FDPGConfig FDPGTrainer',
+    'training.objectives': 'FRLConfig',
+    'training.frl': 'FRLTrainer',
     'training.sft': 'FSFTConfig FSFTTrainer',
     'training.dpo': 'FDPOConfig FDPOTrainer',
     'training.distill': 'DistillConfig DistillTrainer',

@@ -26,6 +26,8 @@ from .losses.audit import audit
 from .losses.frl import frl_loss, frl_token_weights, frl_weights, rehearsal_loss, unpaired_loss
 from .losses.unlearn import unlearn_loss
 from .training.fdpg import FDPGConfig, FDPGTrainer
+from .training.objectives import FRLConfig
+from .training.frl import FRLTrainer
 from .training.sft import FSFTConfig, FSFTTrainer
 from .training.dpo import FDPOConfig, FDPOTrainer
 from .training.distill import DistillConfig, DistillTrainer
@@ -38,8 +40,8 @@ from .reports.page import run_report
 __all__ = [
     'BinaryTarget', 'CompletionsSampler', 'DistillConfig', 'DistillTrainer', 'Estimate', 'FDPGConfig',
     'FDPGTrainer', 'FDPOConfig', 'FDPOTrainer', 'FDivergence', 'FLATConfig', 'FLATTrainer',
-    'FSFTConfig', 'FSFTTrainer', 'FinishedTarget', 'LengthTarget', 'MomentTarget', 'OverlongTarget',
-    'ProductTarget', 'RewardTarget', 'Rollout', 'VLLMSampler', 'anchor_loss', 'audit',
+    'FRLConfig', 'FRLTrainer', 'FSFTConfig', 'FSFTTrainer', 'FinishedTarget', 'LengthTarget',
+    'MomentTarget', 'OverlongTarget', 'ProductTarget', 'RewardTarget', 'Rollout', 'VLLMSampler', 'anchor_loss', 'audit',
     'before_and_after', 'custom_divergence', 'dft_loss', 'distill_loss', 'divergence_color',
     'divergence_names', 'divergence_schedule', 'estimate_divergence', 'evaluate_muse', 'evaluate_tofu',
     'exact_divergence', 'fdpg_loss', 'fdpg_weights', 'fdpo_loss', 'flat_loss', 'fpo_loss', 'frl_loss',

@@ -29,14 +29,15 @@ def frl_weights(
     reward: Tensor,                      # [B] r(x_i)
     beta: float,                         # >= 0, in units of the reward
     log_sampler: Tensor | None = None,   # [B] log q(x_i); None: sampled from π itself
-    baseline: str | float = 'loo',       # 'none', 'loo', 'mean', 'optimal', 'snis' or a constant
+    baseline: str | float = 'loo',       # none, loo, weighted_loo, mean, optimal, snis or a constant
     group: Tensor | None = None,         # [B] prompt ids for per-prompt baselines
     clip: float | None = None,           # largest importance ratio ρ; None: unclipped
     score_norm: Tensor | None = None,    # [B] for 'optimal': `surprise_norm`
 ) -> Tensor:                             # [B], detached
     "ρ (r - β f'(π/π0) - B), the weights of ∇log π(x_i). Raises ValueError for shapes, NaN and options."
     _check_beta(beta)
-    if isinstance(baseline, str): one_of('baseline', baseline, ('none', 'loo', 'mean', 'optimal', 'snis'))
+    kinds = 'none', 'loo', 'weighted_loo', 'mean', 'optimal', 'snis'
+    if isinstance(baseline, str): one_of('baseline', baseline, kinds)
     check_samples(logp, log_ref=log_ref, reward=reward, log_sampler=log_sampler)
     lp, r = widen(logp.detach()), reward.detach().to(logp.device)
     if beta: r = r + beta*pseudo_reward(divergence, lp - widen(log_ref.detach()))

@@ -8,6 +8,7 @@ import math
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 from collections.abc import Callable
 from fastcore.basics import patch
 import torch
@@ -58,9 +59,16 @@ class FDPGConfig(ReplayOptions, HeldOutConfig):
     reward_clip: float = option(0., "largest absolute pseudo-reward; 0 = unclipped")
     eval_samples: int = option(256, "completions for the metrics before and after")
 
+    trainer: ClassVar[str] = 'FDPGTrainer'     # which takes it
+
     def __post_init__(self):
-        check_fdpg_options(self)
+        self.check_own()
         super().__post_init__()
+    def check_own(self): check_fdpg_options(self)
+    @property
+    def start_samples(self) -> int:
+        "Completions of the initial policy that are drawn before the first step, at most."
+        return self.z_samples
 
 # %% ../../nbs/4_training/450_fdpg.ipynb #a5d0c874
 _BASELINES = 'auto', 'optimal', 'loo', 'mean', 'ema', 'snis', 'exact', 'none'
@@ -145,16 +153,15 @@ class FDPGTrainer(ReplayMixin, HeldOutTrainer):
     `FDPGTrainer('tiny', 'contains:great', FDPGConfig(output_dir='out', beta=0.3)).train()`"""
     why_same = 'log Z belongs to it: resume with what the run began with, or begin anew in another folder'
     fixed = ('baseline', 'ratio_clip', 'reward_clip', 'z_clip', 'temperature', 'top_k', 'top_p')
+    config = FDPGConfig
 
     def __init__(self, model, reward_funcs=None, args: FDPGConfig | None = None, train_dataset=None,
                  eval_dataset=None, processing_class=None, *, ref_model=None, sampler: Sampler = rollout,
                  divergence: str | FDivergence | None = None, peft_config=None, callbacks=None,
                  optimizers=(None, None), target: Target | Callable | None = None, **kw):
-        args = default_args(args, FDPGConfig, model)
-        check_fdpg_call(args, reward_funcs, target, eval_dataset, kw)
-        goal = target_of(reward_funcs if target is None else target, args.beta, args.reward_weights,
-                         reward_kwargs(args))
-        for d in divergences_in(divergence or args.divergence): check_compatible(d, goal)
+        args = default_args(args, self.config, model)
+        check_fdpg_call(args, type(self), reward_funcs, target, eval_dataset, kw)
+        goal = self.goal_of(reward_funcs if target is None else target, args, divergence or args.divergence)
         tokenizer = tokenizer_of(processing_class, model, args.base_model, args.model_init_kwargs)
         contexts = contexts_of(train_dataset, tokenizer, args.chat_template_kwargs, args.max_prompts)
         prompts, columns = contexts.first()
@@ -168,13 +175,24 @@ class FDPGTrainer(ReplayMixin, HeldOutTrainer):
         self.proposal = Lagging(self.model) if args.proposal == 'lagging' else None
 
 # %% ../../nbs/4_training/450_fdpg.ipynb #450a0007
-def check_fdpg_call(args, reward_funcs, target, eval_dataset, kw: dict) -> None:
+def check_fdpg_call(args, trainer: type, reward_funcs, target, eval_dataset, kw: dict) -> None:
     "ValueError for arguments that do not go together, or that f-DPG does not use."
-    check_trainer_call(args, FDPGConfig, kw)
+    check_trainer_call(args, trainer.config, kw)
+    if args.trainer not in [c.__name__ for c in trainer.__mro__]:
+        raise ValueError(f"args: {type(args).__name__} is for {args.trainer}; use that, or "
+                         f"args={trainer.config.__name__}(output_dir=...)")
     if target is not None and reward_funcs is not None:
         raise ValueError("target: reward_funcs is given too, which means the same; give one of them")
     if hasattr(eval_dataset, 'get_vocab'):
         raise ValueError("eval_dataset: got a tokenizer; a tokenizer is the argument processing_class")
+
+# %% ../../nbs/4_training/450_fdpg.ipynb #8105e0e1
+@patch
+def goal_of(self: FDPGTrainer, given, args: FDPGConfig, divergence) -> Target:
+    "What `reward_funcs` or `target` asks for. Raises ValueError as `target_of` and `check_compatible`."
+    goal = target_of(given, args.beta, args.reward_weights, reward_kwargs(args))
+    for d in divergences_in(divergence): check_compatible(d, goal)
+    return goal
 
 # %% ../../nbs/4_training/450_fdpg.ipynb #450a000a
 @patch
@@ -336,20 +354,31 @@ def get_batch_samples(self: FDPGTrainer, epoch_iterator, num_batches, device):
     own, old = self.step_rows(prompt)
     weights = self.weigh(own, old)
     self.record_samples(own.r, own.scores, own.s)
-    r, k = own.r if old is None else join_rollouts([own.r, old.r]), self.args.per_device_train_batch_size
-    return [dict(r.batch(slice(i, i + k)), weights=weights[i:i + k]) for i in range(0, len(r), k)], None
+    return self.micro_batches(own.r if old is None else join_rollouts([own.r, old.r]), weights), None
+
+@patch
+def micro_batches(self: FDPGTrainer, r: Rollout, weights: Tensor) -> list[dict]:
+    "This process's rows of a step with their weights [n], a micro-batch each."
+    k = self.args.per_device_train_batch_size
+    return [dict(r.batch(slice(i, i + k)), weights=weights[i:i + k]) for i in range(0, len(r), k)]
 
 # %% ../../nbs/4_training/450_fdpg.ipynb #c8440221
 @patch
 def compute_loss(self: FDPGTrainer, model, inputs, return_outputs=False, num_items_in_batch=None):
-    "−mean(w log π): f-DPG's loss on one micro-batch."
+    "The loss of one micro-batch, and that of a router."
     parts = {k: inputs[k] for k in ('input_ids', 'attention_mask', 'labels')}
-    with router_loss(model) as router: logp = self.token_logprobs_of(model, parts).sum(-1)
-    loss = fdpg_loss(self.divergence, logp, weights=inputs['weights'])
+    with router_loss(model) as router: tokens = self.token_logprobs_of(model, parts)
+    loss = self.rows_loss(tokens, inputs)
     if router.weight:
-        self.record(len(logp), aux_loss=router.value.item())
+        self.record(len(tokens), aux_loss=router.value.item())
         loss = loss + router.weight*router.value
-    return (loss, {'logp': logp.detach()}) if return_outputs else loss
+    return (loss, {'logp': tokens.detach().sum(-1)}) if return_outputs else loss
+
+@patch
+def rows_loss(self: FDPGTrainer, tokens: Tensor,     # [B, T-1] log π, 0 where not scored
+              inputs: dict) -> Tensor:
+    "−mean(w log π): f-DPG's loss on one micro-batch."
+    return fdpg_loss(self.divergence, tokens.sum(-1), weights=inputs['weights'])
 
 # %% ../../nbs/4_training/450_fdpg.ipynb #0a94e7b3
 @patch

@@ -5,6 +5,7 @@
 # %% ../../nbs/4_training/449_held_out.ipynb #d2a02bdc
 from __future__ import annotations
 import difflib, math, random, sys, time
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -65,7 +66,7 @@ def check_held_out_options(a: HeldOutConfig) -> None:
     a.eval_pass_k = check_pass_k(sorted({1, n}) if a.eval_pass_k is None else a.eval_pass_k, n)
 
 # %% ../../nbs/4_training/449_held_out.ipynb #f4f41013
-_SMALLER = *FOUR, 'kl', 'truncated', 'z_unknown', 'completions/mean_length'
+_SMALLER = *FOUR, 'kl', 'drift', 'truncated', 'z_unknown', 'completions/mean_length'
 
 def set_best(a: HeldOutConfig) -> None:
     """`metric_for_best_model` (the reward where one is needed) and `greater_is_better`, where they are not given;
@@ -129,7 +130,7 @@ def check_best(metric: str, sets, names: list[str], target: Target) -> None:
     except ValueError as e: raise ValueError(f"metric_for_best_model: {e}") from None
 
 # %% ../../nbs/4_training/449_held_out.ipynb #886a0e94
-def check_held_out(a: HeldOutConfig, sets, target: Target) -> None:
+def check_held_out(a: HeldOutConfig, sets, target: Target, metrics: Callable = held_out_metrics) -> None:
     "ValueError for evaluations without prompts, rewards that do not fit them, and metrics that will not be there."
     if sets is None and (a.eval_strategy != 'no' or a.eval_on_start):
         raise ValueError("eval_dataset: none is given, and evaluations are asked for; pass prompts (--eval_data), or "
@@ -138,7 +139,7 @@ def check_held_out(a: HeldOutConfig, sets, target: Target) -> None:
         scores = _probed(target, h, a.max_steps)
         success_of(a.eval_success, scores)
         if a.metric_for_best_model is None: continue
-        check_best(a.metric_for_best_model, sets, held_out_names(scores, a.eval_pass_k), target)
+        check_best(a.metric_for_best_model, sets, held_out_names(scores, a.eval_pass_k, metrics), target)
 
 # %% ../../nbs/4_training/449_held_out.ipynb #18ee0001
 class Block(NamedTuple):
@@ -164,10 +165,12 @@ class HeldOutTrainer(LogZTrainer):
 
     `eval_dataset`: prompts in any form, or name -> prompts. Raises ValueError, before any work, for an empty set, a
     prompt that leaves no room in the context, and what `check_held_out` refuses."""
+    metrics_of = staticmethod(held_out_metrics)      # the numbers of an evaluation
+
     def __init__(self, model, args: HeldOutConfig, target: Target, prompts, processing_class,
                  sampler: Sampler = rollout, eval_dataset=None, **kw):
         sets = held_out_sets(eval_dataset, processing_class, args.chat_template_kwargs, args.max_prompts)
-        check_held_out(args, sets, target)
+        check_held_out(args, sets, target, self.metrics_of)
         super().__init__(model, args, target, prompts, processing_class, sampler, eval_dataset=sets, **kw)
         self.judging = MicroBatch(args.per_device_eval_batch_size, on=self.micro.on)
         self.noted: dict[str, dict] = dict(columns={}, numbers={})     # what rewards give to log_extra and log_metric
@@ -290,7 +293,7 @@ def evaluate_set(self: HeldOutTrainer, h: HeldOut, prefix: str) -> dict[str, flo
         self.fit_target()
         s, base, logged = self.held_out_samples(h)
         success = success_of(self.args.eval_success, list(s.scores))
-        numbers = held_out_metrics(s, base, self.args.eval_pass_k, success, self.args.eval_seed) | logged
+        numbers = self.metrics_of(s, base, self.args.eval_pass_k, success, self.args.eval_seed) | logged
         out = {f'{prefix}_{k}': v for k, v in numbers.items()} | speed_metrics(prefix, start, len(s.group))
         self.log({k: v for k, v in out.items() if math.isfinite(v)})
         if self.is_world_process_zero(): self.show_completions(s, prefix, success)

@@ -4,6 +4,7 @@
 
 # %% ../../nbs/4_training/438_replay.ipynb #444b0002
 from __future__ import annotations
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -68,6 +69,7 @@ class ScoredRollout(NamedTuple):
     s: Samples
     norm: Tensor                # [n] `surprise_norm` under the policy
     scores: dict[str, Tensor]   # [n] each, on the CPU
+    tokens: Tensor | None = None      # [2, n, T] log π, log π0 of each token, where they are needed
 
 # %% ../../nbs/4_training/438_replay.ipynb #444b000c
 def join_rollouts(parts: list[Rollout]) -> Rollout:
@@ -83,24 +85,42 @@ def join_samples(parts: list[Samples]) -> Samples:
     "The rows of several as one."
     return Samples(*(torch.cat([x.to(xs[0]) for x in xs]) for xs in zip(*parts)))
 
+def join_tokens(parts: list[Tensor | None]) -> Tensor | None:   # [..., n, T] each
+    "The rows of several, 0 after their ends; None for none."
+    if any(t is None for t in parts): return None
+    wide = max(t.shape[-1] for t in parts)
+    return torch.cat([pad(t, (0, wide - t.shape[-1])) for t in parts], -2)
+
 def join_scored(parts: list[ScoredRollout]) -> ScoredRollout:
     "The rows of several as one."
     scores = {k: torch.cat([x.scores[k] for x in parts]) for k in parts[0].scores}
     return ScoredRollout(join_rollouts([x.r for x in parts]), join_samples([x.s for x in parts]),
-                  torch.cat([x.norm for x in parts]), scores)
+                         torch.cat([x.norm for x in parts]), scores, join_tokens([x.tokens for x in parts]))
 
 # %% ../../nbs/4_training/438_replay.ipynb #444b000d
 def select_scored(x: ScoredRollout, rows: list[int]) -> ScoredRollout:
     "Some rows."
-    i = torch.as_tensor(rows, dtype=torch.long)
-    return ScoredRollout(x.r.select(rows), Samples(*(v[i.to(v.device)] for v in x.s)), x.norm[i.to(x.norm.device)],
-                  {k: v[i] for k, v in x.scores.items()})
+    i, r, t = torch.as_tensor(rows, dtype=torch.long), x.r.select(rows), x.tokens
+    if t is not None: t = t[:, i.to(t.device), :max(map(len, r.completion_ids))]
+    return ScoredRollout(r, Samples(*(v[i.to(v.device)] for v in x.s)), x.norm[i.to(x.norm.device)],
+                         {k: v[i] for k, v in x.scores.items()}, t)
 
 # %% ../../nbs/4_training/438_replay.ipynb #444b0011
 def pack_ids(rows: list) -> tuple[Tensor, Tensor]:
     "Lists of token ids as (ids one after the other, length of each), int32."
     return (torch.tensor([i for row in rows for i in row], dtype=torch.int32),
             torch.tensor([len(row) for row in rows], dtype=torch.int32))
+
+def pack_tokens(x: Tensor, lengths: Tensor) -> Tensor:   # [k, n, T], [n]
+    "Numbers of tokens one row after the other, [k, sum of lengths]."
+    return x[:, torch.arange(x.shape[-1]) < lengths[:, None]]
+
+def unpack_tokens(x: Tensor, lengths: Tensor) -> Tensor:
+    "What `pack_tokens` was given, 0 after the ends."
+    inside = torch.arange(int(lengths.max())) < lengths[:, None]
+    out = x.new_zeros(len(x), *inside.shape)
+    out[:, inside] = x
+    return out
 
 def unpack_ids(ids: Tensor, lengths: Tensor) -> list[list[int]]:
     "The lists that `pack_ids` was given."
@@ -118,15 +138,20 @@ class Kept(NamedTuple):
     prompt_lengths: Tensor   # tokens of each
     numbers: Tensor          # [3, n] log π0, log w, log q; nats
     scores: Tensor           # [k, n]
+    tokens: Tensor | None = None      # [2, sum of lengths] log π0, log q of each, where they are needed
     def __len__(self): return len(self.lengths)
 
 def keep_rollout(x: ScoredRollout, step: int) -> Kept:
     "What is kept of scored completions."
     prompts = dict(zip(reversed(x.s.group.tolist()), reversed(x.r.prompt_ids)))
     first = [prompts[k] for k in dict.fromkeys(x.s.group.tolist())]
-    numbers = torch.stack([x.s.log_ref, x.s.log_w, x.s.log_q]).float().cpu()
+    numbers, tokens = torch.stack([v.double() for v in (x.s.log_ref, x.s.log_w, x.s.log_q)]), None
+    if x.tokens is None: numbers = numbers.float()
+    else:
+        log_ref = x.tokens[1].cpu()
+        tokens = pack_tokens(torch.stack([log_ref, x.r.token_logprobs.to(log_ref)]), x.r.lengths)
     return Kept(step, *pack_ids(x.r.completion_ids), x.r.finished.clone(), x.s.group.int().cpu(), *pack_ids(first),
-                numbers, torch.stack([v.float() for v in x.scores.values()]))
+                numbers.cpu(), torch.stack([v.float() for v in x.scores.values()]), tokens)
 
 # %% ../../nbs/4_training/438_replay.ipynb #444b0015
 class Replay:
@@ -176,15 +201,20 @@ def choose(self: Replay, n: int, seed: int) -> list[tuple[int, int]]:
 # %% ../../nbs/4_training/438_replay.ipynb #444b001c
 @patch
 def restore(self: Replay, x: Kept, rows: list[int], device=None) -> ScoredRollout:
-    "Some rows of a rollout. Texts and the log q of each token are left empty, log π and the norm are NaN."
+    """Some rows of a rollout. Texts are left empty, and so is the log q of each token that was not kept; log π
+    and the norm are NaN."""
     done, n = unpack_ids(x.ids, x.lengths), len(rows)
     prompts = dict(zip(dict.fromkeys(x.group.tolist()), unpack_ids(x.prompt_ids, x.prompt_lengths)))
     group = x.group[rows].long()
-    r = Rollout(['']*n, [prompts[k] for k in group.tolist()], [done[i] for i in rows], ['']*n, torch.zeros(n, 0),
-                x.finished[rows], group, *self.layout)
+    ids, log_q, tokens = [done[i] for i in rows], torch.zeros(n, 0), None
+    if x.tokens is not None:
+        log_ref, log_q = unpack_tokens(x.tokens, x.lengths)[:, rows, :max(map(len, ids))]
+        tokens = torch.stack([torch.full_like(log_ref, torch.nan), log_ref]).to(device)
+    r = Rollout(['']*n, [prompts[k] for k in group.tolist()], ids, ['']*n, log_q, x.finished[rows], group,
+                *self.layout)
     numbers, unknown = x.numbers[:, rows].to(device), torch.full((n,), torch.nan, device=device)
     s, scores = Samples(unknown, *numbers, group.to(device)), dict(zip(self.names, x.scores[:, rows]))
-    return ScoredRollout(r, s, unknown, scores)
+    return ScoredRollout(r, s, unknown, scores, tokens)
 
 @patch
 def restore_all(self: Replay, chosen: list[tuple[int, int]], device=None) -> ScoredRollout:
@@ -205,14 +235,15 @@ def state_dict(self: Replay) -> dict:
 def tensors(self: Replay) -> dict[str, Tensor]:
     "The tensors of all rollouts by name; the present one is the last."
     rollouts = [*self.kept, self.now] if self.now is not None else self.kept
-    fields = [k for k in Kept._fields if k != 'step']
-    return {f'{i}.{k}': getattr(x, k).contiguous() for i, x in enumerate(rollouts) for k in fields}
+    fields = [(i, k, v) for i, x in enumerate(rollouts) for k, v in x._asdict().items() if k != 'step']
+    return {f'{i}.{k}': v.contiguous() for i, k, v in fields if v is not None}
 
 @patch
 def load(self: Replay, state: dict, tensors: dict[str, Tensor]) -> None:
     "Take over a state and its tensors. Raises ValueError where they do not belong together."
     steps = state['steps'] + ([] if state['now'] is None else [state['now']])
-    fields = [k for k in Kept._fields if k != 'step']
+    whole = '0.tokens' in tensors
+    fields = [k for k in Kept._fields if k != 'step' and (whole or k != 'tokens')]
     if set(tensors) != {f'{i}.{k}' for i in range(len(steps)) for k in fields}:
         raise ValueError(f"resume_from_checkpoint: its replay.safetensors does not hold the {len(steps)} rollouts "
                          "of its state; the file is damaged, name another checkpoint")
@@ -241,7 +272,8 @@ def stale_count(self: ReplayMixin, n: int) -> int:
 
 def move_scored(x: ScoredRollout, device) -> ScoredRollout:
     "The numbers on another device."
-    return x._replace(s=Samples(*(v.to(device) for v in x.s)), norm=x.norm.to(device))
+    tokens = None if x.tokens is None else x.tokens.to(device)
+    return x._replace(s=Samples(*(v.to(device) for v in x.s)), norm=x.norm.to(device), tokens=tokens)
 
 @patch
 def gather_scored(self: ReplayMixin, x: ScoredRollout) -> ScoredRollout:
@@ -253,10 +285,11 @@ def gather_scored(self: ReplayMixin, x: ScoredRollout) -> ScoredRollout:
 
 # %% ../../nbs/4_training/438_replay.ipynb #444b0026
 def without_signal(s: Samples) -> Tensor:
-    "[n] bool: rows of a prompt with several completions, whose log w are all the same."
+    "[n] bool: rows of a prompt with several completions, whose log w (but NaN: not scored) are all the same."
     names, i, count = s.group.unique(return_inverse=True, return_counts=True)
-    reach = lambda how: s.log_w.new_zeros(len(names)).scatter_reduce(0, i, s.log_w, how, include_self=False)
-    return ((reach('amin') == reach('amax')) & (count > 1))[i]
+    reach = lambda how, none: s.log_w.new_zeros(len(names)).scatter_reduce(
+        0, i, s.log_w.masked_fill(s.log_w.isnan(), none), how, include_self=False)
+    return ((reach('amin', math.inf) >= reach('amax', -math.inf)) & (count > 1))[i]
 
 def other_prompts(s: Samples, bad: Tensor, prompts: int, seed: int) -> list[int]:
     "For each bad row [n] another of so many prompts, the same for rows of one prompt; those of the step last."

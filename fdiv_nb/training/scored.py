@@ -281,8 +281,8 @@ def held_out_metrics(s: HeldOutSample,          # of the policy
     return out | dict(ratio_ess=effective_sample_size(at).item()/len(at))
 
 # %% ../../nbs/4_training/444_scored.ipynb #5d9e1d7d
-def held_out_names(scores: list[str], ks: list[int]) -> list[str]:
-    "The names of `held_out_metrics` for scores of these names."
+def held_out_names(scores: list[str], ks: list[int], metrics=held_out_metrics) -> list[str]:
+    "The names of `held_out_metrics`, or what stands for it, for scores of these names."
     z = torch.zeros(2)
     s = HeldOutSample(['']*2, ['']*2, torch.tensor([0, 1]), *[z]*6, z + 1, dict.fromkeys(scores, z), None, z, z > 0)
-    return list(held_out_metrics(s, s, ks, success_of('', scores)))
+    return list(metrics(s, s, ks, success_of('', scores)))
