@@ -21,6 +21,7 @@ _MODULES = {
     'models.completions': 'Rollout',
     'models.rollout': 'rollout',
     'models.engine': 'CompletionsSampler VLLMSampler',
+    'models.topk_server': 'TopKServer',
     'losses.rewards': 'load_reward',
     'losses.target': 'BinaryTarget MomentTarget ProductTarget RewardTarget',
     'losses.factors': 'FinishedTarget LengthTarget OverlongTarget',

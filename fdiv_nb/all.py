@@ -11,6 +11,7 @@ from .models.loading import load_lm, load_tokenizer
 from .models.completions import Rollout
 from .models.rollout import rollout
 from .models.engine import CompletionsSampler, VLLMSampler
+from .models.topk_server import TopKServer
 from .losses.rewards import load_reward
 from .losses.target import BinaryTarget, MomentTarget, ProductTarget, RewardTarget
 from .losses.factors import FinishedTarget, LengthTarget, OverlongTarget
@@ -39,16 +40,16 @@ from .reports.page import run_report
 
 __all__ = [
     'BinaryTarget', 'CompletionsSampler', 'DistillConfig', 'DistillTrainer', 'Estimate', 'FDPGConfig',
-    'FDPGTrainer', 'FDPOConfig', 'FDPOTrainer', 'FDivergence', 'FLATConfig', 'FLATTrainer',
-    'FRLConfig', 'FRLTrainer', 'FSFTConfig', 'FSFTTrainer', 'FinishedTarget', 'LengthTarget',
-    'MomentTarget', 'OverlongTarget', 'ProductTarget', 'RewardTarget', 'Rollout', 'VLLMSampler', 'anchor_loss', 'audit',
-    'before_and_after', 'custom_divergence', 'dft_loss', 'distill_loss', 'divergence_color',
-    'divergence_names', 'divergence_schedule', 'estimate_divergence', 'evaluate_muse', 'evaluate_tofu',
-    'exact_divergence', 'fdpg_loss', 'fdpg_weights', 'fdpo_loss', 'flat_loss', 'fpo_loss', 'frl_loss',
-    'frl_token_weights', 'frl_weights', 'fsft_loss', 'get_divergence', 'implicit_reward', 'kept_mass',
-    'label_mask', 'linear_divergence', 'linear_logprobs', 'linear_topk_divergence', 'load_lm',
+    'FDPGTrainer', 'FDPOConfig', 'FDPOTrainer', 'FDivergence', 'FLATConfig', 'FLATTrainer', 'FRLConfig',
+    'FRLTrainer', 'FSFTConfig', 'FSFTTrainer', 'FinishedTarget', 'LengthTarget', 'MomentTarget',
+    'OverlongTarget', 'ProductTarget', 'RewardTarget', 'Rollout', 'TopKServer', 'VLLMSampler',
+    'anchor_loss', 'audit', 'before_and_after', 'custom_divergence', 'dft_loss', 'distill_loss',
+    'divergence_color', 'divergence_names', 'divergence_schedule', 'estimate_divergence', 'evaluate_muse',
+    'evaluate_tofu', 'exact_divergence', 'fdpg_loss', 'fdpg_weights', 'fdpo_loss', 'flat_loss', 'fpo_loss',
+    'frl_loss', 'frl_token_weights', 'frl_weights', 'fsft_loss', 'get_divergence', 'implicit_reward',
+    'kept_mass', 'label_mask', 'linear_divergence', 'linear_logprobs', 'linear_topk_divergence', 'load_lm',
     'load_reward', 'load_tiny', 'load_tokenizer', 'mean_token_prob', 'muse_scores', 'nll_loss',
-    'register_divergence', 'rehearsal_loss', 'rollout', 'run_report', 'sequence_logprobs',
-    'tofu_scores', 'token_f_loss', 'token_logprobs', 'top_k_of', 'topk_divergence', 'topk_gap',
-    'unlearn_loss', 'unpaired_loss',
+    'register_divergence', 'rehearsal_loss', 'rollout', 'run_report', 'sequence_logprobs', 'tofu_scores',
+    'token_f_loss', 'token_logprobs', 'top_k_of', 'topk_divergence', 'topk_gap', 'unlearn_loss',
+    'unpaired_loss',
 ]

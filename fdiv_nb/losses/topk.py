@@ -24,15 +24,17 @@ class TopK(NamedTuple):
     ids: Tensor      # [..., k] int64 tokens, each once; -1 is padding
     logps: Tensor    # [..., k] their log-probabilities, nats
 
-# %% ../../nbs/3_losses/372_topk.ipynb #65c5e678
+# %% ../../nbs/3_losses/372_topk.ipynb #2b59b06c
 @torch.no_grad()
 def top_k_of(logits: Tensor,           # [..., V] of a teacher
              k: int,                   # at least 1; V keeps all
-             temperature: float = 1.   # τ > 0 of its softmax
+             temperature: float = 1.,  # τ > 0 of its softmax
+             vocab: int | None = None  # keep tokens below this id only; the others are in the tail
             ) -> TopK:                 # min(k, V) tokens, the likeliest first; logps float32 or wider
     "The k likeliest tokens of each position. Raises ValueError for k below 1."
     if k < 1: raise ValueError(f"k: expected at least one token a position, got {k}")
-    top, ids = logits.topk(min(k, logits.shape[-1]), -1)
+    some = logits[..., :vocab]
+    top, ids = some.topk(min(k, some.shape[-1]), -1)
     z = widen(logits) if temperature == 1 else widen(logits)/temperature
     return TopK(ids, widen(top)/temperature - z.logsumexp(-1, keepdim=True))
 

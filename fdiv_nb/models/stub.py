@@ -38,6 +38,7 @@ class StubServer:
     context: int | None = None      # tokens of prompt and completion; a longer completion is cut, as vLLM does
     cut: int | None = None          # bytes after which the connection breaks
     old_prefixes: bool = False      # what was read of a prompt stays that of the weights that read it first
+    max_logprobs: int | None = None # more of a prompt's tokens are refused
     spoil: Callable | None = None   # (request, answer of /v1/completions) -> what is sent instead
 
     def __post_init__(self):
@@ -115,12 +116,15 @@ def complete(self: StubServer, body: dict):
     self.bodies.append(body)
     model = self.reader(body)
     if model is None: return _said(404, f"The model `{body['model']}` does not exist.")
+    if self.max_logprobs is not None and (k := _asked_top(body)) > self.max_logprobs:
+        return _said(400, f'Requested prompt logprobs of {k}, greater than max allowed: {self.max_logprobs}')
     r = rollout(model, self.tokenizer, [body['prompt']], n=body['n'], max_new_tokens=self.room(body),
                 temperature=body['temperature'], top_k=max(body['top_k'], 0), top_p=body['top_p'],
                 eos_token_ids=body['stop_token_ids'], generator=torch.Generator().manual_seed(body['seed']))
     logq = [x[:len(c)].tolist() for x, c in zip(r.token_logprobs, r.completion_ids)]
     if not self.processed: logq = [_raw_logprobs(model, body['prompt'], c) for c in r.completion_ids]
     made = [self.choice(i, body, *row) for i, row in enumerate(zip(r.completion_ids, logq, r.finished.tolist()))]
+    if k := _asked_top(body): self.add_prompt(model, body, made, k)
     answer = _envelope(body, made[:-1] if self.one_short else made)
     return 200, self.spoil(body, answer) if self.spoil else answer
 
@@ -156,6 +160,39 @@ def choice(self: StubServer, i: int, body: dict, ids: list, logq: list, ended: b
                 prompt_logprobs=None, prompt_token_ids=body['prompt'], routed_experts=None)
     dropped = self.drop | ({'token_ids'} if self.as_text else set())
     return {k: v for k, v in made.items() if k not in dropped}
+
+# %% ../../nbs/2_models/293_stub.ipynb #809aa1a2
+def _asked_top(body: dict) -> int:
+    "How many of the likeliest tokens of the prompt are asked for; 0 for none."
+    return body.get('prompt_logprobs') or (body.get('logprobs') or 0)*bool(body.get('echo'))
+
+def _top_of_prompt(model, prompt: list, k: int) -> list[dict]:
+    "{token: (log-probability, rank)} at each place of a prompt but the first."
+    logp = own_logits(model, prompt[:1], prompt[1:]).log_softmax(-1)
+    out = []
+    for row, token in zip(logp, prompt[1:]):
+        best = row.topk(k).indices.tolist()
+        rank = lambda t: int((row > row[t]).sum()) + 1
+        out.append({t: (row[t].item(), rank(t)) for t in dict.fromkeys([token, *best])})
+    return out
+
+# %% ../../nbs/2_models/293_stub.ipynb #56e972f4
+@patch
+def add_prompt(self: StubServer, model, body: dict, made: list[dict], k: int) -> None:
+    "Add to the completions what is asked for of the prompt."
+    top, word = _top_of_prompt(model, body['prompt'], k), lambda t: f'token_id:{t}' if self.as_text else \
+        self.tokenizer.decode([t])
+    as_vllm = lambda t, p: dict(logprob=p[0], rank=p[1], decoded_token=self.tokenizer.decode([t]))
+    for c in made:
+        if not body.get('echo'):
+            if 'prompt_logprobs' in self.drop: continue
+            c['prompt_logprobs'] = [None, *({str(t): as_vllm(t, p) for t, p in x.items()} for x in top)]
+            continue
+        own = [x[t][0] for x, t in zip(top, body['prompt'][1:])]
+        l = c['logprobs']
+        l['top_logprobs'] = [None, *({word(t): p[0] for t, p in x.items()} for x in top), *l['top_logprobs']]
+        l['tokens'] = [*map(word, body['prompt']), *l['tokens']]
+        l['token_logprobs'] = [None, *own, *l['token_logprobs']]
 
 # %% ../../nbs/2_models/293_stub.ipynb #d003d1a5
 @patch

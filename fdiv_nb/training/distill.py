@@ -15,8 +15,9 @@ from fastcore.basics import patch
 from torch import Tensor, nn
 
 from fdiv_nb.losses.distill import distill_loss, distill_stats, generalized_jsd, score_term, skewed_kl
-from fdiv_nb.mathematics.checks import fraction, positive
-from fdiv_nb.mathematics.divergence import FDivergence, get_divergence
+from fdiv_nb.losses.topk import top_k_of, topk_divergence
+from fdiv_nb.mathematics.checks import fraction, positive, whole
+from fdiv_nb.mathematics.divergence import FDivergence, get_divergence, widen
 from fdiv_nb.mathematics.schedule import divergence_schedule, is_schedule
 from fdiv_nb.models.heads import model_divergence
 from fdiv_nb.models.loading import check_reference, load_lm, load_tokenizer
@@ -26,7 +27,9 @@ from fdiv_nb.models.completions import Sampler
 from fdiv_nb.models.rollout import rollout
 from fdiv_nb.training.base import (
     beside_kwargs, check_trainer_call, default_args, load_policy, tokenizer_of)
+from fdiv_nb.training.data import read_rows
 from fdiv_nb.training.drawing import draw_rows, sync_sampler
+from fdiv_nb.training.entries import EntriesMixin, check_source, is_server
 from fdiv_nb.training.offline import OfflineConfig, OfflineTrainer, smallest
 from fdiv_nb.training.options import option, take_alias
 from fdiv_nb.training.reference import fingerprint
@@ -51,6 +54,8 @@ class DistillConfig(OfflineConfig):
                                            "skewed_kl_dual:A")
     temperature: float = option(1., "of both softmaxes in the loss")
     rescale: bool = option(False, "multiply the loss by temperature squared")
+    top_k_teacher: int = option(0, "compare on the teacher's so many likeliest tokens and the rest as one; "
+                                   "0 = the whole vocabulary (of a server 20 are asked for)")
     lmbda: float = option(0., "share of steps whose answers are sampled from the student: 0 = given "
                               "answers only, 1 = its own only")
     max_new_tokens: int = option(64, "on-policy: longest sample, tokens")
@@ -69,6 +74,7 @@ def __post_init__(self: DistillConfig):
     take_alias(self, 'max_completion_length', 'max_new_tokens')
     for k in ('temperature', 'max_new_tokens', 'sample_temperature', 'learning_rate'):
         positive(k, getattr(self, k))
+    whole('top_k_teacher', self.top_k_teacher, remedy='tokens; 0 is the whole vocabulary')
     fraction('lmbda', self.lmbda, remedy="it is the share of steps on the student's own samples")
     if self.score_term and not self.lmbda:
         raise ValueError("score_term: belongs to the student's samples; lmbda = 0 draws none; raise lmbda")
@@ -133,13 +139,14 @@ def shared_vocabulary(
     return min(sizes.values())
 
 # %% ../../nbs/4_training/480_distill.ipynb #4d13775f
-class DistillTrainer(OfflineTrainer):
+class DistillTrainer(EntriesMixin, OfflineTrainer):
     """Train a student towards a teacher on rows of prompt and completion, or conversations.
 
     model: the student: a model, or its folder or hub name. args: a `DistillConfig`; None for the defaults.
     train_dataset, eval_dataset: whatever `read_rows` reads (a list of dicts, a Dataset, a file).
     processing_class: the tokenizer of both; None: that of the student's folder.
-    teacher: a model, or its folder or hub name; required.
+    teacher: a model, or its folder or hub name; a `TopKServer` or its address, 'http://host:port'; None: rows
+      bring what is known of it, `teacher_ids` and `teacher_logps` (`478_teachers`, `fdiv teach`).
     divergence: an `FDivergence` instead of `args.divergence`.
     sampler: of the student's own answers, called like `rollout`; may be a server that follows the student.
     peft_config, callbacks, optimizers and the rest: as in TRL and `transformers.Trainer`.
@@ -148,7 +155,8 @@ class DistillTrainer(OfflineTrainer):
         trainer = DistillTrainer('tiny', DistillConfig('run', max_steps=3), rows, teacher=teacher)
         trainer.train()
     """
-    fixed = ('temperature', 'rescale', 'lmbda', 'max_new_tokens', 'sample_temperature', 'score_term')
+    fixed = ('temperature', 'rescale', 'top_k_teacher',
+             'lmbda', 'max_new_tokens', 'sample_temperature', 'score_term')
 
     def __init__(self, model, args: DistillConfig | None = None, train_dataset=None, eval_dataset=None,
                  processing_class=None, *, teacher=None, divergence=None,
@@ -156,46 +164,60 @@ class DistillTrainer(OfflineTrainer):
         args = default_args(args, DistillConfig, model)
         check_trainer_call(args, DistillConfig, kw)
         d = args.resolve(divergence)
-        if teacher is None: raise ValueError("teacher: none given; pass a model, or its folder or hub name")
+        check_source(args, teacher)
         tok = tokenizer_of(processing_class, model, args.base_model, args.model_init_kwargs)
         model = load_policy(model, args, kw.get('peft_config') is None)
-        self.take_teacher(model, teacher, tok, args.dtype, beside_kwargs(args))
+        self.take_teacher(model, teacher, tok, args)
         self.sampler = sampler
         self.check_sampler(model)
         super().__init__(model, args, train_dataset, eval_dataset, tok, needs_ref=False, divergence=d, **kw)
-        self.teacher = prepare_beside(self.accelerator, self.teacher, args.device)
+        if self.teacher is not None:
+            self.teacher = prepare_beside(self.accelerator, self.teacher, args.device)
 
 # %% ../../nbs/4_training/480_distill.ipynb #817f53ae
 @patch
-def take_teacher(self: DistillTrainer, student: nn.Module, teacher, tokenizer, dtype: str,
-                 init: dict | None = None) -> None:   # arguments of `from_pretrained`
+def take_teacher(self: DistillTrainer, student: nn.Module, teacher, tokenizer, args: DistillConfig) -> None:
     "Load, check and freeze the teacher; sets `vocab`, the number of tokens that are compared."
-    named, init = isinstance(teacher, (str, Path)), init or {}
+    self.take_source(teacher, args.top_k_teacher)
+    self.teacher, self._found, self.same_size = None, None, True
+    self.vocab = self.known = _logits_of(student)
+    if is_server(teacher): self.take_server(student, teacher, tokenizer, args.top_k_teacher)
+    elif teacher is not None: self.take_model(student, teacher, tokenizer, args.dtype, beside_kwargs(args))
+
+# %% ../../nbs/4_training/480_distill.ipynb #87b642f7
+@patch
+def take_model(self: DistillTrainer, student: nn.Module, teacher, tokenizer, dtype: str,
+               init: dict) -> None:   # arguments of `from_pretrained`
+    "A teacher that is a model, or the name of one."
+    named = isinstance(teacher, (str, Path))
     theirs = load_tokenizer(teacher, 'teacher', revision=init.get('revision')) if named else None
     teacher = load_lm(teacher, 'teacher', dtype, trainable=False, init=init)
     if teacher is student:
         raise ValueError("teacher: it is the student itself; pass a copy (copy.deepcopy) to keep it still")
-    self.vocab = shared_vocabulary(student, teacher, tokenizer, theirs)
+    self.vocab = self.known = shared_vocabulary(student, teacher, tokenizer, theirs)
     check_reference(student, teacher, 'teacher', tokenizer)
     width = lambda m: m.get_input_embeddings().weight.shape[0]
     self.teacher, self.same_size = teacher.eval().requires_grad_(False), width(student) == width(teacher)
-    self._found = None
 
 # %% ../../nbs/4_training/480_distill.ipynb #85361153
 @patch
 def check_sampler(self: DistillTrainer, student: nn.Module) -> None:
     "ValueError for a server that would draw tokens of which the teacher knows nothing."
     width = bare_model(student).get_input_embeddings().weight.shape[0]
-    if hasattr(self.sampler, 'sync') and width > self.vocab:
-        raise ValueError(f"sampler: the student has {width} tokens, the teacher {self.vocab}; only the built-in "
+    if hasattr(self.sampler, 'sync') and width > self.known:
+        raise ValueError(f"sampler: the student has {width} tokens, the teacher {self.known}; only the built-in "
                          "sampler leaves out the others")
 
 # %% ../../nbs/4_training/480_distill.ipynb #418127bd
 @patch
 def encode(self: DistillTrainer, dataset, name: str) -> list[dict]:
-    "As in the base, with the shorter of both contexts."
-    self.limit = smallest(self.limit, None if self.encoder_decoder else context_length(self.teacher))
-    return super(DistillTrainer, self).encode(dataset, name)
+    "As in the base, with the shorter of both contexts, and with the entries that the rows bring."
+    theirs = None if self.encoder_decoder or self.teacher is None else context_length(self.teacher)
+    self.limit = smallest(self.limit, theirs)
+    rows = read_rows(dataset, ('prompt', *self.answers), name, self.args.turns, self.on_bad)
+    self.check_columns(rows, name)
+    out = self.encode_read(rows, self.answers, name)
+    return self.with_entries(out, rows, name) if self.stored else out
 
 # %% ../../nbs/4_training/480_distill.ipynb #9cc7bb25
 @patch
@@ -220,10 +242,11 @@ def fuses(self: DistillTrainer, batch: dict) -> bool:
 def answer_logps(self: DistillTrainer, model, batch: dict) -> Tensor:
     "[B, T'] log π of the answers' tokens (zeros on the fused path); the divergences are kept for `loss_of`."
     if not self.fuses(batch): return self.plain_divergences(model, batch)
-    a = self.args
-    D = model_divergence(self.divergence, model, self.teacher, batch, 'none', temperature=a.temperature)
+    a, stats = self.args, {}
+    if self.by_entries: D, stats = self.fused_entries(model, batch)
+    else: D = model_divergence(self.divergence, model, self.teacher, batch, 'none', temperature=a.temperature)
     D = D*(a.temperature**2 if a.rescale else 1.)
-    self._found = D, None
+    self._found = D, stats, False
     return torch.zeros_like(D.detach())
 
 # %% ../../nbs/4_training/480_distill.ipynb #1811b37c
@@ -231,29 +254,45 @@ def answer_logps(self: DistillTrainer, model, batch: dict) -> Tensor:
 def plain_divergences(self: DistillTrainer, model, batch: dict) -> Tensor:
     """[B, T'] log π, with gradient where the score term needs it; keeps the divergences [B, T'] and their
     statistics."""
-    a, labels, shift = self.args, batch['labels'], not self.encoder_decoder
+    labels, shift = batch['labels'], not self.encoder_decoder
     T = labels.shape[1] - shift
     k = scored_span(labels) if shift else None
     labels = labels[:, -k:] if shift else labels
     z = score(model, batch, keep=k)[..., :self.vocab]
-    with torch.no_grad(): t = score(self.teacher, batch, keep=k)[..., :self.vocab]
     mask = label_mask(labels, shift)
-    wide = nn.functional.pad(mask, (0, 1)) if shift else mask
-    D = distill_loss(self.divergence, z, t, wide, a.temperature, 'none', a.rescale)[:, :mask.shape[1]]
+    D, stats = self.compared(z, batch, nn.functional.pad(mask, (0, 1)) if shift else mask, k)
     with torch.set_grad_enabled(torch.is_grad_enabled() and self.wants_score(batch)):
         lp = token_logprobs(z, labels, shift)
     full = lambda x: nn.functional.pad(x, (T - x.shape[1], 0))
-    self._found = full(D), distill_stats(z, t, wide, a.temperature)
+    self._found = full(D[:, :mask.shape[1]]), stats, True
     return full(lp)
+
+# %% ../../nbs/4_training/480_distill.ipynb #bccad5c6
+@patch
+def compared(self: DistillTrainer, z: Tensor,   # [B, keep, V] student's logits
+             batch: dict, mask: Tensor,         # [B, keep] bool
+             keep: int | None) -> tuple[Tensor, dict]:
+    "(D_f [B, keep] where the mask holds, numbers for the log)."
+    a, t, stats = self.args, None, {}
+    if self.teacher is not None:
+        with torch.no_grad(): t = score(self.teacher, batch, keep=keep)[..., :self.vocab]
+        stats = distill_stats(z, t, mask, a.temperature)
+    full = lambda: distill_loss(self.divergence, z, t, mask, a.temperature, 'none', a.rescale)
+    if not self.by_entries: return full(), stats
+    e = top_k_of(t, a.top_k_teacher, a.temperature) if t is not None else self.wide_entries(batch, keep)
+    zt = z if a.temperature == 1 else widen(z)/a.temperature
+    D = topk_divergence(self.divergence, zt, *e, mask)*(a.temperature**2 if a.rescale else 1.)
+    with torch.no_grad(): gap = None if t is None else (full() - D)[mask].mean().item()
+    return D, stats | self.entry_stats(zt.detach(), e, mask, gap)
 
 # %% ../../nbs/4_training/480_distill.ipynb #45e547f4
 @patch
 def loss_of(self: DistillTrainer, logps: dict, masks: dict, batch: dict) -> tuple[Tensor, dict]:
     "(mean divergence of each row's tokens [B], numbers for the log)."
-    (D, stats), self._found = self._found, None
+    (D, stats, plain), self._found = self._found, None
     lp, m = logps['completion'], masks['completion']
     mean = lambda x: (x.detach().masked_fill(~m, 0.).sum()/m.sum()).item()
-    log = dict(divergence=mean(D)) | ({} if stats is None else stats | dict(nll=-mean(lp)))
+    log = dict(divergence=mean(D)) | stats | (dict(nll=-mean(lp)) if plain else {})
     rows, tokens = D.sum(-1), m.sum().item()
     if self.wants_score(batch):
         rows = rows + (s := score_term(D, lp, m)) - s.detach()
@@ -308,7 +347,7 @@ def sample(self: DistillTrainer, batches: list[dict]) -> list[dict]:
     room = self.room_for(prompts)
     step = self.state.global_step
     sync_sampler(self.accelerator, self.sampler, student, step)
-    with self.compute_loss_context_manager(), _shared_tokens_only(student, self.vocab):
+    with self.compute_loss_context_manager(), _shared_tokens_only(student, self.known):
         r = draw_rows(self.accelerator, self.sampler, student, self.processing_class, prompts,
                       a.seed*1_000_003 + step, max_new_tokens=room, temperature=a.sample_temperature)
     if hasattr(self.sampler, 'gap'): self.record(engine_gap=self.sampler.gap)
@@ -337,4 +376,6 @@ def get_batch_samples(self: DistillTrainer, epoch_iterator, num_batches, device)
 @patch
 def run_key(self: DistillTrainer) -> dict:
     "What a resumed run must have in common with its checkpoint: the rows and the teacher."
-    return super(DistillTrainer, self).run_key() | dict(teacher=fingerprint(self.teacher))
+    if self.teacher is not None: teacher = fingerprint(self.teacher)
+    else: teacher = 'teacher_ids' if self.stored else f'{self.served}, top {self.server.k}, of a server'
+    return super(DistillTrainer, self).run_key() | dict(teacher=teacher)
