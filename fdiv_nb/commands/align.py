@@ -17,7 +17,7 @@ from ..reports.record import finishing, record_run, write_json
 from ..training.options import option
 
 # %% auto #0
-__all__ = []
+__all__ = ['IDLE_ALIGN', 'align_plan']
 
 # %% ../../nbs/7_commands/720_align.ipynb #c7dea104
 @dataclass
@@ -258,7 +258,7 @@ def align_report(out: Path, cfg, run: dict, last) -> None:
     print(saved_line(out))
 
 # %% ../../nbs/7_commands/720_align.ipynb #ab9b414e
-_IDLE = dict(gradient_accumulation_steps='samples_per_step and per_device_train_batch_size decide how often '
+IDLE_ALIGN = dict(gradient_accumulation_steps='samples_per_step and per_device_train_batch_size decide how often '
                                          'gradients are accumulated',
              num_train_epochs='there are no epochs of samples; max_steps counts the steps')
 
@@ -305,7 +305,7 @@ def _reward_loader(a: AlignArguments) -> tuple[Callable, list]:
         return made
     return load, planned
 
-def _align_plan(a: AlignArguments, cfg):
+def align_plan(a: AlignArguments, cfg):
     """(target, prompts, prompts to evaluate on or None, classifiers that are only planned) of the flags.
     Raises ValueError for everything that can be refused before a model is loaded."""
     from fdiv_nb.losses.target import check_compatible
@@ -328,9 +328,9 @@ def cmd_align(argv: list[str]) -> int:
     "fdiv align --model DIR --reward SPEC [SPEC ...] --divergence js --output_dir DIR ..."
     from fdiv_nb.training.base import check_output
     from fdiv_nb.training.fdpg import FDPGConfig
-    a, cfg = parse(argv, AlignArguments, FDPGConfig, idle=_IDLE)
+    a, cfg = parse(argv, AlignArguments, FDPGConfig, idle=IDLE_ALIGN)
     out, resume = check_output(cfg.output_dir, cfg.overwrite), checkpoint_of(cfg)
-    target, prompts, held_out, planned = _align_plan(a, cfg)
+    target, prompts, held_out, planned = align_plan(a, cfg)
     sampler = make_sampler(a)
     if SCREEN.get() == 'quiet': cfg.num_completions_to_print = 0
     if a.dry_run: return plan_samples(a, cfg, target, prompts, resume, planned)

@@ -29,8 +29,9 @@ from .contexts import Contexts, contexts_of
 from .drawing import on_all
 from .logz import LogZConfig, LogZTrainer
 from .options import option
-from .scored import (
-    FOUR, HeldOutSample, Success, held_out_metrics, held_out_names, join_samples, scored_rollout, success_of)
+from fdiv_nb.training.scored import (
+    FOUR, HeldOutSample, Success, held_out_metrics, held_out_names, join_samples, scored_rollout, success_of,
+    verdicts_on)
 from .step import MicroBatch
 
 # %% auto #0
@@ -175,6 +176,7 @@ class HeldOutTrainer(LogZTrainer):
         self.judging = MicroBatch(args.per_device_eval_batch_size, on=self.micro.on)
         self.noted: dict[str, dict] = dict(columns={}, numbers={})     # what rewards give to log_extra and log_metric
         self.shown: list[tuple] = []
+        self.verdicts: tuple = ()       # of the latest evaluation, see `verdicts_on`
         for h in listed(sets): self.adopt(h)
 
 # %% ../../nbs/4_training/449_held_out.ipynb #a1bc886e

@@ -23,7 +23,7 @@ from .contexts import Contexts, contexts_of
 from .step import MicroBatch, with_oom_backoff
 
 # %% auto #0
-__all__ = ['AlignmentSample', 'draw_alignment', 'divergences_of', 'jackknife_bias', 'held_out_metrics']
+__all__ = ['AlignmentSample', 'draw_alignment', 'divergences_of', 'verdicts_on', 'jackknife_bias', 'held_out_metrics']
 
 # %% ../../nbs/4_training/444_scored.ipynb #587d3ccc
 @dataclass
@@ -222,11 +222,11 @@ def _score_numbers(s: HeldOutSample, at: Tensor) -> dict[str, float]:
         if not there.all(): out[f'rewards/{k}/unscored'] = 1 - weighted_mean(there.float(), at)[0]
     return out
 
-def _success_numbers(s: HeldOutSample, ks: list[int], success: Success, seed: int) -> dict[str, float]:
-    "`success_rates` of the prompts, counting the completions as they were drawn."
+def verdicts_on(s: HeldOutSample, success: Success) -> tuple[Tensor, Tensor]:
+    "(completions that have a score [P], those that are right [P]) of each prompt, as they were drawn."
     ids, x = s.group.unique(return_inverse=True)[1], s.scores[success.name]
     count = lambda mask: torch.zeros(int(ids.max()) + 1).double().index_add(0, ids, mask.double())
-    return success_rates(count(~x.isnan()), count(x >= success.least), ks, seed)
+    return count(~x.isnan()), count(x >= success.least)
 
 # %% ../../nbs/4_training/444_scored.ipynb #95a06e53
 def _by_prompt(s: HeldOutSample, base: AlignmentSample) -> tuple[Tensor, Tensor]:
@@ -274,7 +274,7 @@ def held_out_metrics(s: HeldOutSample,          # of the policy
     with its error; entropy (nats per token), completions/mean_length, truncated, and what they rest on."""
     at, own = ((x - s.log_q).double() for x in (s.log_at, s.log_pi))
     per_token = weighted_mean(s.entropy, own)[0]/weighted_mean(s.lengths, own)[0]
-    out = _score_numbers(s, at) | _success_numbers(s, ks, success, seed) | _divergence_numbers(s, base)
+    out = _score_numbers(s, at) | success_rates(*verdicts_on(s, success), ks, seed) | _divergence_numbers(s, base)
     out |= dict(zip(('kl', 'kl_stderr'), weighted_mean(s.kl, own, s.group))) | dict(entropy=per_token)
     out['completions/mean_length'] = weighted_mean(s.lengths, at)[0]
     out['truncated'] = weighted_mean((~s.finished).float(), at)[0]
