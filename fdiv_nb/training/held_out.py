@@ -295,6 +295,7 @@ def evaluate_set(self: HeldOutTrainer, h: HeldOut, prefix: str) -> dict[str, flo
         self.fit_target()
         s, base, logged = self.held_out_samples(h)
         success = success_of(self.args.eval_success, list(s.scores))
+        self.verdicts = verdicts_on(s, success)
         numbers = self.metrics_of(s, base, self.args.eval_pass_k, success, self.args.eval_seed) | logged
         out = {f'{prefix}_{k}': v for k, v in numbers.items()} | speed_metrics(prefix, start, len(s.group))
         self.log({k: v for k, v in out.items() if math.isfinite(v)})
