@@ -9,7 +9,7 @@ root = Path(__file__).resolve().parent.parent
 FOREIGN = {'loss', 'grad_norm', 'learning_rate', 'epoch'}                 # of transformers
 FUNCTIONS = {                                                             # where keys are made: module -> functions
     'losses/fdpg.py': ['_stats'], 'losses/fdpo.py': ['fdpo_stats'], 'losses/fsft.py': ['fsft_stats'], 'losses/distill.py': ['distill_stats'],
-    'losses/flat.py': ['flat_stats'], 'losses/unlearn.py': ['unlearn_stats'], 'training/dpo.py': ['measure_drift', '_alphas', 'with_anchor'],
+    'losses/flat.py': ['flat_stats'], 'losses/unlearn.py': ['unlearn_stats'], 'training/dpo.py': ['measure_drift', '_alphas', 'with_anchor'], 'training/unpaired.py': ['kind_stats', 'with_anchor', 'means'],
     'evaluation/alignment.py': ['_text_metrics', 'alignment_metrics'],
     'training/objectives.py': ['reward_terms', 'trusted', 'advantage_terms', 'split_terms'], 'training/frl.py': ['record_policy', 'frl_metrics'],
     'training/scored.py': ['divergences_of', '_score_numbers', '_divergence_numbers', 'held_out_metrics'], 'evaluation/tofu.py': ['_utilities', 'tofu_scores'],
@@ -95,11 +95,13 @@ def unread_rows():
     from fdiv_nb.evaluation.muse import muse_rows
     from fdiv_nb.evaluation.tofu import tofu_rows
     from fdiv_nb.training.data import read_prompt_rows, read_rows
+    from fdiv_nb.training.unpaired import read_labelled
     for kind, row in examples():
         try:
             if kind == 'prompt': got = read_prompt_rows([row])
             elif kind == 'tofu': got = tofu_rows([row])
             elif kind == 'attack': got = attack_rows([row])
+            elif kind == 'labelled': got = read_labelled([row])
             elif kind.startswith('prompt-'): got = read_rows([row], tuple(kind.split('-')))
             else: got = muse_rows([row], kind)
             if len(got) != 1: yield f'{kind}: {len(got)} rows from one'

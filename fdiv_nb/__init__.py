@@ -41,6 +41,8 @@ _MODULES = {
     'training.frl': 'FRLTrainer',
     'training.sft': 'FSFTConfig FSFTTrainer',
     'training.dpo': 'FDPOConfig FDPOTrainer',
+    'training.online_dpo': 'OnlineFDPOConfig OnlineFDPOTrainer',
+    'training.unpaired': 'FUnpairedConfig FUnpairedTrainer',
     'training.distill': 'DistillConfig DistillTrainer',
     'training.flat': 'FLATConfig FLATTrainer',
     'evaluation.alignment': 'before_and_after',

@@ -31,6 +31,8 @@ from .training.objectives import FRLConfig
 from .training.frl import FRLTrainer
 from .training.sft import FSFTConfig, FSFTTrainer
 from .training.dpo import FDPOConfig, FDPOTrainer
+from .training.online_dpo import OnlineFDPOConfig, OnlineFDPOTrainer
+from .training.unpaired import FUnpairedConfig, FUnpairedTrainer
 from .training.distill import DistillConfig, DistillTrainer
 from .training.flat import FLATConfig, FLATTrainer
 from .evaluation.alignment import before_and_after
@@ -41,15 +43,15 @@ from .reports.page import run_report
 __all__ = [
     'BinaryTarget', 'CompletionsSampler', 'DistillConfig', 'DistillTrainer', 'Estimate', 'FDPGConfig',
     'FDPGTrainer', 'FDPOConfig', 'FDPOTrainer', 'FDivergence', 'FLATConfig', 'FLATTrainer', 'FRLConfig',
-    'FRLTrainer', 'FSFTConfig', 'FSFTTrainer', 'FinishedTarget', 'LengthTarget', 'MomentTarget',
-    'OverlongTarget', 'ProductTarget', 'RewardTarget', 'Rollout', 'TopKServer', 'VLLMSampler',
-    'anchor_loss', 'audit', 'before_and_after', 'custom_divergence', 'dft_loss', 'distill_loss',
-    'divergence_color', 'divergence_names', 'divergence_schedule', 'estimate_divergence', 'evaluate_muse',
-    'evaluate_tofu', 'exact_divergence', 'fdpg_loss', 'fdpg_weights', 'fdpo_loss', 'flat_loss', 'fpo_loss',
-    'frl_loss', 'frl_token_weights', 'frl_weights', 'fsft_loss', 'get_divergence', 'implicit_reward',
-    'kept_mass', 'label_mask', 'linear_divergence', 'linear_logprobs', 'linear_topk_divergence', 'load_lm',
-    'load_reward', 'load_tiny', 'load_tokenizer', 'mean_token_prob', 'muse_scores', 'nll_loss',
-    'register_divergence', 'rehearsal_loss', 'rollout', 'run_report', 'sequence_logprobs', 'tofu_scores',
-    'token_f_loss', 'token_logprobs', 'top_k_of', 'topk_divergence', 'topk_gap', 'unlearn_loss',
-    'unpaired_loss',
+    'FRLTrainer', 'FSFTConfig', 'FSFTTrainer', 'FUnpairedConfig', 'FUnpairedTrainer', 'FinishedTarget',
+    'LengthTarget', 'MomentTarget', 'OnlineFDPOConfig', 'OnlineFDPOTrainer', 'OverlongTarget',
+    'ProductTarget', 'RewardTarget', 'Rollout', 'TopKServer', 'VLLMSampler', 'anchor_loss', 'audit',
+    'before_and_after', 'custom_divergence', 'dft_loss', 'distill_loss', 'divergence_color',
+    'divergence_names', 'divergence_schedule', 'estimate_divergence', 'evaluate_muse', 'evaluate_tofu',
+    'exact_divergence', 'fdpg_loss', 'fdpg_weights', 'fdpo_loss', 'flat_loss', 'fpo_loss', 'frl_loss',
+    'frl_token_weights', 'frl_weights', 'fsft_loss', 'get_divergence', 'implicit_reward', 'kept_mass',
+    'label_mask', 'linear_divergence', 'linear_logprobs', 'linear_topk_divergence', 'load_lm', 'load_reward',
+    'load_tiny', 'load_tokenizer', 'mean_token_prob', 'muse_scores', 'nll_loss', 'register_divergence',
+    'rehearsal_loss', 'rollout', 'run_report', 'sequence_logprobs', 'tofu_scores', 'token_f_loss',
+    'token_logprobs', 'top_k_of', 'topk_divergence', 'topk_gap', 'unlearn_loss', 'unpaired_loss',
 ]

@@ -307,13 +307,18 @@ def drift_prompts(self: FDPOTrainer) -> list[list[int]]:
     pick = random.Random(a.seed*1_000_003 + a.process_index)
     return [rows[pick.randrange(len(rows))]['prompt_ids'] for _ in range(n)]
 
+@patch
+def longest_answer(self: FDPOTrainer) -> int:
+    "Tokens of the longest answer of all sets."
+    return max(len(c) for _, c in self.sequences(self.sets()))
+
 # %% ../../nbs/4_training/475_dpo.ipynb #aab20701
 @patch
 def draw_drift(self: FDPOTrainer) -> None:
     """Draw this process's completions of the reference, no longer than the longest answer, and score them
     with it."""
     a, prompts = self.args, self.drift_prompts()
-    longest = max(len(c) for _, c in self.sequences(self.sets()))
+    longest = self.longest_answer()
     with self.first_reference() as ref:
         limit = None if self.encoder_decoder else context_length(ref)
         room = longest if limit is None else min(longest, limit - max(map(len, prompts)))
