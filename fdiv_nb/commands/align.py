@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from collections.abc import Callable
 from .models import ModelArguments, beside_init, find_model, load_beside, load_policy
-from .parser import SCREEN, parse, read_text
+from .parser import SCREEN, flag_values, parse, read_text, split_config
 from .plan import plan_samples
 from .running import (checkpoint_of, log_lines, merge_saved, no_empty_folder, own_fields,
                                       quiet_logs, saved_line, train_and_save)
@@ -17,7 +17,7 @@ from ..reports.record import finishing, record_run, write_json
 from ..training.options import option
 
 # %% auto #0
-__all__ = ['IDLE_ALIGN', 'align_plan']
+__all__ = ['IDLE_ALIGN', 'config_of', 'align_plan']
 
 # %% ../../nbs/7_commands/720_align.ipynb #c7dea104
 @dataclass
@@ -119,6 +119,16 @@ def make_target(reward, constraint: str, beta: float, moments=(), weights=(),
                          "b), --moments (E_p φ = m) or several, e.g. --reward contains:great")
     return parts[0] if len(parts) == 1 else ProductTarget(*parts)
 
+# %% ../../nbs/7_commands/720_align.ipynb #c66733d8
+def with_drift(trainer, before: dict, after: dict, last, base) -> tuple[dict, dict]:   # completions of both
+    "The numbers of an `FRLTrainer` with D_f(π‖π0), and with divergences to a target where it is the optimum."
+    if not hasattr(trainer, 'has_target'): return before, after
+    from fdiv_nb.training.frl import drift_of, without_target
+    from fdiv_nb.training.scored import pool_samples
+    keep = lambda x: x if trainer.has_target else without_target(x, trainer.divergence.name)
+    here = dict(drift=0., drift_stderr=0.)
+    return keep(before) | here, keep(after) | drift_of(pool_samples(last, base), trainer.divergence)
+
 # %% ../../nbs/7_commands/720_align.ipynb #58a964a9
 def judge_policy(trainer, tokenizer, prompts) -> dict:
     """Evaluate initial and trained policy on one pool of completions: dict(before, after, samples of
@@ -130,7 +140,7 @@ def judge_policy(trainer, tokenizer, prompts) -> dict:
         return draw_alignment(policy, trainer.reference, tokenizer, trainer.target, prompts, n,
                               cfg.max_new_tokens, min(64, n), seed, trainer.sampler, source)
     base, last = draw('reference', cfg.seed + 1), draw('policy', cfg.seed + 2)
-    before, after = before_and_after(last, base, [*FOUR, trainer.divergence])
+    before, after = with_drift(trainer, *before_and_after(last, base, [*FOUR, trainer.divergence]), last, base)
     first = lambda c: next(iter(c.scores.values()))
     shown = lambda c: [(p, t, float(x)) for p, t, x in zip(c.prompts[:24], c.texts, first(c))]
     return dict(before=before, after=after, samples=shown(last), samples_before=shown(base), base=base,
@@ -151,6 +161,13 @@ def held_out_rows(trainer) -> list[dict]:
     if not best and not any(h['step'] == s.global_step for h in seen()): trainer.evaluate()
     return [dict(step=h['step']) | held_out_numbers(h) for h in seen()]
 
+# %% ../../nbs/7_commands/720_align.ipynb #810bcb5b
+def trainer_of(cfg) -> type:
+    "The trainer of a configuration."
+    from fdiv_nb.training.fdpg import FDPGTrainer
+    from fdiv_nb.training.frl import FRLConfig, FRLTrainer
+    return FRLTrainer if isinstance(cfg, FRLConfig) else FDPGTrainer
+
 # %% ../../nbs/7_commands/720_align.ipynb #abc73f75
 def align(model, tokenizer, target, cfg, prompts: list | None = None, divergence=None, ref_model=None,
           resume=None,                       # checkpoint to go on from
@@ -164,10 +181,9 @@ def align(model, tokenizer, target, cfg, prompts: list | None = None, divergence
     """Train one policy, save it, evaluate it: dict(history, before, after, samples, samples_before, held_out, config).
     Raises ValueError before any work, Failed for what fails after training."""
     from fdiv_nb.models.rollout import rollout
-    from fdiv_nb.training.fdpg import FDPGTrainer
     if eval_prompts is not None: cfg.eval_on_start = True
-    t = FDPGTrainer(model, target, cfg, prompts, eval_prompts, tokenizer, ref_model=ref_model,
-                    divergence=divergence, sampler=sampler or rollout)
+    t = trainer_of(cfg)(model, target, cfg, prompts, eval_prompts, tokenizer, ref_model=ref_model,
+                        divergence=divergence, sampler=sampler or rollout)
     if lines: t.add_callback(log_lines())
     start, out = time.time(), Path(cfg.output_dir)
     if save: train_and_save(t, tokenizer, out, resume)
@@ -185,7 +201,7 @@ def align(model, tokenizer, target, cfg, prompts: list | None = None, divergence
     return run
 
 # %% ../../nbs/7_commands/720_align.ipynb #05b52ee9
-SHOWN = ['reward', 'forward_kl', 'reverse_kl', 'tv', 'js', 'kl', 'entropy', 'distinct_2', 'self_bleu',
+SHOWN = ['reward', 'forward_kl', 'reverse_kl', 'tv', 'js', 'drift', 'kl', 'entropy', 'distinct_2', 'self_bleu',
          'length']
 
 def table(runs: dict, notes: bool = True) -> str:
@@ -222,7 +238,7 @@ def rejection_figure(curve: list[dict]):
     return fig
 
 # %% ../../nbs/7_commands/720_align.ipynb #92c71388
-_HELD_OUT = 'reward', 'coverage', 'forward_kl', 'reverse_kl', 'js', 'tv', 'kl', 'entropy', 'truncated'
+_HELD_OUT = 'reward', 'coverage', 'forward_kl', 'reverse_kl', 'js', 'tv', 'drift', 'kl', 'entropy', 'truncated'
 
 def held_out_columns(rows: list[dict]) -> list[str]:
     "The numbers of evaluations that are shown, in order: those that the last one has."
@@ -245,22 +261,39 @@ def align_report(out: Path, cfg, run: dict, last) -> None:
     "qrs.json, report.html and its pictures in `out`; the table on the screen."
     from fdiv_nb.mathematics.schedule import read_divergence
     from fdiv_nb.reports.page import run_report
-    name, curve = str(read_divergence(cfg.divergence)), rejection(last)
+    name, objective = str(read_divergence(cfg.divergence)), getattr(cfg, 'objective', '')
+    curve = rejection(last) if 'js' in run['after'] else []
+    title = f'{objective}, {name}' if objective else name
     run = dict(run)
-    more = held_out_part(name, run.pop('held_out', []))
+    more = held_out_part(title, run.pop('held_out', []))
     if curve:
         write_json(out/'qrs.json', curve)
         more += [('Rejection after training', rejection_figure(curve),
                   'Keeping a sample with probability min(1, P/(β π)) brings what is kept closer to the '
                   'target; a larger β keeps fewer.')]
-    print(table({name: run}, notes=False))     # the page has them
-    print('report:', run_report(out, {name: run}, f'Aligned by {name}', figures=more))
+    print(table({title: run}, notes=False))     # the page has them
+    print('report:', run_report(out, {title: run}, f'Aligned by {title}', figures=more))
     print(saved_line(out))
 
 # %% ../../nbs/7_commands/720_align.ipynb #ab9b414e
 IDLE_ALIGN = dict(gradient_accumulation_steps='samples_per_step and per_device_train_batch_size decide how often '
                                          'gradients are accumulated',
              num_train_epochs='there are no epochs of samples; max_steps counts the steps')
+
+def config_of(argv: list[str]) -> tuple[type, dict[str, str]]:
+    "(configuration, flag -> why it has no effect) of the words. Raises ValueError for flags that lack an objective."
+    from fdiv_nb.mathematics.checks import one_of
+    from fdiv_nb.training.objectives import OBJECTIVES, FDPGConfig, FRLConfig, unread_options
+    typed, stored = split_config(list(argv))
+    given = {k.removeprefix('no_'): v for k, v in flag_values(stored.words + typed).items()}
+    if 'objective' in given:
+        one_of('objective', ' '.join(given['objective']), OBJECTIVES)
+        return FRLConfig, IDLE_ALIGN | unread_options(given['objective'][0])
+    both = FDPGConfig.__dataclass_fields__
+    for k in FRLConfig.__dataclass_fields__:
+        if k in given and k not in both:
+            raise ValueError(f"{k}: has no effect here; it belongs to an objective, such as --objective token")
+    return FDPGConfig, IDLE_ALIGN
 
 def _align_record(argv: list[str], a: AlignArguments, cfg, model, ref) -> dict:
     "What run.json records of a run: words, settings, models, and the files of prompts and rewards."
@@ -305,6 +338,17 @@ def _reward_loader(a: AlignArguments) -> tuple[Callable, list]:
         return made
     return load, planned
 
+def _goal(a: AlignArguments, cfg, load: Callable):
+    "The target, or the reward of an objective. Raises ValueError as `make_target`, and for what is no reward."
+    from fdiv_nb.training.objectives import FRLConfig, reward_goal
+    made = lambda beta: make_target(a.reward, a.constraint, beta, a.moments, cfg.reward_weights or (), load,
+                                    a.factors)
+    if not isinstance(cfg, FRLConfig): return made(cfg.beta)
+    for k in ('constraint', 'moments'):
+        if getattr(a, k):
+            raise ValueError(f"{k}: is no reward to maximise; leave objective out, or give a reward")
+    return reward_goal(made(cfg.beta or 1.), cfg)
+
 def align_plan(a: AlignArguments, cfg):
     """(target, prompts, prompts to evaluate on or None, classifiers that are only planned) of the flags.
     Raises ValueError for everything that can be refused before a model is loaded."""
@@ -315,7 +359,7 @@ def align_plan(a: AlignArguments, cfg):
     find_model(a.model, base_model=cfg.base_model)
     if a.ref_name: find_model(a.ref_name, 'ref_name')
     load, planned = _reward_loader(a)
-    target = make_target(a.reward, a.constraint, cfg.beta, a.moments, cfg.reward_weights or (), load, a.factors)
+    target = _goal(a, cfg, load)
     for d in divergences_in(cfg.divergence): check_compatible(d, target)
     probe_rows(target, prompts or [], cfg)
     if held_out: probe_rows(target, held_out, cfg, 'eval_data')
@@ -327,8 +371,8 @@ def align_plan(a: AlignArguments, cfg):
 def cmd_align(argv: list[str]) -> int:
     "fdiv align --model DIR --reward SPEC [SPEC ...] --divergence js --output_dir DIR ..."
     from fdiv_nb.training.base import check_output
-    from fdiv_nb.training.fdpg import FDPGConfig
-    a, cfg = parse(argv, AlignArguments, FDPGConfig, idle=IDLE_ALIGN)
+    config, idle = config_of(argv)
+    a, cfg = parse(argv, AlignArguments, config, idle=idle)
     out, resume = check_output(cfg.output_dir, cfg.overwrite), checkpoint_of(cfg)
     target, prompts, held_out, planned = align_plan(a, cfg)
     sampler = make_sampler(a)

@@ -115,12 +115,14 @@ _FILES = dict(data='FILE', eval_data='FILE', prompts='FILE', forget='FILE', reta
               output_dir='DIR', factors='SPEC ...',
               log='FILE ...', reward='SPEC ...', constraint='SPEC', moments='SPEC=VALUE ...', book='FILE',
               retain_log='FILE', retrain_log='FILE', unrelated='FILE', report_to='TRACKER ...',
-              resume_from_checkpoint='DIR', text='FILE', other='FILE')
+              resume_from_checkpoint='DIR', objective='NAME', text='FILE', other='FILE')
+
+_OPEN = ('objective',)      # a command without it does something else than its default
 
 def _shown(f: Flag) -> str | None:
     "What stands behind the name: the default, else what is wanted; None for a switch."
     if 'bool' in f.kind.split(' | '): return 'true' if f.default is True else None
-    if isinstance(f.default, Expression) or f.default in (None, '', [], 'none'):
+    if isinstance(f.default, Expression) or f.default in (None, '', [], 'none') or f.name in _OPEN:
         many, kind = ' ...' if f.kind.startswith('list') else '', f.kind.removeprefix('list[').split(' |')[0]
         place = 'DIR' if f.help.startswith('folder ') else _FILES.get(f.name)
         return place or _PLACES.get(kind.rstrip(']'), 'VALUE') + many
@@ -143,13 +145,15 @@ GROUPS = dict(
     LoraArguments='model', AlignArguments='target and prompts', TrainArguments='data',
     SFTArguments='data', DistillArguments='data', UnlearnArguments='what to forget, and how it is judged',
     FDivConfig='divergence and memory', SamplingConfig='sampling', LogZConfig='log Z', HeldOutConfig='sampling',
-    FDPGConfig='f-DPG',
+    FDPGConfig='f-DPG and objectives', FRLConfig='f-DPG and objectives',
     ReplayOptions='more from a rollout',
     OfflineConfig='rows', FSFTConfig='f-SFT', FDPOConfig='f-DPO', DistillConfig='distillation', FLATConfig='unlearning',
     TrainingArguments='Trainer')
 USED = ('output_dir', 'num_train_epochs', 'max_steps', 'per_device_train_batch_size', 'learning_rate', 'save_strategy',
         'resume_from_checkpoint', 'report_to')
-RARE = ('loss_weights', 'rpo_alpha', 'sft_divergence',
+RARE = ('return_to_go', 'epsilon_high', 'trust_delta', 'trust_divergence', 'rehearsal_divergence',
+        'rehearsal_samples', 'rehearsal_per_step', 'rehearsal_solved', 'eval_pass_k', 'stop_strings',
+        'loss_weights', 'rpo_alpha', 'sft_divergence',
         'loss_type', 'num_generations', 'max_completion_length', 'top_k', 'top_p', 'remove_unused_columns',
         'chunk_prompt_tokens', 'rmu_layer', 'rmu_scale', 'width', 'template_draw', 'judge_every', 'judge_rows', 'gamma',
         'disable_dropout', 'oom_backoff', 'reference', 'retain_model_pf', 'ref_cache', 'packing', 'max_prompt_length',

@@ -58,7 +58,7 @@ _ROWS = '--model DIR --data FILE --output_dir DIR [flags]'
 COMMANDS = dict(
     align=Command('align:cmd_align', "move a model to a target by sampling from it: a reward, a constraint, moments",
                   '--model DIR --reward SPEC [SPEC ...] --prompts FILE --output_dir DIR [flags]',
-                  ('commands.align:AlignArguments', 'training.fdpg:FDPGConfig'),
+                  ('commands.align:AlignArguments', 'training.objectives:FRLConfig'),
                   idle=('gradient_accumulation_steps', 'num_train_epochs')),
     sft=Command('train:cmd_sft', "fine-tune on answers: f-SFT with any divergence, nll, dft, psft, iw-sft, asft",
                 _ROWS, ('commands.train:SFTArguments', 'training.sft:FSFTConfig')),

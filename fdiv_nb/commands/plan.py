@@ -271,6 +271,7 @@ def plan_samples(a, cfg, target, prompts, resume=None, classifiers=()) -> int:  
                        _beside(a, cfg, model, trained, classifiers), adapter=is_adapted(a), bits=bits_of(a),
                        sampled=cfg.sample_batch_size or max(1, cfg.samples_per_step//cfg.world_size))
     lines = dict(model=model_line(a.model, model, trained, precision(a, cfg)), target=repr(target))
+    if (objective := getattr(cfg, 'objective', '')): lines['objective'] = f'{objective}, beta {cfg.beta:g}'
     if chat: lines['rewards'] = "get messages for conversations: the text of a completion c is c[0]['content']"
     if classifiers: lines['reward model'] = '\n'.join(c.told for c in classifiers)
     return print_plan(lines | _samples_told(tok, ids, cfg, memory) | dict(output=check_place(cfg, resume)))
@@ -287,7 +288,7 @@ def _beside(a, cfg, model, trained: int, classifiers=()) -> int:
 def _samples_told(tokenizer, ids: list, cfg, memory: Memory) -> dict:
     "The lines about prompts, samples, memory and the first prompt."
     n, longest = cfg.samples_per_step*cfg.max_steps, max(map(len, ids))
-    base = f' and {cfg.z_samples:,} of the initial policy' if cfg.z_samples else ''
+    base = f' and {cfg.start_samples:,} of the initial policy' if cfg.start_samples else ''
     return dict(prompts=f"{len(ids):,}, of {min(map(len, ids))} to {longest} tokens",
                 steps=f"{cfg.max_steps:,} of {cfg.samples_per_step} completions",
                 tokens=f"at most {n*cfg.max_new_tokens:,} sampled, in {n:,} completions{base}",

@@ -149,8 +149,8 @@ def own_fields(cfg) -> dict:
 # %% ../../nbs/7_commands/716_running.ipynb #e90e638c
 _FIRST = ('loss', 'reward')
 _NEXT = ('rewards/accuracies', 'rewards/margins', 'token_p_forget', 'token_p_template', 'token_p_retain', 'kl',
-         'forward_kl', 'reverse_kl', 'js', 'tv', 'divergence', 'entropy', 'completions/mean_length', 'grad_norm',
-         'learning_rate')
+         'drift', 'forward_kl', 'reverse_kl', 'js', 'tv', 'divergence', 'entropy', 'completions/mean_length',
+         'grad_norm', 'learning_rate')
 
 _JUDGED = 'loss', 'reward', 'coverage', 'js', 'kl', 'forward_kl', 'reverse_kl', 'entropy', 'truncated'   # of eval_
 

@@ -21,6 +21,7 @@ METRICS = {  # key -> (symbol, which way is better, what it tells)
            '(twice the textbook convention)'),
     'reward': ('reward', 'max', 'is the mean score of the completions of π: *alignment* alone'),
     'kl': ('KL(π‖π₀)', None, 'is how far training has moved the model from the initial policy'),
+    'drift': ('D_f(π‖π₀)', None, 'is the distance from the initial policy that an objective pays for'),
     'entropy': ('entropy', None, 'is *diversity* in nats: 0 for a policy that repeats one completion'),
     **{f'distinct_{n}': (f'distinct-{n}', 'max', f'is *diversity* in the text: the share of different '
                          f'{n}-grams') for n in (1, 2, 3)},

@@ -39,7 +39,7 @@ def unread_options(objective: str) -> dict[str, str]:
     some = {k: f"it is read by {', '.join(names)}" for k, names in _READ_BY.items() if objective not in names}
     return dict.fromkeys(_NEVER, "it is f-DPG's; an objective has no log Z and no target") | some
 
-# %% ../../nbs/4_training/451_objectives.ipynb #68073c25
+# %% ../../nbs/4_training/451_objectives.ipynb #c38bb298
 @dataclass
 class FRLConfig(FDPGConfig):
     """Configuration of `FRLTrainer`: `FDPGConfig`, and this. With β = 0 nothing is paid for the distance.
@@ -47,14 +47,14 @@ class FRLConfig(FDPGConfig):
     Sizes are completions over all processes, lengths tokens, β is in units of the reward. Example:
     `FRLConfig(output_dir='out', objective='token', divergence='js', beta=0.05, num_generations=8)`.
     Raises ValueError for an option out of range, or that the objective does not read, naming it."""
-    objective: str = option('reward', "what is maximised: reward (E r - β D_f of completions), token (D_f of "
-                                      "tokens), rloo, grpo, dr_grpo, dapo, f_grpo")
+    objective: str = option('reward', "objective: reward, token, rloo, grpo, dr_grpo, dapo, f_grpo; reward is "
+                                      "E r - β D_f of completions, token the same token by token")
     return_to_go: bool = option(True, "a token also pays for the distances after it; False: as in GRPO")
     epsilon: float | None = option(None, "clip of the token ratio below 1; default 0.2, none with trust_delta")
     epsilon_high: float | None = option(None, "the same above 1; default: epsilon, 0.28 for dapo")
     trust_delta: float = option(0., "a token is left out beyond this divergence from what sampled it; 0: never")
     trust_divergence: str = option('', "of trust_delta; default: divergence")
-    rehearsal: float = option(0., "weight of D_f on completions of the initial policy, drawn once; 0: none")
+    rehearsal: float = option(0., "weight of D_f on samples of the initial policy; drawn once; 0: none")
     rehearsal_divergence: str = option('', "of rehearsal; default: divergence")
     rehearsal_samples: int = option(256, "completions to rehearse on, num_generations of each prompt")
     rehearsal_per_step: int = option(0, "of these in a step; 0: a quarter of samples_per_step")
