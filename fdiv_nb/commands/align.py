@@ -17,7 +17,7 @@ from ..reports.record import finishing, record_run, write_json
 from ..training.options import option
 
 # %% auto #0
-__all__ = ['IDLE_ALIGN', 'config_of', 'align_plan']
+__all__ = ['IDLE_ALIGN', 'align_config', 'align_plan']
 
 # %% ../../nbs/7_commands/720_align.ipynb #c7dea104
 @dataclass
@@ -280,7 +280,7 @@ IDLE_ALIGN = dict(gradient_accumulation_steps='samples_per_step and per_device_t
                                          'gradients are accumulated',
              num_train_epochs='there are no epochs of samples; max_steps counts the steps')
 
-def config_of(argv: list[str]) -> tuple[type, dict[str, str]]:
+def align_config(argv: list[str]) -> tuple[type, dict[str, str]]:
     "(configuration, flag -> why it has no effect) of the words. Raises ValueError for flags that lack an objective."
     from fdiv_nb.mathematics.checks import one_of
     from fdiv_nb.training.objectives import OBJECTIVES, FDPGConfig, FRLConfig, unread_options
@@ -371,7 +371,7 @@ def align_plan(a: AlignArguments, cfg):
 def cmd_align(argv: list[str]) -> int:
     "fdiv align --model DIR --reward SPEC [SPEC ...] --divergence js --output_dir DIR ..."
     from fdiv_nb.training.base import check_output
-    config, idle = config_of(argv)
+    config, idle = align_config(argv)
     a, cfg = parse(argv, AlignArguments, config, idle=idle)
     out, resume = check_output(cfg.output_dir, cfg.overwrite), checkpoint_of(cfg)
     target, prompts, held_out, planned = align_plan(a, cfg)
