@@ -53,8 +53,9 @@ class FRLTrainer(FDPGTrainer):
 # %% ../../nbs/4_training/454_frl.ipynb #af4ea4d5
 def has_target(a: FRLConfig, parts: tuple[FDivergence, ...]) -> bool:   # more than one: of a schedule
     "Whether π0 exp(r/β) is the optimum of the objective."
-    whole_rloo = a.objective == 'rloo' and a.return_to_go and not a.trust_delta
-    exact = a.objective in ('reward', 'token') or whole_rloo
+    own_rows = a.updates_per_rollout == 1 and not a.buffer_rollouts and a.temperature == 1
+    unclipped = own_rows and a.return_to_go and not a.trust_delta
+    exact = a.objective in ('reward', 'token') or a.objective == 'rloo' and unclipped
     return bool(exact and a.beta and not a.rehearsal and [d.name for d in parts] == ['reverse_kl'])
 
 def drift_of(pool: AlignmentSample, d: FDivergence) -> dict[str, float]:   # of `pool_samples`
