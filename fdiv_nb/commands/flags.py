@@ -115,7 +115,8 @@ _FILES = dict(data='FILE', eval_data='FILE', prompts='FILE', forget='FILE', reta
               output_dir='DIR', factors='SPEC ...',
               log='FILE ...', reward='SPEC ...', constraint='SPEC', moments='SPEC=VALUE ...', book='FILE',
               retain_log='FILE', retrain_log='FILE', unrelated='FILE', report_to='TRACKER ...',
-              resume_from_checkpoint='DIR', objective='NAME', text='FILE', other='FILE')
+              resume_from_checkpoint='DIR', objective='NAME', text='FILE', other='FILE', out='FILE',
+              url='URL')
 
 _OPEN = ('objective',)      # a command without it does something else than its default
 
@@ -143,7 +144,8 @@ def first_clause(text: str, width: int) -> str:
 GROUPS = dict(
     RunArguments='this run', ModelArguments='model', LoadingArguments='model',
     LoraArguments='model', AlignArguments='target and prompts', TrainArguments='data',
-    SFTArguments='data', DistillArguments='data', UnlearnArguments='what to forget, and how it is judged',
+    SFTArguments='data', DistillArguments='data', TeachArguments='teacher and rows',
+    UnlearnArguments='what to forget, and how it is judged',
     FDivConfig='divergence and memory', SamplingConfig='sampling', LogZConfig='log Z', HeldOutConfig='sampling',
     FDPGConfig='f-DPG and objectives', FRLConfig='f-DPG and objectives',
     ReplayOptions='more from a rollout',
@@ -189,7 +191,7 @@ def grouped(flags, idle=(), full: bool = False) -> dict[str, list[Flag]]:
     rank = lambda f: _ORDER.index(owner(f)) if f.owner in _ORDER else -1
     out = {}
     for f in sorted(flags, key=rank):
-        hidden = f.name not in USED if f.owner == TRAINER else f.name in RARE
+        hidden = f.name not in USED if f.owner == TRAINER else f.name in RARE and f.owner != 'TeachArguments'
         if f.name in idle or hidden and not full: continue
         out.setdefault(GROUPS.get(owner(f), 'flags'), []).append(f)
     return out

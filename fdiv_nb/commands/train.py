@@ -17,7 +17,7 @@ from ..reports.record import finishing, reason, record_run, write_json
 from ..training.options import option
 
 # %% auto #0
-__all__ = []
+__all__ = ['teacher_of']
 
 # %% ../../nbs/7_commands/730_train.ipynb #11c9bc26
 @dataclass
@@ -40,7 +40,9 @@ class SFTArguments(TrainArguments):
 @dataclass
 class DistillArguments(TrainArguments):
     "Arguments of `fdiv distill`: a teacher instead of a reference."
-    teacher: str = option('', "model to learn from: a folder or hub name with the same tokenizer")
+    teacher: str = option('', "model to learn from: a folder or hub name with the same tokenizer, or a server "
+                              "(http://host:port); none: rows of fdiv teach")
+    teacher_model: str = option('', "name of the teacher on its server, if several are served")
 
 # %% ../../nbs/7_commands/730_train.ipynb #44c87c33
 def prepared(a: TrainArguments, cfg, need: tuple) -> tuple[Path, list[dict], list[dict] | None]:
@@ -284,14 +286,47 @@ def cmd_dpo(argv: list[str]) -> int:
     return 0
 
 # %% ../../nbs/7_commands/730_train.ipynb #0b7733a2
-def _plan_distill(a: DistillArguments, cfg, rows, held, resume) -> int:
-    "Print the plan of `fdiv distill`. Raises ValueError for a teacher of another vocabulary."
+def teacher_of(a: DistillArguments, cfg, rows: list):
+    """A server or None (the rows bring the teacher), to be passed on as it is; the name of a model. Raises
+    ValueError for none at all."""
+    from fdiv_nb.models.topk_server import TopKServer
+    from fdiv_nb.training.entries import check_source, is_server
+    from fdiv_nb.training.teachers import has_entries
+    if not a.teacher and not any(map(has_entries, rows)):
+        raise ValueError("teacher: none given; pass --teacher DIR, a model with the same tokenizer, a server, "
+                         "or rows of fdiv teach")
+    if a.teacher_model and not is_server(a.teacher):
+        raise ValueError(f"teacher_model: {a.teacher_model!r}, but no server is asked; leave it out")
+    check_source(cfg, a.teacher or None)
+    if not is_server(a.teacher): return find_model(a.teacher, 'teacher') if a.teacher else None
+    return TopKServer(a.teacher, cfg.top_k_teacher or 20, a.teacher_model or None)
+
+# %% ../../nbs/7_commands/730_train.ipynb #33653c5f
+def _check_stored(a: DistillArguments, cfg, model, tokenizer, sets: dict) -> None:
+    "ValueError for entries of rows that the training would refuse."
+    from fdiv_nb.models.logprobs import is_encoder_decoder
+    from fdiv_nb.training.batches import encode_rows
+    from fdiv_nb.training.offline import limits_of
+    from fdiv_nb.training.teachers import attach_entries
+    vocab, drop = model.get_output_embeddings().weight.shape[0], 'drop' in (cfg.on_bad, cfg.on_long)
+    whole = lambda r: encode_rows(tokenizer, [r], encoder_decoder=is_encoder_decoder(model))[0][0]
+    for name, rows in sets.items():
+        encoded, _ = encode_rows(tokenizer, rows, name=name, on_bad='drop' if drop else 'refuse',
+                                 **limits_of(cfg, model))
+        attach_entries(encoded, rows, vocab, name, whole, drop)
+
+# %% ../../nbs/7_commands/730_train.ipynb #dede13d7
+def _plan_distill(a: DistillArguments, cfg, rows, held, resume, teacher) -> int:
+    "Print the plan of `fdiv distill`. Raises ValueError for a teacher of another vocabulary, or bad entries."
     from fdiv_nb.models.loading import load_tokenizer
     from fdiv_nb.training.distill import shared_vocabulary
     model, ours, _ = policy_of(a, cfg)
-    theirs = load_tokenizer(find_model(a.teacher, 'teacher'))
-    shared_vocabulary(model, shape_of(a.teacher, 'teacher'), ours, theirs)
-    return _dry_run(a, cfg, rows, held, ('completion',), resume, teacher=a.teacher)
+    if teacher is None:
+        _check_stored(a, cfg, model, ours, dict(data=rows) | ({} if held is None else dict(eval_data=held)))
+    elif isinstance(teacher, str):
+        shared_vocabulary(model, shape_of(a.teacher, 'teacher'), ours, load_tokenizer(teacher))
+    named = dict(teacher=a.teacher) if isinstance(teacher, str) else {}
+    return _dry_run(a, cfg, rows, held, ('completion',), resume, **named)
 
 # %% ../../nbs/7_commands/730_train.ipynb #3dee3655
 def cmd_distill(argv: list[str]) -> int:
@@ -299,20 +334,20 @@ def cmd_distill(argv: list[str]) -> int:
     forward_kl|js|generalized_jsd:0.3 --lmbda 0.5 --output_dir DIR ..."""
     from fdiv_nb.training.distill import DistillConfig, DistillTrainer, shared_vocabulary
     a, cfg = parse(argv, DistillArguments, DistillConfig)
-    if not a.teacher: raise ValueError("teacher: none given; pass --teacher DIR, a model with the same "
-                                       "tokenizer")
     if a.ref_name:
         raise ValueError(f"ref_name: distillation has a teacher and no other reference, got {a.ref_name!r}; "
                          "leave it out")
-    find_model(a.teacher, 'teacher')
     out, rows, held = prepared(a, cfg, ('prompt', 'completion'))
-    resume, name = checkpoint_of(cfg), cfg.divergence
-    if a.dry_run: return _plan_distill(a, cfg, rows, held, resume)
+    resume, name, teacher = checkpoint_of(cfg), cfg.divergence, teacher_of(a, cfg, rows)
+    if a.dry_run: return _plan_distill(a, cfg, rows, held, resume, teacher)
     with quiet_logs(), no_empty_folder(out):
         model, tok = load_policy(a, cfg)
-        teacher, theirs = load_beside(a, cfg, a.teacher, 'teacher')
-        record = record_of('distill', argv, a, cfg, model=model, teacher=teacher)
-        shared_vocabulary(model, teacher, tok, theirs)
+        beside = {}
+        if isinstance(teacher, str):
+            teacher, theirs = load_beside(a, cfg, a.teacher, 'teacher')
+            shared_vocabulary(model, teacher, tok, theirs)
+            beside = dict(teacher=teacher)
+        record = record_of('distill', argv, a, cfg, model=model, **beside)
         t = DistillTrainer(model, cfg, rows, held, tok, teacher=teacher)
         train_and_report(t, tok, out, a, cfg, name, f'Distilled with {name}', record, resume)
     merge_saved(a, cfg, out)
