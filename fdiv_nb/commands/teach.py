@@ -112,9 +112,9 @@ def is_complete(out: Path, teacher: str, keys: list[str]) -> bool:
                          "--overwrite")
     return True
 
-# %% ../../nbs/7_commands/732_teach.ipynb #e21f1dfa
+# %% ../../nbs/7_commands/732_teach.ipynb #464e1ee6
 class Teacher(NamedTuple):
-    "Who is asked."
+    "What gives the entries."
     name: str         # changes with the weights, and with k
     ask: Callable     # [(prompt ids, answer ids)] -> `TopK` [n, k] of each
 
