@@ -8,8 +8,8 @@ import copy, json, re, sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
-from .align import (AlignArguments, IDLE_ALIGN, align_plan, held_out_columns, held_out_numbers,
-                                    make_sampler)
+from .align import (
+    AlignArguments, align_config, align_plan, held_out_columns, held_out_numbers, make_sampler, trainer_of)
 from .models import load_beside, load_policy
 from .parser import parse
 from .plan import plan_samples
@@ -92,13 +92,12 @@ def judged(t, name: str, seed: int) -> dict:
 def run_cell(a: FrontierArguments, cfg, cell: Cell, settings: dict, before: Path) -> dict:
     "Train and judge one run; the first one also judges the start. Returns what is written to its cell.json."
     from fdiv_nb.models.rollout import rollout
-    from fdiv_nb.training.fdpg import FDPGTrainer
     c, (target, prompts, held_out, _) = config_of(cfg, cell), align_plan(a, cfg)
     with quiet_logs():
         model, tok = load_policy(a, c)
         ref = load_beside(a, c, a.ref_name, 'ref_name')[0] if a.ref_name else None
-        t = FDPGTrainer(model, target, c, prompts, held_out, tok, ref_model=ref,
-                        sampler=make_sampler(a) or rollout)
+        t = trainer_of(c)(model, target, c, prompts, held_out, tok, ref_model=ref,
+                          sampler=make_sampler(a) or rollout)
         t.add_callback(log_lines())
         first = t.is_world_process_zero()
         if not before.is_file():
@@ -182,8 +181,8 @@ def cmd_frontier(argv: list[str]) -> int:
     "fdiv frontier --model DIR --reward SPEC --prompts FILE --eval_data FILE --divergences NAME ... --seeds N"
     from fdiv_nb.mathematics.schedule import divergences_in
     from fdiv_nb.training.base import check_output
-    from fdiv_nb.training.fdpg import FDPGConfig
-    a, cfg = parse(argv, FrontierArguments, FDPGConfig, idle=IDLE_ALIGN | _IDLE)
+    kind, idle = align_config(argv)
+    a, cfg = parse(argv, FrontierArguments, kind, idle=idle | _IDLE)
     for name in a.divergences: divergences_in(name)
     out, plans = check_output(cfg.output_dir, cfg.overwrite), {}
     for name in a.divergences:
