@@ -3,7 +3,7 @@ import re
 
 GROUPS = [
     ('Divergences', 'one convex f, everything computed from log u', 'mathematics.'),
-    ('Losses', 'plain functions of log-probabilities; they never see a model', 'losses.fdpg losses.flat losses.fsft losses.fdpo losses.fpo losses.distill losses.unlearn'),
+    ('Losses', 'plain functions of log-probabilities; they never see a model', 'losses.fdpg losses.flat losses.fsft losses.fdpo losses.fpo losses.anchor losses.distill losses.unlearn'),
     ('Rewards and targets', 'what to align to', 'losses.rewards losses.target'),
     ('Trainers', 'thin subclasses of `transformers.Trainer`, each with its configuration', 'training.'),
     ('Log-probabilities and fused losses', 'from logits, or from hidden states without a `[tokens, vocabulary]` tensor', 'models.logprobs models.fused'),

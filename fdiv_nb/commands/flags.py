@@ -144,12 +144,14 @@ def first_clause(text: str, width: int) -> str:
 GROUPS = dict(
     RunArguments='this run', ModelArguments='model', LoadingArguments='model',
     LoraArguments='model', AlignArguments='target and prompts', TrainArguments='data',
-    SFTArguments='data', DistillArguments='data', TeachArguments='teacher and rows',
+    SFTArguments='data', PreferArguments='data', DistillArguments='data', TeachArguments='teacher and rows',
     UnlearnArguments='what to forget, and how it is judged',
     FDivConfig='divergence and memory', SamplingConfig='sampling', LogZConfig='log Z', HeldOutConfig='sampling',
     FDPGConfig='f-DPG and objectives', FRLConfig='f-DPG and objectives',
     ReplayOptions='more from a rollout',
-    OfflineConfig='rows', FSFTConfig='f-SFT', FDPOConfig='f-DPO', DistillConfig='distillation', FLATConfig='unlearning',
+    OfflineConfig='rows', FSFTConfig='f-SFT', FDPOConfig='f-DPO', OnlineFDPOConfig='on-policy',
+    FUnpairedConfig='rows with a label',
+    DistillConfig='distillation', FLATConfig='unlearning',
     TrainingArguments='Trainer')
 USED = ('output_dir', 'num_train_epochs', 'max_steps', 'per_device_train_batch_size', 'learning_rate', 'save_strategy',
         'resume_from_checkpoint', 'report_to')
@@ -170,6 +172,7 @@ RARE = ('return_to_go', 'epsilon_high', 'trust_delta', 'trust_divergence', 'rehe
         'model_revision', 'device_map', 'trust_remote_code', 'use_peft', 'lora_r', 'lora_alpha',
         'lora_dropout', 'lora_target_modules', 'lora_modules_to_save', 'use_dora', 'use_rslora', 'lora_init',
         'model_init_kwargs', 'ref_model_init_kwargs')
+RARE_OWNERS = ('OnlineFDPOConfig', 'FUnpairedConfig')      # of `fdiv dpo` beside pairs
 _TEXTS = dict(
     output_dir="folder of the model, of run.json and of report.html",
     num_train_epochs="passes over the rows", max_steps="optimiser steps; -1 leaves it to num_train_epochs",
@@ -191,7 +194,8 @@ def grouped(flags, idle=(), full: bool = False) -> dict[str, list[Flag]]:
     rank = lambda f: _ORDER.index(owner(f)) if f.owner in _ORDER else -1
     out = {}
     for f in sorted(flags, key=rank):
-        hidden = f.name not in USED if f.owner == TRAINER else f.name in RARE and f.owner != 'TeachArguments'
+        rare = f.name in RARE and f.owner != 'TeachArguments' or f.owner in RARE_OWNERS
+        hidden = f.name not in USED if f.owner == TRAINER else rare
         if f.name in idle or hidden and not full: continue
         out.setdefault(GROUPS.get(owner(f), 'flags'), []).append(f)
     return out

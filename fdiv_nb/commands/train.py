@@ -22,7 +22,7 @@ __all__ = ['teacher_of']
 # %% ../../nbs/7_commands/730_train.ipynb #11c9bc26
 @dataclass
 class TrainArguments(ModelArguments):
-    "Arguments of `fdiv dpo`, and what `fdiv sft` and `fdiv distill` share with it."
+    "Arguments of every command on rows, `fdiv sft`, `fdiv dpo` and `fdiv distill`."
     data: str = option('', "rows to train on: .jsonl, .json, .csv, .parquet, a folder written by "
                            "save_to_disk, or owner/name[:split] on the hub")
     eval_data: str = option('', "rows to evaluate on, before and after; never trained on")
@@ -141,7 +141,7 @@ def _history(trainer) -> list[dict]:
         'train_loss']) for h in log if 'train_loss' in h]
 
 # %% ../../nbs/7_commands/730_train.ipynb #c4be42af
-_TELLING = ('loss', 'rewards/accuracies', 'rewards/margins', 'both_below_ref', 'drift', 'divergence', 'nll',
+_TELLING = ('loss', 'reward', 'rewards/accuracies', 'rewards/margins', 'both_below_ref', 'drift', 'divergence', 'nll',
             'log_ratio', 'agreement', 'forward_kl', 'reverse_kl', 'logratio/chosen', 'grad_norm', 'learning_rate')
 
 def telling(rows: dict[str, dict], most: int = 6) -> list[str]:
@@ -161,7 +161,7 @@ def both_fell(numbers: dict) -> str:
     share = numbers.get('both_below_ref', 0.)
     if not share > .5: return ''
     return (f"warning: both answers became less likely in {share:.0%} of pairs; see \"Preferences\" in "
-            "docs/troubleshooting.md, or try a larger beta, js or hellinger")
+            "docs/troubleshooting.md, or add an anchor: --sft_weight 0.2")
 
 def training_report(out: Path, run: dict, name: str, title: str, judged: bool) -> None:
     """table.txt, report.html and its pictures; a short table on the screen. judged: whether there were
