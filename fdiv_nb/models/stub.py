@@ -172,7 +172,7 @@ def _top_of_prompt(model, prompt: list, k: int) -> list[dict]:
     out = []
     for row, token in zip(logp, prompt[1:]):
         best = row.topk(k).indices.tolist()
-        rank = lambda t: int((row > row[t]).sum()) + 1
+        rank = lambda t, row=row: int((row > row[t]).sum()) + 1
         out.append({t: (row[t].item(), rank(t)) for t in dict.fromkeys([token, *best])})
     return out
 
