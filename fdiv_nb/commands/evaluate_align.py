@@ -18,7 +18,7 @@ from ..models.folders import is_adapter_folder
 from ..training.options import option
 
 # %% auto #0
-__all__ = []
+__all__ = ['BETTER']
 
 # %% ../../nbs/7_commands/748_evaluate_align.ipynb #f3f37b40
 @dataclass
@@ -118,7 +118,7 @@ _INTRO = (
     "Completions of prompts that were not trained on. **pass_at_K** is the chance that one of K completions is right, "
     "without bias; **coverage** the share of prompts with a right one. The divergences are to the target, **kl** to "
     "the reference. Errors are over prompts, those of divergences over completions.")
-_BETTER = dict(reward='max', coverage='max', forward_kl='min', reverse_kl='min', js='min', tv='min')
+BETTER = dict(reward='max', coverage='max', forward_kl='min', reverse_kl='min', js='min', tv='min')
 
 # %% ../../nbs/7_commands/748_evaluate_align.ipynb #400673c7
 def cmd_evaluate_align(argv: list[str]) -> int:
@@ -132,5 +132,5 @@ def cmd_evaluate_align(argv: list[str]) -> int:
     print('reference:', reference_line(a, reference))
     name, columns = Path(a.model).name or a.model, [*held_out_columns([numbers]), 'completions/mean_length']
     save_evaluation(a, 'Alignment on held-out prompts', _INTRO, {name: numbers}, None, '', columns, {name: rows},
-                    _BETTER, told='Completions with their scores.')
+                    BETTER, told='Completions with their scores.')
     return 0

@@ -15,7 +15,7 @@ from ..reports.record import write_json
 from ..training.options import option
 
 # %% auto #0
-__all__ = []
+__all__ = ['evaluation_page']
 
 # %% ../../nbs/7_commands/745_evaluation.ipynb #c228959f
 @dataclass
@@ -155,7 +155,7 @@ def _save_numbers(a, rows: dict, config: dict) -> None:
     write_json(Path(a.output_dir)/'run.json', dict(rows=numbers, config=config, record=record))
 
 # %% ../../nbs/7_commands/745_evaluation.ipynb #07f10010
-def _evaluation_page(a, title: str, intro: str, rows: dict, columns: list[str], better: dict):
+def evaluation_page(title: str, intro: str, rows: dict, columns: list[str], better: dict):
     "The page up to its table. better: column -> 'min' or 'max'."
     from fdiv_nb.reports.page import Report
     short = {n: {k: r[k] for c in columns for k in (c, f'{c}_stderr') if k in r} for n, r in rows.items()}
@@ -173,7 +173,7 @@ def save_evaluation(a, title: str, intro: str, rows: dict, fig, caption: str, co
     from fdiv_nb.reports.page import text_table
     out, rows, config = Path(a.output_dir), even_columns(rows), config or asdict(a)
     columns = [c for c in columns if any(c in r for r in rows.values())]
-    page = _evaluation_page(a, title, intro, rows, columns, better or {})
+    page = evaluation_page(title, intro, rows, columns, better or {})
     if fig is not None:
         save_png(fig, out/'evaluation.png')
         page.figure(fig, caption)

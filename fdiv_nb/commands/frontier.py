@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 from .align import (
     AlignArguments, align_config, align_plan, held_out_columns, held_out_numbers, make_sampler, trainer_of)
+from .evaluate_align import BETTER
+from .evaluation import evaluation_page
 from .models import load_beside, load_policy
 from .parser import parse
 from .plan import plan_samples
@@ -52,10 +54,9 @@ def cells_of(a: FrontierArguments, out: Path) -> list[Cell]:
     return [Cell(d, s, folder(d, s)) for s in a.seeds for d in a.divergences]
 
 def config_of(cfg, cell: Cell):
-    "The configuration of a cell; an unfinished run of it goes on from its last checkpoint."
+    "The configuration of a cell: the command's, in the cell's folder."
     c = copy.copy(cfg)
     c.output_dir, c.divergence, c.seed = str(cell.folder), cell.name, cell.seed
-    c.data_seed = None
     return c
 
 # %% ../../nbs/7_commands/785_frontier.ipynb #467b5f36
@@ -140,7 +141,6 @@ _INTRO = (
     "the chance that one of K completions is right; **coverage** the share of prompts with a right one. Errors "
     "are over prompts and, with several seeds, over runs; differences are judged from pairs of both, at one "
     "chance in twenty for all of them together.")
-_BETTER = dict(reward='max', coverage='max', forward_kl='min', reverse_kl='min', js='min', tv='min')
 _IDLE = dict(divergence='the sweep has several: --divergences', seed='the sweep has several: --seeds',
              resume_from_checkpoint='the same command goes on with the run that was stopped',
              eval_samples='the runs are judged on eval_data', merge='the runs keep their adapters')
@@ -148,11 +148,8 @@ _IDLE = dict(divergence='the sweep has several: --divergences', seed='the sweep 
 # %% ../../nbs/7_commands/785_frontier.ipynb #7a081970
 def frontier_page(rows: dict, columns: list[str], fig, told: str, shown: dict, settings: dict):
     "The page of a sweep."
-    from fdiv_nb.reports.page import Report, text_table
-    short = {n: {k: r[k] for c in columns for k in (c, f'{c}_stderr') if k in r} for n, r in rows.items()}
-    page = Report('Precision against coverage', ', '.join(rows)).text(f'{_INTRO}\n\n{told}')
-    best = {k: v for k, v in _BETTER.items() if k in columns}
-    page.table(short, 'The best of each column is marked.', best, 4)
+    from fdiv_nb.reports.page import text_table
+    page = evaluation_page('Precision against coverage', f'{_INTRO}\n\n{told}', rows, columns, BETTER)
     page.figure(fig, 'Left: pass@k against k. Right: its two ends against each other.')
     page.text('## Completions').samples(shown, 'Completions with their scores.')
     return page.details('All numbers', text_table(rows, digits=6)).details('Settings', settings)
@@ -179,16 +176,15 @@ def report_frontier(a: FrontierArguments, cfg, found: list[dict], out: Path, rec
 # %% ../../nbs/7_commands/785_frontier.ipynb #b6168607
 def cmd_frontier(argv: list[str]) -> int:
     "fdiv frontier --model DIR --reward SPEC --prompts FILE --eval_data FILE --divergences NAME ... --seeds N"
+    from fdiv_nb.losses.target import check_compatible
     from fdiv_nb.mathematics.schedule import divergences_in
     from fdiv_nb.training.base import check_output
     kind, idle = align_config(argv)
     a, cfg = parse(argv, FrontierArguments, kind, idle=idle | _IDLE)
-    for name in a.divergences: divergences_in(name)
-    out, plans = check_output(cfg.output_dir, cfg.overwrite), {}
-    for name in a.divergences:
-        cfg.divergence = name
-        plans[name] = align_plan(a, cfg)
-    target, prompts, _, planned = plans[a.divergences[0]]
+    parts = [d for name in a.divergences for d in divergences_in(name)]
+    out, cfg.divergence = check_output(cfg.output_dir, cfg.overwrite), a.divergences[0]
+    target, prompts, _, planned = align_plan(a, cfg)
+    for d in parts: check_compatible(d, target)
     if a.dry_run:
         print('runs:', ', '.join(c.folder.name for c in cells_of(a, out)), '; each of them:')
         return plan_samples(a, config_of(cfg, cells_of(a, out)[0]), target, prompts, None, planned)

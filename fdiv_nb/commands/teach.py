@@ -12,7 +12,7 @@ from collections.abc import Callable
 from fastcore.basics import patch
 from .models import find_model
 from .parser import SCREEN, RunArguments, parse
-from .plan import print_plan, rows_line
+from .plan import print_plan, rows_line, shape_of
 from .running import quiet_logs
 from ..models.files import replacing
 from ..training.options import option
@@ -118,7 +118,7 @@ class Teacher(NamedTuple):
     name: str         # changes with the weights, and with k
     ask: Callable     # [(prompt ids, answer ids)] -> `TopK` [n, k] of each
 
-def _local(a: TeachArguments, vocab: int) -> Teacher:
+def _local(a: TeachArguments, path, vocab: int) -> Teacher:   # path: of `find_model`
     "A model of this machine."
     import torch
     from fdiv_nb.models.loading import load_lm
@@ -126,7 +126,6 @@ def _local(a: TeachArguments, vocab: int) -> Teacher:
     from fdiv_nb.training.reference import fingerprint
     from fdiv_nb.training.step import MicroBatch, with_oom_backoff
     device = a.device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    path = find_model(a.model, 'model', a.base_model)
     model = load_lm(path, 'model', a.dtype, False, a.base_model or None).to(device).eval()
     micro = MicroBatch()
     def ask(rows):
@@ -148,7 +147,6 @@ def _served(a: TeachArguments, tokenizer) -> Teacher:
 # %% ../../nbs/7_commands/732_teach.ipynb #b78763a7
 def taught_rows(a: TeachArguments, tokenizer) -> tuple[list[dict], list[dict], dict]:
     "(rows, the same encoded, counts). Raises ValueError naming the row that cannot be used."
-    from fdiv_nb.commands.plan import shape_of
     from fdiv_nb.models.logprobs import context_length, is_encoder_decoder
     from fdiv_nb.training.batches import encode_rows
     from fdiv_nb.training.data import read_rows
@@ -210,7 +208,7 @@ def cmd_teach(argv: list[str]) -> int:
     if a.dry_run:
         plan = dict(teacher=a.url or a.model, data=rows_line(counts), top_k=str(a.top_k), out=a.out)
         return print_plan(plan)
-    with quiet_logs(): teacher = _served(a, tok) if a.url else _local(a, len(tok))
+    with quiet_logs(): teacher = _served(a, tok) if a.url else _local(a, path, len(tok))
     keys = [entries_key(r['prompt_ids'], r['completion']) for r in encoded]
     if not a.overwrite and is_complete(out, teacher.name, keys):
         print(f'{out} has these rows of {teacher.name} already')

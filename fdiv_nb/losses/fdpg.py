@@ -11,10 +11,10 @@ from ..mathematics.divergence import FDivergence, widen, get_divergence
 from ..mathematics.estimate import baseline as subtract_baseline, effective_sample_size
 
 # %% auto #0
-__all__ = ['pseudo_reward', 'surprise_norm', 'exact_baseline', 'fdpg_weights', 'fdpg_loss']
+__all__ = ['MOST', 'pseudo_reward', 'surprise_norm', 'exact_baseline', 'fdpg_weights', 'fdpg_loss']
 
 # %% ../../nbs/3_losses/330_fdpg.ipynb #6abed332
-_MAX = 1e18   # a pseudo-reward is held within ±_MAX, so that its square still fits single precision
+MOST = 1e18   # a pseudo-reward is held within ±MOST, so that its square still fits single precision
 
 def _check_log_u(d: FDivergence, l: Tensor) -> None:
     "ValueError for NaN, or where p(x) = 0 and f'(∞) is infinite."
@@ -33,7 +33,7 @@ def pseudo_reward(divergence,      # a name or an `FDivergence`
     d, l = get_divergence(divergence), log_u.detach()
     l = l if l.dtype == torch.float64 else l.float()
     _check_log_u(d, l)
-    return (-d.fprime(l)).clamp(-_MAX, _MAX)
+    return (-d.fprime(l)).clamp(-MOST, MOST)
 
 # %% ../../nbs/3_losses/330_fdpg.ipynb #cf5f10aa
 def surprise_norm(token_logprobs: Tensor) -> Tensor:  # [B, T] log π of each token, 0 after the end; nats
@@ -128,7 +128,7 @@ def fdpg_weights(
     for k, v in dict(clip=clip, reward_clip=reward_clip).items():
         if v is not None and not v > 0: raise ValueError(f"{k}: expected > 0 or None, got {v}")
     lp, lt = widen(logp.detach()), widen(log_target.detach())
-    cap = min(reward_clip or _MAX, _MAX)
+    cap = min(reward_clip or MOST, MOST)
     r = pseudo_reward(d, lp - (lt - _finite_log_z(log_z, lp))).clamp(-cap, cap)      # -f'(π Z/P)
     ratio, clipped = sample_ratios(lp, log_sampler, clip)                                   # π/q
     return baselined_weights(d, baseline, ratio, r, group, score_norm), _stats(r, ratio, cap, clipped)

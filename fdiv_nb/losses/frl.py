@@ -8,15 +8,16 @@ import math
 import torch
 from torch import Tensor
 from .distill import others_mean, sum_after
-from .fdpg import baselined_weights, check_samples, pseudo_reward, sample_ratios
+from .fdpg import MOST, baselined_weights, check_samples, pseudo_reward, sample_ratios
 from .fdpo import f_optimal
 from ..mathematics.checks import at_least, between, one_of, positive
 from ..mathematics.divergence import chain, exact_divergence, get_divergence, widen
+from ..mathematics.schedule import divergences_in
 from ..mathematics.estimate import baseline as subtract_baseline, group_sums, number_ids
 
 # %% auto #0
 __all__ = ['frl_weights', 'frl_loss', 'cost_to_go', 'frl_token_weights', 'token_optimum', 'group_advantages', 'policy_loss',
-           'two_outcome', 'trust_mask', 'rehearsal_loss', 'unpaired_loss']
+           'two_outcome', 'trust_mask', 'rehearsal_loss', 'unpaired_loss', 'check_curved']
 
 # %% ../../nbs/3_losses/380_frl.ipynb #a991af65
 def _check_beta(beta: float) -> None:
@@ -57,10 +58,6 @@ def frl_loss(weights: Tensor,             # [B], or [B, T] of tokens; from `frl_
     if rows.ndim == 2: rows = rows.sum(-1)
     return rows.mean() if reduction == 'mean' else rows
 
-# %% ../../nbs/3_losses/380_frl.ipynb #292ad33f
-_MAX = 1e18      # costs are held within ±_MAX, so that their squares fit single precision
-
-
 # %% ../../nbs/3_losses/380_frl.ipynb #658e3980
 def cost_to_go(divergence,                            # a name or an `FDivergence`; canonical() lowers the noise
                log_u: Tensor,                         # [B, T] log π/π0 of each token, nats
@@ -76,7 +73,7 @@ def cost_to_go(divergence,                            # a name or an `FDivergenc
     cost = (-pseudo_reward(d, l)).masked_fill(~m, 0.)
     if not return_to_go: return cost
     D = d.over_u(l) if divergences is None else divergences.detach().to(l)
-    return (cost + sum_after(D.clamp(-_MAX, _MAX).masked_fill(~m, 0.))).clamp(-_MAX, _MAX)*m
+    return (cost + sum_after(D.clamp(-MOST, MOST).masked_fill(~m, 0.))).clamp(-MOST, MOST)*m
 
 # %% ../../nbs/3_losses/380_frl.ipynb #b6d3d2d2
 def _returns(reward: Tensor, m: Tensor) -> Tensor:
@@ -223,7 +220,7 @@ def rehearsal_loss(divergence,                     # a name or an `FDivergence`
     d = get_divergence(divergence).canonical()
     l = widen(logp) - widen(log_start.detach())
     if mask is not None: l = l.masked_fill(~mask.bool(), 0.)
-    slope = lambda x: d.side.df(x).nan_to_num(0., _MAX, -_MAX).clamp(-_MAX, _MAX)
+    slope = lambda x: d.side.df(x).nan_to_num(0., MOST, -MOST).clamp(-MOST, MOST)
     y = chain(lambda x: d.f(x).clamp(-1e30, 1e30), slope, l)
     if y.ndim == 2: y = y.sum(-1)
     return y.mean() if reduction == 'mean' else y
@@ -246,16 +243,20 @@ def unpaired_loss(divergence,                  # a name or an `FDivergence` with
 def _negated_slope(d, l: Tensor) -> Tensor:
     "-f'(e^l), finite, with its finite gradient."
     value = lambda x: (-d.fprime(x)).clamp(-1e30, 1e30)
-    return chain(value, lambda x: -d.log_slope(x).clamp(-80., math.log(_MAX)).exp(), l)
+    return chain(value, lambda x: -d.log_slope(x).clamp(-80., math.log(MOST)).exp(), l)
+
+def check_curved(divergence) -> None:
+    "ValueError for a divergence, or a part of a schedule, with f'' = 0 somewhere."
+    for d in divergences_in(divergence):
+        if (d.log_slope(torch.linspace(-4, 4, 33, dtype=torch.float64)) == -torch.inf).any():
+            raise ValueError(f"divergence: {d.name} has f'' = 0, so nothing can be read off f'; "
+                             "use js or hellinger")
 
 def _check_unpaired(divergence, logratio: Tensor, good: Tensor, beta: float, reduction: str) -> None:
     "ValueError for the first argument of `unpaired_loss` that is out of range."
     positive('beta', beta)
     one_of('reduction', reduction, ('mean', 'none'))
-    d = get_divergence(divergence)
-    if (d.log_slope(torch.linspace(-4, 4, 33, dtype=torch.float64)) == -torch.inf).any():
-        raise ValueError(f"divergence: {d.name} has f'' = 0, so nothing can be read off f'; "
-                         "use js or hellinger")
+    check_curved(divergence)
     if good.dtype != torch.bool or good.shape != logratio.shape or good.ndim != 1:
         raise ValueError(f"good: expected bool [{len(logratio)}], got {good.dtype} {list(good.shape)}")
     if reduction == 'mean' and (good.all() or not good.any()):

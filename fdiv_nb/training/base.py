@@ -368,14 +368,18 @@ def take_back(self: FDivTrainer):
 
 # %% ../../nbs/4_training/440_base.ipynb #cfd1edab
 @patch
+def of_all(self: FDivTrainer, mine: list) -> list:
+    "The entries of every process's list, those of the first process first."
+    if self.args.world_size == 1: return mine
+    from accelerate.utils import gather_object
+    return gather_object(mine)
+
+@patch
 def means(self: FDivTrainer, sums: dict[str, list[tuple[float, float]]]) -> dict[str, float]:
     "Weighted means of (value, weight) pairs by name, pooled over processes; empties `sums`."
     mine = {k: (sum(v*w for v, w in vs), sum(w for _, w in vs)) for k, vs in sums.items() if vs}
     sums.clear()
-    parts = [mine]
-    if self.args.world_size > 1:
-        from accelerate.utils import gather_object
-        parts = gather_object([mine])
+    parts = self.of_all([mine])
     keys = dict.fromkeys(k for p in parts for k in p)
     total = lambda k, i: sum(p[k][i] for p in parts if k in p)
     return {k: total(k, 0)/n for k in keys if (n := total(k, 1))}

@@ -28,7 +28,7 @@ from fdiv_nb.models.rollout import rollout
 from fdiv_nb.training.base import (
     beside_kwargs, check_trainer_call, default_args, load_policy, tokenizer_of)
 from fdiv_nb.training.data import read_rows
-from fdiv_nb.training.drawing import draw_rows, sync_sampler
+from fdiv_nb.training.drawing import draw_rows, engine_numbers, sync_sampler
 from fdiv_nb.training.entries import EntriesMixin, check_source, is_server
 from fdiv_nb.training.offline import OfflineConfig, OfflineTrainer, smallest
 from fdiv_nb.training.options import option, take_alias
@@ -350,7 +350,7 @@ def sample(self: DistillTrainer, batches: list[dict]) -> list[dict]:
     with self.compute_loss_context_manager(), _shared_tokens_only(student, self.known):
         r = draw_rows(self.accelerator, self.sampler, student, self.processing_class, prompts,
                       a.seed*1_000_003 + step, max_new_tokens=room, temperature=a.sample_temperature)
-    if hasattr(self.sampler, 'gap'): self.record(engine_gap=self.sampler.gap)
+    self.record(**engine_numbers(self.sampler, r))
     self.record(len(r), length=r.lengths.float().mean().item(), finished=r.finished.float().mean().item())
     out, at = [], 0
     for b in batches:

@@ -28,7 +28,7 @@ from .base import FDivTrainer, check_trainer_call, default_args
 from .drawing import draw_rows
 from .offline import OfflineConfig, OfflineTrainer
 from .options import option
-from .pairlosses import Part, divergence_for, parts_of, take_loss_types
+from .pairlosses import PAIRWISE, Part, divergence_for, parts_of, take_loss_types
 from .refstore import DUMMY
 
 # %% auto #0
@@ -124,8 +124,6 @@ def resolve(self: FDPOConfig, divergence: str | FDivergence | None = None) -> FD
     return d
 
 # %% ../../nbs/4_training/475_dpo.ipynb #e36e6c2e
-_F_DPO_ONLY = dict(link='sigmoid', target='', label_smoothing=0., robust=False, max_weight=0.)
-
 @patch
 def between_candidates(self: FDPOConfig, divergence) -> FDivergence:
     "f-PO's divergence. Raises ValueError for squared_po, and for options that f-PO does not read."
@@ -134,7 +132,8 @@ def between_candidates(self: FDPOConfig, divergence) -> FDivergence:
     if isinstance(d, SquaredPO):
         raise ValueError("divergence: squared_po is not convex, so it is no divergence between candidates; "
                          "use loss='f-dpo', or a divergence")
-    ignored = [k for k, v in _F_DPO_ONLY.items() if getattr(self, k) != v] + ['ratio']*(self.ratio == 'token')
+    given = lambda k: getattr(self, k) != FDPOConfig.__dataclass_fields__[k].default
+    ignored = [k for k in PAIRWISE if given(k)] + ['ratio']*(self.ratio == 'token')
     if ignored:
         raise ValueError(f"{ignored[0]}: loss='f-po' has no use for {getattr(self, ignored[0])!r}; leave "
                          "it at its default (epsilon smooths the target), or use loss='f-dpo'")
@@ -283,11 +282,8 @@ def means(self: FDPOTrainer, sums: dict) -> dict[str, float]:
     "As in the base; the calibration error over all margins instead of the mean over batches."
     mine = self._margins[sums is self._eval_sums]
     out = super(FDPOTrainer, self).means(sums)
-    parts = [torch.cat(mine)] if mine else []
+    parts = self.of_all([torch.cat(mine)] if mine else [])
     mine.clear()
-    if self.args.world_size > 1:
-        from accelerate.utils import gather_object
-        parts = gather_object(parts)
     if parts and 'calibration_error' in out: out['calibration_error'] = calibration_error(torch.cat(parts))
     return out
 

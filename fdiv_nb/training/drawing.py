@@ -46,6 +46,11 @@ def sync_sampler(accelerator: Accelerator, sampler: Sampler, policy: nn.Module, 
     on_all(accelerator, lambda: sampler.sync(policy, version, **more))
 
 # %% ../../nbs/4_training/442_drawing.ipynb #c4656161
+def engine_numbers(sampler: Sampler, r: Rollout) -> dict[str, float]:
+    "How far a sampler's log q is from log π, and which version it drew r from, where it knows; for the log."
+    gap = dict(engine_gap=sampler.gap) if hasattr(sampler, 'gap') else {}
+    return gap if r.version is None else gap | dict(sampler_version=r.version)
+
 def asks_once(accelerator: Accelerator, sampler: Sampler, model: nn.Module) -> bool:
     "Whether the first process samples for all: there are several, and the sampler holds the model's weights."
     holds = getattr(sampler, 'holds', None)

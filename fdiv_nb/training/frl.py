@@ -11,8 +11,8 @@ from fastcore.basics import patch
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
-from ..losses.fdpg import surprise_norm
-from ..losses.frl import rehearsal_loss
+from ..losses.fdpg import MOST, surprise_norm
+from ..losses.frl import check_curved, rehearsal_loss
 from ..losses.target import Target, WeightedReward
 from ..mathematics.divergence import FDivergence, widen
 from ..mathematics.estimate import effective_sample_size, estimate_divergence, group_sums
@@ -22,11 +22,11 @@ from ..models.logprobs import IGNORE
 from .fdpg import FDPGTrainer, importance_ratio
 from .logz import LogZTrainer
 from .objectives import (
-    MOST, FRLConfig, Rows, check_curved, objective_loss, objective_terms, reward_goal, rewards_in)
+    FRLConfig, Rows, objective_loss, objective_terms, reward_goal, rewards_in)
 from .replay import Replay, Samples, ScoredRollout, join_rollouts, join_tokens, select_scored
 from .scored import (
     FOUR, AlignmentSample, held_out_metrics, pool_samples, success_of, weighted_mean)
-from .step import on_side_stream, with_oom_backoff
+from .step import on_side_stream
 
 # %% auto #0
 __all__ = ['FRLTrainer']
@@ -83,7 +83,7 @@ def frl_metrics(s, base, ks, success, seed: int = 0,       # as of `held_out_met
 def goal_of(self: FRLTrainer, given, args: FRLConfig, divergence) -> Target:
     "The reward, as `reward_goal`; chooses the numbers of an evaluation."
     goal, parts = reward_goal(given, args), divergences_in(divergence)
-    if args.objective == 'f_grpo': check_curved(args, divergence)
+    if args.objective == 'f_grpo': check_curved(divergence)
     self.has_target = has_target(args, parts)
     self.metrics_of = lambda *x: frl_metrics(*x, d=self.divergence or parts[0], target=self.has_target)
     return goal
@@ -118,26 +118,16 @@ def completion_tokens(x: Tensor,         # [B, W] numbers of a batch's tokens, 0
 @patch
 def forward_tokens(self: FRLTrainer, model: nn.Module, r: Rollout) -> Tensor:   # [b, T] nats, no gradients
     "log π of each token of completions under a model."
-    wide, was = max(map(len, r.completion_ids)), model.training
-    def some(rows):
-        batch = r.batch(rows, self.args.device)
-        return widen(completion_tokens(self.token_logprobs_of(model, batch), batch['labels'], wide)[0])
-    model.eval()
-    with torch.no_grad(), self.accelerator.autocast():
-        out = with_oom_backoff(some, len(r), max(map(len, r.prompt_ids)) + wide, self.scoring)
-    model.train(was)
-    return torch.cat(out)
+    wide = max(map(len, r.completion_ids))
+    tokens = lambda t, batch: widen(completion_tokens(t, batch['labels'], wide)[0])
+    return torch.cat(self.forward_rows(model, r, tokens))
 
 # %% ../../nbs/4_training/454_frl.ipynb #b670f890
 @patch
 def drawn_tokens(self: FRLTrainer, model: nn.Module, r: Rollout, temperature: float) -> Tensor:
     "The same of a model's own samples: the sampler's numbers once seen to be right, as `sample_logprobs`."
     trust, own = self.may_trust(model, temperature), r.token_logprobs.to(self.args.device)
-    if trust and self.trusted: return own
-    exact = self.forward_tokens(model, r)
-    if not trust: return exact
-    self.trusted = self.agrees(own.sum(-1), exact.sum(-1))
-    return own if self.trusted else exact
+    return self.own_if_right(trust, own, lambda: self.forward_tokens(model, r), lambda x: x.sum(-1))
 
 # %% ../../nbs/4_training/454_frl.ipynb #890effb8
 def with_tokens(r: Rollout, group: Tensor,

@@ -13,7 +13,6 @@ from fastcore.basics import patch
 import numpy as np
 import torch
 from torch import nn
-from accelerate.utils import gather_object
 from tqdm import tqdm
 from transformers import TrainerState
 from transformers.trainer_utils import speed_metrics
@@ -268,7 +267,7 @@ def judge_blocks(self: HeldOutTrainer, h: HeldOut) -> list[tuple]:
 def held_out_samples(self: HeldOutTrainer, h: HeldOut) -> tuple[HeldOutSample, HeldOutSample, dict[str, float]]:
     "Samples of the policy and of the reference of all processes, and the means of what rewards gave to `log_metric`."
     mine = on_all(self.accelerator, lambda: (self.judge_blocks(h), dict(self.noted['numbers'])))
-    parts = gather_object([mine]) if self.args.world_size > 1 else [mine]
+    parts = self.of_all([mine])
     blocks = sorted((b for found, _ in parts for b in found), key=lambda b: b[0])
     lists = {k: [x for _, v in parts for x in v.get(k, [])] for _, v in parts for k in v}
     return (*(join_samples([b[i] for b in blocks]) for i in (1, 2)), {k: sum(v)/len(v) for k, v in lists.items()})

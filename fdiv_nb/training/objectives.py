@@ -10,14 +10,14 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 from ..losses.factors import LengthTarget, OverlongTarget
-from ..losses.fdpg import sample_ratios
-from ..losses.frl import (
-    frl_loss, frl_token_weights, frl_weights, group_advantages, policy_loss, trust_mask, unpaired_loss)
+from ..losses.fdpg import MOST, sample_ratios
+from fdiv_nb.losses.frl import (
+    check_curved, frl_loss, frl_token_weights, frl_weights, group_advantages, policy_loss, trust_mask,
+    unpaired_loss)
 from ..losses.target import ProductTarget, RewardTarget, Target, WeightedReward
-from ..mathematics.checks import at_least, fraction, one_of, whole
+from ..mathematics.checks import at_least, fraction, one_of, positive, whole
 from ..mathematics.divergence import FDivergence, get_divergence
 from ..mathematics.estimate import group_sums, number_ids
-from ..mathematics.schedule import divergences_in
 from .base import reward_kwargs
 from .fdpg import FDPGConfig, target_of
 from .options import option
@@ -116,11 +116,9 @@ def check_weights(a: FRLConfig) -> None:
     if a.mask_truncated_completions and a.baseline not in ('auto', 'loo'):
         raise ValueError(f"baseline: {a.baseline!r} changes what is maximised where completions are masked; use "
                          "loo with mask_truncated_completions")
-    if a.objective == 'f_grpo': check_curved(a, a.divergence)
-
-def check_curved(a: FRLConfig, divergence) -> None:
-    "ValueError as `unpaired_loss`, for β and a divergence, or part of a schedule, without curvature."
-    for d in divergences_in(divergence): unpaired_loss(d, torch.zeros(2), torch.tensor([True, False]), a.beta)
+    if a.objective != 'f_grpo': return
+    positive('beta', a.beta)
+    check_curved(a.divergence)
 
 def check_groups(a: FRLConfig) -> None:
     "ValueError for groups of one completion, which an objective compares with nothing."
@@ -175,8 +173,6 @@ class Rows(NamedTuple):
         return torch.where(self.use, self.reward, 0.)
 
 # %% ../../nbs/4_training/451_objectives.ipynb #a73373b4
-MOST = 1e18      # weights are held within ±MOST, so that their squares fit single precision
-
 Terms = tuple[dict[str, Tensor], dict[str, float]]     # of rows or their tokens; numbers for the log
 
 def reward_terms(a: FRLConfig, d: FDivergence, x: Rows, baseline: str) -> Terms:

@@ -18,7 +18,7 @@ from ..models.rollout import rollout
 from .base import check_trainer_call, default_args, reward_kwargs, tokenizer_of
 from .contexts import contexts_of
 from .dpo import FDPOConfig, FDPOTrainer
-from .drawing import draw_rows, sync_sampler
+from .drawing import draw_rows, engine_numbers, sync_sampler
 from .fdpg import target_of
 from .options import option, take_alias
 from .refstore import DUMMY, RowCollator
@@ -153,7 +153,7 @@ def draw(self: OnlineFDPOTrainer, prompt: list[int]) -> Rollout:
     seed = a.seed*1_000_003 + step
     r = draw_rows(self.accelerator, self.sampler, policy, self.processing_class, given, seed,
                   max_new_tokens=a.max_new_tokens, temperature=a.temperature)
-    if hasattr(self.sampler, 'gap'): self.record(engine_gap=self.sampler.gap)
+    self.record(**engine_numbers(self.sampler, r))
     self.record(len(r), finished=r.finished.float().mean().item(),
                 **{'completions/mean_length': r.lengths.float().mean().item()})
     return r

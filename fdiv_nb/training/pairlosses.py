@@ -87,13 +87,13 @@ class Part(NamedTuple):
     divergence: FDivergence | None = None
 
 # %% ../../nbs/4_training/473_pairlosses.ipynb #8a0cacd7
-_PAIRWISE = ('link', 'target', 'label_smoothing', 'robust', 'max_weight')      # read by f-DPO alone
+PAIRWISE = ('link', 'target', 'label_smoothing', 'robust', 'max_weight')      # read by f-DPO alone
 
 def _of_others(kind: str, kinds: list[str]) -> list[str]:
     "Options that a term does not read, but another one of the sum does."
     loss, link = (LOSS_TYPES[kind].get(k) for k in ('loss', 'link'))
     pairwise = any(LOSS_TYPES[k]['loss'] == 'f-dpo' for k in kinds)
-    if loss == 'f-po': return list(_PAIRWISE)*pairwise
+    if loss == 'f-po': return list(PAIRWISE)*pairwise
     margin = any(LOSS_TYPES[k].get('link') in ('hinge', 'ipo') for k in kinds) or 'f-dpo' in kinds
     return ['link']*(link is not None and 'f-dpo' in kinds) + ['target']*(link == 'sigmoid' and margin)
 

@@ -5,6 +5,7 @@
 # %% ../../nbs/4_training/447_sampling.ipynb #447a0003
 from __future__ import annotations
 import json, logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from fastcore.basics import patch
 import torch
@@ -19,7 +20,7 @@ from fdiv_nb.models.rollout import check_context, rollout
 from fdiv_nb.losses.fdpg import surprise_norm
 from fdiv_nb.training.base import FDivConfig, FDivTrainer
 from fdiv_nb.training.contexts import Contexts, contexts_of
-from fdiv_nb.training.drawing import draw_rows, sync_sampler
+from fdiv_nb.training.drawing import draw_rows, engine_numbers, sync_sampler
 from fdiv_nb.training.options import option, take_alias
 from fdiv_nb.training.step import MicroBatch, with_oom_backoff
 
@@ -191,8 +192,7 @@ def follow(self: SamplingTrainer, policy: nn.Module, version: int) -> None:
 @patch
 def record_engine(self: SamplingTrainer, r: Rollout) -> None:
     "Record how far a sampler's log q is from log π, and which version it drew from, where it knows."
-    if hasattr(self.sampler, 'gap'): self.record(engine_gap=self.sampler.gap)
-    if r.version is not None: self.record(sampler_version=r.version)
+    self.record(**engine_numbers(self.sampler, r))
 
 # %% ../../nbs/4_training/447_sampling.ipynb #447a0016
 @patch
@@ -223,17 +223,25 @@ def copies_of(self: SamplingTrainer, batch: dict) -> tuple[float, float]:
 
 # %% ../../nbs/4_training/447_sampling.ipynb #447a0018
 @patch
-def forward_logprobs(self: SamplingTrainer, model: nn.Module, r: Rollout) -> tuple[Tensor, Tensor]:
-    "log π (nats) of each completion under a model and its `surprise_norm`, no gradients, [B] float32 each."
+def forward_rows(self: SamplingTrainer, model: nn.Module, r: Rollout,
+                 numbers: Callable           # (log π of tokens, their batch) -> what is wanted of some rows
+                 ) -> list[Tensor]:
+    "`numbers` of the completions under a model, some at a time, without gradients."
     def some(rows):
-        t = self.token_logprobs_of(model, r.batch(rows, self.args.device)).float()
-        return torch.stack([t.sum(-1), surprise_norm(t)])
+        batch = r.batch(rows, self.args.device)
+        return numbers(self.token_logprobs_of(model, batch), batch)
     was, width = model.training, max(map(len, r.prompt_ids)) + max(map(len, r.completion_ids))
     model.eval()
     with torch.no_grad(), self.accelerator.autocast():
         out = with_oom_backoff(some, len(r), width, self.scoring)
     model.train(was)
-    return torch.cat(out, 1).unbind(0)
+    return out
+
+@patch
+def forward_logprobs(self: SamplingTrainer, model: nn.Module, r: Rollout) -> tuple[Tensor, Tensor]:
+    "log π (nats) of each completion under a model and its `surprise_norm`, no gradients, [B] float32 each."
+    both = lambda t, _: torch.stack([t.float().sum(-1), surprise_norm(t.float())])
+    return torch.cat(self.forward_rows(model, r, both), 1).unbind(0)
 
 # %% ../../nbs/4_training/447_sampling.ipynb #447a001c
 @patch
@@ -256,14 +264,19 @@ def agrees(self: SamplingTrainer, own: Tensor, exact: Tensor) -> bool:
 
 # %% ../../nbs/4_training/447_sampling.ipynb #447a0024
 @patch
+def own_if_right(self: SamplingTrainer, trust: bool, own, exact: Callable, total: Callable):
+    "The sampler's numbers `own`, with `trust`, once their `total` [B] agrees with that of exact(); else exact()."
+    if trust and self.trusted: return own
+    found = exact()
+    if not trust: return found
+    self.trusted = self.agrees(total(own), total(found))
+    return own if self.trusted else found
+
+@patch
 def sample_logprobs(self: SamplingTrainer, model: nn.Module, r: Rollout,
                     trust: bool) -> tuple[Tensor, Tensor]:
     """log π and `surprise_norm` of a model's own samples, [B] each.
 
     With `trust` the sampler's numbers are used, once seen to be right; else those of a forward pass."""
     own = r.log_q.to(self.args.device), surprise_norm(r.token_logprobs).to(self.args.device)
-    if trust and self.trusted: return own
-    exact = self.forward_logprobs(model, r)
-    if not trust: return exact
-    self.trusted = self.agrees(own[0], exact[0])
-    return own if self.trusted else exact
+    return self.own_if_right(trust, own, lambda: self.forward_logprobs(model, r), lambda x: x[0])

@@ -12,9 +12,8 @@ from torch import Tensor
 from torch.utils.data import Sampler
 from ..losses.anchor import anchor_loss, anchor_of, gradient_share
 from ..losses.fdpo import log_ratio
-from ..losses.frl import unpaired_loss
+from ..losses.frl import check_curved, unpaired_loss
 from ..mathematics.checks import at_least, between, one_of, positive
-from ..mathematics.schedule import read_divergence
 from .base import check_trainer_call, default_args
 from .data import read_rows
 from .offline import OfflineConfig, OfflineTrainer
@@ -64,12 +63,6 @@ def __post_init__(self: FUnpairedConfig):
     if self.train_sampling_strategy == 'group_by_length':
         raise ValueError("train_sampling_strategy: 'group_by_length', but rows are drawn by their kind here; "
                          "leave it out")
-
-# %% ../../nbs/4_training/477_unpaired.ipynb #10bb2c3a
-def check_curved(divergence) -> None:
-    "ValueError for an unknown divergence, or one with f'' = 0, also as a part of a schedule."
-    plan = read_divergence(divergence)
-    for d in getattr(plan, 'parts', (plan,)): unpaired_loss(d, torch.zeros(2), torch.tensor([True, False]))
 
 # %% ../../nbs/4_training/477_unpaired.ipynb #693843a7
 _LABELS = {True: True, False: False, 'true': True, 'false': False, '1': True, '0': False}
@@ -261,11 +254,8 @@ def means(self: FUnpairedTrainer, sums: dict) -> dict[str, float]:
     "As in the base, with margin and accuracy over all rows."
     mine = self._scores[sums is self._eval_sums]
     out = super(FUnpairedTrainer, self).means(sums)
-    parts = [torch.cat(mine, 1)] if mine else []
+    parts = self.of_all([torch.cat(mine, 1)] if mine else [])
     mine.clear()
-    if self.args.world_size > 1:
-        from accelerate.utils import gather_object
-        parts = gather_object(parts)
     if not parts or 'rewards/chosen' not in out or 'rewards/rejected' not in out: return out
     x, kind = torch.cat(parts, 1)
     out['rewards/margins'] = out['rewards/chosen'] - out['rewards/rejected']
