@@ -237,38 +237,19 @@ def rejection_figure(curve: list[dict]):
     ax.set(xscale='log', xlabel='share of samples accepted', ylabel='total variation to the target')
     return fig
 
-# %% ../../nbs/7_commands/720_align.ipynb #92c71388
-_HELD_OUT = 'reward', 'coverage', 'forward_kl', 'reverse_kl', 'js', 'tv', 'drift', 'kl', 'entropy', 'truncated'
-
-def held_out_columns(rows: list[dict]) -> list[str]:
-    "The numbers of evaluations that are shown, in order: those that the last one has."
-    passes = [k for k in rows[-1] if k.startswith('pass_at_') and not k.endswith('_stderr')]
-    return [k for k in (_HELD_OUT[0], *passes, *_HELD_OUT[1:]) if k in rows[-1]]
-
-def held_out_part(name: str, rows: list[dict]) -> list[tuple]:
-    "(heading, figure, caption) for a page, [] without evaluations; the first and the last one on the screen."
-    from fdiv_nb.reports.figures import curves
-    from fdiv_nb.reports.page import text_table
-    if not rows: return []
-    columns, ends = held_out_columns(rows), {f'step {r["step"]}': r for r in (rows[0], rows[-1])}
-    shown = {k: {c: r.get(c, float('nan')) for c in columns} for k, r in ends.items()}
-    print('held-out prompts', text_table(shown), sep='\n')
-    return [('Held-out prompts', curves({name: rows}, columns),
-             'Prompts that are not trained on: at the start, while training and at the end.')]
-
 # %% ../../nbs/7_commands/720_align.ipynb #ad5e6cd6
 def align_report(out: Path, cfg, run: dict, last) -> None:
     "qrs.json, report.html and its pictures in `out`; the table on the screen."
     from fdiv_nb.mathematics.schedule import read_divergence
-    from fdiv_nb.reports.page import run_report
+    from fdiv_nb.reports.page import held_out_text, run_report
     name, objective = str(read_divergence(cfg.divergence)), getattr(cfg, 'objective', '')
     curve = rejection(last) if 'js' in run['after'] else []
     title = f'{objective}, {name}' if objective else name
-    run = dict(run)
-    more = held_out_part(title, run.pop('held_out', []))
+    more = []
+    if held := run.get('held_out'): print(held_out_text({title: held}))
     if curve:
         write_json(out/'qrs.json', curve)
-        more += [('Rejection after training', rejection_figure(curve),
+        more = [('Rejection after training', rejection_figure(curve),
                   'Keeping a sample with probability min(1, P/(β π)) brings what is kept closer to the '
                   'target; a larger β keeps fewer.')]
     print(table({title: run}, notes=False))     # the page has them

@@ -79,6 +79,21 @@ def measure(texts: list[str], log_p, goal, names=FOUR) -> dict[str, float]:   # 
     shares = tones(texts, log_p[:-1].exp().tolist()) | dict(rest=log_p[-1].exp().item())
     return shares | {k: exact_divergence(k, log_p, goal).item() for k in dict.fromkeys([*FOUR, *names])}
 
+# %% ../../nbs/7_commands/725_demo.ipynb #5522f05c
+FREE_STEPS = 100
+
+def free_policy(name: str, log_p, goal):   # log_p, goal: [n + 1] -> log-probabilities [n + 1]
+    "The policy after `FREE_STEPS` steps of Adam along the exact gradient of D_f: one logit an outcome."
+    import torch
+    from fdiv_nb.mathematics.divergence import exact_divergence
+    logits = log_p.double().clone().requires_grad_(True)
+    optimizer = torch.optim.Adam([logits], lr=.1)
+    for _ in range(FREE_STEPS):
+        optimizer.zero_grad()
+        exact_divergence(name, logits.log_softmax(0), goal).backward()
+        optimizer.step()
+    return logits.detach().log_softmax(0)
+
 # %% ../../nbs/7_commands/725_demo.ipynb #68b95dde
 def standing(share: float, target: float) -> str:
     "What a policy does with a peak: kept, thinned or lost."
@@ -290,10 +305,23 @@ def demo_text(found: dict) -> str:
     parts = [text_table({n: pick(r) for n, r in shown.items()}, [*_COLUMNS, *own]),
              'Tones of the reviews, as shares of all; only the bias of the output head is trained:',
              share_table({n: r for n, r in shown.items() if 'every' not in n}), verdict(limited, target)]
-    return '\n\n'.join(parts) + '\n' + told_winners(limited) + told_full(full, target)
+    return '\n\n'.join(parts) + '\n' + told_winners(limited) + told_free(found) + told_full(full, target)
+
+def free_measures(world: DemoWorld, names) -> dict[str, dict]:
+    "What a policy with one logit for each review comes to, under each divergence, by exact gradients."
+    from fdiv_nb.evaluation.reviews import with_rest
+    start = with_rest(world.reviews.log_probs())
+    return {n: world.measure(free_policy(n, start, world.goal), names) for n in names}
+
+def told_free(found: dict) -> str:
+    "How near a policy that can have it all comes to the target, in a line."
+    if not (free := found.get('free')): return ''
+    far = ', '.join(f"{n} {r['tv']:.3f}" for n, r in free.items())
+    return ('\na policy with a free number for each review, total variation from the target, '
+            f"{found['before']['tv']:.2f} before: {far}")
 
 def told_full(full: dict, target: dict) -> str:
-    "Where a policy arrives all of whose weights are trained, in a line below the others."
+    "Where a policy arrives all of whose weights are trained by samples, in a line below the others."
     if not full: return '\n(--full forward_kl,reverse_kl trains every weight too)'
     three = lambda r: ' / '.join(f'{r[k]:.2f}' for k in ('slating', 'lukewarm', 'rave'))
     arrived = [f'{n} {three(average(r))}' for n, r in full.items()]
@@ -314,8 +342,8 @@ def cmd_demo(argv: list[str]) -> int:
     start = world.measure(with_rest(world.reviews.log_probs()), names)
     limited, every = _demo_runs(a, out, names, full, world)
     rows = lambda runs: {n: [r for r, *_ in found] for n, found in runs.items()}
-    target = world.measure(world.goal, names)
-    found = dict(before=start, target=target, limited=rows(limited), full=rows(every))
+    target, free = world.measure(world.goal, names), free_measures(world, names)
+    found = dict(before=start, target=target, limited=rows(limited), full=rows(every), free=free)
     out.mkdir(parents=True, exist_ok=True)
     with finishing(out, found, record): path = _demo_report(out, found, _report_runs(start, limited, every))
     print(demo_text(found))

@@ -8,13 +8,14 @@ import json, os
 from dataclasses import dataclass, fields
 from pathlib import Path
 from .align import (
-    held_out_columns, held_out_numbers, make_sampler, make_target, probe_rows, read_prompts)
+    held_out_numbers, make_sampler, make_target, probe_rows, read_prompts)
 from .evaluation import save_evaluation
 from .models import (
     LoadingArguments, beside_init, check_loading, find_model, load_model, policy_init, refuse_bits)
 from .parser import parse
 from .running import quiet_logs
 from ..models.folders import is_adapter_folder
+from ..reports.metrics import held_out_columns
 from ..training.options import option
 
 # %% auto #0

@@ -9,13 +9,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 from .align import (
-    AlignArguments, align_config, align_plan, held_out_columns, held_out_numbers, make_sampler, trainer_of)
+    AlignArguments, align_config, align_plan, held_out_numbers, make_sampler, trainer_of)
 from .evaluate_align import BETTER
 from .evaluation import evaluation_page
 from .models import load_beside, load_policy
 from .parser import parse
 from .plan import plan_samples
 from .running import log_lines, own_fields, quiet_logs, train_and_save
+from ..reports.metrics import held_out_columns
 from ..reports.record import plain, record_run, write_json
 from ..training.options import option
 

@@ -37,6 +37,14 @@ def metric_of(name: str) -> tuple:
     "(symbol, 'min' or 'max' or None, what it tells); an unknown metric keeps its name."
     return METRICS.get(str(name).removeprefix('eval_'), (str(name), None, ''))
 
+# %% ../../nbs/6_reports/605_metrics.ipynb #7256d706
+HELD_OUT = 'reward', 'coverage', 'forward_kl', 'reverse_kl', 'js', 'tv', 'drift', 'kl', 'entropy', 'truncated'
+
+def held_out_columns(rows: list[dict]) -> list[str]:
+    "The numbers of evaluations that are shown, in order: those that the last one has."
+    passes = [k for k in rows[-1] if k.startswith('pass_at_') and not k.endswith('_stderr')]
+    return [k for k in (HELD_OUT[0], *passes, *HELD_OUT[1:]) if k in rows[-1]]
+
 # %% ../../nbs/6_reports/605_metrics.ipynb #856c4981
 def metric_label(name: str) -> str:  # key of a metric, with or without 'eval_'
     "The symbol a reader sees: KL(p‖π) for 'forward_kl'; an unknown name is its own label."

@@ -15,8 +15,8 @@ from ..mathematics.divergence import is_before
 from .blocks import (figure_html, macro, samples_html, table_html, template_text, templates,
                                     text_html)
 from .figures import agree, bars, check_history, curves, save_png, write_whole
-from .metrics import (METRICS, NEEDS, as_value, cells_of, check_rows, is_number, leaders,
-                                     metric_label, metric_of, number, visible_text)
+from .metrics import (METRICS, NEEDS, as_value, cells_of, check_rows, held_out_columns,
+                                     is_number, leaders, metric_label, metric_of, number, visible_text)
 
 # %% auto #0
 __all__ = ['text_table', 'markdown_table', 'Report', 'config_differences', 'run_report']
@@ -126,7 +126,7 @@ def save(self: Report,
 
 # %% ../../nbs/6_reports/620_page.ipynb #7a9f4dd5
 PARTS = dict(history=(list, tuple), before=dict, after=dict, samples_before=(list, tuple),
-              samples=(list, tuple), config=dict, record=dict)
+              samples=(list, tuple), held_out=(list, tuple), config=dict, record=dict)
 
 def _check_run(name, run) -> None:
     "Raises ValueError unless a run is a dict of known parts with something to report."
@@ -134,7 +134,7 @@ def _check_run(name, run) -> None:
         raise ValueError(f"runs[{name!r}]: nothing to report; give it a 'history' or an 'after'")
     if bad := [k for k in run if k not in PARTS or run[k] and not isinstance(run[k], PARTS[k])]:
         raise ValueError(f"runs[{name!r}]: unknown or of a wrong type: {bad}; lists: history, samples, "
-                         "samples_before; dicts: before, after, config, record")
+                         "samples_before, held_out; dicts: before, after, config, record")
 
 def _check_runs(runs) -> dict[str, dict]:
     "The runs, each with all parts, empty where not given. Raises ValueError on malformed ones."
@@ -351,6 +351,32 @@ def _add_training(rep: Report, history: dict, metrics: list):
         'is not a number, a triangle an infinite one, a hollow triangle one beyond the heights shown.')
     return fig
 
+# %% ../../nbs/6_reports/620_page.ipynb #d1cbf3e8
+def held_out_ends(held: dict[str, list]) -> dict[str, dict]:   # run -> rows of evaluations, each with 'step'
+    "name -> numbers of the first evaluation, if there is a later one, and of the last one of each run."
+    whole = lambda r: {k: r[k] for c in held_out_columns([r]) for k in (c, f'{c}_stderr') if k in r}
+    first = {n: whole(rows[0]) for n, rows in held.items() if len(rows) > 1}
+    if len(first) > 1 and all(r == next(iter(first.values())) for r in first.values()):
+        starts = {'before': next(iter(first.values()))}
+    else: starts = {'before' if len(held) == 1 else f'{n}, before': r for n, r in first.items()}
+    return starts | {n: whole(rows[-1]) for n, rows in held.items()}
+
+def held_out_text(held: dict[str, list]) -> str:
+    "The same for a terminal, one row per number; '' without evaluations."
+    if not held: return ''
+    ends = held_out_ends(held)
+    return 'held-out prompts\n' + text_table(by_metric(ends, _metrics_of(ends.values())))
+
+def _add_held_out(rep: Report, held: dict):
+    "The numbers on held-out prompts, and their curves; returns the figure, or None."
+    if not held: return None
+    ends = held_out_ends(held)
+    rep.text('## Held-out prompts').table(ends, 'Prompts that are not trained on: at the start and at the end.')
+    if all(len(rows) == 1 for rows in held.values()): return None
+    fig = curves(held, held_out_columns([rows[-1] for rows in held.values()]))
+    rep.figure(fig, 'The same while training.')
+    return fig
+
 # %% ../../nbs/6_reports/620_page.ipynb #588bff97
 def _setting(v):
     "A setting as it stands in a table: a number, or text."
@@ -406,7 +432,9 @@ def compare_runs(runs: dict, title: str, subtitle: str | None = None, metrics: l
     runs, rep = _check_runs(runs), Report(title, subtitle)
     rows, starts = _outcome(runs), [r['before'] for r in runs.values() if r['before']]
     history = {n: r['history'] for n, r in runs.items() if r['history']}
-    if history: check_history(history)
+    held = {n: r['held_out'] for n, r in runs.items() if r['held_out']}
+    for h in (history, held):
+        if h: check_history(h)
     constants = {c: v for c, v in _constants(history).items() if c not in (metrics or ())}
     panels, cols = metrics or _changing(history, constants), _metrics_of(rows.values())
     rep.text(_introduction(runs))
@@ -416,6 +444,7 @@ def compare_runs(runs: dict, title: str, subtitle: str | None = None, metrics: l
     pngs = dict(bars=_add_results(rep, rows, cols, merged))
     rep.text(_guide([c for c in cols if c not in valueless(rows, cols)] or [*panels, *constants]))
     pngs['curves'] = _add_training(rep, history, panels)
+    pngs['held_out'] = _add_held_out(rep, held)
     for head, fig, caption in figures: rep.text(f'## {head}').figure(fig, caption)
     _add_details(rep, runs, rows if cols else {}, constants)
     return rep, pngs
@@ -434,9 +463,11 @@ def comparison_text(runs: dict) -> str:
     runs = _check_runs(runs)
     rows = _outcome(runs)
     alive = [c for c in _metrics_of(rows.values()) if c not in valueless(rows, [c])]
-    if not alive: return _last_steps(runs)
+    more = held_out_text({n: r['held_out'] for n, r in runs.items() if r['held_out']})
+    more = more and '\n\n' + more
+    if not alive: return _last_steps(runs) + more
     best = _closest({n: r['after'] for n, r in runs.items()}) if len(runs) > 1 else ''
-    return text_table(by_metric(rows, alive)) + (f'\n\n{best}' if best else '')
+    return text_table(by_metric(rows, alive)) + more + (f'\n\n{best}' if best else '')
 
 # %% ../../nbs/6_reports/620_page.ipynb #346e7ca6
 def run_report(out_dir,                 # folder for report.html, curves.png and bars.png
@@ -448,5 +479,6 @@ def run_report(out_dir,                 # folder for report.html, curves.png and
                ) -> Path:
     """Writes the report of one run, or of several compared; returns its Path. A metric that is constant
     stands with the configuration. A run is dict(history=[rows], before={}, after={}, samples=[triples],
-    samples_before=[triples], config={}, record={}). Raises ValueError, before any file, on malformed runs."""
+    samples_before=[triples], held_out=[rows], config={}, record={}). Raises ValueError, before any file, on
+    malformed runs."""
     return _save_all(*compare_runs(runs, title, subtitle, metrics, figures), Path(out_dir))

@@ -44,11 +44,11 @@ class OfflineConfig(FDivConfig):
     """
     max_length: int = option(0, "tokens of prompt and answer together; 0 = the model's context")
     max_prompt_length: int = option(0, "tokens of the prompt; 0 = no limit of its own")
-    on_long: str = option('refuse', "a row that is too long, empty or without difference is refused "
-                                    "(refuse), left out (drop), or cut (truncate: prompts from the left, "
-                                    "answers from the right); the log counts what was done")
-    on_bad: str = option('refuse', "a row that cannot be read, rendered or tokenised is refused (refuse) "
-                                   "or left out (drop, also with on_long=drop); row numbers are listed")
+    on_long: str = option('refuse', "rows too long or empty: refuse, drop or truncate (prompts from the left, "
+                                    "answers from the right); pairs without difference count as empty; "
+                                    "the log counts what was done")
+    on_bad: str = option('refuse', "rows that cannot be read: refuse or drop (nor rendered, nor tokenised; "
+                                   "on_long=drop drops them too); row numbers are listed")
     turns: str = option('all', "messages: score every turn of the assistant (all, as TRL's "
                                "assistant_only_loss=True; TRL's default scores the user's tokens too) or "
                                "the last answer alone (last)")

@@ -44,7 +44,7 @@ class FSFTConfig(OfflineConfig):
     """
     loss: str = option('f-sft', "f-sft (any divergence), nll (plain SFT), dft, psft, iw-sft or asft")
     loss_type: str | None = option(None, "TRL's name of loss")
-    average: str = option('token', "what a step is the mean of: token (all unmasked tokens) or row (answers)")
+    average: str = option('token', "a step is the mean of: token or row (of all unmasked tokens, or of answers)")
     beta: float = option(.1, "f-sft: strength of the pull to the reference model")
     v: str = option('zero', "f-sft: the value V; zero, lse (log-sum-exp of the logits, less the "
                             "reference's) or head (a learned linear head)")
