@@ -147,6 +147,8 @@ _INPUTS = dict.fromkeys(('data', 'eval_data', 'prompts', 'forget', 'retain', 'bo
 _INPUTS |= dict.fromkeys(('model', 'ref_name', 'teacher', 'retain_model', 'never', 'base_model'), 'folder')
 _FILE = re.compile(r'(?i).*\.(jsonl?|ndjson|csv|tsv|parquet|arrow|txt|gz|zst|xz|bz2|lz4|zip)')
 _PATH = './', '../', '/', '~'
+_CODE = re.compile(r'([^:=]+\.py):.+')     # FILE.py:function, of rewards, constraints and divergences
+_CODE_FLAGS = 'reward', 'constraint', 'moments', 'divergence', 'divergences'
 
 def flag_values(words: list[str]) -> dict[str, list[str]]:
     "The words behind each flag; the last of a flag that is given twice."
@@ -165,18 +167,23 @@ def _is_missing(value: str, kind: str) -> bool:
     here = Path(value).exists() or Path(value.partition(':')[0]).is_dir()     # a folder and a split
     return bool(local) and not here and not glob.glob(value, recursive=True)
 
+def _not_there(field: str, what: str, path: str) -> ValueError:
+    "The error that a file or folder is missing, with names that are like it."
+    folder = Path(path).parent
+    names = [p.name for p in islice(folder.iterdir(), 1000)] if folder.is_dir() else []
+    near = did_you_mean(Path(path).name, names, "check the name, seen from the current folder", 2, .6)
+    return ValueError(f"{field}: no {what} {path!r}; {near}")
+
 def check_inputs(words: list[str]) -> None:
     "Raises ValueError for a file or folder to read that is not there, with names that are like it."
     given = flag_values(words)
     if given.get('model'): given.pop('log', None)      # then it is written
     for k, values in given.items():
+        for m in map(_CODE.fullmatch, values if k in _CODE_FLAGS else ()):
+            if m and not Path(m[1]).is_file(): raise _not_there(k, 'file', m[1])
         kind, v = _INPUTS.get(k, ''), next(iter(values), '')
-        if not kind or not _is_missing(v, kind): continue
-        folder = Path(v).parent
-        names = [p.name for p in islice(folder.iterdir(), 1000)] if folder.is_dir() else []
-        near = did_you_mean(Path(v).name, names, "check the name, seen from the current folder", 2, .6)
-        what = kind if kind == 'folder' or _FILE.fullmatch(v) else 'file or folder'
-        raise ValueError(f"{k}: no {what} {v!r}; {near}")
+        if kind and _is_missing(v, kind):
+            raise _not_there(k, kind if kind == 'folder' or _FILE.fullmatch(v) else 'file or folder', v)
 
 # %% ../../nbs/7_commands/710_parser.ipynb #08c91b6c
 def _hints(classes) -> dict:
