@@ -46,6 +46,7 @@ _MODULES = {
     'training.distill': 'DistillConfig DistillTrainer',
     'training.flat': 'FLATConfig FLATTrainer',
     'evaluation.alignment': 'before_and_after',
+    'evaluation.distance': 'retain_distance sampled_distance',
     'evaluation.tofu': 'evaluate_tofu tofu_scores',
     'evaluation.muse': 'evaluate_muse muse_scores',
     'reports.page': 'run_report',

@@ -7,8 +7,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from .evaluate_align import cmd_evaluate_align
-from .evaluation import (RETAIN, EvaluateArguments, collect, generations, item_figure,
-                                         log_color, print_progress, save_evaluation, warn_same)
+from .evaluation import (RETAIN, EvaluateArguments, collect, evaluated_init, generations,
+                                         item_figure, log_color, print_progress, ready_model, save_evaluation,
+                                         warn_same)
+from .models import find_model
 from .parser import parse
 from ..evaluation.forgetting import spread_rows
 from ..training.options import option
@@ -25,6 +27,8 @@ class TofuArguments(EvaluateArguments):
                            "model's people")
     retain_log: str = option('', "log of a model trained without the forget set; forget quality is measured "
                                  "against it")
+    retain_model: str = option('', "that model itself, a folder or hub name: the distance to it is measured too")
+    divergence: str = option('js', "divergence of that distance, as in --divergence of fdiv unlearn")
     forget: str = option('forget10', "which forget set: forget01, forget05 or forget10")
     limit: int = option(300, "items per task, as in the published logs; 0 = all")
     prompt: str = option('Question: {}\\nAnswer:', "template of a question, \\n is a line break; for Llama-2 "
@@ -72,14 +76,20 @@ def ratio_figure(logs: dict, never=None):   # name -> EvalLog; the log of a reta
 
 # %% ../../nbs/7_commands/750_evaluate.ipynb #a1359e03
 _TOFU = ['forget_quality', 'model_utility', 'model_utility_geometric', 'forget_probability', 'forget_rouge',
-         'forget_truth', 'retain_probability', 'retain_rouge', 'retain_truth', 'authors_rouge', 'facts_rouge']
+         'forget_truth', 'forget_distance', 'forget_lean', 'retain_probability', 'retain_rouge', 'retain_truth',
+         'retain_distance', 'authors_rouge', 'facts_rouge']
 _TOFU_BETTER = {k: 'max' for k in _TOFU if not k.startswith('forget_') or k == 'forget_quality'}
+_TOFU_BETTER |= dict(forget_distance='min', retain_distance='min')
 _TOFU_INTRO = (
     "**forget_quality** is the p-value of a two-sample Kolmogorov–Smirnov test between the truth ratios of "
     "this model and of one trained without the forget set (geometric mean of the wrong answers): large if "
     "they cannot be told apart. **model_utility** is the harmonic mean of probability, ROUGE-L recall and "
     "truth score over what must be kept, with the arithmetic mean of the wrong answers as in the original "
     "code; **model_utility_geometric** has the geometric mean, as open-unlearning has it.")
+_DISTANCE_INTRO = (
+    " **forget_distance** is the divergence from the retain model on the forget answers, in nats per token: 0 "
+    "for the retain model itself. **forget_lean** tells the side: above 0 the answers are likelier than "
+    "for the retain model, below 0 more was forgotten than there was to forget.")
 
 # %% ../../nbs/7_commands/750_evaluate.ipynb #07f20003
 def _tofu_note(rows: dict) -> str:
@@ -88,6 +98,19 @@ def _tofu_note(rows: dict) -> str:
     return (f" Of the nine parts of the utility, {', '.join(few)} has fewer: do not compare it with "
             "published numbers."
             if few else '')
+
+# %% ../../nbs/7_commands/750_evaluate.ipynb #62205dbc
+def _retain_model(a: TofuArguments):
+    "The model of --retain_model, ready; None without. Raises ValueError where there is nothing to compare it with."
+    from fdiv_nb.mathematics.divergence import get_divergence
+    if not a.retain_model: return None
+    if not a.model:
+        raise ValueError("retain_model: its distance is measured on a model; give --model, or --retain_log with a "
+                         "saved log")
+    get_divergence(a.divergence)
+    find_model(a.model, base_model=a.base_model)
+    init = {k: v for k, v in evaluated_init(a, a.bf16).items() if k != 'revision'}
+    return ready_model(a.retain_model, a.device, a.bf16, 'retain_model', init=init)[0]
 
 # %% ../../nbs/7_commands/750_evaluate.ipynb #06fd395f
 def _tofu(argv: list[str]) -> int:
@@ -102,12 +125,15 @@ def _tofu(argv: list[str]) -> int:
     data = _tofu_data(a)
     if never is not None and data:
         check_same_items(planned_log({'forget': tofu_rows(data['forget'], 'forget')}), never)
+    other = _retain_model(a)
     logs = collect(a, lambda m, tok, path: evaluate_tofu(m, tok, data, path, a.batch_size, a.max_new_tokens,
-                                                         print_progress, never, a.rouge))
+                                                         print_progress, never, a.rouge, other, a.divergence))
     warn_same(logs, never, 'retain_log')
     rows = {n: tofu_scores(l, never) for n, l in logs.items()}
     if never is not None: rows[RETAIN] = tofu_scores(never)
-    save_evaluation(a, 'TOFU', _TOFU_INTRO + _tofu_note(rows), rows, ratio_figure(logs, never),
+    near = any('forget_distance' in r for r in rows.values())
+    intro = _TOFU_INTRO + _DISTANCE_INTRO*near + _tofu_note(rows)
+    save_evaluation(a, 'TOFU', intro, rows, ratio_figure(logs, never),
                     'Truth ratios of the forget set. A model that still knows lies to the left.', _TOFU,
                     generations(logs, 'forget'), _TOFU_BETTER)
     return 0

@@ -104,11 +104,13 @@ class Judge:
                  retain: list[dict] | None = None, clean=None,
                  other: list[str] | None = None,   # texts of anything else
                  limit: int = 256,                 # rows that are used of each, spread evenly
+                 divergence='js',                  # of the distance to the retain model
                  **limits):                        # of `encode_rows`, for answers beyond the context
         self.tokenizer, self.other, self.kw = tokenizer, other, dict(memo={}, **limits)
         self.forget, self.retain = spread_rows(forget, limit), spread_rows(retain or [], limit)
         self.templates = _template_pairs(self.forget, templates)
         self.ratios, self.utility = _lacking(self.forget) is None, _lacking(self.retain) is None
+        self.clean, self.divergence = clean, divergence
         self.no_quality = '' if clean is None else _no_quality(self.forget)
         self.clean_ratios = None
         if clean is not None and not self.no_quality: self.clean_ratios = self._log_ratios(clean, self.forget)
@@ -118,10 +120,12 @@ class Judge:
         return log_ratios(model, self.tokenizer, rows, mean, **self.kw)
     def __call__(self, model) -> dict[str, float]:
         """p_forget, p_template, p_retain (e^-ℓ, as in TOFU), token_p_forget (FLAT's P_f); with wrong
-        answers truth_ratio, utility; with a retain model forget_quality (and its log10); nll_other."""
+        answers truth_ratio, utility; nll_other; with a retain model forget_quality (and its log10), and
+        distance, lean of the forget answers (`retain_distance`, nats per token)."""
         out = self._p(model)
         if self.utility: out['utility'] = self._utility(model, out['p_retain'])
         if self.ratios: out |= self._forgetting(model)
+        if self.clean is not None: out |= self._distance(model)
         if self.other:
             texts = [(t[:t.index(' ')], t[t.index(' '):]) for t in self.other]
             out['nll_other'] = -self._probs(model, texts)[1].mean().item()
@@ -157,6 +161,18 @@ def _forgetting(self: Judge, model) -> dict[str, float]:
     q = forget_quality(r, self.clean_ratios)
     return out | dict(forget_quality=q, log10_quality=math.log10(max(q, 1e-30)))
 
+# %% ../../nbs/5_evaluation/540_forgetting.ipynb #ca0e7daa
+@patch
+def _distance(self: Judge, model) -> dict[str, float]:
+    "D_f(model‖retain model) on the forget answers, and the lean; nats per token."
+    from fdiv_nb.evaluation.distance import encoded_distances
+    from fdiv_nb.models.encode import pad_token_id, scored_ids
+    kw = dict(self.kw)
+    rows = _encoded(model, self.tokenizer, [(r['prompt'], r['completion']) for r in self.forget], kw.pop('memo'), kw)
+    ids = [(r['prompt_ids'], scored_ids(r, 'completion')) for r in rows]
+    d, = encoded_distances(model, self.clean, ids, pad_token_id(self.tokenizer), [self.divergence], name='forget')
+    return dict(distance=d.to.mean().item(), lean=d.lean.mean().item())
+
 # %% ../../nbs/5_evaluation/540_forgetting.ipynb #aa27c003
 class JudgedPath(TrainerCallback, ExportableState):
     "Evaluates the model every few steps; the path is saved and restored with the checkpoints."
@@ -188,9 +204,8 @@ def best_point(path: list[dict]) -> dict:
     return max(ok, key=lambda p: (p['forget_quality'], p.get('utility', 0.))) if ok else {}
 
 # %% ../../nbs/5_evaluation/540_forgetting.ipynb #f1eac956
-SHOWN = ('p_forget', 'p_template', 'p_retain', 'truth_ratio', 'forget_quality', 'utility', 'nll_other',
-    'p_int4',
-         'p_untaught', 'p_relearnt')
+SHOWN = ('p_forget', 'p_template', 'p_retain', 'truth_ratio', 'forget_quality', 'distance', 'lean', 'utility',
+         'nll_other', 'p_int4', 'p_untaught', 'p_relearnt')
 
 def _outcome_row(m: dict, steps: float, path, columns: list[str]) -> dict:
     "One row of `outcome`: columns of an evaluation, steps, and the best point of a path."

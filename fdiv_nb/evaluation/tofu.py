@@ -8,9 +8,11 @@ import math
 import torch
 from torch import Tensor
 from .answers import answer_nll, greedy, plain_text, read_qa, reworded
+from .distance import check_pair, distance_columns
 from .evallog import TASKS, EvalLog
-from .resume import check_same_items, evaluate_items, planned_log
+from .resume import check_same_items, evaluate_items, planned_log, weights_id
 from .rouge import need, rouge_scores
+from ..mathematics.divergence import get_divergence
 from ..models.encode import is_chat
 from ..training.data import load_tofu
 
@@ -169,9 +171,10 @@ def _utilities(log: EvalLog) -> dict[str, float]:
 
 # %% ../../nbs/5_evaluation/520_tofu.ipynb #1e49b11f
 def _averages(log: EvalLog, task: str) -> dict[str, float]:
-    "<task>_probability, _rouge and _truth (geometric for forget), each with `_stderr`."
-    out = {}
-    for k, x in _available_scores(log, task, 'geometric' if task == 'forget' else 'arithmetic').items():
+    "<task>_probability, _rouge and _truth (geometric for forget), _distance ..., each with `_stderr`."
+    out, scores = {}, _available_scores(log, task, 'geometric' if task == 'forget' else 'arithmetic')
+    scores |= {k: _losses(log, task, k) for k in ('distance', 'distance_back', 'lean') if log.has(task, k)}
+    for k, x in scores.items():
         out[f'{task}_{k}'] = x.mean().item()
         out[f'{task}_{k}_stderr'] = (x.std()/len(x)**.5).item() if len(x) > 1 else math.nan
     return out
@@ -183,7 +186,8 @@ def tofu_scores(log: EvalLog,
     """One flat dict of all that the columns of the log allow, each with `_stderr`.
 
     forget_quality (p-value), model_utility (arithmetic), model_utility_geometric, utility_parts (number of
-    averages in it), and <task>_probability, <task>_rouge, <task>_truth. Raises ValueError as its parts do."""
+    averages in it), and <task>_probability, <task>_rouge, <task>_truth; with columns of `519_distance` also
+    <task>_distance, _distance_back, _lean (nats per token). Raises ValueError as its parts do."""
     out = {}
     if retain_log is not None and log.tasks.get('forget'):
         out['forget_quality'] = forget_quality(log, retain_log)
@@ -283,6 +287,20 @@ def _tofu_items(model, tokenizer, rows: list[dict], batch_size: int, max_new_tok
     rouge = rouge_scores([r['truth'] for r in rows], texts, tokens=tokens)
     return [_columns(*x) for x in zip(rows, nll, texts, rouge)]
 
+# %% ../../nbs/5_evaluation/520_tofu.ipynb #d34df382
+def _with_distance(items: list[dict], rows: list[dict], model, retain_model, tokenizer, divergence,
+                   batch_size: int, name: str) -> list[dict]:
+    "The columns of some rows, and the distance to the retain model on their answers."
+    pairs = [(r['prompt'], r['answer']) for r in rows]
+    more = distance_columns(model, retain_model, tokenizer, pairs, divergence, batch_size, name)
+    return [a | b for a, b in zip(items, more)]
+
+def _distance_settings(model, retain_model, divergence) -> dict:
+    "What a log records of the distance; {} without a retain model. Raises ValueError for an unfit one."
+    if retain_model is None: return {}
+    check_pair(model, retain_model)
+    return dict(divergence=get_divergence(divergence).name, retain_model=weights_id(retain_model))
+
 # %% ../../nbs/5_evaluation/520_tofu.ipynb #4358fb43
 def evaluate_tofu(model, tokenizer,
                   data: dict[str, list[dict]],          # task -> rows; tasks: forget, retain, authors, facts
@@ -291,18 +309,24 @@ def evaluate_tofu(model, tokenizer,
                   max_new_tokens: int = 200,            # of a generated answer
                   progress=None,                        # called with (task, items done, items)
                   retain_log: EvalLog | None = None,    # to compare with: checked before any work
-                  rouge: str = 'published'              # tokens, as for `rouge_scores`
+                  rouge: str = 'published',             # tokens, as for `rouge_scores`
+                  retain_model=None,                    # a retain model: its distance is measured too
+                  divergence='js'                       # of that distance
                   ) -> EvalLog:
     """Evaluate every item of every task; give the result to `tofu_scores`.
 
     Raises ValueError, before any work, for unknown tasks, malformed rows, missing libraries, a log of another
-    evaluation, or a retain_log of other rows."""
+    evaluation, a retain_log of other rows, or a retain_model of another vocabulary."""
     if bad := [t for t in data if t not in TASKS]:
         raise ValueError(f"data: unknown task {bad[0]!r}; there are {', '.join(TASKS)}")
     if not data: raise ValueError(f"data: no task; give rows for some of {', '.join(TASKS)}")
     rows = {t: tofu_rows(r, t) for t, r in data.items()}
     rouge_scores([], [], tokens=rouge)
     if retain_log is not None and 'forget' in rows: check_same_items(planned_log(rows), retain_log)
-    measure = lambda t, rs: _tofu_items(model, tokenizer, rs, batch_size, max_new_tokens, t, rouge)
+    more = _distance_settings(model, retain_model, divergence)
+    def measure(t, rs):
+        items = _tofu_items(model, tokenizer, rs, batch_size, max_new_tokens, t, rouge)
+        if not more: return items
+        return _with_distance(items, rs, model, retain_model, tokenizer, divergence, batch_size, t)
     return evaluate_items('tofu', model, rows, measure, log, batch_size, progress,
-                          max_new_tokens=max_new_tokens, rouge=rouge)
+                          max_new_tokens=max_new_tokens, rouge=rouge, **more)
