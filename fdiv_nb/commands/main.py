@@ -70,7 +70,7 @@ COMMANDS = dict(
                     ('commands.train:DistillArguments', 'training.distill:DistillConfig')),
     teach=Command('teach:cmd_teach', "write a teacher's likeliest tokens beside each answer, once, for distill",
                   '--model DIR --data FILE --out FILE [flags]', ('commands.teach:TeachArguments',)),
-    unlearn=Command('unlearn:cmd_unlearn', "forget rows or a text, and keep the rest: FLAT and thirteen other methods",
+    unlearn=Command('unlearn:cmd_unlearn', "forget rows or a text, and keep the rest: FLAT, fSUN and 24 other methods",
                     '--model DIR --forget FILE --output_dir DIR [flags]',
                     ('commands.unlearn:UnlearnArguments', 'training.flat:FLATConfig'),
                     {'--demo': 'commands.unlearn_demo:UnlearnDemo'}),

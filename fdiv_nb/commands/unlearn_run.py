@@ -16,8 +16,8 @@ __all__ = []
 
 # %% ../../nbs/7_commands/735_unlearn_run.ipynb #50565a2d
 def run_of(spec: str) -> dict:
-    """Fields of the configuration for 'npo', 'flat', 'flat:js' or 'flat:js:released'. Raises ValueError
-    naming what is unknown."""
+    """Fields of the configuration for 'npo', 'flat', 'flat:js', 'flat:js:released' or 'fsun:tv'. Raises
+    ValueError naming what is unknown."""
     from fdiv_nb.losses.unlearn import get_method
     from fdiv_nb.losses.flat import flat_map
     from fdiv_nb.mathematics.schedule import divergences_in
@@ -28,12 +28,15 @@ def run_of(spec: str) -> dict:
         for d in divergences_in(name or 'js'): flat_map(d)
         return dict(method='flat', divergence=name or 'js', **form)
     get_method(method)
-    if name: raise ValueError(f"compare: {spec!r}; only flat takes a divergence")
-    return dict(method=method)
+    if name and (method != 'fsun' or form):
+        raise ValueError(f"compare: {spec!r}; only flat and fsun take a divergence")
+    if name: divergences_in(name)
+    return dict(method=method) | (dict(divergence=name) if name else {})
 
 # %% ../../nbs/7_commands/735_unlearn_run.ipynb #07d20005
 EVERY = [f'flat:{d}{form}' for d in ('js', 'reverse_kl', 'pearson', 'tv') for form in ('', ':released')]
-EVERY += list(METHODS)
+EVERY += [f'fsun:{d}' for d in ('forward_kl', 'reverse_kl', 'hellinger', 'tv')]     # jensun is fsun:js
+EVERY += [m for m in METHODS if m != 'fsun']
 
 # %% ../../nbs/7_commands/735_unlearn_run.ipynb #aa27c004
 def _run_config(trainer, cfg, judge: Judge, seconds: float) -> dict:

@@ -14,7 +14,7 @@ from transformers import TrainerCallback
 from ..models.encode import is_chat, scored_ids
 
 # %% auto #0
-__all__ = []
+__all__ = ['alternates']
 
 # %% ../../nbs/4_training/485_triples.ipynb #e3e9c7c6
 class Triples(torch.utils.data.Dataset):
@@ -32,16 +32,28 @@ class Triples(torch.utils.data.Dataset):
     def __len__(self): return len(self.rows)
 
     def __getitem__(self, i) -> dict:
-        i = int(i)
-        row, rng = dict(self.rows[i]), random.Random(f'{self.seed} {self.epoch} {i}')
-        once = random.Random(f'{self.seed} {i}')
-        if self.choices:
-            pick = once if self.draw == 'row' else rng
-            row['template'] = self.template(i, pick.randrange(len(self.choices[i])))
+        row = dict(self.rows[int(i)])
+        j, k = self.picks(int(i), self.epoch)
+        if self.choices: row['template'] = self.template(int(i), j)
         if self.retain:
-            s = self.retain[rng.randrange(len(self.retain))]
+            s = self.retain[k]
             row.update(retain=scored_ids(s, 'completion'), retain_prompt_ids=s['prompt_ids'])
         return row
+
+# %% ../../nbs/4_training/485_triples.ipynb #5be20c94
+@patch
+def picks(self: Triples, i: int, epoch: int) -> tuple[int, int]:
+    "The numbers of the template and of the retained row that row i draws in an epoch; 0 where there is none."
+    rng, once = random.Random(f'{self.seed} {epoch} {i}'), random.Random(f'{self.seed} {i}')
+    pick = once if self.draw == 'row' else rng
+    j = pick.randrange(len(self.choices[i])) if self.choices else 0
+    return j, rng.randrange(len(self.retain)) if self.retain else 0
+
+@patch
+def drawn(self: Triples, epochs: int) -> list[int]:
+    "Numbers of the retained rows that are drawn in the first epochs."
+    if not self.retain: return []
+    return sorted({self.picks(i, e)[1] for e in range(epochs) for i in range(len(self.rows))})
 
 # %% ../../nbs/4_training/485_triples.ipynb #4cde5453
 @patch
@@ -92,6 +104,19 @@ def other_answers(rows: list[dict | None], pool: list[dict | None], name: str, m
             raise ValueError(f"{name}: row {i} finds no answer other than its own among {len(answers)} "
                              f"rows; {method} needs different answers")
     return out
+
+# %% ../../nbs/4_training/485_triples.ipynb #9f04b6d8
+def alternates(rows: list[dict | None], pool: list[dict | None], name: str, seed: int = 0,
+               most: int = 5) -> list[list]:
+    "For each row its alternate answers. Raises ValueError as `other_answers`, for rows without a column 'alternate'."
+    as_list = lambda x: [x] if isinstance(x, str) else list(x or [])
+    own = [as_list(r.get('alternate')) if r else [] for r in rows]
+    if all(x or not r for x, r in zip(own, rows)):
+        return [[lead_with(r['completion'], t) for t in x] if r else [] for r, x in zip(rows, own)]
+    others = other_answers(rows, pool, name, 'altpo')
+    rng = lambda i: random.Random(f'{seed} alternate {i}')
+    few = [rng(i).sample(x, min(most, len(x))) for i, x in enumerate(others)]
+    return [[lead_with(r['completion'], t) for t in x] if x else y for r, x, y in zip(rows, own, few)]
 
 # %% ../../nbs/4_training/485_triples.ipynb #ae34e2eb
 def forget_row(row: dict | None, templates: list | None) -> dict | None:
