@@ -49,6 +49,7 @@ _MODULES = {
     'evaluation.distance': 'retain_distance sampled_distance',
     'evaluation.tofu': 'evaluate_tofu tofu_scores',
     'evaluation.muse': 'evaluate_muse muse_scores',
+    'evaluation.membership': 'evaluate_membership membership_scores',
     'reports.page': 'run_report',
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names.split()}

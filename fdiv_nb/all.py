@@ -39,6 +39,7 @@ from .evaluation.alignment import before_and_after
 from .evaluation.distance import retain_distance, sampled_distance
 from .evaluation.tofu import evaluate_tofu, tofu_scores
 from .evaluation.muse import evaluate_muse, muse_scores
+from .evaluation.membership import evaluate_membership, membership_scores
 from .reports.page import run_report
 
 __all__ = [
@@ -48,12 +49,13 @@ __all__ = [
     'LengthTarget', 'MomentTarget', 'OnlineFDPOConfig', 'OnlineFDPOTrainer', 'OverlongTarget',
     'ProductTarget', 'RewardTarget', 'Rollout', 'TopKServer', 'VLLMSampler', 'anchor_loss', 'audit',
     'before_and_after', 'custom_divergence', 'dft_loss', 'distill_loss', 'divergence_color',
-    'divergence_names', 'divergence_schedule', 'estimate_divergence', 'evaluate_muse', 'evaluate_tofu',
-    'exact_divergence', 'fdpg_loss', 'fdpg_weights', 'fdpo_loss', 'flat_loss', 'fpo_loss', 'frl_loss',
-    'frl_token_weights', 'frl_weights', 'fsft_loss', 'get_divergence', 'implicit_reward', 'kept_mass',
-    'label_mask', 'linear_divergence', 'linear_logprobs', 'linear_topk_divergence', 'load_lm',
-    'load_reward', 'load_tiny', 'load_tokenizer', 'mean_token_prob', 'muse_scores', 'nll_loss',
-    'register_divergence', 'rehearsal_loss', 'retain_distance', 'rollout', 'run_report', 'sampled_distance',
-    'sequence_logprobs', 'tofu_scores', 'token_f_loss', 'token_logprobs', 'top_k_of', 'topk_divergence',
-    'topk_gap', 'unlearn_loss', 'unpaired_loss',
+    'divergence_names', 'divergence_schedule', 'estimate_divergence', 'evaluate_membership',
+    'evaluate_muse', 'evaluate_tofu', 'exact_divergence', 'fdpg_loss', 'fdpg_weights', 'fdpo_loss',
+    'flat_loss', 'fpo_loss', 'frl_loss', 'frl_token_weights', 'frl_weights', 'fsft_loss', 'get_divergence',
+    'implicit_reward', 'kept_mass', 'label_mask', 'linear_divergence', 'linear_logprobs',
+    'linear_topk_divergence', 'load_lm', 'load_reward', 'load_tiny', 'load_tokenizer', 'mean_token_prob',
+    'membership_scores', 'muse_scores', 'nll_loss', 'register_divergence', 'rehearsal_loss',
+    'retain_distance', 'rollout', 'run_report', 'sampled_distance', 'sequence_logprobs', 'tofu_scores',
+    'token_f_loss', 'token_logprobs', 'top_k_of', 'topk_divergence', 'topk_gap', 'unlearn_loss',
+    'unpaired_loss',
 ]

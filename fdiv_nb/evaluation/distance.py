@@ -124,7 +124,7 @@ def _check_lengths(model, ids: list[tuple], name: str) -> None:
             raise ValueError(f"{name}: row {i} has {n} tokens, the model's context holds {limit}; shorten it")
 
 # %% ../../nbs/5_evaluation/519_distance.ipynb #17f33b72
-def encoded_distances(model, retain_model, ids: list[tuple],   # (prompt ids, answer ids), as for `build_batch`
+def encoded_distances(model, retain_model, ids: list[tuple],   # (prompt, answer) ids, for `build_batch`
                       pad_id: int, divergences: list, batch_size: int = 32, name: str = 'rows',
                       fused: bool = True) -> list[Distance]:
     "`retain_distance` by several divergences, of rows that are encoded. Raises ValueError before any work."
@@ -143,7 +143,7 @@ def encoded_distances(model, retain_model, ids: list[tuple],   # (prompt ids, an
 
 # %% ../../nbs/5_evaluation/519_distance.ipynb #49f291be
 def retain_distance(model: nn.Module,
-                    retain_model: nn.Module,     # trained without the forget set; same vocabulary, same device
+                    retain_model: nn.Module,     # trained without the forget set; same vocabulary and device
                     tokenizer,
                     pairs: list[tuple],          # (prompt, answer); a prompt is a text or chat messages
                     divergence='js',             # a name or an `FDivergence`
@@ -153,8 +153,8 @@ def retain_distance(model: nn.Module,
                     ) -> Distance:               # [N] each, nats per token
     """D_f between the next-token distributions of two models, averaged over the tokens of each answer.
 
-    Exact over the vocabulary. Raises ValueError, before any work, for an unknown divergence, models of different
-    vocabularies, no rows, and rows beyond the context."""
+    Exact over the vocabulary. Raises ValueError, before any work, for an unknown divergence, models of
+    different vocabularies, no rows, and rows beyond the context."""
     get_divergence(divergence)
     ed = is_encoder_decoder(model)
     ids = [encode_pair(tokenizer, p, a, encoder_decoder=ed) for p, a in pairs]
@@ -162,9 +162,9 @@ def retain_distance(model: nn.Module,
     return encoded_distances(model, retain_model, ids, pad, [divergence], batch_size, name, fused)[0]
 
 # %% ../../nbs/5_evaluation/519_distance.ipynb #30739ef1
-def distance_columns(model, retain_model, tokenizer, pairs: list[tuple], divergence='js', batch_size: int = 32,
-                     name: str = 'rows') -> list[dict]:
-    "distance, distance_back and lean of each pair, as columns of a log. Raises ValueError as `retain_distance`."
+def distance_columns(model, retain_model, tokenizer, pairs: list[tuple], divergence='js',
+                     batch_size: int = 32, name: str = 'rows') -> list[dict]:
+    "distance, distance_back, lean of each pair, as columns of a log. Raises ValueError as `retain_distance`."
     d = retain_distance(model, retain_model, tokenizer, pairs, divergence, batch_size, name)
     return [dict(zip(('distance', 'distance_back', 'lean'), x)) for x in torch.stack(d).T.tolist()]
 
@@ -175,7 +175,8 @@ def distance_stop(path: list[Tensor],          # [N] each: the rows' distances a
                   ) -> str:
     "Why to stop, in a sentence; '' to go on. Raises ValueError for checks of different rows."
     if len({len(x) for x in path}) > 1:
-        raise ValueError(f"path: checks of {sorted({len(x) for x in path})} rows; measure the same ones each time")
+        rows = sorted({len(x) for x in path})
+        raise ValueError(f"path: checks of {rows} rows; measure the same ones each time")
     if not path: return ''
     means = [float(x.double().mean()) for x in path]
     if goal is not None and means[-1] <= goal:
@@ -184,12 +185,13 @@ def distance_stop(path: list[Tensor],          # [N] each: the rows' distances a
     d = path[-1].double() - path[best].double()
     error = float(d.std())/len(d)**.5 if len(d) > 1 else 0.
     if best == len(path) - 1 or d.mean() <= z*error: return ''
-    return f'the distance to the retain model grows again: {means[-1]:.4g}, after {means[best]:.4g} at check {best}'
+    return (f'the distance to the retain model grows again: {means[-1]:.4g}, after {means[best]:.4g} '
+            f'at check {best}')
 
 # %% ../../nbs/5_evaluation/519_distance.ipynb #7f1d3688
 class StopAtRetain(TrainerCallback):
     "Stops a training where its distance to a retain model grows again. `path`: (step, [N] distances)."
-    def __init__(self, measure: Callable,        # model -> `Distance`, such as a `partial` of `retain_distance`
+    def __init__(self, measure: Callable,        # model -> `Distance`: a `partial` of `retain_distance`
                  every: int = 10,                # steps between two checks
                  z: float = 2., goal: float | None = None):   # as for `distance_stop`
         self.measure, self.every, self.z, self.goal = measure, every, z, goal
@@ -205,12 +207,14 @@ class StopAtRetain(TrainerCallback):
         if self.why: control.should_training_stop = True
 
 # %% ../../nbs/5_evaluation/519_distance.ipynb #fb87e435
-def _drawn(model, retain_model, tokenizer, prompts, n: int, max_new_tokens: int, batch_size, seed: int) -> tuple:
+def _drawn(model, retain_model, tokenizer, prompts, n: int, max_new_tokens: int, batch_size: int,
+           seed: int) -> tuple:
     "([P, 2n] log π, log ρ of completions, half of them drawn from each model)."
     logs = []
     for k, m in enumerate((model, retain_model)):
         g = torch.Generator().manual_seed(2*seed + k)
-        r = rollout(m, tokenizer, prompts, n=n, max_new_tokens=max_new_tokens, batch_size=batch_size, generator=g)
+        r = rollout(m, tokenizer, prompts, n=n, max_new_tokens=max_new_tokens, batch_size=batch_size,
+                    generator=g)
         both = []
         for x in (model, retain_model):
             parts = [r.batch(slice(i, i + batch_size), next(x.parameters()).device)

@@ -17,8 +17,8 @@ from ..models.encode import is_chat
 from ..training.data import load_tofu
 
 # %% auto #0
-__all__ = ['log_truth_ratio', 'truth_ratio', 'truth_score', 'ks_test', 'logged_ratios', 'item_scores', 'model_utility',
-           'forget_quality', 'tofu_scores', 'tofu_rows', 'tofu_data', 'evaluate_tofu']
+__all__ = ['log_truth_ratio', 'truth_ratio', 'truth_score', 'truth_share', 'ks_test', 'logged_ratios', 'item_scores',
+           'model_utility', 'forget_quality', 'tofu_scores', 'tofu_rows', 'tofu_data', 'evaluate_tofu']
 
 # %% ../../nbs/5_evaluation/520_tofu.ipynb #6b7734b8
 def _log_mean_prob(nll: Tensor, mean: str) -> Tensor:   # [k] NLL per token of the wrong answers
@@ -53,6 +53,11 @@ def truth_ratio(paraphrased, wrong, mean: str = 'geometric') -> Tensor:
 def truth_score(log_r: Tensor, forget: bool = False) -> Tensor:   # [N] from `log_truth_ratio`
     "[N] in [0, 1]: min(R, 1/R) for what is to be forgotten, max(0, 1 - R) for what is to be kept."
     return (-log_r.abs()).exp() if forget else (-torch.expm1(log_r)).clamp(min=0)
+
+# %% ../../nbs/5_evaluation/520_tofu.ipynb #636a22aa
+def truth_share(log_r) -> Tensor:   # [N] from `log_truth_ratio`
+    "[N] in [0, 1]: p/(p + q) = 1/(1 + R), open-unlearning's extent of knowledge."
+    return torch.sigmoid(-torch.as_tensor(log_r, dtype=torch.float64))
 
 # %% ../../nbs/5_evaluation/520_tofu.ipynb #514e8158
 def _sample(x, name: str) -> Tensor:
@@ -169,11 +174,22 @@ def _utilities(log: EvalLog) -> dict[str, float]:
             out['utility_parts'] = 3*len(kept)
     return out
 
+# %% ../../nbs/5_evaluation/520_tofu.ipynb #c9d7200f
+def _knowledge(log: EvalLog) -> dict[str, Tensor]:
+    "truth_share and paraphrase_prob of the forget items, as far as the columns allow."
+    out = {}
+    if _has_losses(log, 'forget') or log.has('forget', 'truth_ratio'):
+        out['truth_share'] = truth_share(logged_ratios(log))
+    if log.has('forget', 'avg_paraphrased_loss'):
+        out['paraphrase_prob'] = (-_losses(log, 'forget', 'avg_paraphrased_loss')).exp()
+    return out
+
 # %% ../../nbs/5_evaluation/520_tofu.ipynb #1e49b11f
 def _averages(log: EvalLog, task: str) -> dict[str, float]:
     "<task>_probability, _rouge and _truth (geometric for forget), _distance ..., each with `_stderr`."
     out, scores = {}, _available_scores(log, task, 'geometric' if task == 'forget' else 'arithmetic')
     scores |= {k: _losses(log, task, k) for k in ('distance', 'distance_back', 'lean') if log.has(task, k)}
+    if task == 'forget': scores |= _knowledge(log)
     for k, x in scores.items():
         out[f'{task}_{k}'] = x.mean().item()
         out[f'{task}_{k}_stderr'] = (x.std()/len(x)**.5).item() if len(x) > 1 else math.nan
@@ -186,7 +202,8 @@ def tofu_scores(log: EvalLog,
     """One flat dict of all that the columns of the log allow, each with `_stderr`.
 
     forget_quality (p-value), model_utility (arithmetic), model_utility_geometric, utility_parts (number of
-    averages in it), and <task>_probability, <task>_rouge, <task>_truth; with columns of `519_distance` also
+    averages in it), and <task>_probability, <task>_rouge, <task>_truth; forget_truth_share and
+    forget_paraphrase_prob; with columns of `519_distance` also
     <task>_distance, _distance_back, _lean (nats per token). Raises ValueError as its parts do."""
     out = {}
     if retain_log is not None and log.tasks.get('forget'):
