@@ -40,8 +40,8 @@ class SFTArguments(TrainArguments):
 @dataclass
 class DistillArguments(TrainArguments):
     "Arguments of `fdiv distill`: a teacher instead of a reference."
-    teacher: str = option('', "model to learn from: a folder or hub name with the same tokenizer, or a server "
-                              "(http://host:port); none: rows of fdiv teach")
+    teacher: str = option('', "model to learn from: a folder or hub name with the same tokenizer (with another, "
+                              "--shared_strings), or a server (http://host:port); none: rows of fdiv teach")
     teacher_model: str = option('', "name of the teacher on its server, if several are served")
 
 # %% ../../nbs/7_commands/730_train.ipynb #44c87c33
@@ -291,6 +291,7 @@ def teacher_of(a: DistillArguments, cfg, rows: list):
     ValueError for none at all."""
     from fdiv_nb.models.topk_server import TopKServer
     from fdiv_nb.training.entries import check_source, is_server
+    from fdiv_nb.training.strings import check_strings
     from fdiv_nb.training.teachers import has_entries
     if not a.teacher and not any(map(has_entries, rows)):
         raise ValueError("teacher: none given; pass --teacher DIR, a model with the same tokenizer, a server, "
@@ -298,6 +299,7 @@ def teacher_of(a: DistillArguments, cfg, rows: list):
     if a.teacher_model and not is_server(a.teacher):
         raise ValueError(f"teacher_model: {a.teacher_model!r}, but no server is asked; leave it out")
     check_source(cfg, a.teacher or None)
+    check_strings(cfg, a.teacher or None)
     if not is_server(a.teacher): return find_model(a.teacher, 'teacher') if a.teacher else None
     return TopKServer(a.teacher, cfg.top_k_teacher or 20, a.teacher_model or None)
 
@@ -320,11 +322,14 @@ def _plan_distill(a: DistillArguments, cfg, rows, held, resume, teacher) -> int:
     "Print the plan of `fdiv distill`. Raises ValueError for a teacher of another vocabulary, or bad entries."
     from fdiv_nb.models.loading import load_tokenizer
     from fdiv_nb.training.distill import shared_vocabulary
+    from fdiv_nb.training.strings import StringsMixin
     model, ours, _ = policy_of(a, cfg)
     if teacher is None:
         _check_stored(a, cfg, model, ours, dict(data=rows) | ({} if held is None else dict(eval_data=held)))
     elif isinstance(teacher, str):
-        shared_vocabulary(model, shape_of(a.teacher, 'teacher'), ours, load_tokenizer(teacher))
+        shape, theirs = shape_of(a.teacher, 'teacher'), load_tokenizer(teacher)
+        if cfg.shared_strings: StringsMixin().take_strings(model, shape, ours, theirs)
+        else: shared_vocabulary(model, shape, ours, theirs)
     named = dict(teacher=a.teacher) if isinstance(teacher, str) else {}
     return _dry_run(a, cfg, rows, held, ('completion',), resume, **named)
 
@@ -342,13 +347,13 @@ def cmd_distill(argv: list[str]) -> int:
     if a.dry_run: return _plan_distill(a, cfg, rows, held, resume, teacher)
     with quiet_logs(), no_empty_folder(out):
         model, tok = load_policy(a, cfg)
-        beside = {}
+        beside, theirs = {}, None
         if isinstance(teacher, str):
             teacher, theirs = load_beside(a, cfg, a.teacher, 'teacher')
-            shared_vocabulary(model, teacher, tok, theirs)
+            if not cfg.shared_strings: shared_vocabulary(model, teacher, tok, theirs)
             beside = dict(teacher=teacher)
         record = record_of('distill', argv, a, cfg, model=model, **beside)
-        t = DistillTrainer(model, cfg, rows, held, tok, teacher=teacher)
+        t = DistillTrainer(model, cfg, rows, held, tok, teacher=teacher, teacher_tokenizer=theirs)
         train_and_report(t, tok, out, a, cfg, name, f'Distilled with {name}', record, resume)
     merge_saved(a, cfg, out)
     return 0

@@ -34,6 +34,7 @@ from fdiv_nb.training.offline import OfflineConfig, OfflineTrainer, smallest
 from fdiv_nb.training.options import option, take_alias
 from fdiv_nb.training.reference import fingerprint
 from fdiv_nb.training.shards import prepare_beside
+from fdiv_nb.training.strings import StringsMixin, check_strings, met_mask
 
 log = logging.getLogger('fdiv_nb')
 
@@ -56,6 +57,8 @@ class DistillConfig(OfflineConfig):
     rescale: bool = option(False, "multiply the loss by temperature squared")
     top_k_teacher: int = option(0, "compare on the teacher's so many likeliest tokens and the rest as one; "
                                    "0 = the whole vocabulary (of a server 20 are asked for)")
+    shared_strings: bool = option(False, "let the teacher have another tokenizer: compare on the strings that both "
+                                         "have, where their tokens meet")
     lmbda: float = option(0., "share of steps whose answers are sampled from the student: 0 = given "
                               "answers only, 1 = its own only")
     max_new_tokens: int = option(64, "on-policy: longest sample, tokens")
@@ -119,7 +122,7 @@ def _check_same_ids(tokenizer, teacher_tokenizer) -> None:
     odd = next(k for k in sorted({*a, *b}, key=lambda k: a.get(k, b.get(k))) if a.get(k) != b.get(k))
     id_in = lambda vocab: f'has id {vocab[odd]}' if odd in vocab else 'is missing'
     raise ValueError(f"teacher: its tokenizer differs: token {odd!r} {id_in(b)} there and {id_in(a)} in the "
-                     "student's; choose a teacher of the same family")
+                     "student's; choose one of the same family, or shared_strings=True")
 
 # %% ../../nbs/4_training/480_distill.ipynb #2a99ddee
 def shared_vocabulary(
@@ -131,7 +134,7 @@ def shared_vocabulary(
     for name, v in sizes.items():
         if v < n:
             raise ValueError(f"teacher: the tokenizer has {n} tokens, the {name} {v} logits; distillation "
-                             "on the whole vocabulary needs one tokenizer for both")
+                             "on the whole vocabulary needs one tokenizer, or shared_strings=True")
     if is_encoder_decoder(student) != is_encoder_decoder(teacher):
         raise ValueError("teacher: one of the models is an encoder-decoder and the other is not; their "
                          "positions do not correspond")
@@ -139,14 +142,15 @@ def shared_vocabulary(
     return min(sizes.values())
 
 # %% ../../nbs/4_training/480_distill.ipynb #4d13775f
-class DistillTrainer(EntriesMixin, OfflineTrainer):
+class DistillTrainer(StringsMixin, EntriesMixin, OfflineTrainer):
     """Train a student towards a teacher on rows of prompt and completion, or conversations.
 
     model: the student: a model, or its folder or hub name. args: a `DistillConfig`; None for the defaults.
     train_dataset, eval_dataset: whatever `read_rows` reads (a list of dicts, a Dataset, a file).
     processing_class: the tokenizer of both; None: that of the student's folder.
+    teacher_tokenizer: the teacher's, if it is not that of its folder; another one needs `shared_strings`.
     teacher: a model, or its folder or hub name; a `TopKServer` or its address, 'http://host:port'; None: rows
-      bring what is known of it, `teacher_ids` and `teacher_logps` (`478_teachers`, `fdiv teach`).
+      bring what is known of it, `teacher_ids` and `teacher_logps` (`474_teachers`, `fdiv teach`).
     divergence: an `FDivergence` instead of `args.divergence`.
     sampler: of the student's own answers, called like `rollout`; may be a server that follows the student.
     peft_config, callbacks, optimizers and the rest: as in TRL and `transformers.Trainer`.
@@ -155,19 +159,20 @@ class DistillTrainer(EntriesMixin, OfflineTrainer):
         trainer = DistillTrainer('tiny', DistillConfig('run', max_steps=3), rows, teacher=teacher)
         trainer.train()
     """
-    fixed = ('temperature', 'rescale', 'top_k_teacher',
+    fixed = ('temperature', 'rescale', 'top_k_teacher', 'shared_strings',
              'lmbda', 'max_new_tokens', 'sample_temperature', 'score_term')
 
     def __init__(self, model, args: DistillConfig | None = None, train_dataset=None, eval_dataset=None,
-                 processing_class=None, *, teacher=None, divergence=None,
+                 processing_class=None, *, teacher=None, teacher_tokenizer=None, divergence=None,
                  sampler: Sampler = rollout, **kw):
         args = default_args(args, DistillConfig, model)
         check_trainer_call(args, DistillConfig, kw)
         d = args.resolve(divergence)
         check_source(args, teacher)
+        check_strings(args, teacher)
         tok = tokenizer_of(processing_class, model, args.base_model, args.model_init_kwargs)
         model = load_policy(model, args, kw.get('peft_config') is None)
-        self.take_teacher(model, teacher, tok, args)
+        self.take_teacher(model, teacher, tok, args, teacher_tokenizer)
         self.sampler = sampler
         self.check_sampler(model)
         super().__init__(model, args, train_dataset, eval_dataset, tok, needs_ref=False, divergence=d, **kw)
@@ -176,28 +181,30 @@ class DistillTrainer(EntriesMixin, OfflineTrainer):
 
 # %% ../../nbs/4_training/480_distill.ipynb #817f53ae
 @patch
-def take_teacher(self: DistillTrainer, student: nn.Module, teacher, tokenizer, args: DistillConfig) -> None:
+def take_teacher(self: DistillTrainer, student: nn.Module, teacher, tokenizer, args: DistillConfig,
+                 theirs) -> None:   # the teacher's tokenizer; None: of its folder
     "Load, check and freeze the teacher; sets `vocab`, the number of tokens that are compared."
     self.take_source(teacher, args.top_k_teacher)
     self.teacher, self._found, self.same_size = None, None, True
     self.vocab = self.known = _logits_of(student)
     if is_server(teacher): self.take_server(student, teacher, tokenizer, args.top_k_teacher)
-    elif teacher is not None: self.take_model(student, teacher, tokenizer, args.dtype, beside_kwargs(args))
+    elif teacher is not None: self.take_model(student, teacher, tokenizer, theirs, args)
 
 # %% ../../nbs/4_training/480_distill.ipynb #87b642f7
 @patch
-def take_model(self: DistillTrainer, student: nn.Module, teacher, tokenizer, dtype: str,
-               init: dict) -> None:   # arguments of `from_pretrained`
+def take_model(self: DistillTrainer, student: nn.Module, teacher, tokenizer, theirs, args: DistillConfig) -> None:
     "A teacher that is a model, or the name of one."
-    named = isinstance(teacher, (str, Path))
-    theirs = load_tokenizer(teacher, 'teacher', revision=init.get('revision')) if named else None
-    teacher = load_lm(teacher, 'teacher', dtype, trainable=False, init=init)
+    named, init, other = isinstance(teacher, (str, Path)), beside_kwargs(args), args.shared_strings
+    if named and theirs is None: theirs = load_tokenizer(teacher, 'teacher', revision=init.get('revision'))
+    teacher = load_lm(teacher, 'teacher', args.dtype, trainable=False, init=init)
     if teacher is student:
         raise ValueError("teacher: it is the student itself; pass a copy (copy.deepcopy) to keep it still")
-    self.vocab = self.known = shared_vocabulary(student, teacher, tokenizer, theirs)
-    check_reference(student, teacher, 'teacher', tokenizer)
+    if other: self.vocab = self.take_strings(student, teacher, tokenizer, theirs)
+    else: self.vocab = self.known = shared_vocabulary(student, teacher, tokenizer, theirs)
+    check_reference(student, teacher, 'teacher', theirs if other else tokenizer)
     width = lambda m: m.get_input_embeddings().weight.shape[0]
-    self.teacher, self.same_size = teacher.eval().requires_grad_(False), width(student) == width(teacher)
+    self.teacher = teacher.eval().requires_grad_(False)
+    self.same_size = other or width(student) == width(teacher)
 
 # %% ../../nbs/4_training/480_distill.ipynb #85361153
 @patch
@@ -212,18 +219,24 @@ def check_sampler(self: DistillTrainer, student: nn.Module) -> None:
 @patch
 def encode(self: DistillTrainer, dataset, name: str) -> list[dict]:
     "As in the base, with the shorter of both contexts, and with the entries that the rows bring."
-    theirs = None if self.encoder_decoder or self.teacher is None else context_length(self.teacher)
-    self.limit = smallest(self.limit, theirs)
+    own = self.encoder_decoder or self.teacher is None or self.outcomes is not None     # no context in common
+    self.limit = smallest(self.limit, None if own else context_length(self.teacher))
     rows = read_rows(dataset, ('prompt', *self.answers), name, self.args.turns, self.on_bad)
     self.check_columns(rows, name)
     out = self.encode_read(rows, self.answers, name)
+    if self.outcomes is not None: return self.with_strings(out, rows, name)
     return self.with_entries(out, rows, name) if self.stored else out
 
 # %% ../../nbs/4_training/480_distill.ipynb #9cc7bb25
 @patch
 def row_weights(self: DistillTrainer, batch: dict) -> Tensor:
-    "[B] tokens of each answer."
-    return label_mask(batch['labels'], not self.encoder_decoder).sum(-1).float()
+    "[B] tokens of each answer that are compared."
+    return self.compared_mask(batch, label_mask(batch['labels'], not self.encoder_decoder)).sum(-1).float()
+
+@patch
+def compared_mask(self: DistillTrainer, batch: dict, mask: Tensor) -> Tensor:   # [B, T'] bool
+    "Which of the scored tokens are compared: all, or those where two tokenizers meet."
+    return mask if self.outcomes is None else met_mask(batch, mask)
 
 # %% ../../nbs/4_training/480_distill.ipynb #13a9fc54
 @patch
@@ -243,7 +256,8 @@ def answer_logps(self: DistillTrainer, model, batch: dict) -> Tensor:
     "[B, T'] log π of the answers' tokens (zeros on the fused path); the divergences are kept for `loss_of`."
     if not self.fuses(batch): return self.plain_divergences(model, batch)
     a, stats = self.args, {}
-    if self.by_entries: D, stats = self.fused_entries(model, batch)
+    if self.outcomes is not None: D, stats = self.fused_strings(model, batch)
+    elif self.by_entries: D, stats = self.fused_entries(model, batch)
     else: D = model_divergence(self.divergence, model, self.teacher, batch, 'none', temperature=a.temperature)
     D = D*(a.temperature**2 if a.rescale else 1.)
     self._found = D, stats, False
@@ -274,6 +288,9 @@ def compared(self: DistillTrainer, z: Tensor,   # [B, keep, V] student's logits
              keep: int | None) -> tuple[Tensor, dict]:
     "(D_f [B, keep] where the mask holds, numbers for the log)."
     a, t, stats = self.args, None, {}
+    if self.outcomes is not None:
+        D, stats = self.plain_strings(z, batch)
+        return D*(a.temperature**2 if a.rescale else 1.), stats
     if self.teacher is not None:
         with torch.no_grad(): t = score(self.teacher, batch, keep=keep)[..., :self.vocab]
         stats = distill_stats(z, t, mask, a.temperature)
@@ -291,12 +308,15 @@ def loss_of(self: DistillTrainer, logps: dict, masks: dict, batch: dict) -> tupl
     "(mean divergence of each row's tokens [B], numbers for the log)."
     (D, stats, plain), self._found = self._found, None
     lp, m = logps['completion'], masks['completion']
-    mean = lambda x: (x.detach().masked_fill(~m, 0.).sum()/m.sum()).item()
-    log = dict(divergence=mean(D)) | stats | (dict(nll=-mean(lp)) if plain else {})
-    rows, tokens = D.sum(-1), m.sum().item()
+    at = self.compared_mask(batch, m)
+    mean = lambda x, m: (x.detach().masked_fill(~m, 0.).sum()/m.sum().clamp(min=1)).item()
+    log = dict(divergence=mean(D, at)) | stats
+    scored = (dict(nll=-mean(lp, m)) if plain else {}) | (dict(aligned=mean(at.float(), m)) if at is not m else {})
+    rows = D.sum(-1)
     if self.wants_score(batch):
         rows = rows + (s := score_term(D, lp, m)) - s.detach()
-    return rows/m.sum(-1).clamp(min=1), {k: (v, tokens) for k, v in log.items()}
+    count = lambda numbers, m: {k: (v, m.sum().item()) for k, v in numbers.items()}
+    return rows/at.sum(-1).clamp(min=1), count(log, at) | count(scored, m)
 
 # %% ../../nbs/4_training/480_distill.ipynb #74832b4c
 @patch
@@ -355,7 +375,9 @@ def sample(self: DistillTrainer, batches: list[dict]) -> list[dict]:
     out, at = [], 0
     for b in batches:
         n = len(b['labels'])
-        out.append(r.batch(slice(at, at + n)) | dict(sampled=torch.ones(n)))
+        own = r.select(slice(at, at + n))
+        beside = {} if self.outcomes is None else self.retell_samples(b, own)
+        out.append(own.batch() | dict(sampled=torch.ones(n)) | beside)
         at += n
     return out
 
