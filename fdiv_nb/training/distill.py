@@ -57,8 +57,8 @@ class DistillConfig(OfflineConfig):
     rescale: bool = option(False, "multiply the loss by temperature squared")
     top_k_teacher: int = option(0, "compare on the teacher's so many likeliest tokens and the rest as one; "
                                    "0 = the whole vocabulary (of a server 20 are asked for)")
-    shared_strings: bool = option(False, "let the teacher have another tokenizer: compare on the strings that both "
-                                         "have, where their tokens meet")
+    shared_strings: bool = option(False, "let the teacher have another tokenizer: compare on the strings that "
+                                         "both have, where their tokens meet")
     lmbda: float = option(0., "share of steps whose answers are sampled from the student: 0 = given "
                               "answers only, 1 = its own only")
     max_new_tokens: int = option(64, "on-policy: longest sample, tokens")
@@ -192,7 +192,8 @@ def take_teacher(self: DistillTrainer, student: nn.Module, teacher, tokenizer, a
 
 # %% ../../nbs/4_training/480_distill.ipynb #87b642f7
 @patch
-def take_model(self: DistillTrainer, student: nn.Module, teacher, tokenizer, theirs, args: DistillConfig) -> None:
+def take_model(self: DistillTrainer, student: nn.Module, teacher, tokenizer, theirs,
+               args: DistillConfig) -> None:
     "A teacher that is a model, or the name of one."
     named, init, other = isinstance(teacher, (str, Path)), beside_kwargs(args), args.shared_strings
     if named and theirs is None: theirs = load_tokenizer(teacher, 'teacher', revision=init.get('revision'))
@@ -311,7 +312,8 @@ def loss_of(self: DistillTrainer, logps: dict, masks: dict, batch: dict) -> tupl
     at = self.compared_mask(batch, m)
     mean = lambda x, m: (x.detach().masked_fill(~m, 0.).sum()/m.sum().clamp(min=1)).item()
     log = dict(divergence=mean(D, at)) | stats
-    scored = (dict(nll=-mean(lp, m)) if plain else {}) | (dict(aligned=mean(at.float(), m)) if at is not m else {})
+    scored = dict(nll=-mean(lp, m)) if plain else {}
+    if at is not m: scored |= dict(aligned=mean(at.float(), m))
     rows = D.sum(-1)
     if self.wants_score(batch):
         rows = rows + (s := score_term(D, lp, m)) - s.detach()
