@@ -50,6 +50,7 @@ _MODULES = {
     'evaluation.tofu': 'evaluate_tofu tofu_scores',
     'evaluation.muse': 'evaluate_muse muse_scores',
     'evaluation.membership': 'evaluate_membership membership_scores',
+    'evaluation.layouts': 'write_log',
     'reports.page': 'run_report',
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names.split()}

@@ -40,6 +40,7 @@ from .evaluation.distance import retain_distance, sampled_distance
 from .evaluation.tofu import evaluate_tofu, tofu_scores
 from .evaluation.muse import evaluate_muse, muse_scores
 from .evaluation.membership import evaluate_membership, membership_scores
+from .evaluation.layouts import write_log
 from .reports.page import run_report
 
 __all__ = [
@@ -57,5 +58,5 @@ __all__ = [
     'membership_scores', 'muse_scores', 'nll_loss', 'register_divergence', 'rehearsal_loss',
     'retain_distance', 'rollout', 'run_report', 'sampled_distance', 'sequence_logprobs', 'tofu_scores',
     'token_f_loss', 'token_logprobs', 'top_k_of', 'topk_divergence', 'topk_gap', 'unlearn_loss',
-    'unpaired_loss',
+    'unpaired_loss', 'write_log',
 ]

@@ -79,7 +79,7 @@ def valid_json(x):   # numbers, texts, lists, dicts
     return None if x != x else math.copysign(sys.float_info.max, x)
 
 # %% ../../nbs/5_evaluation/515_evallog.ipynb #4ac219e9
-def _columns(rows: dict) -> dict:
+def as_columns(rows: dict) -> dict:
     "{item -> {column -> value}} as {column -> {item as text -> value}}."
     names = dict.fromkeys(c for i in sorted(rows) for c in rows[i])
     return {c: {str(i): rows[i][c] for i in sorted(rows) if c in rows[i]} for c in names}
@@ -89,7 +89,7 @@ def _columns(rows: dict) -> dict:
 def save(self: EvalLog) -> None:
     "Write the file, under a temporary name first; `.gz` compresses."
     if not self.path: return
-    whole = {TASKS.get(t, t): _columns(rows) for t, rows in self.tasks.items()}
+    whole = {TASKS.get(t, t): as_columns(rows) for t, rows in self.tasks.items()}
     if self.made: whole['fdiv_nb'] = self.made
     data = json.dumps(valid_json(whole), allow_nan=False).encode()
     p = Path(self.path)
@@ -124,8 +124,10 @@ def _rows_of(columns, where: str) -> dict:
     return {i: {c: v[i] for c, v in cols.items() if i in v} for i in items}
 
 # %% ../../nbs/5_evaluation/515_evallog.ipynb #aa24b004
-_OPEN_TASKS = dict(forget='forget', retain='retain', ra='authors', wf='facts')
-_OPEN_COLUMNS = dict(
+MIA_NAMES = ('loss', 'zlib', 'min_k', 'min_k_plus_plus', 'reference', 'gradnorm')
+
+OPEN_TASKS = dict(forget='forget', retain='retain', ra='authors', wf='facts')
+OPEN_COLUMNS = dict(
     q_a_prob=dict(avg_loss='avg_gt_loss'),
     q_a_para_prob=dict(avg_loss='avg_paraphrased_loss'),
     q_a_pert_prob=dict(avg_loss='average_perturb_loss'),
@@ -149,20 +151,40 @@ def _complete(row: dict, task: str) -> None:
     if task in ('authors', 'facts') and 'avg_gt_loss' in row:
         row.setdefault('avg_paraphrased_loss', row['avg_gt_loss'])
 
+# %% ../../nbs/5_evaluation/515_evallog.ipynb #311a6a5f
+_MUSE_METRICS = dict(forget_verbmem_ROUGE='verbmem', forget_knowmem_ROUGE='knowmem_forget',
+                     retain_knowmem_ROUGE='knowmem_retain')
+_MEMORY = dict(extraction_strength='extraction_strength_released', exact_memorization='exact_memorization')
+
+def _single_scores(d: dict):
+    "(task, item, column, score) of the attacks and of memorisation in a log of open-unlearning."
+    muse = bool(d.keys() & _MUSE_METRICS.keys())
+    at = [(f'mia_{n}', t, f'privleak_{t}' if muse else t, 'min_40' if muse else n)
+          for n in (('min_k',) if muse else MIA_NAMES) for t in ('forget', 'holdout')]
+    found = [((d.get(k) or {}).get(t), task, column) for k, t, task, column in at]
+    found += [(d.get(k), 'forget', column) for k, column in _MEMORY.items()]
+    for metric, task, column in found:
+        items = metric.get('value_by_index') if isinstance(metric, dict) else None
+        for i, got in _by_item(items or {}, column).items(): yield task, i, column, got['score']
+
 # %% ../../nbs/5_evaluation/515_evallog.ipynb #1703dd33
 def _open_unlearning(d: dict) -> dict:
     "task -> {item -> {column -> value}} of a log of open-unlearning; metrics without items are left out."
     tasks = {}
     for name, metric in d.items():
         short, _, kind = name.partition('_')
-        names = _OPEN_COLUMNS.get(kind.lower())
+        names = OPEN_COLUMNS.get(kind.lower())
         items = isinstance(metric, dict) and metric.get('value_by_index')
-        if short not in _OPEN_TASKS or not names or not items: continue
-        rows = tasks.setdefault(_OPEN_TASKS[short], {})
+        task = _MUSE_METRICS.get(name) or OPEN_TASKS.get(short)
+        if name in _MUSE_METRICS: names = OPEN_COLUMNS['q_a_rouge']
+        if not task or not names or not items: continue
+        rows = tasks.setdefault(task, {})
         for i, got in _by_item(items, name).items():
             rows.setdefault(i, {}).update(_open_columns(got, names) if isinstance(got, dict) else {})
     for task, rows in tasks.items():
         for row in rows.values(): _complete(row, task)
+    for task, i, column, value in _single_scores(d):
+        tasks.setdefault(task, {}).setdefault(i, {})[column] = value
     return tasks
 
 # %% ../../nbs/5_evaluation/515_evallog.ipynb #aa24b005
@@ -186,7 +208,8 @@ def _json_of(p: Path):
     except ValueError as e: raise ValueError(f"log: {p.name}: {e}") from None
 
 # %% ../../nbs/5_evaluation/515_evallog.ipynb #959978e0
-_WHOLE = ('log.json', 'eval_log_aggregated.json', 'TOFU_EVAL.json')    # in a folder without one file per task
+# in a folder without one file per task
+_WHOLE = ('log.json', 'eval_log_aggregated.json', 'TOFU_EVAL.json', 'MUSE_EVAL.json')
 
 def _load(p: Path) -> tuple:
     "(the content of a file, or of a folder's files by their names; where it was found)."
@@ -199,7 +222,8 @@ def _load(p: Path) -> tuple:
 # %% ../../nbs/5_evaluation/515_evallog.ipynb #8b97b226
 def _tasks_of(d: dict) -> dict:
     "task -> {item -> {column -> value}} of a log in any layout."
-    if any(isinstance(v, dict) and 'value_by_index' in v for v in d.values()): return _open_unlearning(d)
+    metrics = [v for v in d.values() if isinstance(v, dict)]
+    if any('value_by_index' in v or 'agg_value' in v for v in metrics): return _open_unlearning(d)
     names = {file: task for task, file in TASKS.items()}
     return {names.get(k, k): _rows_of(v, k) for k, v in d.items() if k != 'fdiv_nb'}
 
