@@ -7,9 +7,11 @@ from __future__ import annotations
 import re, sys
 from dataclasses import dataclass
 from .evaluate import bundled_tofu, text_file
-from .evaluation import evaluated_init, ready_model, save_evaluation
-from .models import LoadingArguments, check_loading, find_model, refuse_bits
+from .evaluation import (
+    EvaluatedArguments, check_evaluated, evaluated_init, ready_model, save_evaluation)
+from .models import find_model, refuse_bits
 from .parser import parse
+from .rows import RowArguments, asked_rows, form_of
 from ..evaluation.forgetting import spread_rows
 from ..evaluation.rouge import ROUGE
 from ..mathematics.checks import one_of, positive, whole
@@ -20,21 +22,18 @@ __all__ = []
 
 # %% ../../nbs/7_commands/755_attack.ipynb #bfd8c8e5
 @dataclass
-class AttackArguments(LoadingArguments):
+class AttackArguments(RowArguments, EvaluatedArguments):
     "Arguments of `fdiv attack`. Raises ValueError for numbers that are not positive."
-    model: str = option('', "the unlearned model: a transformers folder or hub name, or 'tiny'")
+    model: str = option('', "the unlearned model: a transformers folder, the folder of an adapter, a hub name, or 'tiny'")
     forget: str = option('', "rows that should be forgotten: .jsonl, .json, .csv, .parquet with prompt "
                              "(question) and completion (answer), and paraphrase or paraphrased_question; "
                              "'tiny': the bundled people")
-    base_model: str = option('', "base of an adapter, if it is not where the adapter's configuration says")
     never: str = option('', "a model trained without the forget set, attacked in the same way")
     attacks: list[str] = option([], "some of paraphrase, prefix, best_of_k, int8, int4, relearn_forget, "
                                     "relearn_unrelated; default: all that the other flags allow")
     prefix: list[str] = option([], "texts to put before a question, \\n is a line break")
     unrelated: str = option('', "text to relearn on that does not mention the forget set: .txt, documents "
                                 "separated by <|endoftext|> or blank lines, or .jsonl with 'text'")
-    prompt: str = option('{}', "template of a question, \\n is a line break")
-    answer: str = option('{}', "template of an answer; ' {}' if the prompt does not end in a space")
     items: int = option(8, "forget items to relearn on; the others are asked about")
     steps: int = option(20, "steps of relearning")
     learning_rate: float = option(3e-4, "learning rate of relearning")
@@ -43,34 +42,42 @@ class AttackArguments(LoadingArguments):
     max_new_tokens: int = option(64, "tokens of an answer")
     batch_size: int = option(32, "rows per forward pass")
     seed: int = option(0, "seed of samples and of the items that are relearned")
-    device: str = option('', "cpu, cuda ...; empty: cuda if there is one")
     rouge: str = option('published', "words of ROUGE, as in fdiv evaluate: published, unicode or ascii")
     output_dir: str = option('runs/attack', "folder of run.json, evaluation.png and report.html")
     overwrite: bool = option(False, "replace a finished run")
     def __post_init__(self): _check_attack(self)
 
 # %% ../../nbs/7_commands/755_attack.ipynb #07f30010
+_WEIGHTS = dict(int8='rounds the weights', int4='rounds the weights', relearn_forget='trains the weights',
+                relearn_unrelated='trains the weights')
+
+def _check_weights(a: AttackArguments) -> None:
+    "Raises ValueError for weights that an attack cannot change: in 4 or 8 bits, or too coarse to be trained."
+    for name in [x for x in a.attacks or _WEIGHTS if x in _WEIGHTS]:
+        refuse_bits(a, f"{name} {_WEIGHTS[name]}")
+        if a.dtype != 'float32' and name.startswith('relearn'):
+            raise ValueError(f"dtype: {a.dtype}, in which small steps of {name} are lost; leave dtype out, or name "
+                             "other --attacks")
+
 def _check_attack(a: AttackArguments) -> None:
     "Raises ValueError for a missing model or forget set, or a number out of range."
-    check_loading(a)
-    refuse_bits(a, "attacks round and train the weights")
+    check_evaluated(a)
     for k in ('model', 'forget'):
         if not getattr(a, k): raise ValueError(f"{k}: missing; fdiv attack --model DIR --forget FILE")
     one_of('rouge', a.rouge, ROUGE)
     for k in ('items', 'steps', 'samples', 'max_new_tokens', 'batch_size'): whole(k, getattr(a, k), 1)
     positive('learning_rate', a.learning_rate)
     whole('limit', a.limit, 0, '0 takes all')
+    _check_weights(a)
 
 # %% ../../nbs/7_commands/755_attack.ipynb #0b69d799
 def _forgotten(a: AttackArguments) -> list[dict]:
     "Rows for `attack_rows`, in the templates. Raises ValueError naming the row."
+    from fdiv_nb.evaluation.answers import rows_in
     from fdiv_nb.evaluation.attack import attack_rows
-    from fdiv_nb.evaluation.answers import templated_rows, template_of
-    from fdiv_nb.training.data import read_rows
-    if a.forget == 'tiny': return bundled_tofu()['forget'][:a.limit or None]
-    rows = read_rows(a.forget, ('prompt', 'completion'), 'forget')
-    rows = templated_rows(rows, template_of(a.prompt), template_of(a.answer, 'answer'), 'forget')
-    return spread_rows(attack_rows(rows), a.limit)
+    form = form_of(a)
+    if a.forget == 'tiny': return rows_in(form, bundled_tofu()['forget'][:a.limit or None], 'forget')
+    return spread_rows(attack_rows(asked_rows(a.forget, form, 'forget')), a.limit)
 
 # %% ../../nbs/7_commands/755_attack.ipynb #0c5b8b8e
 def documents(path: str) -> list[str]:
@@ -120,9 +127,9 @@ def cmd_attack(argv: list[str]) -> int:
     from fdiv_nb.evaluation.answers import plain_text
     a, = parse(argv, AttackArguments)
     rows, other = _attack_inputs(a)
-    model, tok = ready_model(a.model, a.device, False, base_model=a.base_model, init=evaluated_init(a))
+    model, tok = ready_model(a.model, a.device, a.dtype, base_model=a.base_model, init=evaluated_init(a))
     beside = {k: v for k, v in evaluated_init(a).items() if k != 'revision'}
-    never = ready_model(a.never, a.device, False, 'never', init=beside)[0] if a.never else None
+    never = ready_model(a.never, a.device, a.dtype, 'never', init=beside)[0] if a.never else None
     prefixes, kept = [p.replace('\\n', '\n') for p in a.prefix] or None, {}
     table = attack_table(model, tok, rows, a.attacks or None, never, _print_attack, kept, prefixes=prefixes,
                          unrelated=other, items=a.items, steps=a.steps, learning_rate=a.learning_rate,

@@ -12,6 +12,7 @@ from .evaluation import (RETAIN, EvaluateArguments, collect, evaluated_init, gen
                                          warn_same)
 from .models import find_model
 from .parser import parse
+from .rows import RowArguments, asked_rows, form_of
 from ..evaluation.forgetting import spread_rows
 from ..training.options import option
 
@@ -20,22 +21,34 @@ __all__ = []
 
 # %% ../../nbs/7_commands/750_evaluate.ipynb #2eefabd7
 @dataclass
-class TofuArguments(EvaluateArguments):
+class TofuArguments(RowArguments, EvaluateArguments):
     "Arguments of `fdiv evaluate tofu`: forget quality and model utility."
     data: str = option('', "folder with forget10_perturbed.json, retain_perturbed.json, "
                            "real_authors_perturbed.json, world_facts_perturbed.json; 'tiny': the bundled "
-                           "model's people")
+                           "model's people; empty: the rows of --forget and --retain")
     retain_log: str = option('', "log of a model trained without the forget set; forget quality is measured "
                                  "against it")
     retain_model: str = option('', "that model itself, a folder or hub name: the distance to it is measured too")
     divergence: str = option('js', "divergence of that distance, as in --divergence of fdiv unlearn")
-    forget: str = option('forget10', "which forget set: forget01, forget05 or forget10")
+    forget: str = option('forget10', "which forget set of TOFU: forget01, forget05 or forget10; or rows of your own, "
+                                     "as for fdiv unlearn")
+    retain: str = option('', "rows of your own that must be kept, beside those of --forget")
     limit: int = option(300, "items per task, as in the published logs; 0 = all")
-    prompt: str = option('Question: {}\\nAnswer:', "template of a question, \\n is a line break; for Llama-2 "
-                                                   "chat models '[INST] {} [/INST]' with --answer '{}', as "
-                                                   "in the published logs")
-    answer: str = option(' {}', "template of an answer; its other words are not compared by ROUGE")
+    prompt: str = option('', "template of a question, \\n is a line break; default: TOFU's 'Question: {}\\nAnswer:' for "
+                             "its files, else {}; for Llama-2 chat models '[INST] {} [/INST]' with --answer '{}', "
+                             "as in the published logs")
+    answer: str = option('', "template of an answer; its other words are not compared by ROUGE; default: ' {}' for "
+                             "TOFU's files, else {}")
     max_new_tokens: int = option(200, "tokens of a generated answer, at most")
+    def __post_init__(self):
+        EvaluateArguments.__post_init__(self)
+        if not self.answer: self.answer = '{}' if self.own_words else ' {}'
+        if not self.prompt: self.prompt = '{}' if self.own_words else r'Question: {}\nAnswer:'
+
+    @property
+    def own_words(self) -> bool:
+        "Whether questions are asked as they are, unless a template says otherwise."
+        return self.chat or self.data in ('', 'tiny')
 
 # %% ../../nbs/7_commands/750_evaluate.ipynb #f596ee38
 def bundled_tofu() -> dict[str, list]:
@@ -43,17 +56,25 @@ def bundled_tofu() -> dict[str, list]:
     from fdiv_nb.models.tiny import qa_facts
     return {s: [r for r in qa_facts() if r['split'] == s] for s in ('forget', 'retain')}
 
+def _own_rows(a: TofuArguments) -> dict[str, list]:
+    "The rows of --forget and --retain. Raises ValueError without, and naming the row that cannot be asked."
+    if a.forget in ('forget01', 'forget05', 'forget10'):
+        raise ValueError("data: nothing to ask; give --data with the folder of TOFU's *_perturbed.json, --forget FILE "
+                         "with rows of your own, or --data tiny")
+    files = {k: getattr(a, k) for k in ('forget', 'retain') if getattr(a, k)}
+    return {k: spread_rows(asked_rows(f, form_of(a), k), a.limit) for k, f in files.items()}
+
 def _tofu_data(a: TofuArguments) -> dict[str, list]:
     "The rows of every task; {} without a model. Raises ValueError for data that is missing."
-    from fdiv_nb.evaluation.answers import template_of
+    from fdiv_nb.evaluation.answers import rows_in
     from fdiv_nb.evaluation.tofu import tofu_data
     if not a.model: return {}
-    if not a.data:
-        raise ValueError("data: nothing to ask; give --data with the folder of TOFU's *_perturbed.json, or "
-                         "--data tiny")
-    if a.data == 'tiny': return {k: v[:a.limit or None] for k, v in bundled_tofu().items()}
-    forms = dict(prompt=template_of(a.prompt), answer=template_of(a.answer, 'answer'))
-    return tofu_data(a.data, a.forget, a.limit, **forms)
+    if not a.data: return _own_rows(a)
+    if a.retain: raise ValueError("retain: --data has the rows that must be kept; give --forget FILE instead of --data")
+    form = form_of(a)
+    if a.data == 'tiny': rows = {k: v[:a.limit or None] for k, v in bundled_tofu().items()}
+    else: rows = tofu_data(a.data, a.forget, a.limit, prompt='{}', answer='{}')
+    return {k: rows_in(form, v, k) for k, v in rows.items()}
 
 # %% ../../nbs/7_commands/750_evaluate.ipynb #fa9be71d
 def ratio_figure(logs: dict, never=None):   # name -> EvalLog; the log of a retain model
@@ -109,8 +130,8 @@ def _retain_model(a: TofuArguments):
                          "saved log")
     get_divergence(a.divergence)
     find_model(a.model, base_model=a.base_model)
-    init = {k: v for k, v in evaluated_init(a, a.bf16).items() if k != 'revision'}
-    return ready_model(a.retain_model, a.device, a.bf16, 'retain_model', init=init)[0]
+    init = {k: v for k, v in evaluated_init(a).items() if k != 'revision'}
+    return ready_model(a.retain_model, a.device, a.dtype, 'retain_model', init=init)[0]
 
 # %% ../../nbs/7_commands/750_evaluate.ipynb #06fd395f
 def _tofu(argv: list[str]) -> int:
@@ -250,7 +271,8 @@ def _book_logs(a: BookArguments, book: str, other: str, never) -> dict:
     from fdiv_nb.evaluation.resume import check_same_items, planned_log
     from fdiv_nb.models.loading import load_tokenizer
     if a.model and never is not None:
-        check_same_items(planned_log(dict(book=_passages(a, book, load_tokenizer(a.model)))), never, ['book'])
+        tok = load_tokenizer(a.model, base_model=a.base_model or None)
+        check_same_items(planned_log(dict(book=_passages(a, book, tok))), never, ['book'])
     def evaluate(m, tok, path):
         texts = [r['prompt'] + r['completion'] for r in _passages(a, other, tok)] if other else None
         return evaluate_book(m, tok, _passages(a, book, tok), texts, path, a.batch_size, print_progress,

@@ -17,26 +17,43 @@ from ..training.options import option
 # %% auto #0
 __all__ = ['evaluation_page']
 
+# %% ../../nbs/7_commands/745_evaluation.ipynb #a4dbcf7f
+@dataclass
+class EvaluatedArguments(LoadingArguments):
+    """How a model is loaded that is not trained. Raises ValueError for two devices, two precisions, and what
+    `LoadingArguments` refuses."""
+    base_model: str = option('', "base of an adapter, if it is not where the adapter's configuration says")
+    device: str = option('', "device of the model: cpu, cuda, cuda:1 ...; empty: cuda if there is one")
+    dtype: str = option('float32', "precision of the weights: float32, bfloat16 or float16")
+    bf16: bool = option(False, "the same as --dtype bfloat16")
+    def __post_init__(self): check_evaluated(self)
+
+def check_evaluated(a: EvaluatedArguments) -> None:
+    "Set dtype from bf16. Raises ValueError for what does not go together."
+    check_loading(a)
+    one_of('dtype', a.dtype, ('float32', 'bfloat16', 'float16'))
+    if a.bf16 and a.dtype not in ('float32', 'bfloat16'):
+        raise ValueError(f"dtype: {a.dtype}, but bf16 is set too; give one of the two")
+    if a.bf16: a.dtype = 'bfloat16'
+    if a.device and a.device_map:
+        raise ValueError(f"device_map: {a.device_map!r}, but device is {a.device!r}; give one of the two")
+
 # %% ../../nbs/7_commands/745_evaluation.ipynb #c228959f
 @dataclass
-class EvaluateArguments(LoadingArguments):
+class EvaluateArguments(EvaluatedArguments):
     "Arguments common to `fdiv evaluate tofu | muse | book`."
-    model: str = option('', "a transformers folder or hub name, or 'tiny'; empty: evaluate the logs of --log")
+    model: str = option('', "a transformers folder, the folder of an adapter, a hub name, or 'tiny'; empty: evaluate "
+                             "the logs of --log")
     log: list[str] = option([], "logs to evaluate; with --model, the one log to write and to continue "
                                 "(default: log.json in output_dir)")
     output_dir: str = option('runs/evaluate', "folder of run.json, evaluation.png and report.html")
     overwrite: bool = option(False, "replace a finished evaluation")
     batch_size: int = option(32, "rows per forward pass")
-    base_model: str = option('', "base of an adapter, if it is not where the adapter's configuration says")
-    device: str = option('', "device of the model: cpu, cuda, cuda:1 ...; empty: cuda if there is one")
-    bf16: bool = option(False, "run the model in bfloat16")
     rouge: str = option('published', "words of ROUGE: published (as rouge_score on Latin text, words of "
                                      "other scripts too), unicode (and accents count), ascii (exactly "
                                      "rouge_score: only a-z and digits)")
     def __post_init__(self):
-        check_loading(self)
-        if self.device and self.device_map:
-            raise ValueError(f"device_map: {self.device_map!r}, but device is {self.device!r}; give one of the two")
+        check_evaluated(self)
         if not self.model and not self.log:
             raise ValueError("model: nothing to evaluate; give --model DIR, or --log FILE with a saved log")
         if self.model and len(self.log) > 1:
@@ -46,27 +63,28 @@ class EvaluateArguments(LoadingArguments):
         whole('limit', getattr(self, 'limit', 0), 0, '0 takes all')
 
 # %% ../../nbs/7_commands/745_evaluation.ipynb #deb7998e
-def evaluated_init(a: LoadingArguments, bf16: bool = False) -> dict:
+def evaluated_init(a: EvaluatedArguments) -> dict:
     "The arguments of `from_pretrained` for a model that is evaluated."
     where = device_map_of(a.device_map)
-    return policy_init(a, 'bfloat16' if bf16 else 'float32') | (dict(device_map=where) if where else {})
+    return policy_init(a, a.dtype) | (dict(device_map=where) if where else {})
 
-def ready_model(name: str, device: str, bf16: bool, field: str = 'model', base_model: str = '',
-                init: dict | None = None):    # of `evaluated_init`
-    """(model, tokenizer) to evaluate, on its device, an adapter merged unless its base is in 4 or 8 bits. Raises
-    ValueError as `find_model` does, and for a tokenizer that does not match."""
+def ready_model(name: str, device: str, dtype='float32', field: str = 'model', base_model: str = '',
+                init: dict | None = None,     # of `evaluated_init`
+                merge: bool = True):          # an adapter, unless its base is in 4 or 8 bits
+    """(model, tokenizer) to evaluate, on its device. Raises ValueError as `find_model` does, and for a tokenizer
+    that does not match."""
     import torch
     from fdiv_nb.models.encode import check_tokenizer
     from fdiv_nb.models.loading import is_quantized, merged, place
     with quiet_logs():
-        model, tok = load_model(name, field=field, base_model=base_model, init=init)
-        if not is_quantized(model): model = merged(model)
+        model, tok = load_model(name, field, dtype, base_model, init=init)
+        if merge and not is_quantized(model): model = merged(model)
     check_tokenizer(model, tok)
     where = device or ('cuda' if torch.cuda.is_available() else 'cpu')
     try: model = place(model, where)
     except (RuntimeError, AssertionError) as e:
         raise ValueError(f"device: {where!r} is not available ({str(e).splitlines()[0]})") from None
-    return (model.bfloat16() if bf16 and not is_quantized(model) else model).eval(), tok
+    return model.eval(), tok
 
 # %% ../../nbs/7_commands/745_evaluation.ipynb #999c6d69
 def log_names(paths: list[str]) -> list[str]:
@@ -87,8 +105,7 @@ def collect(a: EvaluateArguments, evaluate) -> dict:   # evaluate(model, tokeniz
     from fdiv_nb.evaluation.evallog import read_log
     if not a.model: return {n: read_log(p) for n, p in zip(log_names(a.log), a.log)}
     find_model(a.model, base_model=a.base_model)
-    model, tok = ready_model(a.model, a.device, a.bf16, base_model=a.base_model,
-                             init=evaluated_init(a, a.bf16))
+    model, tok = ready_model(a.model, a.device, a.dtype, base_model=a.base_model, init=evaluated_init(a))
     path = Path(a.log[0] if a.log else Path(a.output_dir)/'log.json')
     return {Path(a.model).name or a.model: evaluate(model, tok, path)}
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from .models import ModelArguments, beside_init, find_model, load_model, load_policy
 from .plan import plan_rows, policy_of, steps_of
 from .parser import parse
+from .rows import RowArguments, form_of
 from .running import checkpoint_of, merge_saved, no_empty_folder, quiet_logs
 from .unlearn_demo import demo
 from .unlearn_run import EVERY, run_of, told, unlearn, was_cut, write_report
@@ -24,7 +25,7 @@ __all__ = []
 
 # %% ../../nbs/7_commands/740_unlearn.ipynb #631b5a32
 @dataclass
-class UnlearnArguments(ModelArguments):
+class UnlearnArguments(RowArguments, ModelArguments):
     "Arguments of `fdiv unlearn`: model, forget set, retain set, evaluation."
     forget: str = option('', "forget pairs: .jsonl, .json, .csv, .parquet, a datasets folder or hub name; "
                              "or a .txt, cut into chunks")
@@ -34,10 +35,6 @@ class UnlearnArguments(ModelArguments):
                                    "(mean token probability), and forget quality is measured against it")
     compare: list[str] = option([], "several runs from one start: flat:js flat:tv:released npo ..., or all; "
                                     "default: the one of --method and --divergence")
-    prompt: str = option('{}', "template of a question, \\n is a line break; that of `fdiv evaluate tofu` is "
-                               "'Question: {}\\nAnswer:'")
-    answer: str = option('{}', "template of every answer (refusals too); ' {}' if the prompt does not end in "
-                               "a space")
     judge_rows: int = option(400, "forget and retain rows to evaluate, spread evenly over the file; 0 = all")
     judge_every: int = option(0, "steps between two evaluations for the trade-off plot; 0 = an eighth of the "
                                  "run")
@@ -96,16 +93,16 @@ class UnlearnPlan(NamedTuple):
 def _read_rows(a: UnlearnArguments) -> tuple:
     """(forget, retain, form of an answer): rows in the templates, or the path of a text to forget. Raises
     ValueError naming the row."""
-    from fdiv_nb.evaluation.answers import templated_rows, template_of
+    from fdiv_nb.evaluation.answers import RowForm, rows_in
     from fdiv_nb.training.data import read_rows
-    forms, text = (template_of(a.prompt), template_of(a.answer, 'answer')), a.forget.endswith('.txt')
-    if text and forms != ('{}', '{}'):
-        raise ValueError("prompt: a text has no questions to put into a template; leave --prompt and "
-                         "--answer out")
+    form, text = form_of(a), a.forget.endswith('.txt')
+    if text and form != RowForm():
+        raise ValueError("prompt: a text has no questions to put into a template; leave --prompt, --answer and "
+                         "--chat out")
     def rows_of(path, name):
-        return templated_rows(read_rows(path, ('prompt', 'completion'), name), *forms, name) if path else None
+        return rows_in(form, read_rows(path, ('prompt', 'completion'), name), name) if path else None
     retain = rows_of(a.retain, 'retain')
-    return a.forget if text else rows_of(a.forget, 'train_dataset'), retain, forms[1]
+    return a.forget if text else rows_of(a.forget, 'train_dataset'), retain, form.answer
 
 # %% ../../nbs/7_commands/740_unlearn.ipynb #07d4000a
 def plan_of(a: UnlearnArguments, cfg) -> UnlearnPlan:
@@ -147,6 +144,7 @@ def _forget_rows(plan: UnlearnPlan, cfg, tokenizer) -> list[dict]:
 # %% ../../nbs/7_commands/740_unlearn.ipynb #07d4000e
 def evaluation_of(a: UnlearnArguments, cfg, plan: UnlearnPlan, model, tokenizer) -> Evaluation:
     "The judge and the retain model; a line on the error stream if forget quality cannot be computed."
+    from fdiv_nb.evaluation.answers import carrying, check_chats
     from fdiv_nb.models.loading import place
     from fdiv_nb.training.offline import limits_of
     rows, fit = _forget_rows(plan, cfg, tokenizer), limits_of(cfg, model)
@@ -156,6 +154,7 @@ def evaluation_of(a: UnlearnArguments, cfg, plan: UnlearnPlan, model, tokenizer)
     fit['on_long'] = fit['on_long'].replace('drop', 'truncate')
     ref = place(load_model(a.retain_model, field='retain_model', init=beside_init(a))[0], cfg.device) \
         if a.retain_model else None
+    check_chats(tokenizer, [r['prompt'] for r in carrying(asked)], 'train_dataset')
     judge = Judge(tokenizer, asked, plan.templates, retain, ref, limit=a.judge_rows or sys.maxsize, **fit)
     clean = None if ref is None else judge(ref)
     if judge.no_quality and not cfg.process_index:

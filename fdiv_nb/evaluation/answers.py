@@ -5,13 +5,17 @@
 # %% ../../nbs/5_evaluation/513_answers.ipynb #8c4b494a
 from __future__ import annotations
 import json
+from dataclasses import dataclass
 from typing import NamedTuple
 from torch import Tensor
-from ..models.encode import encode_pair, is_chat, pad_token_id
+from ..models.completions import Sampler
+from ..models.encode import (
+    TemplatedChat, check_header, check_template_reads, encode_pair, given_template, is_chat, pad_token_id)
 from ..models.logprobs import (build_batch, context_length, is_encoder_decoder, logprobs_of,
                                      sequence_lengths)
 from ..models.decode import sampling_mode
 from ..models.rollout import rollout
+from ..training.batches import template_options
 from ..training.data import read_rows
 
 # %% auto #0
@@ -29,7 +33,8 @@ def answer_text(x) -> str | None:
 
 def reworded(prompt, text: str):   # a text or chat messages, and the question in other words
     "The prompt with another question: the text itself, or the messages with another last one."
-    return text if isinstance(prompt, str) else [*prompt[:-1], dict(prompt[-1], content=text)]
+    if isinstance(prompt, str): return text
+    return TemplatedChat([*prompt[:-1], dict(prompt[-1], content=text)], **given_template(prompt))
 
 # %% ../../nbs/5_evaluation/513_answers.ipynb #3771e81e
 class QA(NamedTuple):
@@ -51,6 +56,14 @@ def _with_columns(r: dict) -> dict:
     turns = {k: r[k] for k in ('messages', 'conversations', 'system') if k in r}
     return r | read_rows([turns], turns='last')[0]
 
+def _with_options(prompt, r: dict):
+    "The prompt; messages carry what the row gives to their template: tools and chat_template_kwargs."
+    options = template_options(r)
+    if not options: return prompt
+    if is_chat(prompt): return TemplatedChat(prompt, **given_template(prompt) | options)
+    if 'tools' not in options or prompt is None: return prompt
+    raise ValueError("tools: the prompt is a text, which no template renders; give messages, or drop the column")
+
 # %% ../../nbs/5_evaluation/513_answers.ipynb #0851f444
 def _template_around(bare: str, whole: str, form: str) -> str | None:
     "The template that makes the whole answer of the bare one: `form`, or the words around it; None without."
@@ -65,7 +78,7 @@ def read_qa(r) -> QA:
     whole one in `completion` (either stands for both); or all of it in `messages` or `conversations`."""
     if not isinstance(r, dict): return QA(None, None, None, None)
     r = _with_columns(r)
-    prompt = _first_text(r, 'prompt', 'question')
+    prompt = _with_options(_first_text(r, 'prompt', 'question'), r)
     bare = answer_text(_first_text(r, 'answer', 'completion'))
     whole = answer_text(_first_text(r, 'completion', 'answer'))
     if bare is None or whole is None: return QA(prompt, None, None, None)
@@ -73,6 +86,11 @@ def read_qa(r) -> QA:
     if isinstance(truth, str) and truth.strip() and truth in whole: bare = truth
     form = _template_around(bare, whole, r.get('answer_template') or '{}')
     return QA(prompt, bare, bare, '{}') if form is None else QA(prompt, whole, bare, form)
+
+# %% ../../nbs/5_evaluation/513_answers.ipynb #7cc4e045
+def carrying(rows: list[dict]) -> list[dict]:
+    "The rows, whose messages carry what the row gives to the chat template. Raises ValueError as `read_qa`."
+    return [r | dict(prompt=_with_options(r['prompt'], r)) for r in rows]
 
 # %% ../../nbs/5_evaluation/513_answers.ipynb #aa24b012
 def template_of(text: str, name: str = 'prompt') -> str:
@@ -111,12 +129,66 @@ def templated_rows(rows: list[dict],
         out.append(_put_into(r, qa, prompt, answer))
     return out
 
+# %% ../../nbs/5_evaluation/513_answers.ipynb #de701583
+@dataclass(frozen=True)
+class RowForm:
+    "How rows are asked: in templates, as messages, with what the chat template is given."
+    prompt: str = '{}'             # around every question that is a text, {} in its place
+    answer: str = '{}'             # around every answer
+    chat: bool = False             # texts become messages of the user and the assistant
+    system: str = ''               # a message before those; '' for none
+    options: dict | None = None    # arguments of the chat template; those of a row come first
+
+# %% ../../nbs/5_evaluation/513_answers.ipynb #48aa3054
+def _as_messages(r: dict, system: str, where: str) -> dict:
+    "The row with its question as a user's message. Raises ValueError for a row that holds messages."
+    qa = read_qa(r)
+    if not isinstance(qa.prompt, str) or qa.answer is None:
+        what = 'no question and answer' if qa.prompt is None or qa.answer is None else 'chat messages already'
+        raise ValueError(f"{where} has {what}; leave --chat out")
+    head = [dict(role='system', content=system)] if system else []
+    out = {k: v for k, v in r.items() if k != 'question'}
+    return out | dict(prompt=[*head, dict(role='user', content=qa.prompt)], completion=qa.answer, answer=qa.bare,
+                      answer_template=qa.template)
+
+def _optional(rows: list[dict], options: dict, name: str) -> list[dict]:
+    "The rows, those of messages with arguments for the chat template. Raises ValueError where none has messages."
+    chats = [is_chat(read_qa(r).prompt) for r in rows]
+    if not any(chats):
+        raise ValueError(f"chat_template_kwargs: {sorted(options)}, but {name} holds no messages, which a template "
+                         "would render; add --chat, or leave it out")
+    own = lambda r: template_options({k: v for k, v in r.items() if k != 'tools'})
+    return [r | dict(chat_template_kwargs=options | own(r)) if chat else r for r, chat in zip(rows, chats)]
+
+# %% ../../nbs/5_evaluation/513_answers.ipynb #02a023d1
+def rows_in(form: RowForm, rows: list[dict], name: str = 'rows') -> list[dict]:
+    "The rows as they are asked. Raises ValueError as `templated_rows`, and for messages that are to be made twice."
+    rows = templated_rows(rows, form.prompt, form.answer, name)
+    if form.chat: rows = [_as_messages(r, form.system, f'{name}: row {i}') for i, r in enumerate(rows)]
+    return _optional(rows, form.options, name) if form.options else rows
+
 # %% ../../nbs/5_evaluation/513_answers.ipynb #f831f8b1
 def _key(prompt):
-    "A prompt that can be a dictionary key: chat messages as JSON behind a mark."
-    return prompt if isinstance(prompt, str) else ('chat', json.dumps(list(prompt), sort_keys=True))
+    "A prompt that can be a dictionary key: chat messages, and what they carry, as JSON behind a mark."
+    if isinstance(prompt, str): return prompt
+    return 'chat', json.dumps([list(prompt), given_template(prompt)], sort_keys=True)
 
-def _prompt(key): return key if isinstance(key, str) else json.loads(key[1])
+def _prompt(key):
+    if isinstance(key, str): return key
+    messages, template = json.loads(key[1])
+    return TemplatedChat(messages, **template)
+
+# %% ../../nbs/5_evaluation/513_answers.ipynb #55252560
+def check_chats(tokenizer, prompts: list, name: str = 'rows') -> None:   # any prompts
+    "ValueError for a chat template that begins no answer, or does not read what messages carry for it."
+    chats = [p for p in prompts if is_chat(p)]
+    if not chats or not getattr(tokenizer, 'chat_template', None): return      # rendering refuses what needs one
+    different = {json.dumps(t, sort_keys=True, default=str): t for t in map(given_template, chats)}
+    for template in different.values():
+        try:
+            check_template_reads(tokenizer, template)
+            check_header(tokenizer, **template)
+        except ValueError as e: raise ValueError(f"{name}: {e}") from None
 
 # %% ../../nbs/5_evaluation/513_answers.ipynb #9f78f277
 def _check_context(pairs: list, size: dict, limit: int | None, name: str) -> None:
@@ -143,6 +215,7 @@ def answer_nll(model, tokenizer,
                name: str = 'rows'       # for error messages
                ) -> list[tuple[float, int]]:
     "(NLL in nats, tokens) of every answer. Raises ValueError for one beyond the context, or not finite."
+    check_chats(tokenizer, [p for p, _ in pairs], name)
     ed, dev = is_encoder_decoder(model), next(model.parameters()).device
     pairs = [(_key(p), a) for p, a in pairs]
     ids = {p: encode_pair(tokenizer, _prompt(p[0]), p[1], encoder_decoder=ed) for p in dict.fromkeys(pairs)}
@@ -161,7 +234,9 @@ def answer_nll(model, tokenizer,
 # %% ../../nbs/5_evaluation/513_answers.ipynb #60aa3eb2
 def greedy(model, tokenizer,
            prompts: list,           # texts or chat messages
-           max_new_tokens: int, batch_size: int = 32) -> list[str]:
+           max_new_tokens: int, batch_size: int = 32,
+           sampler: Sampler = rollout) -> list[str]:
     "The likeliest continuation of each prompt, token by token. Raises ValueError as `rollout` does."
+    check_chats(tokenizer, prompts, 'prompts')
     kw = dict(max_new_tokens=max_new_tokens, batch_size=batch_size)
-    return rollout(model, tokenizer, prompts, top_k=1, **kw).texts
+    return sampler(model, tokenizer, prompts, top_k=1, **kw).texts

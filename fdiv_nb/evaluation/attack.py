@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from .answers import answer_nll, greedy, read_qa, reworded
 from .rouge import rouge_scores
-from ..models.encode import encode_pair, is_chat, pad_token_id
+from ..models.completions import Sampler
+from ..models.encode import TemplatedChat, encode_pair, given_template, is_chat, pad_token_id
+from ..models.loading import is_quantized, merged
 from ..models.logprobs import (bare_model, build_batch, context_length, is_encoder_decoder, logprobs_of,
                                      sequence_lengths)
 from ..models.rollout import rollout
@@ -23,7 +25,7 @@ __all__ = ['ATTACKS', 'round_weights', 'quantised', 'relearn', 'AttackOptions', 
 def _paraphrase(r: dict, prompt):
     "The prompt of a row in other words, as a text or chat messages; '' if there is none."
     text = lambda k: r[k] if isinstance(r.get(k), str) and r[k].strip() else ''
-    if is_chat(r.get('paraphrase')): return r['paraphrase']
+    if is_chat(r.get('paraphrase')): return TemplatedChat(r['paraphrase'], **given_template(prompt))
     other, again, question = text('paraphrase'), text('paraphrased_question'), text('question')
     if not other and again:
         other = prompt.replace(question, again) if isinstance(prompt, str) and question else again
@@ -71,15 +73,15 @@ def _best(rows, owner: list[int], texts: list[str], ps: list[float] | None = Non
 def best_answers(model, tokenizer, rows: list[dict],    # from `attack_rows`
                  prompts: list[list] | None = None,     # per row, several ways to ask; None: its own prompt
                  max_new_tokens: int = 64, batch_size: int = 32,
-                 rouge: str = 'published'               # tokens, as for `rouge_scores`
-                 ) -> Answers:
+                 rouge: str = 'published',              # tokens, as for `rouge_scores`
+                 sampler: Sampler = rollout) -> Answers:
     "The best over the ways to ask of likelihoods and greedy answers. Raises ValueError as `answer_nll` does."
     ways = prompts or [[r['prompt']] for r in rows]
     owner = [i for i, qs in enumerate(ways) for _ in qs]
     flat = [q for qs in ways for q in qs]
     pairs = [(q, rows[i]['answer']) for i, q in zip(owner, flat)]
     nll = answer_nll(model, tokenizer, pairs, batch_size, 'forget')
-    texts = greedy(model, tokenizer, flat, max_new_tokens, batch_size)
+    texts = greedy(model, tokenizer, flat, max_new_tokens, batch_size, sampler)
     return _best(rows, owner, texts, [math.exp(-s/n) for s, n in nll], rouge)
 
 # %% ../../nbs/5_evaluation/550_attack.ipynb #aac69640
@@ -132,11 +134,13 @@ def _batches(n: int, batch_size: int, steps: int, seed: int):
 def relearn(model: nn.Module, tokenizer,
             pairs: list[tuple],     # (prompt, answer); ('', text) for plain text
             steps: int = 20, learning_rate: float = 3e-4, batch_size: int = 8, seed: int = 0) -> nn.Module:
-    "A copy fine-tuned on the pairs (mean NLL per answer token). Raises ValueError for no or too long pairs."
+    """A copy fine-tuned on the pairs (mean NLL per answer token), an adapter merged first. Raises ValueError for
+    no or too long pairs."""
     ed, dev = is_encoder_decoder(model), next(model.parameters()).device
     ids = [encode_pair(tokenizer, p, a, encoder_decoder=ed) for p, a in pairs]
     _check_pairs(ids, context_length(model), ed, steps)
-    m = copy.deepcopy(model).eval()
+    m = copy.deepcopy(model)
+    m = (m if is_quantized(m) else merged(m)).eval()
     ps = [p for p in m.parameters() if p.requires_grad] or [p.requires_grad_() for p in m.parameters()]
     opt = torch.optim.AdamW(ps, lr=learning_rate, weight_decay=0.)
     for part in _batches(len(ids), batch_size, steps, seed):
@@ -165,6 +169,7 @@ class AttackOptions:
     batch_size: int = 32
     seed: int = 0
     rouge: str = 'published'             # tokens, as for `rouge_scores`
+    sampler: Sampler = rollout           # of the model under attack; changed weights are sampled by `rollout`
 
 # %% ../../nbs/5_evaluation/550_attack.ipynb #a1cb09b8
 @dataclass
@@ -177,8 +182,8 @@ class Attack:
     def answers(self, model, prompts=None, at=None) -> tuple[list[int], Answers]:
         "The answers of a model to the rows `at` (default: all)."
         o, at = self.options, list(range(len(self.rows))) if at is None else at
-        rows = [self.rows[i] for i in at]
-        return at, best_answers(model, self.tokenizer, rows, prompts, o.max_new_tokens, o.batch_size, o.rouge)
+        rows, sampler = [self.rows[i] for i in at], o.sampler if model is self.model else rollout
+        return at, best_answers(model, self.tokenizer, rows, prompts, o.max_new_tokens, o.batch_size, o.rouge, sampler)
 
 # %% ../../nbs/5_evaluation/550_attack.ipynb #4244332c
 def prefixed(prompt, text: str):   # a text or chat messages
@@ -226,8 +231,8 @@ def relearn_forget(self: Attack):
 def best_of_k(self: Attack):
     o, prompts = self.options, [r['prompt'] for r in self.rows]
     g = torch.Generator().manual_seed(o.seed)
-    got = rollout(self.model, self.tokenizer, prompts, n=o.samples, max_new_tokens=o.max_new_tokens,
-                  batch_size=o.batch_size*4, generator=g)
+    got = o.sampler(self.model, self.tokenizer, prompts, n=o.samples, max_new_tokens=o.max_new_tokens,
+                    batch_size=o.batch_size*4, generator=g)
     return list(range(len(prompts))), _best(self.rows, got.group.tolist(), got.texts, rouge=o.rouge)
 
 # %% ../../nbs/5_evaluation/550_attack.ipynb #d9495229
@@ -292,7 +297,7 @@ def attack_table(model, tokenizer,
         at, keep[n] = run_attack(n, model, tokenizer, rows, **options)
         out[n] = _table_row(before.pick(at), keep[n])
         if retain_model is not None:
-            _, r = run_attack(n, retain_model, tokenizer, rows, **options)
+            _, r = run_attack(n, retain_model, tokenizer, rows, **options | dict(sampler=rollout))
             out[n] |= dict(p_retain_model=r.p.mean().item(), rouge_retain_model=r.rouge.mean().item())
         if progress: progress(n, out[n])
     return out

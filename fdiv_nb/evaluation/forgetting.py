@@ -106,8 +106,9 @@ class Judge:
                  limit: int = 256,                 # rows that are used of each, spread evenly
                  divergence='js',                  # of the distance to the retain model
                  **limits):                        # of `encode_rows`, for answers beyond the context
+        from fdiv_nb.evaluation.answers import carrying
         self.tokenizer, self.other, self.kw = tokenizer, other, dict(memo={}, **limits)
-        self.forget, self.retain = spread_rows(forget, limit), spread_rows(retain or [], limit)
+        self.forget, self.retain = (carrying(spread_rows(r or [], limit)) for r in (forget, retain))
         self.templates = _template_pairs(self.forget, templates)
         self.ratios, self.utility = _lacking(self.forget) is None, _lacking(self.retain) is None
         self.clean, self.divergence = clean, divergence

@@ -9,14 +9,22 @@ from pathlib import Path
 import torch
 from .answers import plain_text
 from .evallog import EvalLog, read_log
+from ..models.encode import given_template
 
 # %% auto #0
 __all__ = []
 
 # %% ../../nbs/5_evaluation/517_resume.ipynb #6d32fcbf
+def _written(x):
+    "x for JSON: messages with what they carry for their template."
+    if isinstance(x, dict): return {k: _written(v) for k, v in x.items()}
+    if not isinstance(x, (list, tuple)): return x
+    given = given_template(x)
+    return [*map(_written, x), *([given] if given else [])]
+
 def digest(x) -> str:
     "16 hex digits of anything JSON can write."
-    return hashlib.blake2b(json.dumps(x, sort_keys=True).encode(), digest_size=8).hexdigest()
+    return hashlib.blake2b(json.dumps(_written(x), sort_keys=True).encode(), digest_size=8).hexdigest()
 
 def digests(rows: dict[str, list]) -> dict[str, str]:
     "task -> digest of its rows (without `truth`, which follows from the other columns)."

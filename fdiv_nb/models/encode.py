@@ -21,6 +21,18 @@ def is_chat(x) -> bool:   # any object
     of the content."""
     return isinstance(x, (list, tuple)) and len(x) > 0 and all(map(_is_message, x))
 
+# %% ../../nbs/2_models/270_encode.ipynb #92a9e63c
+class TemplatedChat(list):
+    "Chat messages, and what their template is given beside them."
+    def __init__(self, messages, **template):
+        super().__init__(messages)
+        self.template = template
+    def __repr__(self): return f'{super().__repr__()} with {self.template}' if self.template else super().__repr__()
+
+def given_template(prompt) -> dict:   # any prompt
+    "What messages bring for their template; {} for messages that bring nothing, texts and ids."
+    return getattr(prompt, 'template', {})
+
 # %% ../../nbs/2_models/270_encode.ipynb #17ffcc6d
 def _tokens(tokenizer, text: str, special: bool) -> list[int]:
     "The tokenizer's ids of a text. Raises ValueError for a text that has no UTF-8 form."
@@ -99,7 +111,7 @@ def encode_prompt(tokenizer,                     # transformers interface
         if prompt[-1]['role'] == 'assistant':
             raise ValueError("prompt: its last message is the assistant's; end the prompt with the user's, "
                              "and make the assistant's the completion")
-        return _render(tokenizer, list(prompt), True, **template)
+        return _render(tokenizer, list(prompt), True, **given_template(prompt) | template)
     if not isinstance(prompt, str): return check_ids(prompt, 'prompt') or [_start_token(tokenizer)]
     ids = _one_start(tokenizer, _tokens(tokenizer, prompt, True), prompt)
     if not encoder_decoder: ids = _no_end(tokenizer, ids, prompt)
@@ -113,6 +125,7 @@ def prompt_text(tokenizer, prompt,
     decoded without special tokens."""
     if isinstance(prompt, str): return prompt
     if is_chat(prompt):
+        template = given_template(prompt) | template
         return tokenizer.apply_chat_template(list(prompt), add_generation_prompt=True, tokenize=False, **template)
     return tokenizer.decode(prompt, skip_special_tokens=True)
 
@@ -299,6 +312,7 @@ def _with_end(tokenizer, e: Encoded, ended: bool) -> Encoded:
 def encode_answer(tokenizer, prompt, completion, add_eos: bool, encoder_decoder: bool, **template) -> Encoded:
     """As `encode_pair`; in a completion of several messages the mask tells the assistant's tokens from the
     others'."""
+    template = given_template(prompt) | template
     _check_kinds(prompt, completion, encoder_decoder, template)
     if not isinstance(completion, str) and not is_chat(completion):
         p = encode_prompt(tokenizer, prompt, encoder_decoder, **template)

@@ -87,11 +87,17 @@ def check_trainable(model: nn.Module, field: str = 'model') -> None:
         raise ValueError(f"{field}: float16 weights cannot be trained; load in float32 and set fp16=True")
 
 # %% ../../nbs/2_models/260_loading.ipynb #b6a81c20
+def named_for_peft(model: nn.Module) -> nn.Module:
+    "The model; PEFT finds a method of encoder-decoders under its earlier name, where transformers has renamed it."
+    old, new = (f'_prepare_{kind}encoder_decoder_kwargs_for_generation' for kind in ('', 'text_'))
+    if hasattr(model, new) and not hasattr(model, old): setattr(model, old, getattr(model, new))
+    return model
+
 def ready_for_adapter(model: nn.Module) -> nn.Module:
     "The model as it is; one in 4 or 8 bits frozen, and what is left in half precision widened to float32."
-    if not is_quantized(model): return model
+    if not is_quantized(model): return named_for_peft(model)
     from peft import prepare_model_for_kbit_training
-    return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    return prepare_model_for_kbit_training(named_for_peft(model), use_gradient_checkpointing=False)
 
 # %% ../../nbs/2_models/260_loading.ipynb #3623510d
 def _load_lm(path: str, field: str, dtype, trainable: bool, base_model: str | None, init: dict | None) -> nn.Module:
@@ -201,7 +207,7 @@ def _put_adapter(base: nn.Module, path, where: str, shapes: dict, field: str, tr
     from peft import PeftModel
     with warnings.catch_warnings(), quiet_loading():
         warnings.simplefilter('ignore')  # PEFT warns of missing keys; they are refused below
-        try: model = PeftModel.from_pretrained(base, str(path), is_trainable=trainable)
+        try: model = PeftModel.from_pretrained(named_for_peft(base), str(path), is_trainable=trainable)
         except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as e:
             raise _adapter_error(e, path, where, field) from None
     _check_adapter(model, shapes, path, field)
