@@ -13,6 +13,7 @@ from .parser import SCREEN, flag_values, parse, read_text, split_config
 from .plan import plan_samples
 from .running import (checkpoint_of, log_lines, merge_saved, no_empty_folder, own_fields,
                                       quiet_logs, saved_line, train_and_save)
+from .samplers import SamplerArguments, make_sampler
 from ..reports.record import finishing, record_run, write_json
 from ..training.options import option
 
@@ -21,7 +22,7 @@ __all__ = ['IDLE_ALIGN', 'align_config', 'align_plan']
 
 # %% ../../nbs/7_commands/720_align.ipynb #c7dea104
 @dataclass
-class AlignArguments(ModelArguments):
+class AlignArguments(SamplerArguments, ModelArguments):
     "Arguments of `fdiv align`: model, target and prompts."
     reward: list[str] = option(
         [], "P = π₀ exp(r/β): module:function, FILE.py:function, lexicon:FILE, contains:WORD, regex:PATTERN, "
@@ -44,11 +45,6 @@ class AlignArguments(ModelArguments):
     eval_data: str = option('', "prompts to evaluate on, as those of --prompts: before and after, and while training "
                                 "every --eval_steps; never trained on")
     ref_name: str = option('', "reference model, if it is not the initial policy")
-    sampler_url: str = option('', "address of a server that samples, http://host:port; default: this process")
-    sampler: str = option('vllm', "what is there: vllm (the policy is sent to it), or completions (a server of "
-                                  "that kind whose weights are its own)")
-    sampler_model: str = option('', "name of the model there; default: the only one")
-    sampler_tolerance: float = option(0.05, "largest gap between the server's log q and log π, nats a completion")
 
 # %% ../../nbs/7_commands/720_align.ipynb #533c4783
 _ROWS = '.jsonl', '.json', '.ndjson', '.csv', '.parquet', '.gz', '.arrow', '.tsv', '.zst'
@@ -292,21 +288,6 @@ def probe_rows(target, contexts: list, cfg, field: str = '') -> None:
     state = dict(trainer_state=TrainerState(max_steps=cfg.max_steps))
     try: target.probe([c.prompt for c in contexts[:3]], columns | state)
     except ValueError as e: raise ValueError(f'{field}: {e}' if field else str(e)) from None
-
-# %% ../../nbs/7_commands/720_align.ipynb #6a047841
-def make_sampler(a: AlignArguments):
-    "The sampler of the flags, None for `rollout`. Raises ValueError for what does not fit, or is no server."
-    from fdiv_nb.mathematics.checks import one_of
-    from fdiv_nb.models.engine import CompletionsSampler, EngineError, VLLMSampler
-    kinds = dict(vllm=VLLMSampler, completions=CompletionsSampler)
-    one_of('sampler', a.sampler, kinds)
-    if not a.sampler_url:
-        if a.sampler_model: raise ValueError("sampler_model: there is no server; give sampler_url too")
-        return None
-    made = kinds[a.sampler](a.sampler_url, a.sampler_model or None, tolerance=a.sampler_tolerance)
-    try: made.check_server()
-    except EngineError as e: raise ValueError(f"sampler_url: {str(e).removeprefix('sampler: ')}") from None
-    return made
 
 # %% ../../nbs/7_commands/720_align.ipynb #07c5000e
 def _reward_loader(a: AlignArguments) -> tuple[Callable, list]:

@@ -12,6 +12,7 @@ from .evaluation import (
 from .models import find_model, refuse_bits
 from .parser import parse
 from .rows import RowArguments, asked_rows, form_of
+from .samplers import SamplerArguments, sampler_of
 from ..evaluation.forgetting import spread_rows
 from ..evaluation.rouge import ROUGE
 from ..mathematics.checks import one_of, positive, whole
@@ -22,9 +23,10 @@ __all__ = []
 
 # %% ../../nbs/7_commands/755_attack.ipynb #bfd8c8e5
 @dataclass
-class AttackArguments(RowArguments, EvaluatedArguments):
+class AttackArguments(RowArguments, SamplerArguments, EvaluatedArguments):
     "Arguments of `fdiv attack`. Raises ValueError for numbers that are not positive."
-    model: str = option('', "the unlearned model: a transformers folder, the folder of an adapter, a hub name, or 'tiny'")
+    model: str = option('', "the unlearned model: a transformers folder, an adapter's folder, a hub name, or "
+                             "'tiny'")
     forget: str = option('', "rows that should be forgotten: .jsonl, .json, .csv, .parquet with prompt "
                              "(question) and completion (answer), and paraphrase or paraphrased_question; "
                              "'tiny': the bundled people")
@@ -56,8 +58,8 @@ def _check_weights(a: AttackArguments) -> None:
     for name in [x for x in a.attacks or _WEIGHTS if x in _WEIGHTS]:
         refuse_bits(a, f"{name} {_WEIGHTS[name]}")
         if a.dtype != 'float32' and name.startswith('relearn'):
-            raise ValueError(f"dtype: {a.dtype}, in which small steps of {name} are lost; leave dtype out, or name "
-                             "other --attacks")
+            raise ValueError(f"dtype: {a.dtype}, in which small steps of {name} are lost; leave dtype out, "
+                             "or name other --attacks")
 
 def _check_attack(a: AttackArguments) -> None:
     "Raises ValueError for a missing model or forget set, or a number out of range."
@@ -127,14 +129,16 @@ def cmd_attack(argv: list[str]) -> int:
     from fdiv_nb.evaluation.answers import plain_text
     a, = parse(argv, AttackArguments)
     rows, other = _attack_inputs(a)
-    model, tok = ready_model(a.model, a.device, a.dtype, base_model=a.base_model, init=evaluated_init(a))
+    sampler = sampler_of(a)
+    model, tok = ready_model(a.model, a.device, a.dtype, base_model=a.base_model, init=evaluated_init(a),
+                             merge=not hasattr(sampler, 'sync'))
     beside = {k: v for k, v in evaluated_init(a).items() if k != 'revision'}
     never = ready_model(a.never, a.device, a.dtype, 'never', init=beside)[0] if a.never else None
     prefixes, kept = [p.replace('\\n', '\n') for p in a.prefix] or None, {}
     table = attack_table(model, tok, rows, a.attacks or None, never, _print_attack, kept, prefixes=prefixes,
                          unrelated=other, items=a.items, steps=a.steps, learning_rate=a.learning_rate,
                          samples=a.samples, max_new_tokens=a.max_new_tokens, batch_size=a.batch_size,
-                         seed=a.seed, rouge=a.rouge)
+                         seed=a.seed, rouge=a.rouge, sampler=sampler)
     prompts = [plain_text(r['prompt']) for r in rows[:4]]
     samples = {n: list(zip(prompts, x.texts, x.rouge.tolist())) for n, x in kept.items()
                if len(x.texts) == len(rows)}

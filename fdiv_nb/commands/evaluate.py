@@ -30,15 +30,15 @@ class TofuArguments(RowArguments, EvaluateArguments):
                                  "against it")
     retain_model: str = option('', "that model itself, a folder or hub name: the distance to it is measured too")
     divergence: str = option('js', "divergence of that distance, as in --divergence of fdiv unlearn")
-    forget: str = option('forget10', "which forget set of TOFU: forget01, forget05 or forget10; or rows of your own, "
-                                     "as for fdiv unlearn")
+    forget: str = option('forget10', "which forget set of TOFU: forget01, forget05 or forget10; or rows of "
+                                     "your own, as for fdiv unlearn")
     retain: str = option('', "rows of your own that must be kept, beside those of --forget")
     limit: int = option(300, "items per task, as in the published logs; 0 = all")
-    prompt: str = option('', "template of a question, \\n is a line break; default: TOFU's 'Question: {}\\nAnswer:' for "
-                             "its files, else {}; for Llama-2 chat models '[INST] {} [/INST]' with --answer '{}', "
-                             "as in the published logs")
-    answer: str = option('', "template of an answer; its other words are not compared by ROUGE; default: ' {}' for "
-                             "TOFU's files, else {}")
+    prompt: str = option('', "template of a question, \\n is a line break; default: TOFU's "
+                             "'Question: {}\\nAnswer:' for its files, else {}; for Llama-2 chat models "
+                             "'[INST] {} [/INST]' with --answer '{}', as in the published logs")
+    answer: str = option('', "template of an answer; its other words are not compared by ROUGE; "
+                             "default: ' {}' for TOFU's files, else {}")
     max_new_tokens: int = option(200, "tokens of a generated answer, at most")
     def __post_init__(self):
         EvaluateArguments.__post_init__(self)
@@ -59,8 +59,8 @@ def bundled_tofu() -> dict[str, list]:
 def _own_rows(a: TofuArguments) -> dict[str, list]:
     "The rows of --forget and --retain. Raises ValueError without, and naming the row that cannot be asked."
     if a.forget in ('forget01', 'forget05', 'forget10'):
-        raise ValueError("data: nothing to ask; give --data with the folder of TOFU's *_perturbed.json, --forget FILE "
-                         "with rows of your own, or --data tiny")
+        raise ValueError("data: nothing to ask; give --data with the folder of TOFU's *_perturbed.json, "
+                         "--forget FILE with rows of your own, or --data tiny")
     files = {k: getattr(a, k) for k in ('forget', 'retain') if getattr(a, k)}
     return {k: spread_rows(asked_rows(f, form_of(a), k), a.limit) for k, f in files.items()}
 
@@ -70,7 +70,8 @@ def _tofu_data(a: TofuArguments) -> dict[str, list]:
     from fdiv_nb.evaluation.tofu import tofu_data
     if not a.model: return {}
     if not a.data: return _own_rows(a)
-    if a.retain: raise ValueError("retain: --data has the rows that must be kept; give --forget FILE instead of --data")
+    if a.retain:
+        raise ValueError("retain: --data has the rows that must be kept; give --forget FILE instead")
     form = form_of(a)
     if a.data == 'tiny': rows = {k: v[:a.limit or None] for k, v in bundled_tofu().items()}
     else: rows = tofu_data(a.data, a.forget, a.limit, prompt='{}', answer='{}')
@@ -147,8 +148,10 @@ def _tofu(argv: list[str]) -> int:
     if never is not None and data:
         check_same_items(planned_log({'forget': tofu_rows(data['forget'], 'forget')}), never)
     other = _retain_model(a)
-    logs = collect(a, lambda m, tok, path: evaluate_tofu(m, tok, data, path, a.batch_size, a.max_new_tokens,
-                                                         print_progress, never, a.rouge, other, a.divergence))
+    def evaluate(m, tok, path, sampler):
+        return evaluate_tofu(m, tok, data, path, a.batch_size, a.max_new_tokens, print_progress, never,
+                             a.rouge, other, a.divergence, sampler)
+    logs = collect(a, evaluate)
     warn_same(logs, never, 'retain_log')
     rows = {n: tofu_scores(l, never) for n, l in logs.items()}
     if never is not None: rows[RETAIN] = tofu_scores(never)
@@ -211,9 +214,9 @@ def _muse(argv: list[str]) -> int:
     data, shots = _muse_data(a)
     rows, most = {t: muse_rows(r, t, shots) for t, r in data.items()}, a.max_tokens or None
     if never is not None and data: check_leak(planned_log(rows, max_tokens=most), never)
-    def evaluate(m, tok, path):
+    def evaluate(m, tok, path, sampler):
         return evaluate_muse(m, tok, data, path, a.batch_size, a.verbatim_tokens, a.answer_tokens, most,
-                             shots, print_progress, never, a.rouge)
+                             shots, print_progress, never, a.rouge, sampler)
     logs = collect(a, evaluate)
     warn_same(logs, never, 'retrain_log')
     every = _with_retain(logs, never)
@@ -273,10 +276,10 @@ def _book_logs(a: BookArguments, book: str, other: str, never) -> dict:
     if a.model and never is not None:
         tok = load_tokenizer(a.model, base_model=a.base_model or None)
         check_same_items(planned_log(dict(book=_passages(a, book, tok))), never, ['book'])
-    def evaluate(m, tok, path):
+    def evaluate(m, tok, path, sampler):
         texts = [r['prompt'] + r['completion'] for r in _passages(a, other, tok)] if other else None
         return evaluate_book(m, tok, _passages(a, book, tok), texts, path, a.batch_size, print_progress,
-                             never, a.rouge)
+                             never, a.rouge, sampler)
     return collect(a, evaluate)
 
 # %% ../../nbs/7_commands/750_evaluate.ipynb #07f20009

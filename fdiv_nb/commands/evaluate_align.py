@@ -8,12 +8,13 @@ import json, os
 from dataclasses import dataclass, fields
 from pathlib import Path
 from .align import (
-    held_out_numbers, make_sampler, make_target, probe_rows, read_prompts)
+    held_out_numbers, make_target, probe_rows, read_prompts)
 from .evaluation import save_evaluation
 from .models import (
     LoadingArguments, beside_init, check_loading, find_model, load_model, policy_init, refuse_bits)
 from .parser import parse
 from .running import quiet_logs
+from .samplers import SamplerArguments, sampler_of
 from ..models.folders import is_adapter_folder
 from ..reports.metrics import held_out_columns
 from ..training.options import option
@@ -23,7 +24,7 @@ __all__ = ['BETTER']
 
 # %% ../../nbs/7_commands/748_evaluate_align.ipynb #f3f37b40
 @dataclass
-class EvaluateAlignArguments(LoadingArguments):
+class EvaluateAlignArguments(SamplerArguments, LoadingArguments):
     "Arguments of `fdiv evaluate align`: reward, pass@k, coverage and divergences on held-out prompts."
     model: str = option('tiny', "a transformers folder, the folder of an adapter, or a hub name")
     data: str = option('', "prompts: a .txt file, or rows whose other columns go to the rewards, as in fdiv align")
@@ -52,10 +53,7 @@ class EvaluateAlignArguments(LoadingArguments):
     num_completions_to_print: int = option(2, "completions shown on the screen; 0: none")
     bf16: bool = option(False, "run the models in bfloat16")
     use_cpu: bool = option(False, "stay on the CPU")
-    sampler_url: str = option('', "address of a server that samples, http://host:port; default: this process")
-    sampler: str = option('vllm', "what is there, as in fdiv align")
-    sampler_model: str = option('', "name of the model there; default: the only one")
-    sampler_tolerance: float = option(0.05, "largest gap between the server's log q and log π, nats a completion")
+    dtype: str = option('float32', "precision of the weights: float32 or bfloat16")
     def __post_init__(self):
         check_loading(self)
         if not self.data: raise ValueError("data: no prompts to evaluate on; give --data FILE")
@@ -89,8 +87,9 @@ def _config(a: EvaluateAlignArguments, reference: str):
 def _loaded(a: EvaluateAlignArguments, cfg, name: str) -> tuple:
     "(model, tokenizer, reference or None)."
     refuse_bits(a, "a trainer evaluates the weights that it could train")
-    model, tokenizer = load_model(a.model, base_model=a.base_model, trainable=True, init=policy_init(a))
-    return model, tokenizer, load_model(name, field='ref_name', init=beside_init(a))[0] if name else None
+    model, tokenizer = load_model(a.model, 'model', a.dtype, a.base_model, True, policy_init(a))
+    ref = load_model(name, 'ref_name', a.dtype, init=beside_init(a))[0] if name else None
+    return model, tokenizer, ref
 
 # %% ../../nbs/7_commands/748_evaluate_align.ipynb #1b87808a
 def evaluate_alignment(a: EvaluateAlignArguments,
@@ -99,7 +98,6 @@ def evaluate_alignment(a: EvaluateAlignArguments,
     """(the numbers of `FDPGTrainer.evaluate`, some completions with scores, whether this is the first process).
 
     Raises ValueError before a model is loaded for what the flags alone refuse."""
-    from fdiv_nb.models.rollout import rollout
     from fdiv_nb.training.fdpg import FDPGTrainer
     cfg = _config(a, 'base' if is_adapter_folder(a.model) and not name else 'start')
     prompts = read_prompts(a.data, a.max_prompts, 'data')
@@ -107,7 +105,7 @@ def evaluate_alignment(a: EvaluateAlignArguments,
     if name: find_model(name, 'ref_name')
     target = make_target(a.reward, a.constraint, a.beta, (), a.reward_weights or ())
     probe_rows(target, prompts, cfg, 'data')
-    sampler = make_sampler(a) or rollout
+    sampler = sampler_of(a)
     with quiet_logs():
         model, tokenizer, ref = _loaded(a, cfg, name)
         t = FDPGTrainer(model, target, cfg, prompts[:1], prompts, tokenizer, ref_model=ref, sampler=sampler)

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from .models import LoadingArguments, check_loading, device_map_of, find_model, load_model, policy_init
 from .running import quiet_logs
+from .samplers import SamplerArguments, make_sampler
 from ..evaluation.rouge import ROUGE
 from ..mathematics.checks import one_of, whole
 from ..reports.record import write_json
@@ -40,10 +41,10 @@ def check_evaluated(a: EvaluatedArguments) -> None:
 
 # %% ../../nbs/7_commands/745_evaluation.ipynb #c228959f
 @dataclass
-class EvaluateArguments(EvaluatedArguments):
+class EvaluateArguments(SamplerArguments, EvaluatedArguments):
     "Arguments common to `fdiv evaluate tofu | muse | book`."
-    model: str = option('', "a transformers folder, the folder of an adapter, a hub name, or 'tiny'; empty: evaluate "
-                             "the logs of --log")
+    model: str = option('', "a transformers folder, an adapter's folder, a hub name, or 'tiny'; empty: "
+                             "evaluate the logs of --log")
     log: list[str] = option([], "logs to evaluate; with --model, the one log to write and to continue "
                                 "(default: log.json in output_dir)")
     output_dir: str = option('runs/evaluate', "folder of run.json, evaluation.png and report.html")
@@ -71,8 +72,8 @@ def evaluated_init(a: EvaluatedArguments) -> dict:
 def ready_model(name: str, device: str, dtype='float32', field: str = 'model', base_model: str = '',
                 init: dict | None = None,     # of `evaluated_init`
                 merge: bool = True):          # an adapter, unless its base is in 4 or 8 bits
-    """(model, tokenizer) to evaluate, on its device. Raises ValueError as `find_model` does, and for a tokenizer
-    that does not match."""
+    """(model, tokenizer) to evaluate, on its device. Raises ValueError as `find_model` does, and for a
+    tokenizer that does not match."""
     import torch
     from fdiv_nb.models.encode import check_tokenizer
     from fdiv_nb.models.loading import is_quantized, merged, place
@@ -99,15 +100,18 @@ def print_progress(task: str, done: int, n: int) -> None:
     print(f'{task}: {done}/{n}', file=sys.stderr, flush=True)
 
 # %% ../../nbs/7_commands/745_evaluation.ipynb #a00cad99
-def collect(a: EvaluateArguments, evaluate) -> dict:   # evaluate(model, tokenizer, path) -> EvalLog
+def collect(a: EvaluateArguments, evaluate) -> dict:   # evaluate(model, tokenizer, path, sampler) -> EvalLog
     """name -> EvalLog: the saved ones, or that of --model. Raises ValueError before any work; what a
     second log must agree with is checked by the commands before."""
     from fdiv_nb.evaluation.evallog import read_log
+    from fdiv_nb.models.rollout import rollout
     if not a.model: return {n: read_log(p) for n, p in zip(log_names(a.log), a.log)}
     find_model(a.model, base_model=a.base_model)
-    model, tok = ready_model(a.model, a.device, a.dtype, base_model=a.base_model, init=evaluated_init(a))
+    sampler = make_sampler(a)
+    model, tok = ready_model(a.model, a.device, a.dtype, base_model=a.base_model, init=evaluated_init(a),
+                             merge=not hasattr(sampler, 'sync'))      # an adapter is sent as it is
     path = Path(a.log[0] if a.log else Path(a.output_dir)/'log.json')
-    return {Path(a.model).name or a.model: evaluate(model, tok, path)}
+    return {Path(a.model).name or a.model: evaluate(model, tok, path, sampler or rollout)}
 
 # %% ../../nbs/7_commands/745_evaluation.ipynb #84c2dcd2
 def warn_same(logs: dict, other, name: str) -> None:   # name -> EvalLog; EvalLog or None; the other's option

@@ -317,6 +317,7 @@ def _answer(e: BaseException) -> tuple[int, str]:
         return 143 if isinstance(e, Terminated) else 130, 'interrupted before anything was trained'
     if isinstance(e, ModuleNotFoundError) and (name := (e.name or '').split('.')[0]) in EXTRAS:
         return 2, f"needs the package {name}; pip install 'fdiv_nb[{EXTRAS[name]}]'"
+    if type(e).__name__ == 'EngineError': return 1, str(e)     # a server's fault, before or after training
     return 1, ''
 
 # %% ../../nbs/7_commands/710_parser.ipynb #d9aa05db

@@ -14,26 +14,29 @@ __all__ = []
 @dataclass
 class RowArguments:
     "How the rows of a command are asked."
-    prompt: str = option('{}', "template of a question, \\n is a line break; TOFU's is 'Question: {}\\nAnswer:' with "
-                               "--answer ' {}', for Llama-2 chat models '[INST] {} [/INST]' with --answer '{}'")
-    answer: str = option('{}', "template of every answer (refusals too); ' {}' if the prompt does not end in a space")
-    chat: bool = option(False, "make a question the user's message and its answer the assistant's, which the model's "
-                               "chat template renders; rows of messages need no flag")
+    prompt: str = option('{}', "template of a question, \\n is a line break; TOFU's is "
+                               "'Question: {}\\nAnswer:' with --answer ' {}', for Llama-2 chat models '[INST] {} [/INST]' with "
+                               "--answer '{}'")
+    answer: str = option('{}', "template of every answer (refusals too); ' {}' if the prompt does not end in "
+                               "a space")
+    chat: bool = option(False, "make a question the user's message and its answer the assistant's, for the "
+                               "model's chat template; rows of messages need no flag")
     system: str = option('', "with --chat: a system message before every question")
-    chat_template_kwargs: str = option('', "arguments of the chat template, as JSON: '{\"enable_thinking\": false}'; a "
-                                           "row may have its own")
+    chat_template_kwargs: str = option('', "arguments of the chat template, as JSON: "
+                                           "'{\"enable_thinking\": false}'; a row may have its own")
 
 # %% ../../nbs/7_commands/712_rows.ipynb #0d3d81aa
 def form_of(a: RowArguments):
-    "The `RowForm` of the flags. Raises ValueError for a template without {}, JSON that is none, and a lone --system."
+    "The `RowForm` of the flags. Raises ValueError for no {}, no JSON, and --system without --chat."
     from fdiv_nb.evaluation.answers import RowForm, template_of
     from fdiv_nb.training.sampling import template_kwargs
-    if a.system and not a.chat: raise ValueError("system: it stands before the messages that --chat makes; add --chat")
+    if a.system and not a.chat:
+        raise ValueError("system: it stands before the messages that --chat makes; add --chat")
     prompt, answer = template_of(a.prompt), template_of(a.answer, 'answer')
     return RowForm(prompt, answer, a.chat, a.system, template_kwargs(a.chat_template_kwargs or None))
 
 # %% ../../nbs/7_commands/712_rows.ipynb #c3f75f98
-def asked_rows(path, form, name: str) -> list[dict]:   # what `read_rows` reads; a `RowForm`; for error messages
+def asked_rows(path, form, name: str) -> list[dict]:   # a file, a `RowForm`; for error messages
     "The rows of a file as they are asked, with prompt and completion. Raises ValueError naming the row."
     from fdiv_nb.evaluation.answers import rows_in
     from fdiv_nb.training.data import read_rows

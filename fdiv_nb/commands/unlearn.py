@@ -97,8 +97,8 @@ def _read_rows(a: UnlearnArguments) -> tuple:
     from fdiv_nb.training.data import read_rows
     form, text = form_of(a), a.forget.endswith('.txt')
     if text and form != RowForm():
-        raise ValueError("prompt: a text has no questions to put into a template; leave --prompt, --answer and "
-                         "--chat out")
+        raise ValueError("prompt: a text has no questions to put into a template; leave --prompt, --answer "
+                         "and --chat out")
     def rows_of(path, name):
         return rows_in(form, read_rows(path, ('prompt', 'completion'), name), name) if path else None
     retain = rows_of(a.retain, 'retain')

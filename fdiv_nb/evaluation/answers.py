@@ -62,7 +62,8 @@ def _with_options(prompt, r: dict):
     if not options: return prompt
     if is_chat(prompt): return TemplatedChat(prompt, **given_template(prompt) | options)
     if 'tools' not in options or prompt is None: return prompt
-    raise ValueError("tools: the prompt is a text, which no template renders; give messages, or drop the column")
+    raise ValueError("tools: the prompt is a text, which no template renders; give messages, or drop the "
+                     "column")
 
 # %% ../../nbs/5_evaluation/513_answers.ipynb #0851f444
 def _template_around(bare: str, whole: str, form: str) -> str | None:
@@ -148,21 +149,21 @@ def _as_messages(r: dict, system: str, where: str) -> dict:
         raise ValueError(f"{where} has {what}; leave --chat out")
     head = [dict(role='system', content=system)] if system else []
     out = {k: v for k, v in r.items() if k != 'question'}
-    return out | dict(prompt=[*head, dict(role='user', content=qa.prompt)], completion=qa.answer, answer=qa.bare,
-                      answer_template=qa.template)
+    turns = [*head, dict(role='user', content=qa.prompt)]
+    return out | dict(prompt=turns, completion=qa.answer, answer=qa.bare, answer_template=qa.template)
 
 def _optional(rows: list[dict], options: dict, name: str) -> list[dict]:
-    "The rows, those of messages with arguments for the chat template. Raises ValueError where none has messages."
+    "The rows, with arguments for the chat template of messages. Raises ValueError where none has any."
     chats = [is_chat(read_qa(r).prompt) for r in rows]
     if not any(chats):
-        raise ValueError(f"chat_template_kwargs: {sorted(options)}, but {name} holds no messages, which a template "
-                         "would render; add --chat, or leave it out")
+        raise ValueError(f"chat_template_kwargs: {sorted(options)}, but {name} holds no messages to render; "
+                         "add --chat, or leave it out")
     own = lambda r: template_options({k: v for k, v in r.items() if k != 'tools'})
     return [r | dict(chat_template_kwargs=options | own(r)) if chat else r for r, chat in zip(rows, chats)]
 
 # %% ../../nbs/5_evaluation/513_answers.ipynb #02a023d1
 def rows_in(form: RowForm, rows: list[dict], name: str = 'rows') -> list[dict]:
-    "The rows as they are asked. Raises ValueError as `templated_rows`, and for messages that are to be made twice."
+    "The rows as they are asked. Raises ValueError as `templated_rows`, and for messages under `chat`."
     rows = templated_rows(rows, form.prompt, form.answer, name)
     if form.chat: rows = [_as_messages(r, form.system, f'{name}: row {i}') for i, r in enumerate(rows)]
     return _optional(rows, form.options, name) if form.options else rows
@@ -182,7 +183,7 @@ def _prompt(key):
 def check_chats(tokenizer, prompts: list, name: str = 'rows') -> None:   # any prompts
     "ValueError for a chat template that begins no answer, or does not read what messages carry for it."
     chats = [p for p in prompts if is_chat(p)]
-    if not chats or not getattr(tokenizer, 'chat_template', None): return      # rendering refuses what needs one
+    if not chats or not getattr(tokenizer, 'chat_template', None): return      # which rendering refuses
     different = {json.dumps(t, sort_keys=True, default=str): t for t in map(given_template, chats)}
     for template in different.values():
         try:

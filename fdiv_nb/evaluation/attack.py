@@ -134,8 +134,9 @@ def _batches(n: int, batch_size: int, steps: int, seed: int):
 def relearn(model: nn.Module, tokenizer,
             pairs: list[tuple],     # (prompt, answer); ('', text) for plain text
             steps: int = 20, learning_rate: float = 3e-4, batch_size: int = 8, seed: int = 0) -> nn.Module:
-    """A copy fine-tuned on the pairs (mean NLL per answer token), an adapter merged first. Raises ValueError for
-    no or too long pairs."""
+    """A copy fine-tuned on the pairs (mean NLL per answer token), an adapter merged first.
+
+    Raises ValueError for no or too long pairs."""
     ed, dev = is_encoder_decoder(model), next(model.parameters()).device
     ids = [encode_pair(tokenizer, p, a, encoder_decoder=ed) for p, a in pairs]
     _check_pairs(ids, context_length(model), ed, steps)
@@ -183,7 +184,8 @@ class Attack:
         "The answers of a model to the rows `at` (default: all)."
         o, at = self.options, list(range(len(self.rows))) if at is None else at
         rows, sampler = [self.rows[i] for i in at], o.sampler if model is self.model else rollout
-        return at, best_answers(model, self.tokenizer, rows, prompts, o.max_new_tokens, o.batch_size, o.rouge, sampler)
+        how = (o.max_new_tokens, o.batch_size, o.rouge, sampler)
+        return at, best_answers(model, self.tokenizer, rows, prompts, *how)
 
 # %% ../../nbs/5_evaluation/550_attack.ipynb #4244332c
 def prefixed(prompt, text: str):   # a text or chat messages

@@ -11,6 +11,7 @@ from .muse import generation_columns, mean_and_stderr, muse_rows
 from .privacy import text_logps
 from .resume import check_same_items, evaluate_items, planned_log
 from .rouge import need, rouge_scores
+from ..models.completions import Sampler
 from ..models.rollout import rollout
 from ..models.words import unspaced
 
@@ -61,10 +62,11 @@ def bleu_released(truth: str, text: str) -> float:   # 0 to 100
     return 100*math.exp(log_p + min(0., 1 - len(a)/len(b)))
 
 # %% ../../nbs/5_evaluation/535_book.ipynb #31a7fa2c
-def _continuations(model, tokenizer, rows: list[dict], batch_size: int) -> tuple[list[str], list[str]]:
+def _continuations(model, tokenizer, rows: list[dict], batch_size: int,
+                   sampler: Sampler) -> tuple[list[str], list[str]]:
     "Greedy continuations of passages, as long as these; whole, and without their first token."
     lengths, prompts = [len(r['completion_ids']) for r in rows], [r['prompt_ids'] for r in rows]
-    got = rollout(model, tokenizer, prompts, max_new_tokens=max(lengths), top_k=1, batch_size=batch_size)
+    got = sampler(model, tokenizer, prompts, max_new_tokens=max(lengths), top_k=1, batch_size=batch_size)
     text = lambda ids: tokenizer.decode(ids, skip_special_tokens=True)
     pairs = list(zip(got.completion_ids, lengths))
     return [text(c[:n]) for c, n in pairs], [text(c[1:n]) for c, n in pairs]
@@ -76,9 +78,10 @@ def _other_items(model, tokenizer, rows: list[dict], batch_size: int) -> list[di
     return [dict(gt_loss=-x.sum().item(), avg_gt_loss=-x.mean().item(), num_token_gt=len(x)) for x in lps]
 
 # %% ../../nbs/5_evaluation/535_book.ipynb #aa24c008
-def _book_items(model, tokenizer, rows: list[dict], batch_size: int, tokens: str) -> list[dict]:
+def _book_items(model, tokenizer, rows: list[dict], batch_size: int, tokens: str,
+                sampler: Sampler) -> list[dict]:
     "The columns of some passages."
-    texts, later = _continuations(model, tokenizer, rows, batch_size)
+    texts, later = _continuations(model, tokenizer, rows, batch_size, sampler)
     truths = [r['completion'] for r in rows]
     qa = [dict(prompt=r['prompt'], answer=r['completion']) for r in rows]
     recalls = [x['rougeL_recall'] for x in rouge_scores(truths, later, True, tokens)]
@@ -101,7 +104,8 @@ def evaluate_book(model, tokenizer,
                   log=None, batch_size: int = 16,
                   progress=None,                        # as for `evaluate_muse`
                   retain_log: EvalLog | None = None,    # of a retain model: checked before any work
-                  rouge: str = 'published'              # tokens, as for `rouge_scores`
+                  rouge: str = 'published',             # tokens, as for `rouge_scores`
+                  sampler: Sampler = rollout            # of the passages; may be a server
                   ) -> EvalLog:
     "Every passage and every other text, for `book_scores`. Raises ValueError for passages without ids."
     _check_passages(passages)
@@ -111,7 +115,7 @@ def evaluate_book(model, tokenizer,
     if retain_log is not None: check_same_items(planned_log(rows), retain_log, ['book'])
     def measure(task, rs):
         if task == 'other': return _other_items(model, tokenizer, rs, batch_size)
-        return _book_items(model, tokenizer, rs, batch_size, rouge)
+        return _book_items(model, tokenizer, rs, batch_size, rouge, sampler)
     return evaluate_items('book', model, rows, measure, log, batch_size, progress, rouge=rouge)
 
 # %% ../../nbs/5_evaluation/535_book.ipynb #40a9077a

@@ -12,7 +12,9 @@ from .evallog import EvalLog
 from .privacy import auc, min_k, priv_leak, text_logps
 from .resume import check_same_items, evaluate_items, planned_log
 from .rouge import rouge_scores
+from ..models.completions import Sampler
 from ..models.encode import encode_pair
+from ..models.rollout import rollout
 from ..training.data import read_rows
 
 # %% auto #0
@@ -120,12 +122,12 @@ def _first_tokens(tokenizer, text: str, n: int) -> str:
 
 # %% ../../nbs/5_evaluation/530_muse.ipynb #ef3eca89
 def _muse_items(model, tokenizer, task: str, rows: list[dict], n: int, batch_size: int, max_tokens,
-                tokens: str) -> list[dict]:
+                tokens: str, sampler: Sampler) -> list[dict]:
     "The columns of some rows; n: tokens of a generated text."
     if task[:4] == 'priv':
         lps = text_logps(model, tokenizer, [r['text'] for r in rows], batch_size, max_tokens, task)
         return [dict(min_40=min_k(x), avg_gt_loss=-x.mean().item(), num_token_gt=len(x)) for x in lps]
-    texts = greedy(model, tokenizer, [r['prompt'] for r in rows], n, batch_size)
+    texts = greedy(model, tokenizer, [r['prompt'] for r in rows], n, batch_size, sampler)
     if task == 'verbmem': rows = [r | dict(answer=_first_tokens(tokenizer, r['answer'], n)) for r in rows]
     else: texts = [_NEXT.split(t)[0] for t in texts]
     return generation_columns(rows, texts, False, tokens)
@@ -149,7 +151,8 @@ def evaluate_muse(model, tokenizer,
                   shots=None,                           # examples before each question: rows, or task -> rows
                   progress=None,                        # called with (task, items done, items)
                   retrain_log: EvalLog | None = None,   # of the retain model: checked before any work
-                  rouge: str = 'published'              # tokens, as for `rouge_scores`
+                  rouge: str = 'published',             # tokens, as for `rouge_scores`
+                  sampler: Sampler = rollout            # of the texts; may be a server
                   ) -> EvalLog:
     "Every item of the tasks, for `muse_scores`. Raises ValueError, before any work, for what does not fit."
     if bad := [t for t in data if t not in MUSE]:
@@ -161,7 +164,8 @@ def evaluate_muse(model, tokenizer,
     settings = dict(verbatim_tokens=verbatim_tokens, answer_tokens=answer_tokens, max_tokens=max_tokens,
                     rouge=rouge)
     length = lambda t: verbatim_tokens if t == 'verbmem' else answer_tokens
-    measure = lambda t, rs: _muse_items(model, tokenizer, t, rs, length(t), batch_size, max_tokens, rouge)
+    measure = lambda t, rs: _muse_items(model, tokenizer, t, rs, length(t), batch_size, max_tokens, rouge,
+                                           sampler)
     return evaluate_items('muse', model, rows, measure, log, batch_size, progress, **settings)
 
 # %% ../../nbs/5_evaluation/530_muse.ipynb #aa24c004

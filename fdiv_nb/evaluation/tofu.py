@@ -13,7 +13,9 @@ from .evallog import TASKS, EvalLog
 from .resume import check_same_items, evaluate_items, planned_log, weights_id
 from .rouge import need, rouge_scores
 from ..mathematics.divergence import get_divergence
+from ..models.completions import Sampler
 from ..models.encode import is_chat
+from ..models.rollout import rollout
 from ..training.data import load_tofu
 
 # %% auto #0
@@ -295,12 +297,12 @@ def _columns(r: dict, nll: list[tuple], text: str, rouge: dict) -> dict:
 
 # %% ../../nbs/5_evaluation/520_tofu.ipynb #e31133d7
 def _tofu_items(model, tokenizer, rows: list[dict], batch_size: int, max_new_tokens: int, name: str,
-                tokens: str) -> list[dict]:
+                tokens: str, sampler: Sampler) -> list[dict]:
     "The columns of some rows."
     pairs = [_pairs(r) for r in rows]
     flat = iter(answer_nll(model, tokenizer, [p for ps in pairs for p in ps], batch_size, name))
     nll = [[next(flat) for _ in ps] for ps in pairs]
-    texts = greedy(model, tokenizer, [r['prompt'] for r in rows], max_new_tokens, batch_size)
+    texts = greedy(model, tokenizer, [r['prompt'] for r in rows], max_new_tokens, batch_size, sampler)
     rouge = rouge_scores([r['truth'] for r in rows], texts, tokens=tokens)
     return [_columns(*x) for x in zip(rows, nll, texts, rouge)]
 
@@ -328,7 +330,8 @@ def evaluate_tofu(model, tokenizer,
                   retain_log: EvalLog | None = None,    # to compare with: checked before any work
                   rouge: str = 'published',             # tokens, as for `rouge_scores`
                   retain_model=None,                    # a retain model: its distance is measured too
-                  divergence='js'                       # of that distance
+                  divergence='js',                      # of that distance
+                  sampler: Sampler = rollout            # of the answers; may be a server
                   ) -> EvalLog:
     """Evaluate every item of every task; give the result to `tofu_scores`.
 
@@ -342,7 +345,7 @@ def evaluate_tofu(model, tokenizer,
     if retain_log is not None and 'forget' in rows: check_same_items(planned_log(rows), retain_log)
     more = _distance_settings(model, retain_model, divergence)
     def measure(t, rs):
-        items = _tofu_items(model, tokenizer, rs, batch_size, max_new_tokens, t, rouge)
+        items = _tofu_items(model, tokenizer, rs, batch_size, max_new_tokens, t, rouge, sampler)
         if not more: return items
         return _with_distance(items, rs, model, retain_model, tokenizer, divergence, batch_size, t)
     return evaluate_items('tofu', model, rows, measure, log, batch_size, progress,

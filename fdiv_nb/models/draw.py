@@ -98,3 +98,24 @@ def draw(log_w: Tensor,   # [B,V] log q up to a constant of each row, -inf allow
     v = (b*k + j).clamp_(max=V - 1)
     if z.is_cuda: v = torch.where(z.gather(1, v) > -torch.inf, v, z.argmax(-1, keepdim=True))
     return v[:, 0], (z.gather(1, v) - z.amax(-1, keepdim=True) - s)[:, 0]
+
+# %% ../../nbs/2_models/275_draw.ipynb #1357ed1f
+class RowGenerator(torch.Generator):
+    "The random numbers of some rows of a batch (`row_numbers`); to anybody else an ordinary generator."
+    whole: int           # the seed of the batch
+    rows: list[int]      # which rows of it
+
+def row_generator(seed: int,         # of the batch
+                  rows: list[int],   # which rows of it
+                  own: int           # the seed of an ordinary generator
+                 ) -> RowGenerator:
+    "A generator for some rows of a batch."
+    g = RowGenerator()
+    g.manual_seed(own)
+    g.whole, g.rows = seed, rows
+    return g
+
+def row_numbers(g: RowGenerator, n: int) -> Tensor:   # [rows, n] float64 in [0, 1)
+    "The first n numbers of each row."
+    whole = torch.Generator().manual_seed(g.whole)
+    return torch.rand(max(g.rows) + 1, n, dtype=torch.float64, generator=whole)[g.rows]

@@ -27,7 +27,7 @@ class TemplatedChat(list):
     def __init__(self, messages, **template):
         super().__init__(messages)
         self.template = template
-    def __repr__(self): return f'{super().__repr__()} with {self.template}' if self.template else super().__repr__()
+    def __repr__(self): return super().__repr__() + (f' with {self.template}' if self.template else '')
 
 def given_template(prompt) -> dict:   # any prompt
     "What messages bring for their template; {} for messages that bring nothing, texts and ids."

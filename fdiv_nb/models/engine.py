@@ -24,7 +24,7 @@ from fdiv_nb.models.ways import own_logits
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['EngineError', 'CompletionsSampler', 'engine_gap', 'VLLMSampler']
+__all__ = ['EngineError', 'CompletionsSampler', 'scored_rows', 'engine_gap', 'greedy_gap', 'VLLMSampler']
 
 # %% ../../nbs/2_models/297_engine.ipynb #d9ae9803
 class EngineError(RuntimeError):
@@ -324,6 +324,7 @@ def gathered(self: CompletionsSampler, model, tokenizer, prompts: list, n: int, 
     for (*_, where), found in zip(requests, answers):
         for i, one in zip(where, found): rows[i].append(one)
     ids, logq = zip(*[one for row in rows for one in row])
+    if options['top_k'] == 1: logq = [[0.]*len(c) for c in ids]     # the likeliest token is certain
     _check_vocabulary(model, ids, self.url)
     r = make_rollout(model, tokenizer, prompts, list(ids), list(logq), n, stop)
     version = None if adapter_state(model) == 'off' else self.version
@@ -336,7 +337,17 @@ def _check_vocabulary(model, ids, url: str) -> None:
         raise EngineError(f"sampler: {url} returns token {most}, the policy has {size}; serve the policy's folder")
 
 # %% ../../nbs/2_models/297_engine.ipynb #60594c5d
-@torch.no_grad()
+def scored_rows(model: nn.Module, r: Rollout, rows: list[int],
+                number) -> Tensor:        # number(row, ids, logits) -> ()
+    "[len(rows)] float64: a number of some completions, from the model's logits [T,V] at their tokens."
+    was = model.training
+    model.eval()
+    with torch.no_grad():
+        logits = lambda i: own_logits(model, r.prompt_ids[i], r.completion_ids[i])
+        found = [number(i, r.completion_ids[i], logits(i)) for i in rows]
+    model.train(was)
+    return torch.stack(found)
+
 def engine_gap(model: nn.Module,          # the policy
                r: Rollout,                # what an engine drew
                rows: list[int],           # which completions to score
@@ -344,14 +355,19 @@ def engine_gap(model: nn.Module,          # the policy
                top_k: int = 0, top_p: float = 1.
               ) -> Tensor:                # [len(rows)] float64
     "log q - log π of some completions, nats: 0 for an engine with the policy's weights."
-    gaps, was = [], model.training
-    model.eval()
-    for i in rows:
-        ids = r.completion_ids[i]
-        own = drawn_logprobs(own_logits(model, r.prompt_ids[i], ids), ids, temperature, top_k, top_p)
-        gaps.append(r.token_logprobs[i].double().sum() - own.double().sum().cpu())
-    model.train(was)
-    return torch.stack(gaps)
+    def gap(i, ids, z):
+        own = drawn_logprobs(z, ids, temperature, top_k, top_p)
+        return r.token_logprobs[i].double().sum() - own.double().sum().cpu()
+    return scored_rows(model, r, rows, gap)
+
+# %% ../../nbs/2_models/297_engine.ipynb #af4a3eb5
+def greedy_gap(model: nn.Module, r: Rollout, rows: list[int]) -> Tensor:   # [len(rows)] float64
+    "How much less likely greedy completions are than the policy's own, nats; 0 for the same weights."
+    def gap(i, ids, z):
+        z = z.double()
+        drawn = z.gather(-1, torch.tensor(ids, device=z.device)[:, None])[:, 0]
+        return (z.max(-1).values - drawn).sum().cpu()
+    return scored_rows(model, r, rows, gap)
 
 # %% ../../nbs/2_models/297_engine.ipynb #b571e5da
 @patch
@@ -360,7 +376,8 @@ def measure(self: CompletionsSampler, model, r: Rollout,
     "Set `gap` from `check` completions, evenly over the call. Raises EngineError beyond `tolerance`."
     if not self.check: return
     k, model = min(self.check, len(r)), runnable(model) if is_sharded(model) else bare_model(model)
-    gaps = engine_gap(model, r, [i*len(r)//k for i in range(k)], temperature, top_k, top_p)
+    rows = [i*len(r)//k for i in range(k)]
+    gaps = greedy_gap(model, r, rows) if top_k == 1 else engine_gap(model, r, rows, temperature, top_k, top_p)
     self.gap = gaps.abs().max().item()
     if not self.gap <= self.tolerance:
         advice = _advice(temperature, top_k, top_p)
@@ -377,7 +394,7 @@ def unmeasured(self: CompletionsSampler):
 
 def _advice(temperature: float, top_k: int, top_p: float) -> str:
     "What to do about a gap."
-    if temperature != 1 or top_k or top_p != 1:
+    if top_k != 1 and (temperature != 1 or top_k or top_p != 1):
         return 'serve log-probabilities after all of temperature and top_p (vLLM: --logprobs-mode processed_logprobs)'
     return 'it samples from other weights; serve the policy, or allow more by --sampler_tolerance'
 

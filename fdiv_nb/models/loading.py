@@ -88,7 +88,7 @@ def check_trainable(model: nn.Module, field: str = 'model') -> None:
 
 # %% ../../nbs/2_models/260_loading.ipynb #b6a81c20
 def named_for_peft(model: nn.Module) -> nn.Module:
-    "The model; PEFT finds a method of encoder-decoders under its earlier name, where transformers has renamed it."
+    "The model; PEFT finds a method of encoder-decoders that transformers has renamed under its old name."
     old, new = (f'_prepare_{kind}encoder_decoder_kwargs_for_generation' for kind in ('', 'text_'))
     if hasattr(model, new) and not hasattr(model, old): setattr(model, old, getattr(model, new))
     return model

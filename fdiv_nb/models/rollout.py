@@ -14,7 +14,7 @@ from fdiv_nb.models.completions import Rollout, encode_prompts, end_tokens, eos_
 from fdiv_nb.models.decode import (
     Ranks, StaticSteps, UnpaddedSteps, by_length, can_be_static, forget, onednn_layers, ranks_of, runnable,
     sample_tokens, sampling_mode)
-from fdiv_nb.models.draw import check_draw, drawn_logprobs
+from fdiv_nb.models.draw import RowGenerator, check_draw, drawn_logprobs, row_numbers
 from fdiv_nb.models.logprobs import bare_model, context_length, is_encoder_decoder
 from fdiv_nb.models.ways import WAYS, Way, check_numbers, own_logits, rounding_limit, sampling_way, use_way
 
@@ -196,7 +196,9 @@ def _use_static(model: nn.Module, static: bool | None, ranks: Ranks) -> bool:
 
 # %% ../../nbs/2_models/290_rollout.ipynb #fef3da41
 def _uniform(shape: tuple, generator: torch.Generator | None, device) -> Tensor:
-    "float64 numbers in [0, 1), drawn where the generator is."
+    "float64 numbers in [0, 1), drawn where the generator is; those of its rows, if it has some."
+    if isinstance(generator, RowGenerator) and len(generator.rows) == shape[0]:
+        return row_numbers(generator, shape[1]).to(device)
     at = generator.device if generator else device
     return torch.rand(*shape, dtype=torch.float64, generator=generator, device=at).to(device)
 

@@ -11,6 +11,7 @@ from torch import nn
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 from ..models.completions import Rollout, Sampler
+from ..models.draw import row_generator
 from ..models.engine import EngineError
 
 # %% auto #0
@@ -56,16 +57,26 @@ def asks_once(accelerator: Accelerator, sampler: Sampler, model: nn.Module) -> b
     holds = getattr(sampler, 'holds', None)
     return accelerator.num_processes > 1 and holds is not None and holds(model)
 
+# %% ../../nbs/4_training/442_drawing.ipynb #391d3456
+def row_places(n: int, block: int, rank: int, world: int) -> list[int]:
+    "Which rows of the whole batch a process has: n of them, dealt out in blocks."
+    return [(k//block*world + rank)*block + k % block for k in range(n)]
+
+# %% ../../nbs/4_training/442_drawing.ipynb #00c5da99
 def draw_rows(accelerator: Accelerator, sampler: Sampler, model: nn.Module, tokenizer,
               prompts: list,              # of this process, one for each completion
               seed: int,                  # of the draw, for all processes
               rank: int | None = None,    # as which process to draw; None: this one; else all have these prompts
+              block: int = 0,             # rows of a micro-batch; 0: random numbers of each process's own
               **how                       # temperature, max_new_tokens, ...
              ) -> Rollout:
     "One completion for each prompt. Raises what the sampler raises, on every process."
     same, here = rank is not None, accelerator.process_index if rank is None else rank
     def sample(rows, rank):
         g = torch.Generator().manual_seed(seed*997 + rank)
+        if block and not same and rows is prompts:
+            places = row_places(len(rows), block, here, accelerator.num_processes)
+            g = row_generator(seed*997, places, seed*997 + rank)
         with accelerator.autocast(): return sampler(model, tokenizer, rows, n=1, generator=g, **how)
     if not asks_once(accelerator, sampler, model): return sample(prompts, here)
     every = [prompts] if same else gather_object([prompts])

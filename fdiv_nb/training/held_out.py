@@ -25,7 +25,7 @@ from ..losses.target import Target, call_with_columns, check_compatible
 from .columns import ALIASES, CONVERSATION
 from .completion_table import send_table, shown_rows, table_file, write_rows
 from .contexts import Contexts, contexts_of
-from .drawing import on_all
+from .drawing import draw_rows, on_all
 from .logz import LogZConfig, LogZTrainer
 from .options import option
 from fdiv_nb.training.scored import (
@@ -193,12 +193,40 @@ def adopt(self: HeldOutTrainer, h: HeldOut) -> HeldOut:
 
 # %% ../../nbs/4_training/449_held_out.ipynb #2de90d06
 @patch
+def draw_set(self: HeldOutTrainer, model: nn.Module, h: HeldOut,
+             source: int,           # 0: of the policy, 1: of the reference
+             temperature: float) -> Rollout | None:
+    "The completions of all prompts, from an engine that holds the model's weights; else None."
+    a, holds = self.args, getattr(self.sampler, 'holds', None)
+    if holds is None or not holds(model): return None
+    given = [x for x in h.contexts.given for _ in range(a.eval_num_generations)]
+    how = dict(max_new_tokens=a.max_new_tokens, temperature=temperature, top_k=0, top_p=1.,
+               batch_size=a.sample_batch_size or None)
+    return draw_rows(self.accelerator, self.sampler, model, self.processing_class, given,
+                     a.eval_seed*1_000_003, 500 + source, **how)
+
+@patch
+def draw_sets(self: HeldOutTrainer, h: HeldOut) -> tuple[Rollout | None, Rollout | None]:
+    "`draw_set` of the policy as it is now, and of the reference unless that was drawn before."
+    a, policy = self.args, self.accelerator.unwrap_model(self.model)
+    self.follow(policy, self.state.global_step)
+    own = self.draw_set(policy, h, 0, a.eval_temperature or a.temperature)
+    if h.base is not None: return own, None
+    with self.reference() as ref: return own, self.draw_set(ref, h, 1, 1.)
+
+# %% ../../nbs/4_training/449_held_out.ipynb #f0943608
+@patch
 def draw_block(self: HeldOutTrainer, model: nn.Module, h: HeldOut, b: Block,
                source: int,           # 0: of the policy, 1: of the reference
-               temperature: float) -> Rollout:
+               temperature: float,
+               drawn: Rollout | None  # of `draw_set`
+              ) -> Rollout:
     "The completions of a block, prompt-major."
-    a = self.args
-    given = [h.contexts.given[i] for i in b.prompts for _ in range(a.eval_num_generations)]
+    a, k = self.args, self.args.eval_num_generations
+    if drawn is not None:
+        rows = [i*k + j for i in b.prompts for j in range(k)]
+        return replace(drawn.select(rows), group=torch.arange(len(rows)))
+    given = [h.contexts.given[i] for i in b.prompts for _ in range(k)]
     g = torch.Generator().manual_seed((a.eval_seed*1_000_003 + b.number)*997 + 500 + source)
     with self.accelerator.autocast():
         return self.sampler(model, self.processing_class, given, n=1, max_new_tokens=a.max_new_tokens,
@@ -228,10 +256,10 @@ class BaseBlock(NamedTuple):
     sample: HeldOutSample | None      # with log π0 in place of log π
 
 @patch
-def base_block(self: HeldOutTrainer, h: HeldOut, b: Block) -> BaseBlock:
+def base_block(self: HeldOutTrainer, h: HeldOut, b: Block, drawn: Rollout | None) -> BaseBlock:
     "Draw and score a block of the reference."
     with self.reference() as ref:
-        r = self.draw_block(ref, h, b, 1, 1.)
+        r = self.draw_block(ref, h, b, 1, 1., drawn)
         log_ref = self.forward_logprobs(ref, r)[0].float().cpu()
     none = torch.zeros_like(log_ref)
     return BaseBlock(r, self.judged_block(h, b, r, (log_ref, log_ref, none, none, log_ref)))
@@ -239,10 +267,10 @@ def base_block(self: HeldOutTrainer, h: HeldOut, b: Block) -> BaseBlock:
 # %% ../../nbs/4_training/449_held_out.ipynb #0e61bf71
 @patch
 def judge_block(self: HeldOutTrainer, h: HeldOut, b: Block,
-                base: BaseBlock) -> tuple[int, HeldOutSample, HeldOutSample] | None:
+                base: BaseBlock, drawn: Rollout | None) -> tuple[int, HeldOutSample, HeldOutSample] | None:
     "(number, samples of the policy, of the reference) of a block; None if nothing in it counts."
     policy, t = self.accelerator.unwrap_model(self.model), self.args.eval_temperature or self.args.temperature
-    r = self.draw_block(policy, h, b, 0, t)
+    r = self.draw_block(policy, h, b, 0, t, drawn)
     with self.accelerator.autocast():
         numbers = scored_rollout(policy, self.reference, r, 'policy', self.judging, t)
     log_pi = self.forward_logprobs(policy, base.drawn)[0].float().cpu()
@@ -251,22 +279,23 @@ def judge_block(self: HeldOutTrainer, h: HeldOut, b: Block,
 
 # %% ../../nbs/4_training/449_held_out.ipynb #35f90fd9
 @patch
-def judge_blocks(self: HeldOutTrainer, h: HeldOut) -> list[tuple]:
-    "`judge_block` of this process's blocks that count."
+def judge_blocks(self: HeldOutTrainer, h: HeldOut, own: Rollout | None,
+                 of_base: Rollout | None) -> list[tuple]:
+    "`judge_block` of this process's blocks that count; own, of_base: of `draw_sets`."
     a = self.args
-    self.follow(self.accelerator.unwrap_model(self.model), self.state.global_step)
     each = max(1, a.per_device_eval_batch_size//a.eval_num_generations)
     blocks = blocks_of(len(h), each, a.process_index, a.world_size)
-    if h.base is None: h.base = [self.base_block(h, b) for b in blocks]
+    if h.base is None: h.base = [self.base_block(h, b, of_base) for b in blocks]
     self.noted['numbers'].clear()
-    found = [self.judge_block(h, b, base) for b, base in zip(blocks, h.base)]
+    found = [self.judge_block(h, b, base, own) for b, base in zip(blocks, h.base)]
     return [x for x in found if x is not None]
 
 # %% ../../nbs/4_training/449_held_out.ipynb #da1d116c
 @patch
 def held_out_samples(self: HeldOutTrainer, h: HeldOut) -> tuple[HeldOutSample, HeldOutSample, dict[str, float]]:
     "Samples of the policy and of the reference of all processes, and the means of what rewards gave to `log_metric`."
-    mine = on_all(self.accelerator, lambda: (self.judge_blocks(h), dict(self.noted['numbers'])))
+    drawn = self.draw_sets(h)
+    mine = on_all(self.accelerator, lambda: (self.judge_blocks(h, *drawn), dict(self.noted['numbers'])))
     parts = self.of_all([mine])
     blocks = sorted((b for found, _ in parts for b in found), key=lambda b: b[0])
     lists = {k: [x for _, v in parts for x in v.get(k, [])] for _, v in parts for k in v}

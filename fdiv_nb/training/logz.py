@@ -73,7 +73,7 @@ def evaluate_texts(self: LogZTrainer, prompt: list[int], r: Rollout) -> tuple[Te
 def draw_base(self: LogZTrainer, ids: list[int], seed: int) -> int:
     "Draw and keep a completion of the reference for each of this process's prompts; how many all drew."
     with self.reference() as ref:
-        r = self.draw(ref, ids, seed, temperature=1.)
+        r = self.draw(ref, ids, seed, temperature=1., block=len(ids))
         log_ref, _ = self.sample_logprobs(ref, r, self.may_trust(ref, 1.))
     log_w, _ = self.evaluate_texts(ids, r)
     part = [ids, r.prompt_ids, r.completion_ids, log_ref.tolist(), log_w.tolist(), r.log_q.tolist()]
@@ -102,8 +102,9 @@ def start_log_z(self: LogZTrainer) -> None:
     if n > a.z_samples: return                      # then they are drawn as the prompts come
     ready = lambda: any(self.log_z.ready(k) for k in self.log_z.groups())
     share = max(1, -(-a.z_samples//a.world_size))   # of each process
+    first = a.process_index*share
     while drawn < a.z_max_samples and not ready():
-        drawn += self.draw_base([i % n for i in range(share)], -1 - drawn)
+        drawn += self.draw_base([i % n for i in range(first, first + share)], -1 - drawn)
     if not ready():
         raise ValueError(f"target: none of {drawn} completions of the starting model has a positive score "
                          f"under {self.target!r}, so Z cannot be estimated; raise z_max_samples, or begin "
@@ -137,7 +138,8 @@ def draw_new_prompts(self: LogZTrainer, prompts: list[int]) -> None:
     if not ids: return
     world, rank = self.args.world_size, self.args.process_index
     ids += ids[:-len(ids) % world]                                          # the same number on every process
-    self.draw_base(ids[rank::world], -10**7 - self.state.global_step)
+    share = len(ids)//world
+    self.draw_base(ids[rank*share:][:share], -10**7 - self.state.global_step)
 
 # %% ../../nbs/4_training/448_logz.ipynb #448a0018
 class Mixture(NamedTuple):

@@ -200,14 +200,16 @@ def draw(self: SamplingTrainer, model: nn.Module,
          prompt: list[int],                  # prompt numbers, one for each completion
          seed: int,                          # the step
          rank: int | None = None,            # as which process to draw; None: this one
-         temperature: float | None = None    # None: that of the configuration
+         temperature: float | None = None,   # None: that of the configuration
+         block: int = 0                      # as of `draw_rows`; 0: a micro-batch
         ) -> Rollout:
     "One completion for each prompt number, sampled from the model in the precision in which it is scored."
     a = self.args
     return draw_rows(
         self.accelerator, self.sampler, model, self.processing_class, [self.prompts[i] for i in prompt],
-        a.seed*1_000_003 + seed, rank, max_new_tokens=a.max_new_tokens, temperature=temperature or a.temperature,
-        top_k=0, top_p=1., batch_size=a.sample_batch_size or None)
+        a.seed*1_000_003 + seed, rank, block or a.per_device_train_batch_size,
+        max_new_tokens=a.max_new_tokens, temperature=temperature or a.temperature, top_k=0, top_p=1.,
+        batch_size=a.sample_batch_size or None)
 
 # %% ../../nbs/4_training/447_sampling.ipynb #9c068c6f
 @patch
