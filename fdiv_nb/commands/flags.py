@@ -169,7 +169,7 @@ RARE = ('return_to_go', 'epsilon_high', 'trust_delta', 'trust_divergence', 'rehe
         'eval_success', 'eval_temperature', 'eval_seed', 'num_completions_to_print', 'log_completions', 'z_estimate',
         'proposal', 'max_prompts',
         'updates_per_rollout', 'num_iterations', 'buffer_rollouts', 'buffer_share', 'max_staleness',
-        'redraw_groups', 'mask_truncated_completions', 'factors', 'system',
+        'redraw_groups', 'mask_truncated_completions', 'factors', 'system', 'on_bad', 'measure_every',
         'load_in_4bit', 'load_in_8bit', 'bnb_4bit_quant_type', 'use_bnb_nested_quant', 'attn_implementation',
         'model_revision', 'device_map', 'trust_remote_code', 'use_peft', 'lora_r', 'lora_alpha',
         'lora_dropout', 'lora_target_modules', 'lora_modules_to_save', 'use_dora', 'use_rslora', 'lora_init',

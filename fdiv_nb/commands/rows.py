@@ -15,8 +15,7 @@ __all__ = []
 class RowArguments:
     "How the rows of a command are asked."
     prompt: str = option('{}', "template of a question, \\n is a line break; TOFU's is "
-                               "'Question: {}\\nAnswer:' with --answer ' {}', for Llama-2 chat models '[INST] {} [/INST]' with "
-                               "--answer '{}'")
+                               "'Question: {}\\nAnswer:' with --answer ' {}'")
     answer: str = option('{}', "template of every answer (refusals too); ' {}' if the prompt does not end in "
                                "a space")
     chat: bool = option(False, "make a question the user's message and its answer the assistant's, for the "
