@@ -297,7 +297,7 @@ def _columns(r: dict, nll: list[tuple], text: str, rouge: dict) -> dict:
 
 # %% ../../nbs/5_evaluation/520_tofu.ipynb #e31133d7
 def _tofu_items(model, tokenizer, rows: list[dict], batch_size: int, max_new_tokens: int, name: str,
-                tokens: str, sampler: Sampler) -> list[dict]:
+                tokens: str, sampler: Sampler = rollout) -> list[dict]:
     "The columns of some rows."
     pairs = [_pairs(r) for r in rows]
     flat = iter(answer_nll(model, tokenizer, [p for ps in pairs for p in ps], batch_size, name))
