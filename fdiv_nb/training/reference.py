@@ -136,18 +136,21 @@ def restore(self: StartWeights, model: nn.Module, off: bool, kept: dict[str, Ten
     self.off, self.kept = off, dict(kept)
 
 # %% ../../nbs/4_training/435_reference.ipynb #8119ac6a
-def _bits(t: Tensor) -> Tensor:
-    "The bits of a tensor's entries as integers, flat."
-    x = t.detach().contiguous().view(-1)
-    kinds = {4: torch.int32, 2: torch.int16, 1: torch.uint8}
-    return x.view(kinds.get(x.element_size(), torch.int32)) if x.numel() else x.long()
+_C, _K, _BLOCK = 2654435761, 0x9E3779B97F4A7C15 - (1 << 64), 1 << 16     # _K as a signed number
+
+def _words(t: Tensor) -> Tensor:
+    "The bytes of a tensor as 64-bit integers, flat, the last one filled up with zeros."
+    b = t.detach().contiguous().view(-1).view(torch.uint8)
+    return nn.functional.pad(b, (0, -len(b) % 8)).view(torch.int64)
 
 def tensor_checksum(t: Tensor) -> int:
-    "Σ (bits + 1)(c i + 1) mod 2^64 over the tensor's entries, c = 2654435761."
-    total = 0
-    for k, part in enumerate(_bits(t).split(1 << 22)):
-        i = torch.arange(len(part), device=part.device) + (k << 22)
-        total += int(((part.long() + 1)*(i*2654435761 + 1)).sum())
+    "F of the formula above, of the tensor's bytes, in 0 … 2^64 - 1; the same on every device."
+    x, total = _words(t), 0
+    weight = torch.arange(min(_BLOCK, len(x)), device=x.device).mul_(2*_C).add_(1)
+    for k, part in enumerate(x.split(_BLOCK)):
+        y = part*_K
+        y ^= y >> 32
+        total += int(y.mul_(weight[:len(y)]).sum())*pow(5, k + 1, 1 << 64)
     return total % (1 << 64)
 
 # %% ../../nbs/4_training/435_reference.ipynb #b9510174
