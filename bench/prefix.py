@@ -56,7 +56,8 @@ def trl(s, length, prompts, steps, folder):
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
     m, tok, texts = world(s, length, prompts)
-    c = clock()
+    m.save_pretrained(f'{folder}/start'); m = type(m).from_pretrained(f'{folder}/start', dtype='float32')     # GRPO makes its reference from a path
+    c = clock()     # the end token, one of 4,000 words of a random model, cuts about a hundredth of the completions
     a = GRPOConfig(output_dir=folder, per_device_train_batch_size=s['each']*prompts, num_generations=s['each'], max_completion_length=s['new'], max_steps=steps, beta=.1,
                    learning_rate=1e-5, logging_steps=1000, disable_tqdm=True, use_cpu=True, save_strategy='no', report_to='none', gradient_checkpointing=False, bf16=False,
                    mask_truncated_completions=False, temperature=1., top_k=0)

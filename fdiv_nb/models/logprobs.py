@@ -341,6 +341,7 @@ def check_batch(model, batch: dict, need: tuple, temperature: float) -> None:
         raise ValueError(
             f"attention_mask: shape {tuple(mask.shape)} differs from input_ids {tuple(ids.shape)}"
         )
+    if 'inputs_of' in batch: return                # several examples to a row, checked where they are packed
     limit = context_length(model)
     _check_context('input_ids', mask, limit)
     if 'labels' in need: _check_context('labels', batch['labels'] != IGNORE, limit)
@@ -348,6 +349,7 @@ def check_batch(model, batch: dict, need: tuple, temperature: float) -> None:
 # %% ../../nbs/2_models/220_logprobs.ipynb #9f1b69a4
 def _model_inputs(model: nn.Module, batch: dict) -> dict:
     "Arguments of the model's forward: ids and mask, and position ids or decoder ids as the architecture needs."
+    if 'inputs_of' in batch: return batch['inputs_of'](model)      # the batch knows better
     kw = dict(input_ids=batch['input_ids'], attention_mask=batch['attention_mask'])
     if is_encoder_decoder(model):
         decoder_ids = bare_model(model).prepare_decoder_input_ids_from_labels
@@ -372,7 +374,7 @@ def moved(batch: dict, device: torch.device) -> dict:
 # %% ../../nbs/2_models/220_logprobs.ipynb #c5faa205
 def score(
     model: nn.Module,  # causal or encoder-decoder language model with the transformers interface
-    batch: dict,  # from `build_batch`; `position_ids` in it override ours
+    batch: dict,  # from `build_batch`; `position_ids` in it override ours, or all: `inputs_of`, (model) -> arguments
     temperature: float = 1.0,  # logits are divided by it
     keep: int | None = None,  # only the last `keep` positions (where supported), see `scored_span`
 ) -> Tensor:  # [B,T,V], or [B,keep,V]
@@ -382,7 +384,8 @@ def score(
     need = ('input_ids', 'attention_mask') + (('labels',) if is_encoder_decoder(model) else ())
     check_batch(model, batch, need, temperature)
     home = batch['input_ids'].device
-    kw = _model_inputs(model, moved(batch, device_of(model, home)))
+    at = device_of(model, home)
+    kw = moved(_model_inputs(model, moved(batch, at)), at)
     if keep is not None and forward_accepts(model, 'logits_to_keep'): kw['logits_to_keep'] = keep
     z = model(**kw).logits.to(home)
     if keep is not None: z = z[:, -keep:]

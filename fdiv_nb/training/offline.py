@@ -199,7 +199,7 @@ def row_weights(self: OfflineTrainer, batch: dict) -> Tensor:
 @patch
 def answer_logps(self: OfflineTrainer, model, batch: dict) -> Tensor:
     "[B·answers, T'] log π of every answer token, 0 elsewhere; differentiable."
-    if 'packed' in batch: return packed_logprobs(model, batch['packed'])
+    if 'packed' in batch: return packed_logprobs(model, batch['packed'], self.args.fused)
     return answer_token_logprobs(model, batch, self.args.fused)
 
 # %% ../../nbs/4_training/460_offline.ipynb #523cdfe0

@@ -4,13 +4,15 @@
 
 # %% ../../nbs/4_training/415_packing.ipynb #1463dfbc
 from __future__ import annotations
+from collections.abc import Callable
 import torch
 from torch import Tensor, nn
-from ..models.logprobs import IGNORE, bare_model, build_batch, context_length
-from ..models.logprobs import forward_accepts, token_logprobs
+from ..models.heads import answer_token_logprobs
+from ..models.logprobs import IGNORE, bare_model, build_batch, context_length, forward_accepts
+from ..models.segments import NotTold, leave_segments, segment_inputs, takes_segments
 
 # %% auto #0
-__all__ = ['pack', 'pack_batch', 'block_mask', 'packed_logprobs']
+__all__ = ['pack', 'pack_batch', 'block_mask', 'packed_batch', 'on_packed', 'packed_logprobs']
 
 # %% ../../nbs/4_training/415_packing.ipynb #18db404c
 def pack(lengths: list[int],   # tokens of each example
@@ -101,28 +103,55 @@ def check_packing(model: nn.Module, longest: int) -> None:   # longest: tokens o
                          "which a packed row cannot say; leave packing at 0, or shorten the examples")
 
 # %% ../../nbs/4_training/415_packing.ipynb #a769469b
-def _forward_arguments(m: nn.Module, packed: dict) -> dict:
-    "What the model is called with: one long row for flash attention, else rows and their mask."
-    kw = {k: packed[k] for k in ('input_ids', 'position_ids')}
-    flash = 'flash' in str(getattr(m.config, '_attn_implementation', ''))
-    if flash: return {k: v.view(1, -1) for k, v in kw.items()}
-    return kw | dict(attention_mask=block_mask(packed['segments'], m.dtype))
+def _as_row(packed: dict, flash: bool) -> dict:
+    "The examples in one row: ids, labels, and the arguments of a model that attends by segments."
+    real = (packed['segments'] > 0).flatten()
+    ids, labels, at = (packed[k].flatten()[real][None] for k in ('input_ids', 'labels', 'position_ids'))
+    starts = (at[0] == 0).nonzero()[:, 0].tolist() + [at.shape[1]]
+    kw = segment_inputs(ids, [b - a for a, b in zip(starts, starts[1:])])
+    if flash: kw = {k: v for k, v in kw.items() if k not in ('segment_lengths', 'attention_mask')}
+    return dict(input_ids=ids, labels=labels.masked_fill(at == 0, IGNORE), inputs_of=lambda model: kw,
+                where=(real.cumsum(0) - 1)[packed['where']])
+
+def _as_rows(packed: dict) -> dict:
+    "The packed rows, and the arguments of a model that takes a mask."
+    kw = {k: packed[k] for k in ('input_ids', 'position_ids')} | dict(use_cache=False)
+    masked = lambda model: kw | dict(attention_mask=block_mask(packed['segments'], bare_model(model).dtype))
+    labels = packed['labels'].masked_fill(packed['position_ids'] == 0, IGNORE)
+    return dict(input_ids=packed['input_ids'], labels=labels, inputs_of=masked, where=packed['where'])
 
 # %% ../../nbs/4_training/415_packing.ipynb #6e1ed862
-def packed_logprobs(model: nn.Module,   # causal, attention only
-                    packed: dict        # from `pack_batch`
-                   ) -> Tensor:         # [B,T'-1] float32 nats
-    """log π of every answer token, 0 elsewhere, as `token_logprobs` gives it for the rows unpacked; differentiable.
+def packed_batch(packed: dict,             # from `pack_batch`
+                 *models: nn.Module        # that will be called with it
+                ) -> dict:                 # a batch for `score` and all that calls it; `where` puts it back
+    "Packed examples as the models take them; for models that attend differently, as rows with a mask."
+    flash = ['flash' in str(getattr(bare_model(m).config, '_attn_implementation', '')) for m in models]
+    one_row = all(flash) or not any(flash) and all([takes_segments(m) for m in models])
+    b = _as_row(packed, all(flash)) if one_row else _as_rows(packed)
+    return b | dict(attention_mask=torch.ones_like(b['input_ids']))
 
-    Raises ValueError for an example longer than the context, and as `check_packing` does."""
+def on_packed(packed: dict, fn: Callable,  # (batch) -> [rows, tokens - 1], 0 where not scored
+              *models: nn.Module) -> Tensor:   # [B,T'-1]
+    "What `fn` computes on packed examples, put back to where the unpacked batch would have it; differentiable."
+    try: y = fn(b := packed_batch(packed, *models))
+    except NotTold:                              # a layer that hands nothing on
+        for m in models: leave_segments(m, deaf=True)
+        y = fn(b := packed_batch(packed, *models))
+    at_token = nn.functional.pad(y, (1, 0)).flatten()     # entry t of y is about token t+1
+    return at_token[b['where']][:, 1:]           # padding looks at place 0, which is never scored
+
+def packed_logprobs(model: nn.Module,       # causal, attention only
+                    packed: dict,           # from `pack_batch`
+                    fused: bool = True,     # False: all logits
+                    chunk: int | None = None,    # as of `answer_token_logprobs`
+                   ) -> Tensor:             # [B,T'-1] float32 nats
+    """log π of every answer token, 0 elsewhere, as `answer_token_logprobs` gives it for the rows unpacked; differentiable.
+
+    Raises ValueError for an example longer than the context, and as `check_packing` does. A model with
+    sdpa attention has it told by segments from then on (`leave_segments` ends that)."""
     limit, longest = context_length(model), packed['position_ids'].max().item() + 1
     if limit is not None and longest > limit:
         raise ValueError(f"packed: an example has {longest} tokens, the model's context holds {limit}; "
                          "shorten it")
     check_packing(model, longest)
-    P, T = packed['input_ids'].shape
-    kw = _forward_arguments(bare_model(model), packed)
-    logits = model(**kw, use_cache=False).logits                     # [P,T,V], or [1,P*T,V] for flash attention
-    lp = token_logprobs(logits.view(P, T, -1), packed['labels'])     # [P,T-1]: entry t is about token t+1
-    at_token = nn.functional.pad(lp, (1, 0)).flatten()               # [P*T]
-    return at_token[packed['where']][:, 1:]      # padding looks at place 0, which is never scored
+    return on_packed(packed, lambda b: answer_token_logprobs(model, b, fused, chunk), model)
