@@ -145,7 +145,7 @@ def packed_logprobs(model: nn.Module,       # causal, attention only
                     fused: bool = True,     # False: all logits
                     chunk: int | None = None,    # as of `answer_token_logprobs`
                    ) -> Tensor:             # [B,T'-1] float32 nats
-    """log π of every answer token, 0 elsewhere, as `answer_token_logprobs` gives it for the rows unpacked; differentiable.
+    """log π of every answer token, 0 elsewhere, as `answer_token_logprobs` of the rows unpacked; differentiable.
 
     Raises ValueError for an example longer than the context, and as `check_packing` does. A model with
     sdpa attention has it told by segments from then on (`leave_segments` ends that)."""
