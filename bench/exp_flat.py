@@ -10,8 +10,8 @@ goes on with the cell that was interrupted. Cells in `--results` are not run aga
 
 The rule, fixed before the first run (`RULE`, `STATEMENTS`; both are written into the results):
 
-1. Start: stories260K, fine-tuned on 80 forget rows (four authors of forget10), 160 retain rows (eight of retain_perturbed) and
-   40 rows of other authors answered with a refusal: `full`. `retain` is the same without the forget rows. One pair a seed.
+1. Start: stories260K, fine-tuned on 60 forget rows (three authors of forget10), 100 retain rows (five of retain_perturbed) and
+   20 rows of other authors answered with a refusal: `full`. `retain` is the same without the forget rows. One pair a seed.
 2. Rows with even numbers are for validation, odd ones are reported. A method's learning rate is the one of `RATES` whose run on
    seed 0 has the smallest *total distance* on the validation rows: JS to the retain model on forget answers, plus the same on
    retain answers, nats a token. The same number of runs, steps and rows for every method.
@@ -42,8 +42,8 @@ from fdiv_nb.training.flat import FLATConfig, FLATTrainer
 
 HERE = Path(__file__).resolve().parent
 COMMIT = subprocess.run(['git', 'rev-parse', '--short=12', 'HEAD'], cwd=HERE, capture_output=True, text=True).stdout.strip()
-SEEDS, RATES, STEPS, BATCH = (0, 1, 2, 3, 4), (1e-4, 3e-4, 1e-3, 3e-3), 50, 8
-FORGET, RETAIN, REFUSED, HELD = 80, 160, 40, 40
+SEEDS, RATES, STEPS, BATCH = (0, 1, 2, 3, 4), (3e-4, 1e-3, 3e-3), 40, 8
+FORGET, RETAIN, REFUSED, HELD = 60, 100, 20, 40
 TUNE = dict(epochs=30, batch=16, adamw=3e-3, muon=1e-2)      # of the start models
 RELEARN = dict(steps=(1, 5, 20), learning_rate=1e-3)
 FS = 'js', 'reverse_kl', 'pearson', 'tv'
@@ -258,7 +258,7 @@ def provenance(seconds: float) -> dict:
                 cpu_seconds=round(seconds))
 
 
-HEAD = dict(model='stories260K', data='TOFU: 80 rows of forget10, 160 of retain_perturbed', rule=RULE,
+HEAD = dict(model='stories260K', data='TOFU: 60 rows of forget10, 100 of retain_perturbed', rule=RULE,
             statements={k: list(v) for k, v in STATEMENTS.items()}, fine_tuning=TUNE, rates=list(RATES), steps=STEPS, batch=BATCH,
             relearning=dict(RELEARN, steps=list(RELEARN['steps'])), methods=SPECS, seeds=list(SEEDS),
             command='OMP_NUM_THREADS=1 nice -n 5 python bench/exp_flat.py --model DIR --tofu DIR --work DIR --results FILE')

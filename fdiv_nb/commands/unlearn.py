@@ -14,7 +14,7 @@ from .parser import parse
 from .rows import RowArguments, form_of
 from .running import checkpoint_of, merge_saved, no_empty_folder, quiet_logs
 from .unlearn_demo import demo
-from .unlearn_run import EVERY, run_of, told, unlearn, was_cut, write_report
+from .unlearn_run import EVERY, compared, run_of, told, unlearn, was_cut, write_report
 from ..evaluation.forgetting import Judge, outcome
 from ..losses.unlearn import METHODS
 from ..reports.record import finishing, record_run
@@ -226,7 +226,6 @@ def not_forgotten(runs: dict[str, dict]) -> str:
 def cmd_unlearn(argv: list[str]) -> int:
     """fdiv unlearn --model DIR --forget FILE --template FILE --method flat --divergence js --output_dir
     DIR ..., or fdiv unlearn --demo"""
-    from fdiv_nb.reports.page import text_table
     from fdiv_nb.training.flat import FLATConfig
     if '--demo' in argv: return demo([w for w in argv if w != '--demo'])
     a, cfg = parse(argv, UnlearnArguments, FLATConfig)
@@ -236,7 +235,7 @@ def cmd_unlearn(argv: list[str]) -> int:
     if cfg.process_index: return 0
     with finishing(plan.out, told(runs, clean), record):
         page = write_report(plan.out, runs, 'Unlearning', clean)
-    print(text_table(outcome(runs, clean)))
+    print(compared(outcome(runs, clean)))
     if line := not_forgotten(runs): print(line)
     print('report:', page)
     return 0

@@ -4,7 +4,7 @@
 
 # %% ../../nbs/7_commands/735_unlearn_run.ipynb #07d20002
 from __future__ import annotations
-import contextlib, time
+import contextlib, math, time
 from pathlib import Path
 from .running import log_lines, own_fields, train_and_save
 from ..evaluation.forgetting import Judge, JudgedPath, outcome, tradeoff_figure
@@ -35,8 +35,8 @@ def run_of(spec: str) -> dict:
 
 # %% ../../nbs/7_commands/735_unlearn_run.ipynb #07d20005
 EVERY = [f'flat:{d}{form}' for d in ('js', 'reverse_kl', 'pearson', 'tv') for form in ('', ':released')]
-EVERY += [f'fsun:{d}' for d in ('forward_kl', 'reverse_kl', 'hellinger', 'tv')]     # jensun is fsun:js
-EVERY += [m for m in METHODS if m != 'fsun']
+EVERY += [m for m in METHODS if m != 'fsun']                                       # jensun is fsun:js
+EVERY += [f'fsun:{d}' for d in ('forward_kl', 'reverse_kl', 'hellinger', 'tv')]
 
 # %% ../../nbs/7_commands/735_unlearn_run.ipynb #aa27c004
 def _run_config(trainer, cfg, judge: Judge, seconds: float) -> dict:
@@ -108,6 +108,25 @@ def _guide(columns) -> str:
                      "ratios of this model and of the retain model: high if they cannot be told apart. ")
     return ''.join(parts) + "A p_forget below that of the retain model is damage, not forgetting."
 
+# %% ../../nbs/7_commands/735_unlearn_run.ipynb #a7e0c95d
+COMPARED = ('distance', 'lean', 'p_forget', 'p_retain', 'utility', 'forget_quality', 'p_int4', 'p_untaught',
+            'p_relearnt', 'steps')
+
+def ranked(rows: dict[str, dict]) -> dict[str, dict]:
+    "Rows of `outcome`: start and retain model, then the runs, best first; unknown numbers last."
+    def rank(r):
+        x = r['distance'] if 'distance' in r else r['p_forget'] - r.get('p_retain', 0.)
+        return x if x == x else math.inf
+    fixed = {n: r for n, r in rows.items() if n in ('start', 'retain model')}
+    return fixed | dict(sorted(((n, r) for n, r in rows.items() if n not in fixed), key=lambda x: rank(x[1])))
+
+def compared(rows: dict[str, dict]) -> str:
+    "The ranked rows as a plain table of the columns that compare, and their units in a line."
+    from fdiv_nb.reports.page import text_table
+    columns = [k for k in COMPARED if k in next(iter(rows.values()))]
+    nats = 'distance, lean: nats a token; ' if 'distance' in columns else ''
+    return f"{text_table(ranked(rows), columns)}\n{nats}p_…, utility: 0 to 1; forget_quality: a p-value"
+
 # %% ../../nbs/7_commands/735_unlearn_run.ipynb #07d20010
 def _add_curves(page, runs: dict[str, dict]) -> None:
     "The curves of the training, if a run logged any."
@@ -133,7 +152,7 @@ def write_report(out: Path, runs: dict[str, dict], title: str, clean: dict | Non
     samples: name -> answers, by default those of the runs."""
     from fdiv_nb.reports.figures import save_png
     from fdiv_nb.reports.page import Report, text_table
-    rows = outcome(runs, clean)
+    rows = ranked(outcome(runs, clean))
     best = {k: 'max' for k in ('p_retain', 'forget_quality', 'utility') if k in rows['start']}
     page = Report(title, ', '.join(runs)).text(_guide(rows['start']))
     page.table(rows, 'Before, and after each run.', best)
