@@ -28,13 +28,14 @@ from fdiv_nb.evaluation.answers import greedy
 from fdiv_nb.evaluation.attack import quantised, relearn
 from fdiv_nb.evaluation.distance import retain_distance
 from fdiv_nb.evaluation.forgetting import log_ratios
+from fdiv_nb.evaluation.memorization import extraction_strength, token_stats
 from fdiv_nb.evaluation.privacy import auc, min_k
 from fdiv_nb.evaluation.rouge import rouge_scores
 from fdiv_nb.evaluation.tofu import ks_test, truth_score
 from fdiv_nb.losses.unlearn import METHODS
 from fdiv_nb.models.encode import encode_pair
 from fdiv_nb.models.files import replace_text
-from fdiv_nb.models.logprobs import build_batch, label_mask, logprobs_of, score, sequence_lengths
+from fdiv_nb.models.logprobs import build_batch, logprobs_of, sequence_lengths
 from fdiv_nb.models.rollout import rollout
 from fdiv_nb.models.tiny import REFUSALS
 from fdiv_nb.training.data import load_tofu
@@ -45,7 +46,7 @@ COMMIT = subprocess.run(['git', 'rev-parse', '--short=12', 'HEAD'], cwd=HERE, ca
 SEEDS, RATES, STEPS, BATCH = (0, 1, 2, 3, 4), (3e-4, 1e-3, 3e-3), 40, 8
 FORGET, RETAIN, REFUSED, HELD = 60, 100, 20, 40
 TUNE = dict(epochs=30, batch=16, adamw=3e-3, muon=1e-2)      # of the start models
-RELEARN = dict(steps=(1, 5, 20), learning_rate=1e-3)
+RELEARN = dict(steps=(1, 5, 20), learning_rate=3e-4)
 FS = 'js', 'reverse_kl', 'pearson', 'tv'
 FSUN = 'js', 'reverse_kl', 'forward_kl', 'tv'
 SPECS = [f'flat:{f}{form}' for f in FS for form in ('', ':released')] + [f'fsun:{f}' for f in FSUN]
@@ -134,27 +135,12 @@ class World:
         return out
 
 
-@torch.no_grad()
-def token_numbers(model, tok, rows: list[dict]) -> list[tuple]:
-    "[(log-probabilities, whether each is the likeliest token)] of the answers' tokens."
-    ids, out = [encode_pair(tok, r['prompt'], r['completion']) for r in rows], {}
-    order = sorted(range(len(ids)), key=lambda i: len(ids[i][0]) + len(ids[i][1]))
-    for i in range(0, len(order), 32):
-        part = order[i:i + 32]
-        b = build_batch(*zip(*(ids[j] for j in part)), 0)
-        l, y, on = score(model, b)[:, :-1].log_softmax(-1), b['labels'][:, 1:].clamp(min=0), label_mask(b['labels'])
-        lp, best = l.gather(-1, y[..., None])[..., 0], l.argmax(-1) == y
-        for k, j in enumerate(part): out[j] = lp[k][on[k]], best[k][on[k]]
-    return [out[j] for j in range(len(ids))]
-
-
-def extraction_strength(best: torch.Tensor) -> float:
-    "1 - k/n: k is the shortest beginning of the answer after which greedy decoding gives the rest."
-    wrong = (~best).nonzero()
-    return 1 - (int(wrong[-1]) + 1)/len(best) if len(wrong) else 1.
-
-
 def pairs(rows: list[dict]) -> list[tuple]: return [(r['prompt'], r['completion']) for r in rows]
+
+
+def numbers_of(w: World, model, rows: list[dict]) -> list:
+    "What the model gives each token of the answers (`TokenStats`)."
+    return token_stats(model.eval(), w.tok, pairs(rows), batch_size=32)
 
 
 def distances(w: World, model, retain, k: int) -> dict:
@@ -164,18 +150,18 @@ def distances(w: World, model, retain, k: int) -> dict:
     return out | dict(total=out['distance_forget'] + out['distance_retain'])
 
 
-def p_of(numbers: list[tuple]) -> float: return statistics.fmean(lp.mean().exp().item() for lp, _ in numbers)
+def p_of(numbers: list) -> float: return statistics.fmean(x.logps.mean().exp().item() for x in numbers)
 
 
 def evaluate(w: World, model, retain, start, seed: int) -> dict:
     "Every reported number of a model, on the rows with odd numbers."
     model.eval()
     forget, kept, taught = half(w.forget, 1), half(w.retain, 1), half(w.forget, 0)
-    f, r, h = (token_numbers(model, w.tok, x) for x in (forget, kept, w.held))
+    f, r, h = (numbers_of(w, model, x) for x in (forget, kept, w.held))
     out = distances(w, model, retain, 1) | dict(p_forget=p_of(f), p_retain=p_of(r))
-    out['extraction_strength'] = statistics.fmean(extraction_strength(best) for _, best in f)
-    out['mia_loss_auc'] = auc([lp.mean().item() for lp, _ in f], [lp.mean().item() for lp, _ in h])
-    out['mia_min_k_auc'] = auc([min_k(lp, 40) for lp, _ in f], [min_k(lp, 40) for lp, _ in h])
+    out['extraction_strength'] = statistics.fmean(extraction_strength(x.hits) for x in f)
+    out['mia_loss_auc'] = auc([x.logps.mean().item() for x in f], [x.logps.mean().item() for x in h])
+    out['mia_min_k_auc'] = auc([min_k(x.logps, .4) for x in f], [min_k(x.logps, .4) for x in h])
     log_r = log_ratios(model, w.tok, forget)
     out['ks'], out['forget_quality'] = ks_test(log_r, log_ratios(retain, w.tok, forget))
     said = lambda rows: rouge_scores([x['completion'] for x in rows], greedy(model, w.tok, [x['prompt'] for x in rows], 64))
@@ -185,10 +171,10 @@ def evaluate(w: World, model, retain, start, seed: int) -> dict:
     out['utility'] = statistics.harmonic_mean([max(x, 1e-9) for x in parts])
     stories = w.cache.setdefault(Path(f'stories_s{seed}'), stories_of(w, start))
     with torch.no_grad(): out['story_kl'] = (stories[1] - logprobs_of(model, stories[0])).sum().item()/stories[2]
-    for bits in (8, 4): out[f'p_int{bits}'] = p_of(token_numbers(quantised(model, bits), w.tok, forget))
+    for bits in (8, 4): out[f'p_int{bits}'] = p_of(numbers_of(w, quantised(model, bits), forget))
     for n in RELEARN['steps']:
         again = relearn(model, w.tok, pairs(taught), n, RELEARN['learning_rate'], 8, seed)
-        out[f'p_relearn_{n}'] = p_of(token_numbers(again.eval(), w.tok, forget))
+        out[f'p_relearn_{n}'] = p_of(numbers_of(w, again, forget))
     return {k: float(f'{v:.5g}') for k, v in out.items()}
 
 
@@ -227,8 +213,8 @@ def unlearn(w: World, spec: str, seed: int, rate: float, floor: float):
 
 def floor_of(w: World, seed: int) -> float:
     "P_f of the forget rows under the retain model: the mean token probability."
-    got = token_numbers(w.load('retain', seed), w.tok, w.forget)
-    return statistics.fmean(lp.exp().mean().item() for lp, _ in got)
+    got = numbers_of(w, w.load('retain', seed), w.forget)
+    return statistics.fmean(x.logps.exp().mean().item() for x in got)
 
 
 def best_rate(spec: str, done: dict) -> float:

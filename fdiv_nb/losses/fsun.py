@@ -56,7 +56,7 @@ def generic_target(logits: Tensor,        # [..., V] of the reference
                    alpha: float = 5.,     # how much of what was added is taken away
                    k: int = 64            # tokens that are kept
                    ) -> TopK:             # [..., k]
-    "log π_ref - α ReLU(log π_reinforced - log π_ref) where that is known, normalised. Raises ValueError for k below 1."
+    "log π_ref - α ReLU(log π_reinforced - log π_ref), normalised. Raises ValueError for k below 1."
     l, ids = widen(logits).log_softmax(-1), reinforced.ids
     own = l.gather(-1, ids)
     return top_k_of(l.scatter(-1, ids, own - alpha*(widen(reinforced.logps) - own).relu()), k)

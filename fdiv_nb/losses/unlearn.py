@@ -142,7 +142,7 @@ def get_method(method: str) -> Method:
     if method in METHODS: return METHODS[method]
     near = get_close_matches(str(method).lower().replace('-', '_'), METHODS, 1, .5)
     meant = f"did you mean {near[0]}? " if near else ''
-    raise ValueError(f"method: unknown {method!r}; {meant}there are {len(METHODS)}: fdiv unlearn --help lists them")
+    raise ValueError(f"method: unknown {method!r}; {meant}fdiv unlearn --help lists all {len(METHODS)}")
 
 # %% ../../nbs/3_losses/390_unlearn.ipynb #7f30fc5b
 @dataclass(frozen=True)

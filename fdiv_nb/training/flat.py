@@ -49,9 +49,9 @@ class FLATConfig(OfflineConfig):
 
         FLATConfig('run', method='npo', retain_model_pf=0.05, max_steps=100)
     """
-    method: str = option('flat', "flat, ga, grad_diff, kl, po, mismatch, llmu, dpo, npo, simpo, simnpo, wga, rmu, "
-                                "task_vector, idk_nll, wga_idk, idk_dpo, altpo, npo_kl, satimp, undial, ce_u, "
-                                "whp, pdu, jensun or fsun")
+    method: str = option('flat', "flat, ga, grad_diff, kl, po, mismatch, llmu, dpo, npo, simpo, simnpo, wga, "
+                                "rmu, task_vector, idk_nll, wga_idk, idk_dpo, altpo, npo_kl, satimp, undial, "
+                                "ce_u, whp, pdu, jensun or fsun")
     template: str = option('', "what to answer instead: a sentence, or a .txt (one a line) or .csv file of "
                                "them; empty: a 'template' column of the forget rows")
     template_draw: str = option('access', "several templates: one is drawn each time a row is read "
@@ -193,7 +193,7 @@ def finish_setup(self: FLATTrainer) -> None:
     a = self.args
     plan = divergences_in(self.divergence_plan)
     for f in plan if a.method == 'flat' else (): flat_map(f)
-    self.target_options['smooth'] = max(smooth_of(f, a.gamma) for f in plan) if self.kind.target == 'refusal' else 0.
+    if self.kind.target == 'refusal': self.target_options['smooth'] = max(smooth_of(f, a.gamma) for f in plan)
     self.rows.needed = ('forget', 'template') if self.kind.reads_template else ('forget',)
     self.rows.find = self.find_target if self.compares or self.keeps else None
     self.stopped, self._div, self._direction = '', None, None
@@ -286,7 +286,7 @@ def sequences(self: FLATTrainer, sets: list[Triples]) -> list[tuple[list, list]]
 # %% ../../nbs/4_training/490_flat.ipynb #e01b7a3c
 @patch
 def prepare_reference(self: FLATTrainer, resume: bool = False) -> None:
-    "As in the base, then what is kept at each token. Raises ValueError if numbers of a resumed run are missing."
+    "As in the base, then what is kept at each token. ValueError if numbers of a resumed run are missing."
     if self.kind.target == 'generic' and self.args.world_size > 1:
         raise ValueError("method: whp learns the forget set in one process; run it on one, or use undial")
     super(FLATTrainer, self).prepare_reference(resume)
@@ -346,7 +346,7 @@ def answer_logps(self: FLATTrainer, model, batch: dict) -> Tensor:
 # %% ../../nbs/4_training/490_flat.ipynb #0679cfc7
 @patch
 def divergence_at(self: FLATTrainer, answer: str, wanted: bool) -> Tensor | None:
-    "[B, T'] divergence from the target at an answer's tokens, of the latest forward pass; None if not `wanted`."
+    "[B, T'] divergence from the target at an answer's tokens; None if not `wanted`."
     return self.of_answer(self._div, answer) if wanted else None
 
 # %% ../../nbs/4_training/490_flat.ipynb #395ed3b7
@@ -419,7 +419,8 @@ class PriceWatch(TrainerCallback, ExportableState):
         nlls, t._nlls = t.of_all(t._nlls), []
         if 2*state.global_step <= state.max_steps: return
         k = t.kind
-        t.retain_weight = dual_step(t.retain_weight, sum(nlls)/len(nlls), args.gamma or k.gamma, args.beta or k.beta)
+        bound, rate = args.gamma or k.gamma, args.beta or k.beta
+        t.retain_weight = dual_step(t.retain_weight, sum(nlls)/len(nlls), bound, rate)
 
 # %% ../../nbs/4_training/490_flat.ipynb #0398f7c8
 @patch

@@ -108,7 +108,7 @@ def other_answers(rows: list[dict | None], pool: list[dict | None], name: str, m
 # %% ../../nbs/4_training/485_triples.ipynb #9f04b6d8
 def alternates(rows: list[dict | None], pool: list[dict | None], name: str, seed: int = 0,
                most: int = 5) -> list[list]:
-    "For each row its alternate answers. Raises ValueError as `other_answers`, for rows without a column 'alternate'."
+    "For each row its alternate answers. Without a column 'alternate', ValueError as of `other_answers`."
     as_list = lambda x: [x] if isinstance(x, str) else list(x or [])
     own = [as_list(r.get('alternate')) if r else [] for r in rows]
     if all(x or not r for x, r in zip(own, rows)):

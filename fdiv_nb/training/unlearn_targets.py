@@ -60,7 +60,8 @@ class TargetCollator(RowCollator):
         found = [self.find(r, a) for a in self.pairs.answers for r in rows] if self.find else []
         if all(x is None for x in found): return batch
         mask = label_mask(batch['labels'], not self.pairs.encoder_decoder)
-        if any(isinstance(x, Tensor) for x in found): return batch | dict(hidden_ref=placed_states(found, mask))
+        states = any(isinstance(x, Tensor) for x in found)
+        if states: return batch | dict(hidden_ref=placed_states(found, mask))
         e = placed_by_mask(found, mask)
         return batch | dict(top_ids=e.ids, top_logps=e.logps)
 
@@ -78,7 +79,7 @@ def _target_fn(divergence, e: TopK, target: Tensor):
     "(hidden states, `Head`) -> [2, B, T] log-probabilities of `target`, and D_f from the entries."
     on = (e.ids >= 0).any(-1)
     def fn(hidden, h):
-        if hidden.shape[:-1] != target.shape: raise CannotFuse('its head is given other positions than labels')
+        if hidden.shape[:-1] != target.shape: raise CannotFuse('its head is given other positions')
         how = h.bias, h.scale, h.softcap, h.temperature
         y = linear_logprobs(hidden, h.weight, target, how[0], None, *how[1:])
         d = linear_topk_divergence(divergence, hidden, h.weight, *e, on, 'none', None, *how)
@@ -130,11 +131,11 @@ def epochs_of(a, rows: int) -> int:   # a: the trainer's options
 # %% ../../nbs/4_training/489_unlearn_targets.ipynb #6e9951e9
 @patch
 def target_sequences(self: TargetCache, sets: list) -> list[tuple[list, list]]:
-    "Every (prompt, answer) of which something is kept: forget rows, and the retained rows that will be drawn."
+    "Every (prompt, answer) of which something is kept: forget rows, and retained rows that will be drawn."
     out = []
     for d in sets:
-        if 'forget' in self.keeps: out += [(r['prompt_ids'], scored_ids(r, 'forget')) for r in d.rows]
-        elif 'hidden' in self.keeps.values(): out += [(r['prompt_ids'], scored_ids(r, 'forget')) for r in d.rows[:8]]
+        first = len(d) if 'forget' in self.keeps else 8 if 'hidden' in self.keeps.values() else 0
+        out += [(r['prompt_ids'], scored_ids(r, 'forget')) for r in d.rows[:first]]
         if 'retain' in self.keeps:
             drawn = d.drawn(epochs_of(self.args, len(d)) if d is self.train_dataset else 1)
             out += [(d.retain[j]['prompt_ids'], scored_ids(d.retain[j], 'completion')) for j in drawn]
@@ -191,14 +192,15 @@ def maker(self: TargetCache, reinforced: dict) -> Callable:
 # %% ../../nbs/4_training/489_unlearn_targets.ipynb #c6fa6a11
 @patch
 def prepare_targets(self: TargetCache, resume: bool = False, sets: list | None = None) -> None:
-    """Fill the store of targets, from its file first; `sets`: new rows. ValueError if numbers are missing and the
-    reference may be gone."""
+    """Fill the store of targets, from its file first; `sets`: new rows. ValueError if numbers are missing and
+    the reference may be gone."""
     if not self.keeps or self.targets is not None and sets is None: return
     a, store = self.args, self.targets if sets is not None else RefStore(self.targets_path())
     keys = {sequence_key(*s): s for s in self.target_sequences(sets or self.sets())}
     todo = {k: s for k, s in keys.items() if k not in store}
     gone = resume or sets is not None and self.state.global_step
-    if todo and gone and self.ref_source is None and not is_adapter(self.accelerator.unwrap_model(self.model)):
+    alone = self.ref_source is None and not is_adapter(self.accelerator.unwrap_model(self.model))
+    if todo and gone and alone:
         raise ValueError(f"resume_from_checkpoint: the reference's numbers of {len(todo)} answers are missing, and "
                          "the model at hand may no longer be it; restore ref_cache, or pass ref_model")
     if todo: self.make_targets(store, todo)
