@@ -3,6 +3,7 @@
 #   make bench   speed and memory against plain PyTorch; prints a table of ratios, writes bench/results/*.json
 #   make test    export drift, every notebook, the README's own code blocks
 #   make test-latest, make test-lowest    the same with the newest releases of everything, with the oldest that settings.ini allows
+#   make faults  kills, full disks, damaged files, signals, races, wrong and random inputs: 25 minutes on two cores; make soak  half an hour of one run
 #   make lint    ruff, and pyright where it is installed
 #   make docs    the site: pages, API, notebooks in docs/_build/html (needs npm for MathJax), checked for broken maths and dead links
 PYTHON ?= python3
@@ -14,13 +15,22 @@ PIP    := $(VENV)/bin/python -m pip --disable-pip-version-check -q install --no-
 # compiled modules are kept, whatever the environment says: dozens of processes import the same libraries
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-latest test-lowest lint bench docs wheel clean
+.PHONY: demo test faults soak test-latest test-lowest lint bench docs wheel clean
 # the model is small: a second thread gains little on an idle machine, and on a busy one the two wait for each other
 demo: $(VENV)/.package
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(VENV)/bin/fdiv demo --output_dir runs/demo --overwrite
 
 test: $(VENV)/.dev
 	$(VENV)/bin/python .ci/test.py
+
+# two halves, one on each core; each prints its table, and counts go to build/
+faults: $(VENV)/.dev
+	mkdir -p build
+	$(VENV)/bin/python .ci/faults/run.py --part 1/2 --out build/faults-1.json & first=$$!; \
+	$(VENV)/bin/python .ci/faults/run.py --part 2/2 --out build/faults-2.json; second=$$?; wait $$first && exit $$second
+
+soak: $(VENV)/.dev
+	$(VENV)/bin/python .ci/faults/soak.py 1800
 
 test-latest:
 	test -x $(VENV)-latest/bin/python || $(PYTHON) -m venv $(VENV)-latest

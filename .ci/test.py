@@ -179,6 +179,11 @@ def finish_notebooks(start, process):
     code = process.wait()
     check(f'{len(notebook_paths())} notebooks ({time.time() - start:.0f} s)', code == 0)
 
+def wrong():
+    "Wrong inputs get their line, and 300 by chance no traceback; `make faults` does what takes longer."
+    r = subprocess.run([sys.executable, root/'.ci'/'faults'/'run.py', '--slice'], env=env, capture_output=True, text=True)
+    check('wrong inputs get one line each', r.returncode == 0, (r.stdout + r.stderr)[-3000:])
+
 def readme():
     """The ```python blocks of the README run in order in one session, as a reader would type them, and the ```bash blocks before
     or after them, all in one empty folder; ```sh blocks are set-up and only shown."""
@@ -193,7 +198,7 @@ def readme():
             check(f'README {name}', r.returncode == 0, (r.stdout + r.stderr)[-1500:])
 
 if __name__ == '__main__':
-    steps = sys.argv[1:] or ['api', 'house', 'links', 'maths', 'site', 'clean', 'drift', 'readme', 'notebooks']
+    steps = sys.argv[1:] or ['api', 'house', 'links', 'maths', 'site', 'clean', 'drift', 'wrong', 'readme', 'notebooks']
     running = notebooks() if 'notebooks' in steps else None         # the other steps run meanwhile
     try:
         for s in steps:

@@ -13,11 +13,12 @@ from typing import NamedTuple
 from collections.abc import Callable
 from .flags import FLAG_NAMES
 from .named import register_words
+from ..models.files import disk_error
 from ..reports.record import COMMAND, Failed
 from ..training.options import option
 
 # %% auto #0
-__all__ = []
+__all__ = ['HELD']
 
 # %% ../../nbs/7_commands/710_parser.ipynb #3efd529d
 EXTRAS = dict(peft='peft', scipy='eval', nltk='eval', rouge_score='eval', sacrebleu='eval', shtab='cli')
@@ -49,9 +50,22 @@ def _words_of(k, v, name: str) -> list[str]:
     return [f'--{k}', *map(str, v)]
 
 # %% ../../nbs/7_commands/710_parser.ipynb #07c10008
+_DEEPEST = 20      # brackets, or columns of indentation in pairs; flags stand side by side
+
+def _check_depth(text: str, name: str) -> None:
+    "Raises ValueError for a nesting that no list of flags has, in a time that grows with the length alone."
+    depth = 0
+    for k, line in enumerate(text.split('\n'), 1):
+        deep = len(line) - len(line.lstrip(' -')) > 4*_DEEPEST
+        for c in line: depth += (c in '[{') - (c in ']}')
+        if deep or depth > _DEEPEST:
+            raise ValueError(f"config: {name} line {k} is not YAML of flags: nested too deeply; flags stand "
+                             "side by side")
+
 def _load_yaml(text: str, name: str):
     "The content of YAML text (JSON is YAML too). Raises ValueError naming the line."
     import yaml
+    _check_depth(text, name)
     try:
         if any(isinstance(e, yaml.AliasEvent) for e in yaml.parse(text, Loader=yaml.SafeLoader)):
             raise ValueError(f"config: {name} has an alias (*name), which is not read here; write the value "
@@ -309,12 +323,19 @@ class Stopped(Failed):
     shown = True
 
 # %% ../../nbs/7_commands/710_parser.ipynb #1da8aca7
+HELD: ContextVar[contextlib.ExitStack | None] = ContextVar('HELD', default=None)   # given back at a command's end
+
+def _where(e: BaseException) -> str:
+    "The file of an OSError, if it names one."
+    return f' ({e.filename})' if getattr(e, 'filename', None) else ''
+
 def _answer(e: BaseException) -> tuple[int, str]:
     "(exit status, line) for an exception; no line for a bug of this package, which keeps its traceback."
     if isinstance(e, Failed): return 143 if isinstance(e.__cause__, Terminated) else e.code, str(e)
     if isinstance(e, ValueError): return 2, str(e)
     if isinstance(e, KeyboardInterrupt):
         return 143 if isinstance(e, Terminated) else 130, 'interrupted before anything was trained'
+    if why := disk_error(e): return 1, f"disk: {why}{_where(e)}; nothing was trained"
     if isinstance(e, ModuleNotFoundError) and (name := (e.name or '').split('.')[0]) in EXTRAS:
         return 2, f"needs the package {name}; pip install 'fdiv_nb[{EXTRAS[name]}]'"
     if type(e).__name__ == 'EngineError': return 1, str(e)     # a server's fault, before or after training
@@ -366,7 +387,10 @@ def run_command(name: str, command: Callable, argv: list[str]) -> int:
     form, warnings.formatwarning = warnings.formatwarning, _warning_line
     words, screen = COMMAND.set([name, *argv]), SCREEN.set('')
     try:
-        with on_signals(raise_terminated, signal.SIGTERM): code = command(argv)
+        with on_signals(raise_terminated, signal.SIGTERM), contextlib.ExitStack() as held:
+            given = HELD.set(held)
+            try: code = command(argv)
+            finally: HELD.reset(given)
     except BaseException as e:
         code, line = _answer(e)
         if not line or os.environ.get('FDIV_DEBUG'): raise

@@ -61,7 +61,9 @@ def runs_in(found: dict) -> dict[str, dict]:
 # %% ../../nbs/7_commands/770_report.ipynb #7b089dc1
 def _kind(found: dict) -> str:
     "The command that wrote it, e.g. 'align' or 'evaluate tofu'; '' if it was Python."
-    words = (found.get('record') or {}).get('command') or ['fdiv', '']
+    record = found.get('record')
+    words = record.get('command') if isinstance(record, dict) else None
+    if not isinstance(words, list) or len(words) < 2 or not all(isinstance(w, str) for w in words): return ''
     return ' '.join(words[1:3] if words[1] in ('evaluate', 'attack') else words[1:2])
 
 def _check_kinds(kinds: dict[str, str]) -> None:

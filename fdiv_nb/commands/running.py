@@ -8,19 +8,30 @@ import contextlib, os, signal, sys, time, warnings
 from pathlib import Path
 from tqdm import tqdm
 from .flags import FLAG_NAMES
-from .parser import SCREEN, Stopped, Terminated, on_signals
+from .parser import HELD, SCREEN, Stopped, Terminated, on_signals
+from ..models.files import disk_error
 from ..reports.record import Failed, reason
 
 # %% auto #0
 __all__ = []
 
+# %% ../../nbs/7_commands/716_running.ipynb #f32f73a1
+def _hold(out: Path):
+    "The lock of a folder, held by this process until its command ends. Raises ValueError if another has it."
+    from fdiv_nb.training.checkpoint import FolderLock
+    lock = FolderLock(out)
+    if os.environ.get('RANK', '0') != '0': return lock
+    lock.take()
+    if held := HELD.get(): held.callback(lock.release)
+    return lock
+
 # %% ../../nbs/7_commands/716_running.ipynb #273bd7dd
 def _remove_empty(out: Path) -> None:
     "Remove a folder whose subfolders are empty, or that holds only what is made before the first step."
     import shutil
-    if {p.name for p in out.iterdir()} <= {'reference', 'samples_before.json'}:
+    if {p.name for p in out.iterdir()} <= {'reference', 'samples_before.json', '.fdiv_lock'}:
         shutil.rmtree(out/'reference', ignore_errors=True)
-        (out/'samples_before.json').unlink(missing_ok=True)
+        for name in ('samples_before.json', '.fdiv_lock'): (out/name).unlink(missing_ok=True)
     for d in sorted(out.rglob('*'), reverse=True) + [out]:
         with contextlib.suppress(OSError): d.rmdir()
 
@@ -29,10 +40,14 @@ def no_empty_folder(out: Path):
     """If the block raises ValueError, delete the output folder again if this run created it and it holds
     no file."""
     new = not out.exists()
+    lock = _hold(out)
     try: yield
     except ValueError:
+        lock.release()
         if new and out.is_dir(): _remove_empty(out)
         raise
+    finally:
+        if HELD.get() is None: lock.release()
 
 # %% ../../nbs/7_commands/716_running.ipynb #fa14f31c
 class Signals:
@@ -85,7 +100,8 @@ def _failed_in_training(e: BaseException, trainer, out: Path) -> Failed:
     "The exception for what ended the training on its way, with the step and the checkpoint to go on from."
     found = sorted(Path(out).glob('checkpoint-*'), key=lambda p: p.stat().st_mtime)
     rest = f"; go on from {found[-1].name} with --resume_from_checkpoint last" if found else ''
-    error = Failed(f"{reason(e)} (after step {trainer.state.global_step} of {trainer.state.max_steps}{rest})")
+    why = str(e) if disk_error(e) and isinstance(e, OSError) and not e.filename else reason(e)
+    error = Failed(f"{why} (after step {trainer.state.global_step} of {trainer.state.max_steps}{rest})")
     if isinstance(e, KeyboardInterrupt): error.code = 143 if isinstance(e, Terminated) else 130
     return error
 
@@ -93,8 +109,12 @@ def _failed_in_training(e: BaseException, trainer, out: Path) -> Failed:
 def train_and_save(trainer, tokenizer, out: Path, resume: str | None = None) -> None:
     """Train, then save model and tokenizer in `out`, before anything is measured. Raises Failed for what
     goes wrong after the first step, Stopped after a signal; what goes wrong before is raised as it is."""
-    from fdiv_nb.training.saving import NotSaved, check_saves, save_trained
-    check_saves(trainer.accelerator.unwrap_model(trainer.model), tokenizer)
+    from fdiv_nb.training.checkpoint import check_space, checkpoint_bytes
+    from fdiv_nb.training.saving import NotSaved, check_saves, nearest, save_trained
+    from fdiv_nb.training.step import is_out_of_memory
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    check_saves(model, tokenizer)
+    check_space(nearest(out), checkpoint_bytes(model, True), 'the model')
     first, signals = trainer.state.global_step, Signals()
     trainer.add_callback(stop_when(signals))
     trainer.may_stop = True
@@ -106,7 +126,8 @@ def train_and_save(trainer, tokenizer, out: Path, resume: str | None = None) -> 
             raise stopped
         save_trained(trainer, tokenizer, out)
     except NotSaved as e: raise Failed(str(e)) from e
-    except (ValueError, OSError, KeyboardInterrupt) as e:
+    except (ValueError, OSError, RuntimeError, KeyboardInterrupt) as e:
+        if isinstance(e, RuntimeError) and not is_out_of_memory(e) and not disk_error(e): raise
         if trainer.state.global_step == first: raise
         raise _failed_in_training(e, trainer, out) from e
 

@@ -68,7 +68,8 @@ def specs_of(a: UnlearnArguments, cfg) -> list[str]:
 def check_means(specs: list[str], made: list[dict], retain, templates, rows) -> None:
     """Raises ValueError, before the first of several runs, if one lacks retain rows or templates. made: of
     `run_of`; rows: the forget rows, or a text file."""
-    untold = (i for i, r in enumerate(rows) if not r.get('template')) if isinstance(rows, list) else iter([0])
+    told = lambda t: isinstance(t, (str, list)) and bool(t)
+    untold = (i for i, r in enumerate(rows) if not told(r.get('template'))) if isinstance(rows, list) else iter([0])
     bad = next(untold, None)
     for s, k in zip(specs, made):
         m = METHODS.get(k['method'])

@@ -12,6 +12,7 @@ from .parser import parse
 from .running import quiet_logs
 from .unlearn_run import EVERY, compared, run_of, unlearn, write_report
 from ..evaluation.forgetting import Judge, demo_rows, outcome, train_retain_model
+from ..mathematics.checks import at_least, positive
 from ..training.options import option
 
 # %% auto #0
@@ -33,6 +34,9 @@ class UnlearnDemo:
     attack: bool = option(True, "teach every run eight of the forgotten answers again, and ask about the "
                                 "others")
     seed: int = option(0, "seed of everything")
+    def __post_init__(self):
+        for k in ('steps', 'clean_steps'): at_least(k, getattr(self, k), 1)
+        positive('learning_rate', self.learning_rate)
 
 # %% ../../nbs/7_commands/738_unlearn_demo.ipynb #07d30005
 def _attacked(a: UnlearnDemo, model, tokenizer, forget: list[dict]) -> dict:

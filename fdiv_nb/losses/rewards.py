@@ -317,8 +317,10 @@ _NAMES = [*_KINDS, *_PLAIN, *_CHAT]
 
 def _user_module(kind: str, arg: str):
     "The module of a user's reward. Raises ValueError with near matches, or with the line that fails."
+    if kind.endswith('.py') and not Path(kind).is_file():
+        raise ValueError(f"reward: cannot import {kind!r}: there is no such file")
     try: return import_place(kind)
-    except (ImportError, FileNotFoundError) as e:
+    except ImportError as e:
         near = difflib.get_close_matches(kind, _NAMES, 2, .6)
         meant = f"; did you mean {near[0]}:{arg}?" if near else ''
         raise ValueError(f"reward: cannot import {kind!r}: {e}{meant}") from None

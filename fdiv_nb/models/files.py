@@ -33,3 +33,15 @@ def replace_bytes(path: str | Path, data: bytes) -> None:
 def replace_text(path: str | Path, text: str, errors: str = 'strict') -> None:   # errors: as in `str.encode`
     "Write a UTF-8 text file in one step. An error, a full disk for instance, leaves the file of before."
     with replacing(path) as beside: beside.write_text(text, encoding='utf-8', errors=errors)
+
+# %% ../../nbs/2_models/205_files.ipynb #ecf8cc44
+_REASONS = ('No space left on device', 'Read-only file system', 'File too large', 'Permission denied',
+            'Disk quota exceeded', 'Input/output error', 'iostream error')
+
+def disk_error(e: BaseException) -> str:
+    "What the disk refused, for an error in writing a file; '' for an error of another kind."
+    text = ' '.join(str(e).split())
+    found = next((r for r in _REASONS if r in text), '')
+    if isinstance(e, OSError) or type(e).__name__ == 'SafetensorError': return found
+    if not isinstance(e, RuntimeError): return ''
+    return found or ('the disk is full' if 'inline_container' in text or 'PytorchStreamWriter' in text else '')

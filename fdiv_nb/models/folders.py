@@ -133,14 +133,11 @@ def _loader_message(e: Exception, path, what: str) -> str:
     return f"{str(path)!r} is neither a local folder nor to be had from the hub: {error_line(e)}"
 
 # %% ../../nbs/2_models/257_folders.ipynb #2b9bbf1b
-_LOADER_ERRORS = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ImportError,
-                  AssertionError, SafetensorError)
-
 @contextmanager
 def one_line_errors(field: str, path, what: str = ''):
     "Errors while a folder is read become a ValueError of one line that names the argument and the folder."
     try: yield
-    except _LOADER_ERRORS as e: raise ValueError(f"{field}: {_loader_message(e, path, what)}") from None
+    except Exception as e: raise ValueError(f"{field}: {_loader_message(e, path, what)}") from None
 
 # %% ../../nbs/2_models/257_folders.ipynb #3584d0d3
 @contextmanager

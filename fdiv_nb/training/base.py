@@ -4,15 +4,16 @@
 
 # %% ../../nbs/4_training/440_base.ipynb #ec5a0f7c
 from __future__ import annotations
-import json, logging, math
+import json, logging, math, os
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from fastcore.basics import patch
 import torch
 from torch import nn
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
-from fdiv_nb.mathematics.checks import between, one_of
+from fdiv_nb.mathematics.checks import at_least, between, one_of
 from fdiv_nb.mathematics.divergence import FDivergence
 from fdiv_nb.mathematics.schedule import DivergenceSchedule, read_divergence
 from fdiv_nb.models.decode import is_sharded
@@ -21,7 +22,7 @@ from fdiv_nb.models.folders import check_dtype, check_init_kwargs, error_line
 from fdiv_nb.models.loading import (
     BASE_MARKS, base_marks, check_trainable, is_quantized, load_lm, load_reference, load_tokenizer, need_peft, place,
     ready_for_adapter)
-from fdiv_nb.training.checkpoint import CheckpointMixin
+from fdiv_nb.training.checkpoint import CheckpointMixin, touch_lock
 from fdiv_nb.training.options import DtypeAlias, option
 from fdiv_nb.training.reference import (
     StartWeights, check_same_run, differences, fingerprint, identity, is_adapter,
@@ -45,6 +46,18 @@ def check_intervals(a: TrainingArguments) -> None:
         if by_steps and n is not None and not 0 < n < math.inf:
             raise ValueError(f"{k}_steps: expected > 0, got {n}; {k}_strategy='no' switches it off")
 
+# %% ../../nbs/4_training/440_base.ipynb #55a26db9
+_AT_LEAST = dict(per_device_train_batch_size=1, per_device_eval_batch_size=1, max_grad_norm=0, warmup_steps=0,
+                 weight_decay=0, dataloader_num_workers=0, save_total_limit=0, adam_epsilon=0)
+
+def check_numbers(a: TrainingArguments) -> None:
+    "ValueError for numbers of the Trainer out of range, a seed beyond 32 bits among them."
+    for k, low in _AT_LEAST.items():
+        if getattr(a, k) is not None: at_least(k, getattr(a, k), low)
+    for k in ('adam_beta1', 'adam_beta2'): between(k, getattr(a, k), 0, 1, '[)')
+    for k in ('seed', 'data_seed'):
+        if getattr(a, k) is not None: between(k, getattr(a, k), 0, 2**32 - 1)
+
 # %% ../../nbs/4_training/440_base.ipynb #a4400005
 def check_schedule(a: TrainingArguments) -> None:
     "ValueError for a learning rate that is not finite, steps that train nothing, and fp16 on a CPU."
@@ -56,6 +69,7 @@ def check_schedule(a: TrainingArguments) -> None:
         raise ValueError(f"{k}: {getattr(a, k)} trains nothing; max_steps > 0 counts steps, -1 leaves it to "
                          "num_train_epochs")
     check_intervals(a)
+    check_numbers(a)
     if a.fp16 and a.device.type == 'cpu':
         raise ValueError("fp16: has no effect on the CPU; leave it out, or use bf16")
 
@@ -69,6 +83,8 @@ class FDivConfig(DtypeAlias, TrainingArguments):
                                    "one, or a schedule: forward_kl..reverse_kl@0.3 is reverse_kl from 0.3 "
                                    "of the steps on")
     overwrite: bool = option(False, "replace a finished run in output_dir")
+    resume_anyway: bool = option(False, "go on from a checkpoint of other settings, rows, rewards or models; "
+                                        "what differs is recorded")
     model_dtype: str = option('float32', "precision of the weights of a model loaded from a folder: float32 or "
                                          "bfloat16, whose spacing loses small steps")
     model_init_kwargs: dict | str | None = option(
@@ -90,7 +106,8 @@ class FDivConfig(DtypeAlias, TrainingArguments):
     def __post_init__(self):
         check_base_options(self)
         set_quiet_defaults(self)
-        super().__post_init__()
+        try: super().__post_init__()
+        except ValueError as e: raise ValueError(' '.join(str(e).split())) from None     # theirs may be a list
         check_schedule(self)
         self._n_gpu = min(self._n_gpu, 1)  # one process per GPU: use `accelerate launch` for several
 
@@ -104,6 +121,17 @@ def init_kwargs(value, field: str) -> dict | None:
     check_init_kwargs(value, field)
     return value
 
+# %% ../../nbs/4_training/440_base.ipynb #f9f94929
+def check_means(a: FDivConfig) -> None:
+    "ValueError for an option of the Trainer whose package or device is not there."
+    if a.deepspeed and find_spec('deepspeed') is None:
+        raise ValueError("deepspeed: needs the package deepspeed; pip install deepspeed")
+    if not a.use_liger_kernel: return
+    if find_spec('liger_kernel') is None:
+        raise ValueError("use_liger_kernel: needs the package liger-kernel; pip install liger-kernel")
+    if a.use_cpu or not torch.cuda.is_available():
+        raise ValueError("use_liger_kernel: its kernels need a GPU; leave it out: fused saves the memory here")
+
 # %% ../../nbs/4_training/440_base.ipynb #a4400008
 def check_base_options(a: FDivConfig) -> None:
     "ValueError for an unknown divergence or reference, or label_smoothing_factor, which no loss here uses."
@@ -113,6 +141,7 @@ def check_base_options(a: FDivConfig) -> None:
         raise ValueError("model_init_kwargs: device_map, but the policy goes where the run is; use "
                          "ref_model_init_kwargs, or FSDP through accelerate")
     one_of('reference', a.reference, ('start', 'base'))
+    check_means(a)
     if a.label_smoothing_factor:
         raise ValueError(f"label_smoothing_factor: {a.label_smoothing_factor}, but no loss here uses it; "
                          "FDPOConfig has label_smoothing")
@@ -163,9 +192,9 @@ def check_output(folder: str | Path, overwrite: bool) -> Path:
 
     Raises ValueError for a finished run (run.json) without `overwrite`, a file, or what cannot be written."""
     out = Path(folder)
-    if out.exists() and not out.is_dir():
+    if os.path.exists(out) and not out.is_dir():
         raise ValueError(f"output_dir: {str(folder)!r} is a file; give a folder")
-    if (out/'run.json').exists() and not overwrite:
+    if os.path.exists(out/'run.json') and not overwrite:
         raise ValueError(f"output_dir: {str(folder)!r} already holds a finished run; choose another folder, "
                          "or set overwrite (--overwrite) to replace it")
     return check_writable(folder)
@@ -173,6 +202,9 @@ def check_output(folder: str | Path, overwrite: bool) -> Path:
 # %% ../../nbs/4_training/440_base.ipynb #a4400016
 def tokenizer_of(processing_class, model, base_model: str = '', init: dict | None = None):
     "The tokenizer given; for None that of the folder or hub name `model`. Raises ValueError for neither."
+    if isinstance(processing_class, (str, Path)):
+        raise ValueError(f"processing_class: expected a tokenizer, got {str(processing_class)[:40]!r}; pass "
+                         "AutoTokenizer.from_pretrained(...)")
     if processing_class is not None: return processing_class
     if isinstance(model, (str, Path)):
         return load_tokenizer(model, base_model=base_model or None, revision=(init or {}).get('revision'))
@@ -272,16 +304,27 @@ def check_policy(model: nn.Module, tokenizer) -> None:
         raise ValueError(f"processing_class: the tokenizer has {n} tokens, the model {v} embeddings; they do "
                          f"not belong together, or call model.resize_token_embeddings({n})")
 
+# %% ../../nbs/4_training/440_base.ipynb #54e9c8cb
+@contextmanager
+def hub_errors(args: TrainingArguments):
+    "With push_to_hub: ValueError for a hub that cannot be reached or does not let the run in."
+    try: yield
+    except Exception as e:
+        if not args.push_to_hub or isinstance(e, (ValueError, TypeError)): raise
+        why = error_line(e, 100)
+        raise ValueError(f"push_to_hub: the hub cannot be written: {why}; leave it out, or log in") from e
+
 # %% ../../nbs/4_training/440_base.ipynb #5b26c21d
 class FDivTrainer(CheckpointMixin, StepMixin, ScheduledDivergence, Trainer):
     """The base of the trainers: a divergence, a reference model, means of recorded numbers in the log.
 
     Subclasses give `compute_loss`. `needs_ref`: whether there is a reference; `hold_ref`: whether it stays in
     memory during training. Raises ValueError, naming the argument, before any work."""
-    why_same = 'resume with what the run began with, or begin a new one in another folder'
+    why_same = 'resume with what the run began with, begin anew in another folder, or set resume_anyway'
     fixed: tuple[str, ...] = ()   # options of the loss, which a resumed run must share
     may_stop = False     # a signal may ask for a checkpoint that no strategy does
     _key = None
+    changed: frozenset = frozenset()     # what differs from the run that is continued, with resume_anyway
 
     def __init__(self, model, args: FDivConfig, divergence: str | FDivergence | DivergenceSchedule | None = None,
                  ref_model: nn.Module | str | Path | None = None, needs_ref: bool = True,
@@ -303,7 +346,9 @@ class FDivTrainer(CheckpointMixin, StepMixin, ScheduledDivergence, Trainer):
         if own and ref_model is None: ref_model = frozen_copy(model, args.dtype, args.model_init_kwargs)
         self.ref_model = ref_model if own else None
         self._sums: dict[str, list[tuple[float, float]]] = {}
-        super().__init__(model=model, args=args, processing_class=processing_class, **kw)
+        self.accepted: list[dict] = []      # differences that resume_anyway has let pass
+        with hub_errors(args):
+            super().__init__(model=model, args=args, processing_class=processing_class, **kw)
         self.model_accepts_loss_kwargs = False   # losses are means: the Trainer divides by accumulated steps
         if self.ref_model is not None: self.ref_model = prepare_beside(self.accelerator, self.ref_model, args.device)
         self.prepare_steps(args.oom_backoff)
@@ -387,6 +432,7 @@ def means(self: FDivTrainer, sums: dict[str, list[tuple[float, float]]]) -> dict
 @patch
 def log(self: FDivTrainer, logs: dict, *args, **kw) -> None:
     "As in the Trainer, with the means of what was recorded since the last line."
+    touch_lock(self.args.output_dir)
     Trainer.log(self, {**logs, **self.means(self._sums)}, *args, **kw)
 
 # %% ../../nbs/4_training/440_base.ipynb #e1c7a2d4
@@ -433,6 +479,7 @@ def own_key(self: FDivTrainer) -> dict:
 def save_extra(self: FDivTrainer, folder: Path) -> None:
     "Write fdiv_state.json, and the starting weights of an adapter in reference.safetensors."
     state, start = dict(key=self.own_key(), schedule=self.schedule()) | self.run_state(), self.start_weights
+    if self.accepted: state['accepted'] = self.accepted
     if start is not None:
         state['start_off'] = start.off
         if start.kept:
@@ -473,6 +520,19 @@ def warn_of_schedule(self: FDivTrainer, old: dict | None, where: str) -> None:
     log.warning('resume_from_checkpoint: %s was trained on another schedule: %s; the learning rate of a resumed '
                 'run goes on from the checkpoint', where, fields)
 
+# %% ../../nbs/4_training/440_base.ipynb #d8858827
+@patch
+def check_continued(self: FDivTrainer, old: dict, where: str) -> None:
+    "Raises ValueError, naming what differs from `old`, or notes it with `resume_anyway`."
+    new = said_by(old, self.own_key())
+    if not self.args.resume_anyway: return check_same_run(new, old, where, self.why_same)
+    found = differences(json.loads(json.dumps(new)), old)
+    if not found: return
+    lines = [f'{k} is {a} here and was {b}' for k, a, b in found]
+    log.warning('resume_from_checkpoint: going on from %s, although %s', where, '; '.join(lines))
+    self.changed = frozenset(k.partition('.')[0] for k, _, _ in found)
+    self.accepted = [*self.accepted, dict(checkpoint=where, differences=lines)]
+
 # %% ../../nbs/4_training/440_base.ipynb #02a0260b
 @patch(as_prop=True)
 def will_save(self: FDivTrainer) -> bool:
@@ -487,8 +547,8 @@ def begin(self: FDivTrainer, where: Path | None) -> dict:
     self.take_off_mark()
     state = self.read_state(where)
     if 'key' in state:
-        old = state['key']
-        check_same_run(said_by(old, self.own_key()), old, where.name, self.why_same)
+        self.accepted = state.get('accepted', [])
+        self.check_continued(state['key'], where.name)
         self.warn_of_schedule(state.get('schedule'), where.name)
     elif where is not None:
         log.warning('resume_from_checkpoint: %s does not say which run it belongs to, so that cannot be '

@@ -4,13 +4,13 @@
 
 # %% ../../nbs/4_training/425_checkpoint.ipynb #e4df1945
 from __future__ import annotations
-import hashlib, json, logging, os, re, shutil, socket, time, uuid, zipfile
+import contextlib, hashlib, json, logging, os, re, shutil, socket, time, uuid, zipfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 from collections.abc import Callable
 from fastcore.basics import patch
-from ..models.files import replace_text
+from ..models.files import disk_error, replace_text
 _log = logging.getLogger(__name__)
 
 # %% auto #0
@@ -23,6 +23,13 @@ def file_digest(path: str | Path) -> str:
     with open(path, 'rb') as f:
         while block := f.read(1 << 20): h.update(block)
     return h.hexdigest()
+
+# %% ../../nbs/4_training/425_checkpoint.ipynb #fa4c1ab1
+def read_object(path: str | Path) -> dict:
+    "The JSON object in a file; {} if there is none that can be read."
+    try: found = json.loads(Path(path).read_text(encoding='utf-8'))
+    except (OSError, ValueError, RecursionError): return {}
+    return found if isinstance(found, dict) else {}
 
 # %% ../../nbs/4_training/425_checkpoint.ipynb #526e8e00
 MANIFEST = 'fdiv_manifest.json'
@@ -38,8 +45,10 @@ def write_manifest(folder: str | Path, **about) -> None:   # about: whatever els
 # %% ../../nbs/4_training/425_checkpoint.ipynb #0c25adc6
 def read_manifest(folder: str | Path) -> dict:
     "The manifest of a checkpoint; {} if it has none, or one that cannot be read."
-    try: return json.loads((Path(folder)/MANIFEST).read_text(encoding='utf-8'))
-    except (OSError, ValueError): return {}
+    found = read_object(Path(folder)/MANIFEST)
+    files = found.get('files')
+    known = lambda f: isinstance(f, dict) and {'bytes', 'blake2'} <= f.keys()
+    return found if isinstance(files, dict) and all(map(known, files.values())) else {}
 
 # %% ../../nbs/4_training/425_checkpoint.ipynb #baba89e3
 def model_only(folder: str | Path) -> list[str]:
@@ -79,9 +88,9 @@ def checkpoints(folder: str | Path) -> list[Checkpoint]:
     for p in Path(folder).glob('checkpoint-*'):
         if not p.is_dir() or not re.fullmatch(r'checkpoint-\d+', p.name): continue
         m = read_manifest(p)
-        out.append(
-            Checkpoint(p, int(p.name.split('-')[1]), m.get('run', ''), m.get('time', p.stat().st_mtime))
-        )
+        at = m.get('time')
+        if not isinstance(at, (int, float)): at = p.stat().st_mtime
+        out.append(Checkpoint(p, int(p.name.split('-')[1]), str(m.get('run', '')), at))
     return sorted(out, key=lambda c: (c.time, c.step))
 
 # %% ../../nbs/4_training/425_checkpoint.ipynb #b9701fe2
@@ -89,8 +98,7 @@ RUN = 'fdiv_run.json'
 
 def read_run(folder: str | Path) -> dict:
     "What fdiv_run.json holds about the run in a folder; {} if there is none."
-    try: return json.loads((Path(folder)/RUN).read_text(encoding='utf-8'))
-    except (OSError, ValueError): return {}
+    return read_object(Path(folder)/RUN)
 
 # %% ../../nbs/4_training/425_checkpoint.ipynb #9556402f
 def newest_whole(folder: str | Path) -> tuple[Path | None, list[str]]:
@@ -253,11 +261,116 @@ def check_fresh(folder: str | Path, overwrite: bool = False) -> None:
                      f"{found[-1].path.name}; continue it with resume_from_checkpoint='last' "
                      "(--resume_from_checkpoint last), choose another folder, or set overwrite (--overwrite)")
 
+# %% ../../nbs/4_training/425_checkpoint.ipynb #08cff5ba
+LOCK = '.fdiv_lock'
+SILENT = 1800     # seconds after which the lock of another machine counts as left behind
+
+def _started(pid: int) -> float | None:
+    "When a process of this machine began, or None if there is none, or that cannot be known."
+    try: import psutil
+    except ImportError: return None
+    try: return round(psutil.Process(pid).create_time(), 1)
+    except psutil.Error: return None
+
+def this_process() -> dict:
+    "What a lock says of the process that holds it."
+    return dict(pid=os.getpid(), host=_host(), start=_started(os.getpid()))
+
+# %% ../../nbs/4_training/425_checkpoint.ipynb #de0c188e
+def _read_lock(path: Path) -> dict:
+    "What a lock says; {} if there is none, or one that was cut off."
+    who = read_object(path)
+    known = isinstance(who.get('pid'), int) and isinstance(who.get('host'), str)
+    return who if known and isinstance(who.get('start'), float | int | None) else {}
+
+def _holds(path: Path, who: dict) -> bool:
+    "Whether the process that a lock names may still run."
+    if who.get('host') != _host():
+        try: return time.time() - path.stat().st_mtime < SILENT
+        except OSError: return False
+    if not _alive(f"tmp-checkpoint-0-{who['host']}-{who['pid']}-0"): return False
+    start = _started(who['pid'])
+    return None in (start, who.get('start')) or abs(start - who['start']) < 2
+
+# %% ../../nbs/4_training/425_checkpoint.ipynb #3ca5cd9b
+class FolderLock:
+    "This process's lock of a folder, which it may take several times."
+    _mine: dict[str, int] = {}        # folder and process -> how often it is taken
+    def __init__(self, folder: str | Path):
+        self.folder, self.taken = Path(folder), False
+        self.key = f'{os.path.realpath(folder)} {os.getpid()}'
+    @property
+    def path(self): return self.folder/LOCK
+    def release(self) -> None:
+        if not self.taken: return
+        self.taken = False
+        self._mine[self.key] -= 1
+        if self._mine[self.key]: return
+        with contextlib.suppress(OSError):
+            if _read_lock(self.path).get('pid') == os.getpid(): self.path.unlink()
+    def __enter__(self): return self.take()
+    def __exit__(self, *e): self.release()
+
+# %% ../../nbs/4_training/425_checkpoint.ipynb #0746c87c
+@patch
+def take(self: FolderLock) -> FolderLock:
+    "Take the lock, making the folder. Raises ValueError if another process has it."
+    if not self._mine.get(self.key):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not (self._link() or self._unlock() and self._link()): raise self._refusal()
+    self._mine[self.key] = self._mine.get(self.key, 0) + 1
+    self.taken = True
+    return self
+
+@patch
+def _link(self: FolderLock) -> bool:
+    "Write the lock; False if there is one."
+    new = self.folder/f'{LOCK}-{uuid.uuid4().hex[:8]}'
+    try:
+        new.write_text(json.dumps(this_process()), encoding='utf-8')
+        os.link(new, self.path)
+    except FileExistsError: return False
+    except OSError:
+        if self.path.exists(): return False
+        if not new.exists(): raise
+        os.replace(new, self.path)            # a file system without hard links
+    finally: new.unlink(missing_ok=True)
+    return True
+
+# %% ../../nbs/4_training/425_checkpoint.ipynb #d2abf519
+@patch
+def _unlock(self: FolderLock) -> bool:
+    "Take away a lock that was left behind; False if its process may still run."
+    who = _read_lock(self.path)
+    if who and _holds(self.path, who): return False
+    aside = self.folder/f'{LOCK}-{uuid.uuid4().hex[:8]}'
+    try: os.replace(self.path, aside)
+    except FileNotFoundError: return True
+    found = _read_lock(aside)
+    if found != who:                          # another run was faster: the lock is its
+        with contextlib.suppress(FileExistsError): os.link(aside, self.path)
+    aside.unlink(missing_ok=True)
+    return found == who
+
+@patch
+def _refusal(self: FolderLock) -> ValueError:
+    "The error for a folder that another process has."
+    who = _read_lock(self.path)
+    since = time.strftime('%H:%M on %d %b', time.localtime(who['start'])) if who.get('start') else 'a while ago'
+    place = '' if who.get('host') == _host() else ' on another machine'
+    return ValueError(f"output_dir: process {who.get('pid')}{place}, begun {since}, is at work in "
+                      f"{str(self.folder)!r}; choose another folder, or, if that is not so, delete {LOCK}")
+
+# %% ../../nbs/4_training/425_checkpoint.ipynb #6c156b73
+def touch_lock(folder: str | Path) -> None:
+    "Show other machines that the run in a folder lives."
+    with contextlib.suppress(OSError): os.utime(Path(folder)/LOCK)
+
 # %% ../../nbs/4_training/425_checkpoint.ipynb #870fb2bf
 def _check_idle(folder: Path) -> None:
     "Raises ValueError if a process that still runs is training into a folder."
     run = read_run(folder)
-    if not run.get('pid') or run['pid'] == os.getpid(): return
+    if not isinstance(run.get('pid'), int) or run['pid'] == os.getpid(): return
     if _alive(f"tmp-checkpoint-0-{run.get('host')}-{run['pid']}-0"):
         raise ValueError(f"output_dir: process {run['pid']} is training into {str(folder)!r}; choose another folder, "
                          f"or, if that is not so, delete {RUN}")
@@ -283,6 +396,22 @@ def claim(folder: str | Path, run: str, busy: bool = True) -> None:
     Path(folder).mkdir(parents=True, exist_ok=True)
     process = dict(pid=os.getpid(), host=_host()) if busy else {}
     replace_text(Path(folder)/RUN, json.dumps(dict(run=run) | process))
+
+# %% ../../nbs/4_training/425_checkpoint.ipynb #63c13510
+def checkpoint_bytes(model, model_only: bool = False) -> int:
+    "Bytes of a checkpoint, at least: the weights that are saved and, unless `model_only`, Adam's two numbers."
+    trained = [p for p in model.parameters() if p.requires_grad]
+    saved = trained if hasattr(model, 'peft_config') else list(model.parameters())
+    moments = 0 if model_only else sum(2*p.numel()*p.element_size() for p in trained)
+    return sum(p.numel()*p.element_size() for p in saved) + moments
+
+def check_space(folder: str | Path, need: int, what: str) -> None:
+    "Raises ValueError if a disk has no room for `need` bytes."
+    try: free = shutil.disk_usage(folder).free
+    except OSError: return
+    if free >= need: return
+    raise ValueError(f"output_dir: {what} needs {need/1e6:,.0f} MB, and the disk of {str(folder)!r} has "
+                     f"{free/1e6:,.0f} MB free; free some, or choose another disk")
 
 # %% ../../nbs/4_training/425_checkpoint.ipynb #71098f57
 class CheckpointMixin:
@@ -319,17 +448,21 @@ def on_first(self: CheckpointMixin, fn: Callable):
 def own_folder(self: CheckpointMixin, which=None):
     """Begin or continue a run in output_dir: yields the checkpoint to continue from, or None. Raises
     ValueError as `begin_run`."""
-    a = self.args
+    a, lock = self.args, FolderLock(self.args.output_dir)
     saves = str(getattr(a.save_strategy, 'value', a.save_strategy)) != 'no'
     def begin():
+        lock.take()
+        if saves: check_space(a.output_dir, checkpoint_bytes(self.model, a.save_only_model), 'a checkpoint')
         where, run = begin_run(a.output_dir, which, getattr(a, 'overwrite', False))
         if saves: claim(a.output_dir, run)
         return where, run
-    where, self.run_name = self.on_first(begin)
-    try: yield where
+    try:
+        where, self.run_name = self.on_first(begin)
+        yield where
     finally:
         if saves and a.process_index == 0 and read_run(a.output_dir).get('run') == self.run_name:
-            claim(a.output_dir, self.run_name, False)
+            with contextlib.suppress(OSError): claim(a.output_dir, self.run_name, False)     # a full disk
+        lock.release()
 
 # %% ../../nbs/4_training/425_checkpoint.ipynb #7acbe815
 @patch
@@ -374,6 +507,18 @@ def _finish(self, final: Path) -> None:
     best = self.state.best_model_checkpoint
     rotate(final.parent, a.save_total_limit, {final.name} | ({Path(best).name} if best else set()))
 
+# %% ../../nbs/4_training/425_checkpoint.ipynb #a1507931
+class NotWritten(OSError):
+    "A checkpoint that could not be written, and the one that is whole."
+
+def _unwritten(e: BaseException, final: Path) -> OSError | None:
+    "The error for a checkpoint that could not be written; None for what is no matter of the disk."
+    why = disk_error(e)
+    if not why: return None
+    whole, _ = newest_whole(final.parent)
+    kept = f'{whole.name} is whole' if whole else 'there is none before it'
+    return NotWritten(f"output_dir: {final.name} could not be written: {why}; {kept}")
+
 # %% ../../nbs/4_training/425_checkpoint.ipynb #e1041125
 @patch
 def _save_checkpoint(self: CheckpointMixin, model, trial=None) -> None:
@@ -381,14 +526,16 @@ def _save_checkpoint(self: CheckpointMixin, model, trial=None) -> None:
     final = Path(self._get_output_dir(trial))/f'checkpoint-{self.state.global_step}'
     self._stage = self.on_first(lambda: _open_stage(self, final))
     self.run_name = self.on_first(lambda: self.run_name)
+    touch_lock(self.args.output_dir)
     try:
         super(CheckpointMixin, self)._save_checkpoint(model, trial)
         _name_best(self, final)
         if self.args.should_save: self.save_extra(self._stage/final.name)
         self.wait()
         if self.args.should_save: _finish(self, final)
-    except BaseException:
+    except BaseException as e:
         if self.args.should_save: shutil.rmtree(self._stage, ignore_errors=True)
+        if (found := _unwritten(e, final)) is not None: raise found from e
         raise
     finally: self._stage = None
     self.wait()

@@ -209,7 +209,9 @@ def read_templates(source   # a sentence, a list, or a .txt (one a line) or .csv
     "Template answers. Raises ValueError if there is none, or one is empty."
     named = isinstance(source, str) and re.search(r'\.(txt|csv)$', source.strip())
     if named or isinstance(source, Path): out = _template_file(Path(source))
-    else: out = [source] if isinstance(source, str) else list(source)
+    elif isinstance(source, str): out = [source]
+    elif hasattr(source, '__iter__'): out = list(source)
+    else: raise ValueError(f"template: got {source!r}; expected a text, a list of texts, or a file of them")
     if not out: raise ValueError("template: the list is empty; give at least one answer")
     bad = next((i for i, t in enumerate(out) if not isinstance(t, str) or not t.strip()), None)
     if bad is not None: raise ValueError(f"template: entry {bad} is {out[bad]!r}; expected a text")

@@ -30,6 +30,7 @@ from .offline import OfflineConfig, OfflineTrainer
 from .options import option
 from .pairlosses import PAIRWISE, Part, divergence_for, parts_of, take_loss_types
 from .refstore import DUMMY
+from .step import with_oom_backoff
 
 # %% auto #0
 __all__ = ['log', 'FDPOConfig', 'FDPOTrainer']
@@ -332,11 +333,14 @@ def sequence_logps(self: FDPOTrainer, model) -> Tensor:
     a, out, was = self.args, [], model.training
     model.eval()
     with torch.no_grad(), self.compute_loss_context_manager():
+        def of(rows):
+            b = build_batch(*zip(*rows), pad_token_id(self.processing_class), device=a.device,
+                            encoder_decoder=self.encoder_decoder)
+            return answer_token_logprobs(model, b, a.fused).double().sum(-1).cpu()
         for i in range(0, len(self._drift_rows), a.per_device_eval_batch_size):
             part = self._drift_rows[i:i + a.per_device_eval_batch_size]
-            b = build_batch(*zip(*part), pad_token_id(self.processing_class), device=a.device,
-                            encoder_decoder=self.encoder_decoder)
-            out.append(answer_token_logprobs(model, b, a.fused).double().sum(-1).cpu())
+            width = max(len(p) + len(c) for p, c in part)
+            out += with_oom_backoff(lambda s, part=part: of(part[s]), len(part), width, self.micro)
     model.train(was)
     return torch.cat(out)
 

@@ -4,6 +4,7 @@
 
 # %% ../../nbs/4_training/442_drawing.ipynb #bd889a5e
 from __future__ import annotations
+import gc, inspect, logging, weakref
 from collections.abc import Callable
 from dataclasses import replace
 import torch
@@ -13,6 +14,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from ..models.completions import Rollout, Sampler
 from ..models.draw import row_generator
 from ..models.engine import EngineError
+from .step import is_out_of_memory
 
 # %% auto #0
 __all__ = []
@@ -46,6 +48,33 @@ def sync_sampler(accelerator: Accelerator, sampler: Sampler, policy: nn.Module, 
     more = {} if accelerator.is_main_process else dict(send=False)
     on_all(accelerator, lambda: sampler.sync(policy, version, **more))
 
+# %% ../../nbs/4_training/442_drawing.ipynb #689d8de4
+def takes_batches(sampler: Sampler) -> bool:
+    "Whether a sampler can be told how many rows to draw at a time."
+    try: return 'batch_size' in inspect.signature(sampler).parameters
+    except (TypeError, ValueError): return False
+
+# %% ../../nbs/4_training/442_drawing.ipynb #63667790
+log = logging.getLogger('fdiv_nb')
+_fits = weakref.WeakKeyDictionary()      # model -> rows at a time, once memory has run out
+
+def with_fewer_rows(draw: Callable, how: dict, n: int, model: nn.Module):
+    """draw(), again with half of `how['batch_size']` while memory runs out. Raises torch.OutOfMemoryError if a
+    single row is too much."""
+    if model in _fits: how['batch_size'] = min(how['batch_size'] or n, _fits[model])
+    while True:
+        try: return draw()
+        except Exception as e:
+            rows = min(how['batch_size'] or n, n)
+            if not is_out_of_memory(e): raise
+            if rows == 1:
+                raise torch.OutOfMemoryError("a single row does not fit into memory while sampling; lower "
+                                             "max_new_tokens, or shorten the prompts") from e
+        gc.collect()
+        if torch.cuda.is_available(): torch.cuda.empty_cache()
+        how['batch_size'] = _fits[model] = rows//2
+        log.warning('out of memory while sampling %d rows: %d at a time from here on', rows, rows//2)
+
 # %% ../../nbs/4_training/442_drawing.ipynb #c4656161
 def engine_numbers(sampler: Sampler, r: Rollout) -> dict[str, float]:
     "How far a sampler's log q is from log π, and which version it drew r from, where it knows; for the log."
@@ -72,12 +101,19 @@ def draw_rows(accelerator: Accelerator, sampler: Sampler, model: nn.Module, toke
              ) -> Rollout:
     "One completion for each prompt. Raises what the sampler raises, on every process."
     same, here = rank is not None, accelerator.process_index if rank is None else rank
-    def sample(rows, rank):
+    if takes_batches(sampler) and accelerator.num_processes == 1: how.setdefault('batch_size', None)
+    def once(rows, rank):
         g = torch.Generator().manual_seed(seed*997 + rank)
         if block and not same and rows is prompts:
             places = row_places(len(rows), block, here, accelerator.num_processes)
             g = row_generator(seed*997, places, seed*997 + rank)
         with accelerator.autocast(): return sampler(model, tokenizer, rows, n=1, generator=g, **how)
+    def sample(rows, rank):
+        draw = lambda: once(rows, rank)
+        r = with_fewer_rows(draw, how, len(rows), model) if 'batch_size' in how else draw()
+        if not isinstance(r, Rollout):
+            raise ValueError(f"sampler: returned a {type(r).__name__}; return a Rollout, as rollout(...) does")
+        return r
     if not asks_once(accelerator, sampler, model): return sample(prompts, here)
     every = [prompts] if same else gather_object([prompts])
     with sampler.unmeasured():

@@ -91,6 +91,7 @@ def check_fdpg_options(a: FDPGConfig) -> None:
     positive('beta', a.beta, 'small β follows the reward, large β the initial policy; 0.1 is usual')
     positive('proposal_every', a.proposal_every, 'leave it out for the default')
     at_least('eval_samples', a.eval_samples, 2, 'one completion says nothing about its own error')
+    for k in ('ratio_clip', 'reward_clip'): at_least(k, getattr(a, k), 0, '0 = unclipped')
     one_of('baseline', a.baseline, _BASELINES)
     one_of('proposal', a.proposal, ('policy', 'lagging'))
     check_replay_options(a)

@@ -262,6 +262,9 @@ def take_state(self: LogZTrainer, state: dict, where: Path) -> None:
     self.target.load_state_dict(state['target'])
 
 # %% ../../nbs/4_training/448_logz.ipynb #448a002a
+_BELONGS = {'target', 'prompts', 'columns', 'tokenizer', 'max_new_tokens', 'reference', 'stop_token_ids',
+            'stop_strings', 'reward_special_tokens'}         # of `run_key`: what log Z is about
+
 @patch
 def train(self: LogZTrainer, resume_from_checkpoint=None, **kw):
     """Train; `log_z` is estimated first, or read from the checkpoint.
@@ -270,6 +273,6 @@ def train(self: LogZTrainer, resume_from_checkpoint=None, **kw):
     self.shard()
     with self.own_folder(resume_from_checkpoint) as where:
         state = self.begin(where)
-        if where is None: self.once_sharded(self.start_log_z)
+        if where is None or self.changed & _BELONGS: self.once_sharded(self.start_log_z)
         else: self.take_state(state, where)
         return Trainer.train(self, resume_from_checkpoint=where and str(where), **kw)

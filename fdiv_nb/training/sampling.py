@@ -80,6 +80,7 @@ def check_sampling_options(a: SamplingConfig) -> None:
     for k in ('samples_per_step', 'max_new_tokens', 'temperature', 'max_steps'):
         positive(k, getattr(a, k), 'leave it out for the default')
     at_least('max_prompts', a.max_prompts, 0, '0 reads all')
+    for k in ('samples_per_prompt', 'sample_batch_size'): at_least(k, getattr(a, k), 0, '0 chooses it')
     a.chat_template_kwargs = template_kwargs(a.chat_template_kwargs)
     StoppingSampler(rollout, a.stop_token_ids, a.stop_strings)          # refuses what are no ids or texts
     if a.top_k or a.top_p != 1:

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 # %% auto #0
-__all__ = ['NotSaved', 'save_trained']
+__all__ = ['nearest', 'NotSaved', 'save_trained']
 
 # %% ../../nbs/4_training/430_saving.ipynb #3e4cc569
-def _nearest(out: Path) -> Path:
+def nearest(out: Path) -> Path:
     """The folder itself, or the nearest one above it that exists. Raises ValueError for a file or a dead link
     on the way."""
     for p in [out, *out.parents]:
@@ -29,7 +29,7 @@ def check_writable(folder: str | Path, field: str = 'output_dir') -> Path:
     if not str(folder).strip(): raise ValueError(f"{field}: empty; give a folder")
     out = Path(folder)
     try:
-        there = _nearest(out)
+        there = nearest(out)
         with tempfile.TemporaryDirectory(dir=there, prefix='.fdiv-') as d:
             rest = Path(d)/out.relative_to(there)
             rest.mkdir(parents=True, exist_ok=True)

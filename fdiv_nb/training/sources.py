@@ -4,7 +4,7 @@
 
 # %% ../../nbs/4_training/409_sources.ipynb #b0b527d1
 from __future__ import annotations
-import csv, glob, gzip, io, itertools, json, re
+import csv, glob, gzip, io, itertools, json, os, re
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -57,12 +57,18 @@ def _read(p: Path, name: str) -> str:
         raise ValueError(f"{name}: {p.name} is not UTF-8 text (byte {e.start}); convert it") from None
     except (gzip.BadGzipFile, EOFError) as e: raise ValueError(f"{name}: {p.name}: {e}") from None
 
+def _parquet_rows(p: Path, name: str) -> list[dict]:
+    "The rows of a Parquet file. Raises ValueError for one that is cut off or damaged."
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    try: return pq.read_table(p).to_pylist()
+    except (pa.ArrowException, OSError, ValueError):
+        raise ValueError(f"{name}: {p.name} is cut off, or no Parquet file; write it again") from None
+
 def file_rows(p: Path, need: tuple, name: str) -> list:
     "The rows of a file, by its ending. Raises ValueError for an unknown ending, or text that is not UTF-8."
     kind = Path(p.stem).suffix if p.suffix == '.gz' else p.suffix
-    if p.suffix == '.parquet':
-        import pyarrow.parquet as pq
-        return pq.read_table(p).to_pylist()
+    if p.suffix == '.parquet': return _parquet_rows(p, name)
     if p.suffix in _BY_DATASETS: return _by_datasets(p.name, name, str(p.parent), data_files=p.name)
     if kind in ('.json', '.jsonl', '.ndjson'): return _json_rows(_read(p, name), f"{name}: {p.name}")
     if kind == '.csv': return _csv_rows(_read(p, name), f"{name}: {p.name}")
@@ -135,12 +141,12 @@ def _from_hub(source: str, name: str, limit: int = 0):
 # %% ../../nbs/4_training/409_sources.ipynb #58e62dcd
 def _from_path(source: str, need: tuple, name: str, limit: int = 0):
     "The data set of a path or a name. Raises ValueError naming it if there is none."
-    if Path(source).is_file(): return file_rows(Path(source), need, name)
-    if Path(source).is_dir(): return _from_folder(Path(source), name)
+    if os.path.isfile(source): return file_rows(Path(source), need, name)
+    if os.path.isdir(source): return _from_folder(Path(source), name)
     files = sorted(f for f in glob.glob(source, recursive=True) if Path(f).is_file())
     if files: return [r for f in files for r in file_rows(Path(f), need, name)]
     path, config, split = _parts(source)
-    if Path(path).is_dir(): return _from_folder(Path(path), name, config, split)
+    if os.path.isdir(path): return _from_folder(Path(path), name, config, split)
     return _from_hub(source, name, limit)
 
 # %% ../../nbs/4_training/409_sources.ipynb #df24e505

@@ -81,7 +81,7 @@ def lead_with(answer, template: str) -> str:
 def _has_template(row: dict) -> bool:
     "Whether a row has a template that is not blank."
     t = row.get('template')
-    return bool(t) and (is_chat(t) or bool(str(t).strip()))
+    return isinstance(t, str) and bool(t.strip()) or is_chat(t)
 
 def own_templates(rows: list[dict | None], name: str) -> list[list]:
     """For each row (None: unreadable) its column 'template', in a list. Raises ValueError, naming the row,

@@ -1,0 +1,103 @@
+"""Nothing that was downloaded is run: models, pickles, YAML, data folders, completions, reports"""
+import json, os, pickle, shutil, subprocess, sys, zipfile
+from pathlib import Path
+from harness import Counts, case, fdiv, folder, last_lines, one_line, root
+import runs
+
+class Evil:
+    "Makes a file where it is unpickled."
+    def __init__(self, mark): self.mark = str(mark)
+    def __reduce__(self): return (open, (self.mark, 'w'))
+
+def _zip(path: Path, mark) -> None:
+    "A torch file whose pickle is evil."
+    with zipfile.ZipFile(path, 'w') as z:
+        z.writestr('archive/data.pkl', pickle.dumps(Evil(mark)))
+        z.writestr('archive/version', '3\n')
+
+def pickles(counts: Counts, d: Path, f: Path):
+    "Pickles in place of every file of a checkpoint and of a model that a pickle may stand for."
+    case(lambda: runs.train('sft', d/'run') and 0)
+    for form in ('raw', 'zip'):
+        for name in ('optimizer.pt', 'scheduler.pt', 'rng_state.pth', 'training_args.bin', 'pytorch_model.bin'):
+            for manifest in (True, False):
+                out, mark = d/'o', d/'ran'
+                shutil.rmtree(out, ignore_errors=True)
+                shutil.copytree(d/'run', out)
+                c = out/f'checkpoint-{runs.STEPS}'
+                if form == 'zip': _zip(c/name, mark)
+                else: (c/name).write_bytes(pickle.dumps(Evil(mark)))
+                if not manifest: (c/'fdiv_manifest.json').unlink()
+                case(lambda: runs.train('sft', out, c.name, max_steps=runs.STEPS) and 0)
+                counts.check('security', f'{form} pickle as {name}{"" if manifest else ", no manifest"}', 'ran' if mark.exists() else '')
+    for form in ('raw', 'zip'):
+        for name in ('pytorch_model.bin', 'model.pt', 'adapter_model.bin'):
+            out, mark = d/'model', d/'ran'
+            shutil.rmtree(out, ignore_errors=True)
+            shutil.copytree(f/'m', out)
+            (out/'model.safetensors').unlink()
+            if form == 'zip': _zip(out/name, mark)
+            else: (out/name).write_bytes(pickle.dumps(Evil(mark)))
+            e = fdiv('sft', '--model', out, '--data', f/'rows.jsonl', '--output_dir', d/'x', '--max_steps', 1, '--use_cpu')
+            counts.check('security', f'{form} pickle as {name} of a model', 'ran' if mark.exists() else one_line(e))
+
+def code(counts: Counts, d: Path, f: Path):
+    "Code that models, data folders and the current folder bring."
+    for kind in ('evil', 'llama'):
+        for name in ('AutoConfig', 'AutoModelForCausalLM', 'AutoTokenizer', 'AutoModelForSequenceClassification'):
+            out, mark = d/'evil', d/'evil/ran'
+            shutil.rmtree(out, ignore_errors=True)
+            shutil.copytree(f/'m', out)
+            for file in ('config.json', 'tokenizer_config.json'):
+                c = json.loads((out/file).read_text())
+                if file == 'config.json': c['model_type'] = kind
+                c['auto_map'] = {name: ['evil.C', 'evil.C'] if name == 'AutoTokenizer' else 'evil.C'}
+                (out/file).write_text(json.dumps(c))
+            (out/'evil.py').write_text(f'open({str(mark)!r}, "w")\n')
+            for words in (('sft', '--model', out, '--data', f/'rows.jsonl'), ('dpo', '--model', f/'m', '--ref_name', out, '--data', f/'pairs.jsonl'),
+                          ('align', '--model', f/'m', '--reward', f'classifier:{out}', '--prompts', f/'prompts.txt', '--samples_per_step', 4,
+                           '--max_new_tokens', 4)):
+                shutil.rmtree(d/'x', ignore_errors=True)
+                e = fdiv(*words, '--output_dir', d/'x', '--max_steps', 1, '--use_cpu', '--disable_tqdm', 'true', '--dry_run')
+                counts.check('security', f'{kind} with auto_map {name} in {words[0]}', 'ran' if mark.exists() else last_lines(e) if e.traceback else '')
+    data = d/'data'
+    data.mkdir()
+    (data/'data.py').write_text(f'open({str(d/"ran")!r}, "w")\n')
+    e = fdiv('sft', '--model', f/'m', '--data', data, '--output_dir', d/'x', '--use_cpu')
+    counts.check('security', 'a data folder with a script', 'ran' if (d/'ran').exists() else one_line(e))
+    here = d/'here'
+    here.mkdir()
+    for m in ('zstandard', 'torch_npu', 'torch_xla', 'pynvml', 'peft', 'wandb', 'deepspeed', 'liger_kernel', 'bitsandbytes', 'sitecustomize'):
+        (here/f'{m}.py').write_text(f'open({str(here/"ran-")!r} + {m!r}, "w")\n')
+    env = os.environ | dict(PYTHONPATH=str(root), PYTHONSAFEPATH='1')
+    w = ['sft', '--model', f/'m', '--data', f/'rows.jsonl', '--output_dir', d/'y', '--max_steps', 1, '--use_cpu', '--disable_tqdm', 'true', '--show', 0]
+    subprocess.run([sys.executable, '-c', 'import sys; from fdiv_nb.commands.main import main; sys.exit(main(sys.argv[1:]))', *map(str, w)],
+                   cwd=here, env=env, capture_output=True, timeout=180)
+    ran = [p.name for p in here.glob('ran-*')]
+    counts.check('security', 'modules of the current folder', f'{ran}' if ran else '')
+
+def texts(counts: Counts, d: Path, f: Path):
+    "YAML that makes objects, rewards that read code, reports of hostile texts."
+    for i, text in enumerate(('!!python/object/apply:os.system ["touch ran"]', 'seed: !!python/name:os.system', 'a: &a [x]\nb: [*a]', '['*100_000)):
+        (d/'c.yaml').write_text(text)
+        e = fdiv('sft', '--config', d/'c.yaml', '--output_dir', d/'x', cwd=d)
+        counts.check('security', f'YAML {i}', 'ran' if (d/'ran').exists() else one_line(e))
+    from fdiv_nb.losses.rewards import python_reward
+    here = os.getcwd()
+    os.chdir(d)
+    hostile = ('open("ran", "w")', '__import__("os").system("touch ran")', '('*10_000, '\0', '-'*10_000 + '1', 'f"{open(\'ran\', \'w\')}"', '@print\ndef f(): pass', chr(0xd800))
+    for text in hostile:
+        python_reward([''], [text])
+        counts.check('security', f'a completion {text[:20]!r}', 'ran' if (d/'ran').exists() else '')
+    os.chdir(here)
+    from fdiv_nb.reports.page import Report
+    for text in ('<script>x</script>', '"><img src=x onerror=alert(1)>', '</pre><script>', "javascript:alert(1)", '{{ 7*7 }}', '&lt;script&gt;<svg/onload=x>'):
+        page = Report(text, text).text(text.replace('<', '&lt;') if False else 'x').samples({text: [(text, text, 1.)]}).details(text, {text: text}).save(d/'r.html')
+        html = Path(page).read_text()
+        bad = [x for x in ('<script>x', '<img src=x', '<svg/onload', '<script>') if x in html.replace('<script>document', '')]
+        counts.check('security', f'a report of {text[:20]!r}', f'{bad}' if bad else '' if "default-src 'none'" in html else 'no policy')
+
+def check(counts: Counts):
+    with folder() as d:
+        f = runs.files(d/'files')
+        for part in (pickles, code, texts): part(counts, d, f)
