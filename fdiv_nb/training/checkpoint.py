@@ -362,8 +362,12 @@ def _refusal(self: FolderLock) -> ValueError:
                       f"{str(self.folder)!r}; choose another folder, or, if that is not so, delete {LOCK}")
 
 # %% ../../nbs/4_training/425_checkpoint.ipynb #6c156b73
-def touch_lock(folder: str | Path) -> None:
-    "Show other machines that the run in a folder lives."
+_touched = [0.]       # when, in seconds of the monotonic clock
+
+def touch_lock(folder: str | Path, every: float = 20.) -> None:
+    "Show other machines that the run in a folder lives; at most once in `every` seconds."
+    if time.monotonic() - _touched[0] < every: return
+    _touched[0] = time.monotonic()
     with contextlib.suppress(OSError): os.utime(Path(folder)/LOCK)
 
 # %% ../../nbs/4_training/425_checkpoint.ipynb #870fb2bf

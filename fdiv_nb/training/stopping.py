@@ -16,7 +16,7 @@ from ..losses.flat import mean_prob
 from ..models.encode import pad_token_id, scored_ids
 from ..models.heads import answer_token_logprobs
 from ..models.logprobs import bare_model, build_batch, label_mask
-from .step import with_oom_backoff
+from .step import MicroBatch, with_oom_backoff
 
 # %% auto #0
 __all__ = []
@@ -48,7 +48,7 @@ class ForgetMonitor:
 def score_forget(self: ForgetMonitor, model: nn.Module,
                  rows: list[int]) -> dict[int, tuple[float, float, int]]:
     "row -> (P_f, log-probability, tokens) of some rows of the forget set."
-    a, d, out = self.args, self.train_dataset.rows, {}
+    a, d, out, micro = self.args, self.train_dataset.rows, {}, MicroBatch(on=self.args.world_size == 1)
     def of(part):
         b = self.forget_batch([d[j] for j in part], a.device)
         with self.compute_loss_context_manager(): lp = answer_token_logprobs(model, b, a.fused).float()
@@ -57,7 +57,7 @@ def score_forget(self: ForgetMonitor, model: nn.Module,
     for i in range(0, len(rows), a.per_device_eval_batch_size):
         part = rows[i:i + a.per_device_eval_batch_size]
         width = max(len(d[j]['prompt_ids']) + len(scored_ids(d[j], 'forget')) for j in part)
-        for found in with_oom_backoff(lambda s, part=part: of(part[s]), len(part), width, self.micro): out |= found
+        for found in with_oom_backoff(lambda s, part=part: of(part[s]), len(part), width, micro): out |= found
     return out
 
 # %% ../../nbs/4_training/488_stopping.ipynb #f67661ce
