@@ -149,7 +149,6 @@ def attention_kernel(model   # a transformers model, or its class
 def is_out_of_memory(e: BaseException) -> bool:
     "Whether an exception means that a device, or the CPU, has no memory left."
     if isinstance(e, torch.OutOfMemoryError): return True
-    if isinstance(e, MemoryError): return True
     signs = ("can't allocate memory", 'could not create a primitive', 'std::bad_alloc', 'CUBLAS_STATUS_ALLOC_FAILED',
              'CUDNN_STATUS_ALLOC_FAILED')
     return isinstance(e, RuntimeError) and any(s in str(e) for s in signs)
