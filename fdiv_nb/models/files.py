@@ -43,5 +43,5 @@ def disk_error(e: BaseException) -> str:
     text = ' '.join(str(e).split())
     found = next((r for r in _REASONS if r in text), '')
     if isinstance(e, OSError) or type(e).__name__ == 'SafetensorError': return found
-    if not isinstance(e, RuntimeError): return ''
+    if not isinstance(e, RuntimeError) and type(e) is not Exception: return ''
     return found or ('the disk is full' if 'inline_container' in text or 'PytorchStreamWriter' in text else '')
