@@ -40,7 +40,7 @@ def _stopped(words, number, twice: bool = False):
     "The end of a command that gets a signal after its second step."
     c = Case(_main(words))
     def step():
-        if 'step 2/' not in (c.folder/'err').read_text(errors='replace'): return False
+        if not (c.folder/'err').exists() or 'step 2/' not in (c.folder/'err').read_text(errors='replace'): return False
         c.send(number)
         if twice:
             time.sleep(.02)
