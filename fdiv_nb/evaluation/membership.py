@@ -184,8 +184,10 @@ def membership_scores(log: EvalLog,
     if retain_log is not None: check_membership(log, retain_log)
     out = {}
     for k in ('extraction_strength', 'exact_memorization', 'extraction_strength_released'):
+        if not log.has('forget', k): continue                 # open-unlearning's logs have the released one
         x = torch.tensor(log.numbers('forget', k), dtype=torch.float64)
         out[k], out[f'{k}_stderr'] = x.mean().item(), x.std().item()/len(x)**.5 if len(x) > 1 else math.nan
+    if not out: raise ValueError(f"log: no measure of memorisation in it; it has {', '.join(log.tasks) or 'none'}")
     if not log.tasks.get('holdout'): return out
     for name in MIA:
         if log.has('forget', name) and log.has('holdout', name): out |= _attack_scores(log, retain_log, name)
