@@ -10,10 +10,13 @@ from .evaluate_align import cmd_evaluate_align
 from .evaluation import (RETAIN, EvaluateArguments, collect, evaluated_init, generations,
                                          item_figure, log_color, print_progress, ready_model, save_evaluation,
                                          warn_same)
+from .evaluate_measures import (cmd_evaluate_choice, cmd_evaluate_log,
+                                                 cmd_evaluate_membership)
 from .models import find_model
 from .parser import parse
 from .rows import RowArguments, asked_rows, form_of
 from ..evaluation.forgetting import spread_rows
+from ..mathematics.checks import either
 from ..training.options import option
 
 # %% auto #0
@@ -302,9 +305,10 @@ def _book(argv: list[str]) -> int:
 
 # %% ../../nbs/7_commands/750_evaluate.ipynb #5b534b66
 def cmd_evaluate(argv: list[str]) -> int:
-    "fdiv evaluate tofu | muse | book | align --model DIR --data DIR ..., or --log FILE ... for saved logs alone"
-    kinds = dict(tofu=_tofu, muse=_muse, book=_book, align=cmd_evaluate_align)
+    "fdiv evaluate tofu | muse | book | align | choice | membership | log: of a model, or of saved logs"
+    kinds = dict(tofu=_tofu, muse=_muse, book=_book, align=cmd_evaluate_align, choice=cmd_evaluate_choice,
+                 membership=cmd_evaluate_membership, log=cmd_evaluate_log)
     if not argv or argv[0] not in kinds:
-        raise ValueError(f"evaluate: expected tofu, muse, book or align, got {argv[0] if argv else 'nothing'!r}; "
+        raise ValueError(f"evaluate: expected {either(kinds)}, got {argv[0] if argv else 'nothing'!r}; "
                          "e.g. fdiv evaluate tofu --model DIR --data DIR --retain_log LOG")
     return kinds[argv[0]](argv[1:])

@@ -13,18 +13,23 @@ from ..mathematics.checks import fraction, one_of
 from ..training.options import option
 
 # %% auto #0
-__all__ = ['cmd_evaluate_choice', 'cmd_evaluate_membership', 'cmd_evaluate_log']
+__all__ = ['check_no_sampler', 'cmd_evaluate_choice', 'cmd_evaluate_membership', 'cmd_evaluate_log']
 
 # %% ../../nbs/7_commands/749_evaluate_measures.ipynb #fe91effc
 @dataclass
 class ChoiceArguments(EvaluateArguments):
     "Arguments of `fdiv evaluate choice`: accuracy on multiple choice, such as WMDP and MMLU."
-    data: str = option('', "a file, or a folder with a file for each subject: .json, .jsonl, .csv, .parquet with "
-                           "question, choices (or A, B, C, D), answer (a number from 0, or a letter); MMLU's .csv")
+    data: str = option('', "a file, or a folder with a file for each subject: .json, .jsonl, .csv, .parquet "
+                           "with question, choices (or A, B, C, D), answer (a number from 0, or a letter); "
+                           "MMLU's .csv")
     shots: str = option('', "examples to put before every question, the same kind of file or folder")
-    form: str = option('letters', "what is scored: letters behind the whole question, or texts of the choices")
+    form: str = option('letters', "what is scored: letters behind the whole question, or texts")
 
 # %% ../../nbs/7_commands/749_evaluate_measures.ipynb #c990aad1
+def check_no_sampler(a: EvaluateArguments) -> None:
+    "Raises ValueError for a server that would not be asked."
+    if a.sampler_url: raise ValueError("sampler_url: nothing is generated here, so no server is asked; leave it out")
+
 _CHOICE_INTRO = (
     "**accuracy** is the share of questions whose right choice the model finds likeliest; **chance** is what "
     "guessing gives. Nothing is generated.")
@@ -36,10 +41,11 @@ def cmd_evaluate_choice(argv: list[str]) -> int:
     a, = parse(argv, ChoiceArguments)
     check_output(a.output_dir, a.overwrite)
     one_of('form', a.form, ('letters', 'texts'))
+    check_no_sampler(a)
     if a.model and not a.data: raise ValueError("data: no questions; give --data with a file or a folder")
     data, shots = (choice_data(p) if a.model and p else {} for p in (a.data, a.shots))
-    logs = collect(a, lambda m, tok, path: evaluate_choice(m, tok, data, path, a.batch_size, a.form, shots,
-                                                           print_progress))
+    logs = collect(a, lambda m, tok, path, sampler: evaluate_choice(m, tok, data, path, a.batch_size, a.form,
+                                                                    shots, print_progress))
     rows = {n: choice_scores(l) for n, l in logs.items()}
     columns = list(dict.fromkeys(k for r in rows.values() for k in r if not k.endswith('_stderr')))
     save_evaluation(a, 'Multiple choice', _CHOICE_INTRO, rows, None, '', columns,
@@ -50,10 +56,10 @@ def cmd_evaluate_choice(argv: list[str]) -> int:
 @dataclass
 class MembershipArguments(EvaluateArguments):
     "Arguments of `fdiv evaluate membership`: six attacks, extraction strength, exact memorization."
-    forget: str = option('', "rows that should be forgotten: questions and answers, or text; 'tiny': the bundled "
-                             "model's people")
+    forget: str = option('', "rows that should be forgotten: questions and answers, or text; 'tiny': "
+                             "the bundled model's people")
     holdout: str = option('', "rows of the same kind that no model has seen; without them no attack")
-    retain_log: str = option('', "log of a model trained without the forget set; PrivLeak is measured against it")
+    retain_log: str = option('', "log of a model trained without the forget set, for PrivLeak")
     reference_model: str = option('', "another model, for the reference attack")
     gradnorm: bool = option(False, "the attack by the norm of the gradient, a backward pass for each row")
     share: float = option(.4, "of the tokens, for Min-K% and Min-K%++")
@@ -82,34 +88,36 @@ def _membership_rows(a: MembershipArguments, name: str) -> list:
 _MEMBERSHIP_INTRO = (
     "**extraction_strength** and **exact_memorization** tell how much of the answers the model still writes. "
     "**mia_** are areas under the ROC curve of six membership attacks: 1 where the forgotten rows are "
-    "recognised, ½ where they look like rows that were never seen. **privleak** compares with a retain model, "
-    "in percent: 0 is perfect, negative is remembered, positive is overdone.")
+    "recognised, ½ where they look like rows that were never seen. **privleak** compares with a retain "
+    "model, in percent: 0 is perfect, negative is remembered, positive is overdone.")
 _MEMBERSHIP_ITEMS = [(t, 'min_k', 'Min-40%, nats') for t in ('forget', 'holdout')]
 
 def _other_model(a: MembershipArguments):
     "The model of --reference_model; None without."
     if not a.model or not a.reference_model: return None
     find_model(a.model, base_model=a.base_model)
-    init = {k: v for k, v in evaluated_init(a, a.bf16).items() if k != 'revision'}
-    return ready_model(a.reference_model, a.device, a.bf16, 'reference_model', init=init)[0]
+    init = {k: v for k, v in evaluated_init(a).items() if k != 'revision'}
+    return ready_model(a.reference_model, a.device, a.dtype, 'reference_model', init=init)[0]
 
 # %% ../../nbs/7_commands/749_evaluate_measures.ipynb #9c6e1bc2
 def cmd_evaluate_membership(argv: list[str]) -> int:
     "fdiv evaluate membership --model DIR --forget FILE [--holdout FILE] [--retain_log LOG]"
     from fdiv_nb.evaluation.evallog import read_log
-    from fdiv_nb.evaluation.membership import check_membership, evaluate_membership, membership_rows, membership_scores
+    from fdiv_nb.evaluation.membership import (check_membership, evaluate_membership, membership_rows,
+                                               membership_scores)
     from fdiv_nb.evaluation.resume import planned_log
     from fdiv_nb.training.base import check_output
     a, = parse(argv, MembershipArguments)
     check_output(a.output_dir, a.overwrite)
     fraction('share', a.share, '(]')
+    check_no_sampler(a)
     if a.model and not a.forget: raise ValueError("forget: no rows; give --forget FILE")
     never, most = read_log(a.retain_log) if a.retain_log else None, a.max_tokens or None
     data = {k: _membership_rows(a, k) for k in ('forget', 'holdout') if a.model and getattr(a, k)}
     rows = {t: membership_rows(r, t) for t, r in data.items()}
     if never is not None and data: check_membership(planned_log(rows, max_tokens=most, share=a.share), never)
     other = _other_model(a)
-    logs = collect(a, lambda m, tok, path: evaluate_membership(
+    logs = collect(a, lambda m, tok, path, sampler: evaluate_membership(
         m, tok, data, path, a.batch_size, other, a.gradnorm, most, a.share, print_progress, never))
     warn_same(logs, never, 'retain_log')
     every = logs | ({} if never is None else {RETAIN: never})
@@ -125,7 +133,7 @@ class LogArguments:
     "Arguments of `fdiv evaluate log`: a log in the layout of another program."
     log: str = option('', "the log to read, in any layout")
     to: str = option('', "the folder or .json file to write")
-    layout: str = option('open-unlearning', "tofu (a file for each task), lists (as Unlearn-Simple), open-unlearning")
+    layout: str = option('open-unlearning', "tofu, lists (as Unlearn-Simple), or open-unlearning")
     overwrite: bool = option(False, "replace files that are there")
 
 # %% ../../nbs/7_commands/749_evaluate_measures.ipynb #8cd53011

@@ -75,10 +75,13 @@ COMMANDS = dict(
                     ('commands.unlearn:UnlearnArguments', 'training.flat:FLATConfig'),
                     {'--demo': 'commands.unlearn_demo:UnlearnDemo'}),
     evaluate=Command('evaluate:cmd_evaluate', "measure a model: TOFU, MUSE, a book; pass@k of held-out prompts",
-                     'tofu|muse|book|align --model DIR --data DIR [flags]', kinds=dict(
+                     'tofu|muse|book|align|choice|membership|log [flags]', kinds=dict(
                          tofu='commands.evaluate:TofuArguments', muse='commands.evaluate:MuseArguments',
                          book='commands.evaluate:BookArguments',
-                         align='commands.evaluate_align:EvaluateAlignArguments')),
+                         align='commands.evaluate_align:EvaluateAlignArguments',
+                         choice='commands.evaluate_measures:ChoiceArguments',
+                         membership='commands.evaluate_measures:MembershipArguments',
+                         log='commands.evaluate_measures:LogArguments')),
     attack=Command('attack:cmd_attack', "try to bring back what was forgotten", '--model DIR --forget FILE [flags]',
                    ('commands.attack:AttackArguments',)),
     bridge=Command('bridge:cmd_bridge', "which imitation is the best start for preference learning? a grid of runs",

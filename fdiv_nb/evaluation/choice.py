@@ -42,8 +42,8 @@ def _choice_row(r, subject: str, where: str) -> dict:
     right = _right(r.get('answer'), len(choices))
     if right is None:
         last = len(choices) - 1
-        raise ValueError(f"{where} has {r.get('answer')!r} under answer; expected a choice, 0 to {last} or A to "
-                         f"{LETTERS[last]}")
+        raise ValueError(f"{where} has {r.get('answer')!r} under answer; expected a choice, 0 to {last} or "
+                         f"A to {LETTERS[last]}")
     return dict(question=r['question'].strip(), choices=[str(c).strip() for c in choices], right=right,
                 subject=r.get('subject') or subject)
 
@@ -96,13 +96,13 @@ def choice_prompt(row: dict, shots: list[dict] = ()) -> str:   # rows of `choice
 # %% ../../nbs/5_evaluation/533_choice.ipynb #9bbbd423
 def continuation_logps(model: nn.Module, tokenizer, pairs: list[tuple],   # (prompt, continuation), texts
                        batch_size: int = 16, name: str = 'rows') -> list[tuple[float, int, bool]]:
-    "(log-probability in nats, tokens, whether all are first choices) of each. Raises ValueError for a long one."
+    "(log-probability, nats; tokens; whether all are first choices) of each. Raises ValueError for a long one."
     ed, dev, limit = is_encoder_decoder(model), next(model.parameters()).device, context_length(model)
     ids = [encode_pair(tokenizer, p, c, False, encoder_decoder=ed) for p, c in pairs]
     for i, (p, c) in enumerate(ids):
         if not c or limit is not None and len(p) + len(c) > limit:
-            raise ValueError(f"{name}: item {i} has {len(p) + len(c)} tokens, the model's context holds {limit}; "
-                             "use fewer examples")
+            raise ValueError(f"{name}: item {i} has {len(p) + len(c)} tokens, the context holds {limit}; use "
+                             "fewer examples")
     order, out = sorted(range(len(ids)), key=lambda i: len(ids[i][0]) + len(ids[i][1])), [None]*len(ids)
     with torch.no_grad(), sampling_mode(model):
         for k in range(0, len(order), batch_size):
@@ -138,7 +138,8 @@ def _choice_items(model, tokenizer, rows: list[dict], form: str, shots: dict, ba
         lp = [next(flat)[0]/(len(c.encode()) if form == 'texts' else 1) for _, c in ps]
         top = max(range(len(lp)), key=lp.__getitem__)
         said, right = (r['choices'][i] for i in (top, r['right']))
-        out.append(dict(logprobs=lp, correct=float(top == r['right']), generated_text=[ps[0][0], said, right]))
+        out.append(dict(logprobs=lp, correct=float(top == r['right']),
+                        generated_text=[ps[0][0], said, right]))
     return out
 
 # %% ../../nbs/5_evaluation/533_choice.ipynb #b7568c6c
@@ -150,7 +151,7 @@ def evaluate_choice(model, tokenizer,
                     shots: dict | None = None,  # subject -> example rows; '' for all subjects
                     progress=None               # called with (subject, items done, items)
                     ) -> EvalLog:
-    "Every question, for `choice_scores`. Raises ValueError, before any work, for rows or a form that is unfit."
+    "Every question, for `choice_scores`. Raises ValueError, before any work, for unfit rows or form."
     one_of('form', form, ('letters', 'texts'))
     rows = {t: choice_rows([_plain(r) for r in rs], t, t) for t, rs in data.items()}
     if not rows: raise ValueError("data: no subject; give at least one")
@@ -165,7 +166,7 @@ def _plain(r):
 
 # %% ../../nbs/5_evaluation/533_choice.ipynb #d1c33c1d
 def choice_scores(log: EvalLog) -> dict[str, float]:
-    "accuracy over all questions, chance, <subject>_accuracy; `_stderr` of each. Raises ValueError without any."
+    "accuracy over all questions, chance, <subject>_accuracy, `_stderr`s. Raises ValueError without any."
     out, every = {}, []
     for t in [t for t in log.tasks if log.has(t, 'correct')]:
         x = torch.tensor(log.numbers(t, 'correct'), dtype=torch.float64)
@@ -174,7 +175,8 @@ def choice_scores(log: EvalLog) -> dict[str, float]:
     if not every: raise ValueError(f"log: no multiple choice in it; it has {', '.join(log.tasks) or 'none'}")
     x = torch.cat(every)
     sizes = [len(p) for t in log.tasks if log.has(t, 'logprobs') for p in log.column(t, 'logprobs')]
-    whole = dict(accuracy=x.mean().item(), accuracy_stderr=_error(x), chance=sum(1/n for n in sizes)/len(sizes))
+    chance = sum(1/n for n in sizes)/len(sizes)
+    whole = dict(accuracy=x.mean().item(), accuracy_stderr=_error(x), chance=chance)
     return whole if len(every) == 1 else whole | out
 
 def _error(x) -> float: return (x.std()/len(x)**.5).item() if len(x) > 1 else math.nan
