@@ -150,7 +150,7 @@ def distances(w: World, model, retain, k: int) -> dict:
     return out | dict(total=out['distance_forget'] + out['distance_retain'])
 
 
-def p_of(numbers: list) -> float: return statistics.fmean(x.logps.mean().exp().item() for x in numbers)
+def p_of(numbers: list) -> float: return statistics.fmean(x.logp.mean().exp().item() for x in numbers)
 
 
 def evaluate(w: World, model, retain, start, seed: int) -> dict:
@@ -159,9 +159,9 @@ def evaluate(w: World, model, retain, start, seed: int) -> dict:
     forget, kept, taught = half(w.forget, 1), half(w.retain, 1), half(w.forget, 0)
     f, r, h = (numbers_of(w, model, x) for x in (forget, kept, w.held))
     out = distances(w, model, retain, 1) | dict(p_forget=p_of(f), p_retain=p_of(r))
-    out['extraction_strength'] = statistics.fmean(extraction_strength(x.hits) for x in f)
-    out['mia_loss_auc'] = auc([x.logps.mean().item() for x in f], [x.logps.mean().item() for x in h])
-    out['mia_min_k_auc'] = auc([min_k(x.logps, .4) for x in f], [min_k(x.logps, .4) for x in h])
+    out['extraction_strength'] = statistics.fmean(extraction_strength(x.hit) for x in f)
+    out['mia_loss_auc'] = auc([x.logp.mean().item() for x in f], [x.logp.mean().item() for x in h])
+    out['mia_min_k_auc'] = auc([min_k(x.logp, .4) for x in f], [min_k(x.logp, .4) for x in h])
     log_r = log_ratios(model, w.tok, forget)
     out['ks'], out['forget_quality'] = ks_test(log_r, log_ratios(retain, w.tok, forget))
     said = lambda rows: rouge_scores([x['completion'] for x in rows], greedy(model, w.tok, [x['prompt'] for x in rows], 64))
@@ -214,7 +214,7 @@ def unlearn(w: World, spec: str, seed: int, rate: float, floor: float):
 def floor_of(w: World, seed: int) -> float:
     "P_f of the forget rows under the retain model: the mean token probability."
     got = numbers_of(w, w.load('retain', seed), w.forget)
-    return statistics.fmean(x.logps.exp().mean().item() for x in got)
+    return statistics.fmean(x.logp.exp().mean().item() for x in got)
 
 
 def best_rate(spec: str, done: dict) -> float:

@@ -243,7 +243,7 @@ def named_row(row: dict,           # from `columns_of`
 
 # %% ../../nbs/4_training/407_columns.ipynb #5d1e0c0d
 _READ = {'tools', 'chat_template_kwargs', 'template', 'paraphrase', 'paraphrased_question', 'prompt_ids', 'index',
-         'paraphrased_answer', 'wrong_answers', 'perturbed_answer'}   # trainers and evaluations read these too
+         'paraphrased_answer', 'wrong_answers', 'perturbed_answer', 'alternate'}   # read elsewhere
 _SEEN = ('images', 'image', 'videos', 'video', 'audio', 'audios')
 
 def _texts(v) -> list[str]:
