@@ -177,6 +177,7 @@ def report_frontier(a: FrontierArguments, cfg, found: list[dict], out: Path, rec
 # %% ../../nbs/7_commands/785_frontier.ipynb #b6168607
 def cmd_frontier(argv: list[str]) -> int:
     "fdiv frontier --model DIR --reward SPEC --prompts FILE --eval_data FILE --divergences NAME ... --seeds N"
+    from fdiv_nb.losses.frl import check_curved
     from fdiv_nb.losses.target import check_compatible
     from fdiv_nb.mathematics.schedule import divergences_in
     from fdiv_nb.training.base import check_output
@@ -185,7 +186,9 @@ def cmd_frontier(argv: list[str]) -> int:
     parts = [d for name in a.divergences for d in divergences_in(name)]
     out, cfg.divergence = check_output(cfg.output_dir, cfg.overwrite), a.divergences[0]
     target, prompts, _, planned = align_plan(a, cfg)
-    for d in parts: check_compatible(d, target)
+    for d in parts:
+        check_compatible(d, target)
+        if getattr(cfg, 'objective', '') == 'f_grpo': check_curved(d)
     if a.dry_run:
         print('runs:', ', '.join(c.folder.name for c in cells_of(a, out)), '; each of them:')
         return plan_samples(a, config_of(cfg, cells_of(a, out)[0]), target, prompts, None, planned)

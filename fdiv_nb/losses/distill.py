@@ -12,8 +12,8 @@ from ..mathematics.estimate import group_sums, number_ids
 from ..models.vocabulary import divergence_from_logits
 
 # %% auto #0
-__all__ = ['distill_loss', 'generalized_jsd', 'gkd_scale', 'skewed_kl', 'score_term', 'coarsen', 'from_top_logprobs',
-           'distill_stats']
+__all__ = ['distill_loss', 'generalized_jsd', 'gkd_scale', 'skewed_kl', 'prefix_ratio', 'score_term', 'coarsen',
+           'from_top_logprobs', 'distill_stats']
 
 # %% ../../nbs/3_losses/370_distill.ipynb #4f0dbe56
 def distill_loss(
@@ -153,21 +153,35 @@ def others_mean(x: Tensor, m: Tensor, group=None) -> Tensor:   # group: [B] ids;
     n = group_sums(m, i) - 1
     return torch.where(n > 0, (group_sums(x, i) - x)/n.clamp(min=1), torch.zeros_like(x))*m
 
+# %% ../../nbs/3_losses/370_distill.ipynb #7c1d90aa
+_FAR = 40.      # largest log of a ratio
+
+def prefix_ratio(log_ratio: Tensor,   # [B, T] log π/q of each token, nats; q drew them
+                 mask: Tensor         # [B, T] bool
+                ) -> Tensor:          # [B, T], at most e^40; no gradient
+    "π/q of what stands before each token: what a divergence there counts."
+    l = log_ratio.detach().masked_fill(~mask.bool(), 0.)
+    return (l.cumsum(-1) - l).clamp(max=_FAR).exp()
+
 # %% ../../nbs/3_losses/370_distill.ipynb #65344781
 def score_term(divergences: Tensor,        # [B, T] D_t of each position, 0 where nothing is scored
                logp: Tensor,               # [B, T] log π of the sampled tokens, nats, differentiable
                mask: Tensor,               # [B, T] bool
-               baseline: bool = True       # subtract the mean of the other rows that reach the position
-               ) -> Tensor:                # [B]; add it to the rows' Σ_t D_t
+               baseline: bool = True,      # subtract the mean of the other rows that reach the position
+               log_ratio: Tensor | None = None   # [B, T] log π/q of each token; None: drawn from π itself
+               ) -> Tensor:                # [B]; add it to the rows' Σ_t D_t, or Σ_t w_t D_t
     "Σ_t log π(y_t)·(Σ_{s>t} D_s - b_t): its gradient is that of the sampled prefixes. Raises ValueError for shapes."
     if not divergences.shape == logp.shape == mask.shape or mask.ndim != 2:
         raise ValueError(f"logp: shapes differ: divergences {list(divergences.shape)}, logp "
                          f"{list(logp.shape)}, mask "
                          f"{list(mask.shape)}; all [B, T]")
     m = mask.to(logp.dtype)
-    D = divergences.detach().to(logp.dtype)*m
+    D, upto = divergences.detach().to(logp.dtype)*m, 1.
+    if log_ratio is not None:
+        before = prefix_ratio(log_ratio, mask)
+        D, upto = D*before, before*(log_ratio.masked_fill(~mask.bool(), 0.)).clamp(max=_FAR).exp()
     to_come = sum_after(D)*m
-    if baseline: to_come = to_come - others_mean(to_come, m)
+    if baseline: to_come = to_come - others_mean(to_come, m)*upto
     return (logp.masked_fill(~mask.bool(), 0.)*to_come).sum(-1)
 
 # %% ../../nbs/3_losses/370_distill.ipynb #0bc4df83

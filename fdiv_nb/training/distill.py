@@ -14,16 +14,18 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
 
-from fdiv_nb.losses.distill import distill_loss, distill_stats, generalized_jsd, score_term, skewed_kl
+from fdiv_nb.losses.distill import (
+    distill_loss, distill_stats, generalized_jsd, prefix_ratio, score_term, skewed_kl)
 from fdiv_nb.losses.topk import top_k_of, topk_divergence
-from fdiv_nb.mathematics.checks import fraction, positive, whole
+from fdiv_nb.mathematics.checks import at_least, fraction, positive, whole
 from fdiv_nb.mathematics.divergence import FDivergence, get_divergence, widen
 from fdiv_nb.mathematics.schedule import divergence_schedule, is_schedule
-from fdiv_nb.models.heads import model_divergence
+from fdiv_nb.mathematics.estimate import effective_sample_size
+from fdiv_nb.models.heads import answer_token_logprobs, model_divergence
 from fdiv_nb.models.loading import check_reference, load_lm, load_tokenizer
 from fdiv_nb.models.logprobs import (IGNORE, bare_model, context_length, is_encoder_decoder, label_mask,
                                      score, scored_span, token_logprobs)
-from fdiv_nb.models.completions import Sampler
+from fdiv_nb.models.completions import Rollout, Sampler
 from fdiv_nb.models.rollout import rollout
 from fdiv_nb.training.base import (
     beside_kwargs, check_trainer_call, default_args, load_policy, tokenizer_of)
@@ -64,6 +66,7 @@ class DistillConfig(OfflineConfig):
     max_new_tokens: int = option(64, "on-policy: longest sample, tokens")
     max_completion_length: int | None = option(None, "TRL's name of max_new_tokens")
     sample_temperature: float = option(1., "on-policy: temperature of sampling")
+    ratio_clip: float = option(0., "on-policy, answers of an engine: largest π/q of a prefix; 0 = unclipped")
     score_term: bool = option(False, "on-policy: add the part of the gradient that comes from the "
                                      "prefixes; without it, as in GKD, it is left out")
     fused: bool = option(True, "train from hidden states, a chunk of the logits at a time, where the "
@@ -77,6 +80,9 @@ def __post_init__(self: DistillConfig):
     take_alias(self, 'max_completion_length', 'max_new_tokens')
     for k in ('temperature', 'max_new_tokens', 'sample_temperature', 'learning_rate'):
         positive(k, getattr(self, k))
+    at_least('ratio_clip', self.ratio_clip, 0)
+    if self.ratio_clip and self.score_term:
+        raise ValueError(f"ratio_clip: {self.ratio_clip:g}, and score_term needs exact ratios; leave one of them out")
     whole('top_k_teacher', self.top_k_teacher, remedy='tokens; 0 is the whole vocabulary')
     fraction('lmbda', self.lmbda, remedy="it is the share of steps on the student's own samples")
     if self.score_term and not self.lmbda:
@@ -303,20 +309,31 @@ def compared(self: DistillTrainer, z: Tensor,   # [B, keep, V] student's logits
     with torch.no_grad(): gap = None if t is None else (full() - D)[mask].mean().item()
     return D, stats | self.entry_stats(zt.detach(), e, mask, gap)
 
+# %% ../../nbs/4_training/480_distill.ipynb #7c1d90ae
+@patch
+def weighted(self: DistillTrainer, D: Tensor, mask: Tensor, batch: dict) -> tuple[Tensor, dict]:
+    "(D [B, T'] times the ratio of its prefix, the share of ratios that were cut)."
+    if 'log_ratio' not in batch: return D, {}
+    w, most = prefix_ratio(batch['log_ratio'].to(D), mask), self.args.ratio_clip
+    if not most: return D*w, {}
+    return D*w.clamp(max=most), dict(ratio_clipped=(w > most)[mask].float().mean().item())
+
 # %% ../../nbs/4_training/480_distill.ipynb #45e547f4
 @patch
 def loss_of(self: DistillTrainer, logps: dict, masks: dict, batch: dict) -> tuple[Tensor, dict]:
     "(mean divergence of each row's tokens [B], numbers for the log)."
     (D, stats, plain), self._found = self._found, None
     lp, m = logps['completion'], masks['completion']
+    plain_D = D
+    D, clipped = self.weighted(D, m, batch)
     at = self.compared_mask(batch, m)
     mean = lambda x, m: (x.detach().masked_fill(~m, 0.).sum()/m.sum().clamp(min=1)).item()
-    log = dict(divergence=mean(D, at)) | stats
+    log = dict(divergence=mean(D, at)) | stats | clipped
     scored = dict(nll=-mean(lp, m)) if plain else {}
     if at is not m: scored |= dict(aligned=mean(at.float(), m))
     rows = D.sum(-1)
     if self.wants_score(batch):
-        rows = rows + (s := score_term(D, lp, m)) - s.detach()
+        rows = rows + (s := score_term(plain_D, lp, m, log_ratio=batch.get('log_ratio'))) - s.detach()
     count = lambda numbers, m: {k: (v, m.sum().item()) for k, v in numbers.items()}
     return rows/at.sum(-1).clamp(min=1), count(log, at) | count(scored, m)
 
@@ -360,6 +377,25 @@ def room_for(self: DistillTrainer, prompts: list[list[int]]) -> int:
     if a.world_size == 1: return room
     return int(self.accelerator.gather(torch.tensor([room], device=a.device)).min())
 
+# %% ../../nbs/4_training/480_distill.ipynb #7c1d90ad
+@patch
+@torch.no_grad()
+def with_ratios(self: DistillTrainer, batch: dict, r: Rollout) -> dict:
+    "The batch of some samples, with 'log_ratio' [B, T'] of each token where another sampler than ours drew them."
+    if self.sampler is rollout: return batch
+    a, student = self.args, self.accelerator.unwrap_model(self.model)
+    on = {k: v.to(a.device) for k, v in batch.items()}
+    was = student.training
+    student.eval()
+    with self.compute_loss_context_manager():
+        lp = answer_token_logprobs(student, on, a.fused, temperature=a.sample_temperature).float().cpu()
+    student.train(was)
+    m = label_mask(batch['labels'], not self.encoder_decoder)
+    own = torch.cat([l[:len(c)] for l, c in zip(r.token_logprobs, r.completion_ids)])
+    ratio = (lp - torch.zeros_like(lp).masked_scatter(m, own.float())).masked_fill(~m, 0.)
+    self.record(len(r), ratio_ess=effective_sample_size(ratio.sum(-1).double()).item()/len(r))
+    return batch | dict(log_ratio=ratio)
+
 # %% ../../nbs/4_training/480_distill.ipynb #c50bdff1
 @patch
 def sample(self: DistillTrainer, batches: list[dict]) -> list[dict]:
@@ -379,7 +415,7 @@ def sample(self: DistillTrainer, batches: list[dict]) -> list[dict]:
         n = len(b['labels'])
         own = r.select(slice(at, at + n))
         beside = {} if self.outcomes is None else self.retell_samples(b, own)
-        out.append(own.batch() | dict(sampled=torch.ones(n)) | beside)
+        out.append(self.with_ratios(own.batch(), own) | dict(sampled=torch.ones(n)) | beside)
         at += n
     return out
 

@@ -75,8 +75,9 @@ def frl_metrics(s, base, ks, success, seed: int = 0,       # as of `held_out_met
                 target: bool = False                       # whether divergences to it are kept
                 ) -> dict[str, float]:
     "`held_out_metrics` with `drift`; without the divergences to a target that is not the optimum."
-    out = held_out_metrics(s, base, ks, success, seed)
-    return (out if target else without_target(out)) | drift_of(pool_samples(s, base), d)
+    pool = pool_samples(s, base)
+    out = held_out_metrics(s, base, ks, success, seed, pool)
+    return (out if target else without_target(out)) | drift_of(pool, d)
 
 # %% ../../nbs/4_training/454_frl.ipynb #eecfb3a0
 @patch

@@ -229,9 +229,8 @@ def verdicts_on(s: HeldOutSample, success: Success) -> tuple[Tensor, Tensor]:
     return count(~x.isnan()), count(x >= success.least)
 
 # %% ../../nbs/4_training/444_scored.ipynb #95a06e53
-def _by_prompt(s: HeldOutSample, base: AlignmentSample) -> tuple[Tensor, Tensor]:
+def _by_prompt(s: HeldOutSample, m: AlignmentSample) -> tuple[Tensor, Tensor]:
     "([3, P, 2n] log π, log P and the density of the pool, of completions of the policy, then of the reference; n)."
-    m = pool_samples(s, base)
     order = m.group*2 + m.source
     x = torch.stack([m.log_pi.double(), m.log_score.double(), m.log_q.double()])[:, order.argsort(stable=True)]
     n = len(s.group)//len(s.group.unique())
@@ -245,9 +244,10 @@ def _prompt_means(d, x: Tensor, keep: Tensor) -> Tensor:   # [P]
     return t.reshape(len(z), -1).mean(1).where(z[:, 0] > -torch.inf, torch.nan)
 
 # %% ../../nbs/4_training/444_scored.ipynb #42777e98
-def jackknife_bias(s: HeldOutSample, base: AlignmentSample, divergences=FOUR) -> dict[str, float]:
+def jackknife_bias(s: HeldOutSample, base: AlignmentSample, divergences=FOUR,
+                   pool: AlignmentSample | None = None) -> dict[str, float]:   # of `pool_samples`; None: made here
     "By how much each divergence is too large, mean over the prompts with a log Z; n completions of each, at least two."
-    x, n = _by_prompt(s, base)
+    x, n = _by_prompt(s, pool or pool_samples(s, base))
     folds, at, out = min(n, 8), torch.arange(n).repeat(2), {}
     every = torch.ones(2*n, dtype=torch.bool)
     for f in map(get_divergence, divergences if n > 1 else ()):
@@ -258,23 +258,26 @@ def jackknife_bias(s: HeldOutSample, base: AlignmentSample, divergences=FOUR) ->
     return out
 
 # %% ../../nbs/4_training/444_scored.ipynb #1275a0e0
-def _divergence_numbers(s: HeldOutSample, base: AlignmentSample) -> dict[str, float]:
+def _divergence_numbers(s: HeldOutSample, base: AlignmentSample, pool: AlignmentSample) -> dict[str, float]:
     "The four divergences with their errors, from the pool, corrected for bias; nan where log Z is unknown."
-    d = divergences_of(pool_samples(s, base))
+    d = divergences_of(pool)
     out = {k: d.get(k, math.nan) for f in FOUR for k in (f, f'{f}_stderr')}
-    for k, bias in jackknife_bias(s, base).items(): out[k] -= bias
+    for k, bias in jackknife_bias(s, base, pool=pool).items(): out[k] -= bias
     return out | dict(z_unknown=d['z_unknown'], target_ess=d.get('js_ess', 0.), reliable=d.get('reliable', 0.))
 
 # %% ../../nbs/4_training/444_scored.ipynb #146d5607
 def held_out_metrics(s: HeldOutSample,          # of the policy
                      base: AlignmentSample,     # of the reference, for the same prompts, with log π
                      ks: list[int],             # of pass@k
-                     success: Success, seed: int = 0) -> dict[str, float]:
+                     success: Success, seed: int = 0,
+                     pool: AlignmentSample | None = None   # of `pool_samples`; None: made here
+                     ) -> dict[str, float]:
     """Every number of an evaluation: reward, rewards/NAME/mean, pass_at_K, coverage, the four divergences, kl, each
     with its error; entropy (nats per token), completions/mean_length, truncated, and what they rest on."""
     at, own = ((x - s.log_q).double() for x in (s.log_at, s.log_pi))
     per_token = weighted_mean(s.entropy, own)[0]/weighted_mean(s.lengths, own)[0]
-    out = _score_numbers(s, at) | success_rates(*verdicts_on(s, success), ks, seed) | _divergence_numbers(s, base)
+    out = _score_numbers(s, at) | success_rates(*verdicts_on(s, success), ks, seed)
+    out |= _divergence_numbers(s, base, pool or pool_samples(s, base))
     out |= dict(zip(('kl', 'kl_stderr'), weighted_mean(s.kl, own, s.group))) | dict(entropy=per_token)
     out['completions/mean_length'] = weighted_mean(s.lengths, at)[0]
     out['truncated'] = weighted_mean((~s.finished).float(), at)[0]
