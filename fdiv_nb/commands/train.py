@@ -13,6 +13,7 @@ from .parser import parse
 from .plan import plan_rows, policy_of, shape_of
 from .running import (checkpoint_of, log_lines, merge_saved, no_empty_folder, own_fields,
                                       quiet_logs, saved_line, train_and_save)
+from ..models.files import replace_text
 from ..reports.record import finishing, reason, record_run, write_json
 from ..training.options import option
 
@@ -169,7 +170,7 @@ def training_report(out: Path, run: dict, name: str, title: str, judged: bool) -
     from fdiv_nb.reports.page import run_report, text_table
     last = {k: v for k, v in run['history'][-1].items() if k not in ('epoch', 'step')}
     whole = {'before': run['before'], name: run['after']} if judged else {name: last}
-    (out/'table.txt').write_text(text_table(whole) + '\n', encoding='utf-8')
+    replace_text(out/'table.txt', text_table(whole) + '\n')
     rows = whole if judged else first_and_last(run['history'])
     print(text_table(rows, telling(rows)))
     if not judged: print('(training rows; give --eval_data to evaluate on rows that were not trained on)')
@@ -224,7 +225,7 @@ def sweep(a: SFTArguments, cfg, out: Path, model, tok, rows, held, ref, name: st
     if cfg.process_index: return 0
     out.mkdir(parents=True, exist_ok=True)
     text = text_table(table)
-    (out/'table.txt').write_text(text + '\n', encoding='utf-8')
+    replace_text(out/'table.txt', text + '\n')
     page = _sweep_page(name, table, cfg, bool(held)).save(out/'report.html')
     write_json(out/'run.json', dict(rates=table, config=own_fields(cfg), record=record))
     print(text)
