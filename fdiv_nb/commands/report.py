@@ -46,7 +46,8 @@ def _one_run(run: dict, record) -> dict:
     out = {k: run[k] for k, kind in PARTS.items() if isinstance(run.get(k), kind)}
     for k in ('samples', 'samples_before'):
         if not all(isinstance(s, list) and len(s) == 3 for s in out.get(k, ())): del out[k]
-    return out | (dict(record=record) if isinstance(record, dict) else {})
+    sound = isinstance(record, dict) and isinstance(record.get('command') or [], list)
+    return out | (dict(record=record) if sound else {})
 
 def runs_in(found: dict) -> dict[str, dict]:
     "name -> run, of the content of a run.json; the name of a single run is ''. {} if there is none."
