@@ -46,7 +46,9 @@ def _one_run(run: dict, record) -> dict:
     out = {k: run[k] for k, kind in PARTS.items() if isinstance(run.get(k), kind)}
     for k in ('samples', 'samples_before'):
         if not all(isinstance(s, list) and len(s) == 3 for s in out.get(k, ())): del out[k]
-    sound = isinstance(record, dict) and isinstance(record.get('command') or [], list)
+    out.pop('record', None)
+    kinds = dict(command=list, models=dict, files=dict, versions=dict)
+    sound = isinstance(record, dict) and all(isinstance(record.get(k) or t(), t) for k, t in kinds.items())
     return out | (dict(record=record) if sound else {})
 
 def runs_in(found: dict) -> dict[str, dict]:
