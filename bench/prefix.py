@@ -23,9 +23,10 @@ def world(s, length, prompts):
     import random, torch
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-    t = Tokenizer(models.WordLevel({f'w{i}': i for i in range(s['V'])}, unk_token='w0'))
+    words = ['<s>', '</s>', '<pad>'] + [f'w{i}' for i in range(3, s['V'])]      # no special token inside of a word
+    t = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token='<s>'))
     t.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tok, rng = PreTrainedTokenizerFast(tokenizer_object=t, bos_token='w0', eos_token='w1', pad_token='w2'), random.Random(1)
+    tok, rng = PreTrainedTokenizerFast(tokenizer_object=t, bos_token='<s>', eos_token='</s>', pad_token='<pad>'), random.Random(1)
     torch.manual_seed(0)
     m = LlamaForCausalLM(LlamaConfig(vocab_size=s['V'], hidden_size=s['hidden'], intermediate_size=s['hidden']*11//4, num_hidden_layers=s['layers'],
                                      num_attention_heads=s['heads'], num_key_value_heads=s['heads'], max_position_embeddings=1024,
