@@ -143,9 +143,10 @@ def _zeros(h: Tensor, head: Head, wide: torch.dtype, need) -> _Grads:
     return _Grads(*(new(shape) if k else None for k, shape in zip(need, ((len(h), H), (V, H), (V,)))))
 
 # %% ../../nbs/2_models/240_fused.ipynb #070d9cd2
-def _sweep(h: Tensor, head: Head, fn: Callable, chunk: int, coef: Tensor | None,
+def _sweep(h: Tensor, head: Head, fn: Callable, chunk: int, coef: Tensor | Callable | None,
            need=(False, False, False)) -> tuple[Tensor, _Grads]:
-    "Values [n] of `fn` at every position, and Σ coef·gradient for what is needed of h, W and b."
+    """Values [n] of `fn` at every position, and Σ coef·gradient for what is needed of h, W and b. coef: [n], or
+    (values of a few positions, their slice) -> their coefficients [m, 1]."""
     n, V = len(h), len(head.weight)
     wide = torch.promote_types(torch.promote_types(h.dtype, head.weight.dtype), torch.float32)
     new = functools.partial(torch.empty, dtype=wide, device=h.device)
@@ -156,7 +157,8 @@ def _sweep(h: Tensor, head: Head, fn: Callable, chunk: int, coef: Tensor | None,
         s = slice(i, min(i + chunk, n))
         z = _logits(h[s], head, room[:s.stop - i])
         logits = bent[:len(z)].copy_(z) if bent is not None else None
-        out[s] = fn(z, s, None if coef is None else coef[s, None].to(wide))
+        at = functools.partial(coef, s=s) if callable(coef) else None if coef is None else coef[s, None].to(wide)
+        out[s] = fn(z, s, at)
         if coef is not None:
             head.unbend(z, logits)
             _pull(z, h[s], head, None if g.h is None else g.h[s], g.w, g.b)
@@ -170,6 +172,7 @@ class _Plan(NamedTuple):
     chunk: int                  # positions at a time
     dtype: torch.dtype | None   # of autocast
     grad: bool                  # whether gradients are enabled
+    expect: Callable | None = None   # (values, their slice) -> the upstream gradient that will come
 
 # %% ../../nbs/2_models/240_fused.ipynb #0310922d
 def _cast(h, w, b, head: Head, dtype) -> tuple[Tensor, Head]:
@@ -188,24 +191,45 @@ def _like(grads, inputs) -> list:
     return [g if g is None else g.to(x.dtype) for g, x in zip(grads, inputs)]
 
 # %% ../../nbs/2_models/240_fused.ipynb #ac7e8ac7
+class _Expected:
+    "The upstream gradient that is expected for each value, kept as it is asked for."
+    def __init__(self, expect: Callable, n: int, like: Tensor):
+        self.expect, self.coef = expect, torch.zeros(n, dtype=torch.float64, device=like.device)
+    def __call__(self, values: Tensor, s: slice) -> Tensor:
+        c = self.expect(values, s)
+        self.coef[s] = c.double()
+        return c[:, None].to(values.dtype)
+
+def _multiple(up: Tensor, coef: Tensor) -> Tensor | None:
+    "r with up = r·coef to a relative 1e-5, None if there is none."
+    up, size = up.double(), coef.square().sum()
+    r = (up*coef).sum()/size
+    return r if (up - r*coef).abs().max() <= 1e-5*up.abs().max() and size > 0 else None
+
 class _Fused(torch.autograd.Function):
-    "Values [n]; or, where the coefficients are known, Σ coef·value with the gradient taken along."
+    """Values [n]; or, where the coefficients are known, Σ coef·value with the gradient taken along. Where they are
+    expected, the gradient is taken along too, and once more if others come."""
     @staticmethod
     def forward(ctx, h, w, b, plan, coef):
         ctx.plan, ctx.ready = plan, coef is not None and plan.grad
+        ctx.expected = plan.expect is not None and plan.grad
         with torch.no_grad(), torch.autocast(h.device.type, enabled=False):
             x, head = _cast(h, w, b, plan.head, plan.dtype)
             need = ctx.needs_input_grad[:3]
-            out, g = _sweep(x, head, plan.make(), plan.chunk, coef if plan.grad else None, need)
+            if ctx.expected: coef_of = _Expected(plan.expect, len(h), h)
+            else: coef_of = coef if plan.grad else None
+            out, g = _sweep(x, head, plan.make(), plan.chunk, coef_of, need)
         if coef is not None: check_finite(out)
         if ctx.ready: ctx.save_for_backward(*_like(g, (h, w, b)))
+        elif ctx.expected: ctx.save_for_backward(h, w, b, coef_of.coef, *_like(g, (h, w, b)))
         elif plan.grad: ctx.save_for_backward(h, w, b)
         return out if coef is None else (out*coef).sum()
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, up):
         if ctx.ready: return *_times(ctx.saved_tensors, up), None, None
-        (h, w, b), plan = ctx.saved_tensors, ctx.plan
+        (h, w, b, *kept), plan = ctx.saved_tensors, ctx.plan
+        if kept and (r := _multiple(up, kept[0])) is not None: return *_times(kept[1:], r), None, None
         with torch.autocast(h.device.type, enabled=False):
             x, head = _cast(h, w, b, plan.head, plan.dtype)
             _, g = _sweep(x, head, plan.make(), plan.chunk, up, ctx.needs_input_grad[:3])
@@ -231,11 +255,13 @@ def _logprob(z: Tensor, y: Tensor, coef: Tensor | None, eps: float) -> Tensor:
     mean = z.mean(-1) - top[:, 0] if eps else 0.
     p, n = softmax_parts(z, z)
     s = log_normalizer(p, n)
+    y_log = (1 - eps)*(at - top)[:, 0] + eps*mean - s[:, 0]
+    if callable(coef): coef = coef(y_log)
     if coef is not None:
         p.mul_(-coef/n).scatter_add_(-1, y[:, None], coef*(1 - eps))
         if eps: p.add_(coef*(eps/z.shape[1]))
         _none_where_zero(p, coef)
-    return (1 - eps)*(at - top)[:, 0] + eps*mean - s[:, 0]
+    return y_log
 
 # %% ../../nbs/2_models/240_fused.ipynb #149d1817
 def _by_rows(z, s, coef, f) -> Tensor:
@@ -243,7 +269,8 @@ def _by_rows(z, s, coef, f) -> Tensor:
     parts = []
     for r in row_blocks(*z.shape, z.device):
         at = slice(s.start + r.start, s.start + r.stop)
-        parts.append(f(z[r], at, None if coef is None else coef[r]))
+        own = functools.partial(coef.func, s=at) if callable(coef) else None if coef is None else coef[r]
+        parts.append(f(z[r], at, own))
     return torch.cat(parts)
 
 # %% ../../nbs/2_models/240_fused.ipynb #bcf2b376
@@ -262,13 +289,15 @@ def _chunk(h: Tensor, head: Head, chunk: int | None, budget: int | None, buffers
 
 # %% ../../nbs/2_models/240_fused.ipynb #f6837c47
 def _run(hidden: Tensor, head: Head, keep: Tensor, make: Callable, chunk: int | None, budget: int | None,
-         buffers: int, coef: Tensor | None = None) -> Tensor:
+         buffers: int, coef: Tensor | None = None, expect: Callable | None = None) -> Tensor:
     "`_Fused` at the kept positions; [...] with 0 elsewhere, or the weighted sum."
     h, flat = hidden.reshape(-1, hidden.shape[-1]), keep.reshape(-1)
     i = None if bool(flat.all()) else flat.nonzero()[:, 0]
     if i is not None: h, coef = h[i], coef if coef is None else coef[i]
     c = _chunk(h, head, chunk, budget, buffers)
-    plan = _Plan(head, functools.partial(make, i, c), c, _autocast_dtype(h), torch.is_grad_enabled())
+    place = torch.arange(len(h), device=h.device) if i is None else i
+    known = expect and (lambda values, s: expect(values, place[s]))
+    plan = _Plan(head, functools.partial(make, i, c), c, _autocast_dtype(h), torch.is_grad_enabled(), known)
     y = _Fused.apply(h, head.weight, head.bias, plan, coef)
     if coef is not None: return y
     if i is not None: y = torch.zeros(len(flat), dtype=y.dtype, device=y.device).index_put((i,), y)
@@ -305,9 +334,13 @@ def linear_logprobs(hidden: Tensor,          # [..., H]
                     chunk: int | None = None,    # positions at a time; None: what fits the budget
                     scale: float = 1., softcap: float | None = None, temperature: float = 1.,  # as in `Head`
                     label_smoothing: float = 0., # ε in [0, 1): share of the target spread over the vocabulary
-                    budget: int | None = None    # bytes of buffers, as in `chunk_size`
+                    budget: int | None = None,   # bytes of buffers, as in `chunk_size`
+                    expect: Callable | None = None,  # (values [n], their flat places [n]) -> [n], see below
                     ) -> Tensor:             # [...] nats, float32 or wider; exactly 0 where not scored
-    "log π(label) at every position, in chunks, differentiable once. Raises ValueError for shapes, ids and options."
+    """log π(label) at every position, in chunks, differentiable once. Raises ValueError for shapes, ids and options.
+
+    expect: the gradient that a loss will send back to each value, up to one common factor. Then the logits are made
+    once; where another gradient comes, they are made again."""
     _check_hidden(hidden, weight)
     keep = _check_labels(hidden, labels, len(weight))
     if not 0 <= label_smoothing < 1:
@@ -317,7 +350,7 @@ def linear_logprobs(hidden: Tensor,          # [..., H]
         t = y if i is None else y[i]
         score = lambda r, at, c: _logprob(r, t[at], c, label_smoothing)
         return lambda z, s, coef: _by_rows(z, s, coef, score)
-    return _run(hidden, Head(weight, bias, scale, softcap, temperature), keep, make, chunk, budget, 1)
+    return _run(hidden, Head(weight, bias, scale, softcap, temperature), keep, make, chunk, budget, 1, expect=expect)
 
 # %% ../../nbs/2_models/240_fused.ipynb #a45ebdd6
 def linear_mean_token_prob(hidden: Tensor,                  # [B, T, H]

@@ -265,11 +265,11 @@ def _check_positions(hidden: Tensor, target: Tensor) -> None:
                          f"{list(target.shape)}")
 
 # %% ../../nbs/2_models/250_heads.ipynb #471d904f
-def _logprobs_fn(target: Tensor, chunk: int | None) -> Callable:
+def _logprobs_fn(target: Tensor, chunk: int | None, expect: Callable | None = None) -> Callable:
     "(hidden states, `Head`) -> log-probabilities of `target`, [B, T]."
     def fn(hidden: Tensor, h: Head) -> Tensor:
         _check_positions(hidden, target)
-        y = linear_logprobs(hidden, h.weight, target, h.bias, chunk, h.scale, h.softcap, h.temperature)
+        y = linear_logprobs(hidden, h.weight, target, h.bias, chunk, h.scale, h.softcap, h.temperature, expect=expect)
         return y.clone()
     return fn
 
@@ -280,13 +280,14 @@ def answer_token_logprobs(
     fused: bool = True,        # False: the plain path
     chunk: int | None = None,  # scored positions at a time; None: what fits the default budget
     temperature: float = 1.0,  # of the distribution that is scored
+    expect: Callable | None = None,  # (values [n], their flat places in `labels` [n]) -> [n], as of `linear_logprobs`
 ) -> Tensor:  # [B, T-1] ([B, T] of an encoder-decoder) float32, nats; 0 where not scored
     "`token_logprobs(score(model, batch), labels)` and its gradients, from hidden states. Raises as those."
     check_batch(model, batch, ('input_ids', 'attention_mask', 'labels'), temperature)
     labels, shift = batch['labels'], not is_encoder_decoder(model)
     if not fused: return token_logprobs(score(model, batch, temperature), labels, shift)
     target = next_tokens(labels, shift).to(device_of(model, labels.device))
-    y, z = through_head(model, batch, _logprobs_fn(target, chunk), temperature)
+    y, z = through_head(model, batch, _logprobs_fn(target, chunk, expect), temperature)
     if y is None: return token_logprobs(z, labels, shift)
     return y[:, :-1] if shift else y
 

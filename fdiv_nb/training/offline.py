@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -121,7 +122,7 @@ def prepare_collator(self: OfflineTrainer, cached: bool, ref_source: nn.Module |
     self.answers_per_row = len(self.answers)
     pad = pad_token_id(self.processing_class)
     self.rows = RowCollator(PairCollator(pad, self.answers, 'right', self.encoder_decoder, self.args.packing))
-    self._eval_sums, self._evaluating = {}, False
+    self._eval_sums, self._evaluating, self._expect = {}, False, None
 
 # %% ../../nbs/4_training/460_offline.ipynb #94b4b954
 def is_named_sets(dataset) -> bool:
@@ -197,10 +198,18 @@ def row_weights(self: OfflineTrainer, batch: dict) -> Tensor:
     return torch.ones(len(batch['labels'])//len(self.answers), device=batch['labels'].device)
 
 @patch
+def expected_gradient(self: OfflineTrainer, weights: Tensor, batch: dict) -> Callable | None:
+    """(values [n], the row of each [n]) -> the derivative of the loss with respect to each token's log π, up to one
+    factor, where a subclass knows it from these alone; weights: [B] of `row_weights`."""
+
+@patch
 def answer_logps(self: OfflineTrainer, model, batch: dict) -> Tensor:
     "[B·answers, T'] log π of every answer token, 0 elsewhere; differentiable."
-    if 'packed' in batch: return packed_logprobs(model, batch['packed'], self.args.fused)
-    return answer_token_logprobs(model, batch, self.args.fused)
+    fused, expect = self.args.fused, self._expect if torch.is_grad_enabled() else None
+    if 'packed' in batch: return packed_logprobs(model, batch['packed'], fused, expect=expect)
+    T = batch['labels'].shape[1]
+    of_row = expect and (lambda values, at: expect(values, at//T))
+    return answer_token_logprobs(model, batch, fused, expect=of_row)
 
 # %% ../../nbs/4_training/460_offline.ipynb #523cdfe0
 @patch
@@ -219,10 +228,14 @@ def get_batch_samples(self: OfflineTrainer, epoch_iterator, num_batches, device)
 def compute_loss(self: OfflineTrainer, model, inputs, return_outputs=False, num_items_in_batch=None):
     """This micro-batch's share of the step's loss; without `num_items_in_batch`, the weighted mean of its
     own rows."""
-    with router_loss(model) as router: logps = self.answer_logps(model, inputs)
+    w = self.row_weights(inputs)
+    self._expect = self.expected_gradient(w, inputs)
+    try:
+        with router_loss(model) as router: logps = self.answer_logps(model, inputs)
+    finally: self._expect = None
     masks = label_mask(inputs['labels'], not self.encoder_decoder)
     rows, stats = self.loss_of(self.by_answer(logps), self.by_answer(masks), inputs)
-    w = self.row_weights(inputs).to(rows)
+    w = w.to(rows)
     share = 1/w.sum() if num_items_in_batch is None else self.args.world_size/num_items_in_batch.to(rows)
     loss = (rows*w).sum()*share
     if router.weight:

@@ -110,8 +110,8 @@ def _as_row(packed: dict, flash: bool) -> dict:
     starts = (at[0] == 0).nonzero()[:, 0].tolist() + [at.shape[1]]
     kw = segment_inputs(ids, [b - a for a, b in zip(starts, starts[1:])])
     if flash: kw = {k: v for k, v in kw.items() if k not in ('segment_lengths', 'attention_mask')}
-    return dict(input_ids=ids, labels=labels.masked_fill(at == 0, IGNORE), inputs_of=lambda model: kw,
-                where=(real.cumsum(0) - 1)[packed['where']])
+    where = (real.cumsum(0) - 1)[packed['where']]
+    return dict(input_ids=ids, labels=labels.masked_fill(at == 0, IGNORE), inputs_of=lambda model: kw, where=where)
 
 def _as_rows(packed: dict) -> dict:
     "The packed rows, and the arguments of a model that takes a mask."
@@ -140,10 +140,21 @@ def on_packed(packed: dict, fn: Callable,  # (batch) -> [rows, tokens - 1], 0 wh
     at_token = nn.functional.pad(y, (1, 0)).flatten()     # entry t of y is about token t+1
     return at_token[b['where']][:, 1:]           # padding looks at place 0, which is never scored
 
+def _of_example(batch: dict, expect: Callable) -> Callable:
+    "`expect` by the example of each value as one by its place in a batch of `packed_batch`."
+    where = batch['where']
+    real = where > 0                             # but place 0, whose example is that of place 1
+    example = torch.zeros(batch['input_ids'].numel(), dtype=torch.long, device=where.device)
+    rows = torch.arange(len(where), device=where.device)[:, None].expand_as(where)
+    example[where[real]] = rows[real]
+    example[:1] = example[1:2]
+    return lambda values, at: expect(values, example[at])
+
 def packed_logprobs(model: nn.Module,       # causal, attention only
                     packed: dict,           # from `pack_batch`
                     fused: bool = True,     # False: all logits
                     chunk: int | None = None,    # as of `answer_token_logprobs`
+                    expect: Callable | None = None,   # (values [n], the example of each [n]) -> [n]
                    ) -> Tensor:             # [B,T'-1] float32 nats
     """log π of every answer token, 0 elsewhere, as `answer_token_logprobs` of the rows unpacked; differentiable.
 
@@ -154,4 +165,5 @@ def packed_logprobs(model: nn.Module,       # causal, attention only
         raise ValueError(f"packed: an example has {longest} tokens, the model's context holds {limit}; "
                          "shorten it")
     check_packing(model, longest)
-    return on_packed(packed, lambda b: answer_token_logprobs(model, b, fused, chunk), model)
+    lp = lambda b: answer_token_logprobs(model, b, fused, chunk, expect=expect and _of_example(b, expect))
+    return on_packed(packed, lp, model)

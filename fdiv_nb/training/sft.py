@@ -213,6 +213,15 @@ def loss_of(self: FSFTTrainer, logps: dict, masks: dict, batch: dict) -> tuple[T
 
 # %% ../../nbs/4_training/470_sft.ipynb #7fea5fa3
 @patch
+def expected_gradient(self: FSFTTrainer, weights: Tensor, batch: dict):
+    "Of nll -w/n, and of dft -π w/n: w the row's weight, n its tokens."
+    if self.args.loss not in ('nll', 'dft'): return None
+    n = label_mask(batch['labels'], not self.encoder_decoder).sum(-1).clamp(min=1)
+    each = -weights/n.to(weights)
+    if self.args.loss == 'nll': return lambda values, row: each[row]
+    return lambda values, row: each[row]*values.exp()
+
+@patch
 def row_weights(self: FSFTTrainer, batch: dict) -> Tensor:
     "[B] tokens of each answer, or ones."
     if self.args.average == 'row': return super(FSFTTrainer, self).row_weights(batch)
