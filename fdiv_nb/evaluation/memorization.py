@@ -4,7 +4,6 @@
 
 # %% ../../nbs/5_evaluation/522_memorization.ipynb #eb43cb61
 from __future__ import annotations
-import math
 from typing import NamedTuple
 import torch
 from torch import Tensor, nn
