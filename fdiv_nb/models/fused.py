@@ -206,6 +206,7 @@ def _multiple(up: Tensor, coef: Tensor) -> Tensor | None:
     r = (up*coef).sum()/size
     return r if (up - r*coef).abs().max() <= 1e-5*up.abs().max() and size > 0 else None
 
+# %% ../../nbs/2_models/240_fused.ipynb #4a67790d
 class _Fused(torch.autograd.Function):
     """Values [n]; or, where the coefficients are known, Σ coef·value with the gradient taken along. Where they are
     expected, the gradient is taken along too, and once more if others come."""

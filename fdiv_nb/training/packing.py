@@ -140,6 +140,7 @@ def on_packed(packed: dict, fn: Callable,  # (batch) -> [rows, tokens - 1], 0 wh
     at_token = nn.functional.pad(y, (1, 0)).flatten()     # entry t of y is about token t+1
     return at_token[b['where']][:, 1:]           # padding looks at place 0, which is never scored
 
+# %% ../../nbs/4_training/415_packing.ipynb #a6910f91
 def _of_example(batch: dict, expect: Callable) -> Callable:
     "`expect` by the example of each value as one by its place in a batch of `packed_batch`."
     where = batch['where']
@@ -150,6 +151,7 @@ def _of_example(batch: dict, expect: Callable) -> Callable:
     example[:1] = example[1:2]
     return lambda values, at: expect(values, example[at])
 
+# %% ../../nbs/4_training/415_packing.ipynb #4c46c384
 def packed_logprobs(model: nn.Module,       # causal, attention only
                     packed: dict,           # from `pack_batch`
                     fused: bool = True,     # False: all logits
