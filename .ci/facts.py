@@ -16,7 +16,7 @@ FUNCTIONS = {                                                             # wher
     'evaluation/muse.py': ['muse_scores'], 'evaluation/book.py': ['book_scores'], 'evaluation/attack.py': ['_table_row', 'attack_table'],
     'evaluation/forgetting.py': ['_p', '_forgetting', '__call__'], 'evaluation/bridge.py': ['judge'],
 }
-NOT_LOGGED = {'weights', 'good', 'log_ref', 'log_q', 'weighted_reward', 'weight', 'group', 'log_z', 'z_stderr', 'stratum', 'generator', 'max_new_tokens', 'batch_size', 'seed', 'n', 'prob', 'rouge', 'p', 'before'}
+NOT_LOGGED = {'weights', 'good', 'log_ref', 'log_q', 'weighted_reward', 'weight', 'group', 'log_z', 'z_stderr', 'stratum', 'generator', 'max_new_tokens', 'batch_size', 'seed', 'n', 'prob', 'rouge', 'p', 'before', 'sampler'}
 
 
 def tree_of(path): return ast.parse((root/'fdiv_nb'/path).read_text(encoding='utf-8'))
