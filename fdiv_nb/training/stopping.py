@@ -40,7 +40,7 @@ class ForgetMonitor:
         "Numbers of the forget rows that a measurement between steps takes, spread evenly."
         a, n = self.args, len(self.train_dataset.rows)
         passes = 3*a.train_batch_size*a.gradient_accumulation_steps*a.world_size*len(self.answers)
-        m = min(n, a.measure_rows or max(1, passes*a.measure_every//20))
+        m = min(n, a.measure_rows or max(1, passes*a.measure_every//24))
         return [i*n//m for i in range(m)]
 
 # %% ../../nbs/4_training/488_stopping.ipynb #9343e7e7
