@@ -35,7 +35,7 @@ class Page(HTMLParser):
         if tag == 'a' and a.get('name'): self.ids.add(a['name'])
         for k in ('href', 'src'):
             if a.get(k): self.links.append(a[k])
-        if 'xref' in classes and 'myst' in classes: self.missing.append(self.getpos()[0])
+        if 'xref' in classes and 'myst' in classes and 'download' not in classes: self.missing.append(self.getpos()[0])
         if tag not in VOID: self.stack.append((tag, tag in CODE or bool({'math', 'sig', 'highlight'} & set(classes)), tag == 'article' or a.get('role') == 'main'))
 
     def handle_endtag(self, tag):

@@ -40,7 +40,7 @@ def _tokens(tokenizer, text: str, special: bool) -> list[int]:
     except (TypeError, UnicodeError):
         bad = next((i for i, c in enumerate(text) if '\ud800' <= c <= '\udfff'), None)
         if bad is None: raise
-    raise ValueError(f"text: character {bad} is half of a surrogate pair ({text[bad]!r}), which UTF-8 cannot "
+    raise ValueError(f"text: character {bad} is half of a surrogate pair (U+{ord(text[bad]):04X}), which UTF-8 cannot "
                      "encode; repair the text")
 
 # %% ../../nbs/2_models/270_encode.ipynb #ced873c7
