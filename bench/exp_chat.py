@@ -7,7 +7,7 @@ stopped at any time; the same command continues inside the cell. Cells in `--res
 `--only sums/js/1` runs one cell, `--list` shows them all.
 """
 from __future__ import annotations
-import argparse, json, math, platform, shutil, signal, statistics, subprocess, sys, time
+import argparse, json, math, shutil, signal, statistics, sys, time
 from pathlib import Path
 import peft, torch, transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -20,9 +20,8 @@ from fdiv_nb.models.files import replace_text
 from fdiv_nb.models.rollout import rollout
 from fdiv_nb.training.contexts import contexts_of
 from fdiv_nb.training.fdpg import FDPGConfig, FDPGTrainer
+from cells import Cells, provenance
 
-HERE = Path(__file__).resolve().parent
-COMMIT = subprocess.run(['git', 'rev-parse', '--short=12', 'HEAD'], cwd=HERE, capture_output=True, text=True).stdout.strip()
 DIVERGENCES = 'forward_kl', 'reverse_kl', 'js', 'alpha:0.5'
 SEEDS = 0, 1
 turn = lambda role, content: dict(role=role, content=content)
@@ -137,13 +136,10 @@ def run_cell(task: str, divergence: str, seed: int, folder: Path, start: Path) -
     return dict(after=after, samples=shown, curve=curve_of(trainer.state.log_history))
 
 
-def provenance(seconds: float) -> dict:
+def made(seconds: float) -> dict:
     "Where, with what and how a cell was computed."
-    versions = dict(python=platform.python_version(), torch=torch.__version__, transformers=transformers.__version__,
-                    peft=peft.__version__, fdiv_nb=fdiv_nb.__version__)
-    device = f'CPU, {torch.get_num_threads()} thread: AMD EPYC, shared with other work'
-    return dict(commit=COMMIT, versions=versions, device=device, cpu_seconds=round(seconds),
-                command='OMP_NUM_THREADS=1 nice -n 5 python bench/exp_chat.py --model DIR --work DIR --results FILE')
+    return provenance(seconds, (torch, transformers, peft, fdiv_nb), ': AMD EPYC',
+                      command='OMP_NUM_THREADS=1 nice -n 5 python bench/exp_chat.py --model DIR --work DIR --results FILE')
 
 
 def write(file: Path, data) -> None:
@@ -159,21 +155,8 @@ def folder_of(cell: tuple, work: Path) -> Path:
     return work/'-'.join(map(str, cell)).replace(':', '')
 
 
-def finished(work: Path, results: Path) -> dict[tuple, dict]:
-    "Every finished cell, of the results and of the working folder. Exits if the results had other settings."
-    known = json.loads(results.read_text(encoding='utf-8')) if results.is_file() else HEAD
-    other = [k for k in HEAD if known.get(k) != HEAD[k]]
-    if other: sys.exit(f'{results} was made with other {", ".join(other)}; give another file')
-    out = {(c['task'], c['divergence'], c['seed']): c for c in known.get('cells', [])}
-    files = {c: folder_of(c, work)/'cell.json' for c in cells()}
-    return out | {c: json.loads(f.read_text(encoding='utf-8')) for c, f in files.items() if f.is_file()}
-
-
-def collect(work: Path, results: Path) -> None:
-    "All finished cells in one file, a line each."
-    done = finished(work, results)
-    lines = [json.dumps(done[c], separators=(',', ':')) for c in cells() if c in done]
-    replace_text(results, json.dumps(HEAD)[:-1] + ',"cells":[\n' + ',\n'.join(lines) + '\n]}\n')
+CELLS = Cells(HEAD, cells(), lambda cell, work: folder_of(cell, work)/'cell.json', lambda c: (c['task'], c['divergence'], c['seed']))
+finished, collect = CELLS.finished, CELLS.collect
 
 
 def spent(folder: Path, seconds: float | None = None) -> float:
@@ -195,7 +178,7 @@ def one(cell: tuple, work: Path, start: Path, results: Path) -> None:
     try: out = run_cell(*cell, folder, start)
     finally: total = spent(folder, time.process_time() - began)
     task, divergence, seed = cell
-    write(folder/'cell.json', dict(task=task, divergence=divergence, seed=seed, **out, **provenance(total)))
+    write(folder/'cell.json', dict(task=task, divergence=divergence, seed=seed, **out, **made(total)))
     shutil.rmtree(folder/'run', ignore_errors=True)
     collect(work, results)
     shown = {k: out['after'][k] for k in ('pass@1', f'pass@{K}', 'coverage', 'kl', 'entropy', 'length')}

@@ -19,7 +19,7 @@ The rule, fixed before the first run (`RULE`, `STATEMENTS`; both are written int
 4. Differences are paired over the seeds (the rate is fixed by then), tested with Student's t, two-sided, corrected by Holm.
 """
 from __future__ import annotations
-import argparse, copy, json, math, platform, random, signal, statistics, subprocess, sys, tempfile, time
+import argparse, copy, json, math, random, signal, statistics, sys, tempfile, time
 from pathlib import Path
 import torch, transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
@@ -40,9 +40,8 @@ from fdiv_nb.models.rollout import rollout
 from fdiv_nb.models.tiny import REFUSALS
 from fdiv_nb.training.data import load_tofu
 from fdiv_nb.training.flat import FLATConfig, FLATTrainer
+from cells import Cells, provenance
 
-HERE = Path(__file__).resolve().parent
-COMMIT = subprocess.run(['git', 'rev-parse', '--short=12', 'HEAD'], cwd=HERE, capture_output=True, text=True).stdout.strip()
 SEEDS, RATES, STEPS, BATCH = (0, 1, 2, 3, 4), (3e-4, 1e-3, 3e-3), 40, 8
 FORGET, RETAIN, REFUSED, HELD = 60, 100, 20, 40
 TUNE = dict(epochs=30, batch=16, adamw=3e-3, muon=1e-2)      # of the start models
@@ -236,14 +235,6 @@ def run_cell(w: World, cell: tuple, done: dict) -> dict:
     return out | dict(after=evaluate(w, model, retain, start, seed), said=said)
 
 
-def provenance(seconds: float) -> dict:
-    "Where, with what and how a cell was computed."
-    versions = dict(python=platform.python_version(), torch=torch.__version__, transformers=transformers.__version__,
-                    fdiv_nb=fdiv_nb.__version__)
-    return dict(commit=COMMIT, versions=versions, device=f'CPU, {torch.get_num_threads()} thread, shared with other work',
-                cpu_seconds=round(seconds))
-
-
 HEAD = dict(model='stories260K', data='TOFU: 60 rows of forget10, 100 of retain_perturbed', rule=RULE,
             statements={k: list(v) for k, v in STATEMENTS.items()}, fine_tuning=TUNE, rates=list(RATES), steps=STEPS, batch=BATCH,
             relearning=dict(RELEARN, steps=list(RELEARN['steps'])), methods=SPECS, seeds=list(SEEDS),
@@ -251,21 +242,12 @@ HEAD = dict(model='stories260K', data='TOFU: 60 rows of forget10, 100 of retain_
 name_of = '/'.join
 
 
-def finished(work: Path, results: Path) -> dict[tuple, dict]:
-    "Every finished cell, of the results and of the working folder. Exits if the results had other settings."
-    known = json.loads(results.read_text(encoding='utf-8')) if results.is_file() else HEAD
-    other = [k for k in HEAD if known.get(k) != HEAD[k]]
-    if other: sys.exit(f'{results} was made with other {", ".join(other)}; give another file')
-    out = {tuple(c['cell']): c for c in known.get('cells', [])}
-    files = {c: work/'cells'/(name_of(c).replace('/', '-').replace(':', '_') + '.json') for c in cells()}
-    return out | {c: json.loads(f.read_text(encoding='utf-8')) for c, f in files.items() if f.is_file()}
+def file_of(cell: tuple, work: Path) -> Path:
+    return work/'cells'/(name_of(cell).replace('/', '-').replace(':', '_') + '.json')
 
 
-def collect(work: Path, results: Path) -> None:
-    "All finished cells in one file, a line each."
-    done = finished(work, results)
-    lines = [json.dumps(done[c], separators=(',', ':')) for c in cells() if c in done]
-    replace_text(results, json.dumps(HEAD)[:-1] + ',"cells":[\n' + ',\n'.join(lines) + '\n]}\n')
+CELLS = Cells(HEAD, cells(), file_of, lambda c: tuple(c['cell']))
+finished, collect = CELLS.finished, CELLS.collect
 
 
 def one(w: World, cell: tuple, results: Path, again: bool = False) -> dict:
@@ -274,10 +256,10 @@ def one(w: World, cell: tuple, results: Path, again: bool = False) -> dict:
     if cell in done and not again: return done[cell]
     began = time.process_time()
     out = dict(cell=list(cell), **run_cell(w, cell, done))
-    out |= provenance(time.process_time() - began)
+    out |= provenance(time.process_time() - began, (torch, transformers, fdiv_nb))
     if again: return out
     (w.work/'cells').mkdir(exist_ok=True)
-    replace_text(w.work/'cells'/(name_of(cell).replace('/', '-').replace(':', '_') + '.json'), json.dumps(out))
+    replace_text(file_of(cell, w.work), json.dumps(out))
     collect(w.work, results)
     shown = out.get('after') or out['validation']
     shown = {k: shown[k] for k in ('total', 'distance_forget', 'distance_retain', 'p_forget', 'p_relearn_20') if k in shown}
