@@ -4,7 +4,7 @@
 
 # %% ../../nbs/5_evaluation/529_aggregate.ipynb #f3a8a0a5
 from __future__ import annotations
-import math
+import math, statistics
 from typing import NamedTuple
 import torch
 from .rouge import need
@@ -19,7 +19,7 @@ def harmonic_mean(values: dict[str, float]) -> float:   # name -> number in [0, 
     "n/Σ 1/x, 0 if one is 0. Raises ValueError for no number, or one outside [0, 1]."
     if not values: raise ValueError("values: none; give at least one number")
     for k, v in values.items(): fraction(k, v)
-    return 0. if min(values.values()) == 0 else len(values)/sum(1/v for v in values.values())
+    return statistics.harmonic_mean(values.values())
 
 # %% ../../nbs/5_evaluation/529_aggregate.ipynb #cd594877
 def memorization_score(extraction_strength: float, exact_memorization: float,

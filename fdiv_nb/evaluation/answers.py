@@ -4,9 +4,10 @@
 
 # %% ../../nbs/5_evaluation/513_answers.ipynb #8c4b494a
 from __future__ import annotations
-import json
+import json, math
 from dataclasses import dataclass
 from typing import NamedTuple
+import torch
 from torch import Tensor
 from ..models.completions import Sampler
 from ..models.encode import (
@@ -208,6 +209,17 @@ def _finite_logprobs(model, batch: dict, answers: list[str]) -> Tensor:   # [B] 
         raise ValueError(f"model: its log-probability of {answers[int(bad[0])]!r} is not finite; its weights "
                          "are broken, by a diverged training for instance")
     return lp
+
+# %% ../../nbs/5_evaluation/513_answers.ipynb #105c0f61
+def in_length_order(ids: list, batch_size: int):   # (prompt ids, answer ids, ...) of each row
+    "Row numbers, `batch_size` at a time, from the shortest row to the longest."
+    order = sorted(range(len(ids)), key=lambda i: len(ids[i][0]) + len(ids[i][1]))
+    for k in range(0, len(order), batch_size): yield order[k:k + batch_size]
+
+def mean_and_stderr(x) -> tuple[float, float]:   # [n] numbers
+    "Mean and its standard error; NaN for a single number."
+    x = torch.as_tensor(x, dtype=torch.float64)
+    return x.mean().item(), (x.std()/len(x)**.5).item() if len(x) > 1 else math.nan
 
 # %% ../../nbs/5_evaluation/513_answers.ipynb #2727e21e
 def answer_nll(model, tokenizer,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fastcore.basics import patch
 import torch
 from torch import Tensor, nn
-from .answers import answer_nll, greedy, read_qa, reworded
+from .answers import answer_nll, greedy, mean_and_stderr, read_qa, reworded
 from .rouge import rouge_scores
 from ..models.completions import Sampler
 from ..models.encode import TemplatedChat, encode_pair, given_template, is_chat, pad_token_id
@@ -267,15 +267,13 @@ def _plan(rows: list[dict], attacks, o: AttackOptions) -> list[str]:
     return list(attacks)
 
 # %% ../../nbs/5_evaluation/550_attack.ipynb #e49339f9
-def _stderr(x: Tensor) -> float: return (x.std()/len(x)**.5).item() if len(x) > 1 else math.nan
-
 def _table_row(before: Answers, after: Answers) -> dict[str, float]:
     "One row of `attack_table`."
     out = dict(items=len(after.texts))
     for k in ('p', 'rouge'):
         a, b = getattr(before, k), getattr(after, k)
-        out |= {f'{k}_before': a.mean().item(), f'{k}_after': b.mean().item()}
-        out[f'{k}_after_stderr'] = _stderr(b)
+        out[f'{k}_before'] = a.mean().item()
+        out[f'{k}_after'], out[f'{k}_after_stderr'] = mean_and_stderr(b)
     return out
 
 # %% ../../nbs/5_evaluation/550_attack.ipynb #2a7c8576

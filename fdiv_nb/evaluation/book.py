@@ -6,8 +6,9 @@
 from __future__ import annotations
 import math, re
 from collections import Counter
+from .answers import mean_and_stderr
 from .evallog import EvalLog
-from .muse import generation_columns, mean_and_stderr, muse_rows
+from .muse import generation_columns, muse_rows
 from .privacy import text_logps
 from .resume import check_same_items, evaluate_items, planned_log
 from .rouge import need, rouge_scores

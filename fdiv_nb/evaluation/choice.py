@@ -4,10 +4,11 @@
 
 # %% ../../nbs/5_evaluation/533_choice.ipynb #c2881467
 from __future__ import annotations
-import csv, math
+import csv
 from pathlib import Path
 import torch
 from torch import nn
+from .answers import in_length_order, mean_and_stderr
 from .evallog import EvalLog
 from .resume import evaluate_items
 from ..mathematics.checks import one_of
@@ -103,10 +104,9 @@ def continuation_logps(model: nn.Module, tokenizer, pairs: list[tuple],   # (pro
         if not c or limit is not None and len(p) + len(c) > limit:
             raise ValueError(f"{name}: item {i} has {len(p) + len(c)} tokens, the context holds {limit}; use "
                              "fewer examples")
-    order, out = sorted(range(len(ids)), key=lambda i: len(ids[i][0]) + len(ids[i][1])), [None]*len(ids)
+    out = [None]*len(ids)
     with torch.no_grad(), sampling_mode(model):
-        for k in range(0, len(order), batch_size):
-            part = order[k:k + batch_size]
+        for part in in_length_order(ids, batch_size):
             b = build_batch(*zip(*(ids[i] for i in part)), pad_token_id(tokenizer), device=dev,
                             encoder_decoder=ed)
             for i, x in zip(part, _scored_batch(model, b, not ed)): out[i] = x
@@ -169,14 +169,10 @@ def choice_scores(log: EvalLog) -> dict[str, float]:
     "accuracy over all questions, chance, <subject>_accuracy, `_stderr`s. Raises ValueError without any."
     out, every = {}, []
     for t in [t for t in log.tasks if log.has(t, 'correct')]:
-        x = torch.tensor(log.numbers(t, 'correct'), dtype=torch.float64)
-        every.append(x)
-        out |= {f'{t}_accuracy': x.mean().item(), f'{t}_accuracy_stderr': _error(x)}
+        every += (x := log.numbers(t, 'correct'))
+        out[f'{t}_accuracy'], out[f'{t}_accuracy_stderr'] = mean_and_stderr(x)
     if not every: raise ValueError(f"log: no multiple choice in it; it has {', '.join(log.tasks) or 'none'}")
-    x = torch.cat(every)
     sizes = [len(p) for t in log.tasks if log.has(t, 'logprobs') for p in log.column(t, 'logprobs')]
     chance = sum(1/n for n in sizes)/len(sizes)
-    whole = dict(accuracy=x.mean().item(), accuracy_stderr=_error(x), chance=chance)
-    return whole if len(every) == 1 else whole | out
-
-def _error(x) -> float: return (x.std()/len(x)**.5).item() if len(x) > 1 else math.nan
+    whole = dict(zip(('accuracy', 'accuracy_stderr'), mean_and_stderr(every)), chance=chance)
+    return whole if len(out) == 2 else whole | out          # one subject alone

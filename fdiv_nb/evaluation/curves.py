@@ -7,7 +7,7 @@ from __future__ import annotations
 import math, random
 import torch
 from torch import nn
-from .answers import answer_nll
+from .answers import answer_nll, mean_and_stderr
 from .attack import attack_rows, relearn
 from ..mathematics.checks import whole
 
@@ -18,8 +18,7 @@ __all__ = ['relearn_curve', 'trend', 'score_trend']
 def _point(model, tokenizer, asked: list[dict], batch_size: int) -> dict[str, float]:
     "P of the asked rows and its standard error."
     nll = answer_nll(model, tokenizer, [(r['prompt'], r['answer']) for r in asked], batch_size, 'forget')
-    p = torch.tensor([math.exp(-s/n) for s, n in nll], dtype=torch.float64)
-    return dict(p=p.mean().item(), p_stderr=(p.std()/len(p)**.5).item() if len(p) > 1 else math.nan)
+    return dict(zip(('p', 'p_stderr'), mean_and_stderr([math.exp(-s/n) for s, n in nll])))
 
 # %% ../../nbs/5_evaluation/553_curves.ipynb #76de106d
 def relearn_curve(model: nn.Module, tokenizer,

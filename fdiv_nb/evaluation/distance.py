@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from transformers import TrainerCallback
+from .answers import in_length_order, mean_and_stderr
 from ..mathematics.divergence import FDivergence, get_divergence
 from ..mathematics.estimate import divergence_terms
 from ..models.decode import is_sharded, sampling_mode
@@ -34,8 +35,7 @@ class Distance(NamedTuple):
         "distance, distance_back, lean: means over the rows, each with `_stderr` (NaN for one row)."
         out = {}
         for k, x in (('distance', self.to), ('distance_back', self.back), ('lean', self.lean)):
-            out[k] = x.mean().item()
-            out[f'{k}_stderr'] = (x.std()/len(x)**.5).item() if len(x) > 1 else math.nan
+            out[k], out[f'{k}_stderr'] = mean_and_stderr(x)
         return out
 
 # %% ../../nbs/5_evaluation/519_distance.ipynb #06a2dd83
@@ -132,11 +132,9 @@ def encoded_distances(model, retain_model, ids: list[tuple],   # (prompt, answer
     check_pair(model, retain_model)
     _check_lengths(model, ids, name)
     dev, ed = next(model.parameters()).device, is_encoder_decoder(model)
-    order = sorted(range(len(ids)), key=lambda i: len(ids[i][0]) + len(ids[i][1]))
     out = torch.zeros(2*len(ds) + 1, len(ids), dtype=torch.float64)
     with torch.no_grad(), sampling_mode(model), sampling_mode(retain_model):
-        for k in range(0, len(order), batch_size):
-            part = order[k:k + batch_size]
+        for part in in_length_order(ids, batch_size):
             b = build_batch(*zip(*(ids[i] for i in part)), pad_id, device=dev, encoder_decoder=ed)
             out[:, part] = _batch_numbers([model, retain_model], b, ds, fused)
     return [Distance(out[2*k], out[2*k + 1], out[-1]) for k in range(len(ds))]

@@ -9,6 +9,7 @@ from collections import Counter
 from typing import NamedTuple
 import torch
 from torch import Tensor
+from .answers import mean_and_stderr
 from .evallog import EvalLog
 from ..mathematics.checks import fraction
 from ..models.words import unspaced
@@ -92,6 +93,5 @@ def log_fluency(log: EvalLog, task: str = 'forget',
     said = [g[1] for g in log.column(task, 'generated_text')]
     every = [r for rows in log.tasks.values() for r in rows.values()]
     right = [r['generated_text'][2] for r in every if 'generated_text' in r]
-    x = gibberish(said, [*right, *reference], **options).fluent.double()
-    return {f'{task}_fluency': x.mean().item(),
-            f'{task}_fluency_stderr': (x.std()/len(x)**.5).item() if len(x) > 1 else math.nan}
+    fluent = gibberish(said, [*right, *reference], **options).fluent
+    return dict(zip((f'{task}_fluency', f'{task}_fluency_stderr'), mean_and_stderr(fluent)))

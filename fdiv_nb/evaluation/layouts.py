@@ -6,6 +6,7 @@
 from __future__ import annotations
 import json, math
 from pathlib import Path
+from statistics import harmonic_mean
 from .evallog import MIA_NAMES, OPEN_TASKS, TASKS, EvalLog, as_columns, valid_json
 from ..mathematics.checks import one_of
 from ..models.files import replace_text
@@ -109,15 +110,13 @@ def _as_metrics(log: EvalLog) -> dict:
     for theirs, ours in _MEMORY.items(): out[theirs] = _scores(log.tasks.get('forget') or {}, ours)
     for n in MIA_NAMES: out[f'mia_{n}'] = _attack(log, n)
     parts = [out[k] for k in _UTILITY if out.get(k)]
-    if len(parts) == len(_UTILITY): out['model_utility'] = dict(agg_value=_harmonic([p['agg_value'] for p in parts]))
+    if len(parts) == len(_UTILITY):
+        out['model_utility'] = dict(agg_value=harmonic_mean([p['agg_value'] for p in parts]))
     return dict(sorted((k, v) for k, v in out.items() if v))
 
 # %% ../../nbs/5_evaluation/516_layouts.ipynb #0ee8e060
 _UTILITY = [f'{t}_{k}' for t, p in (('retain', 'Prob'), ('ra', 'Prob_normalised'), ('wf', 'Prob_normalised'))
             for k in (f'Q_A_{p}', 'Q_A_ROUGE', 'Truth_Ratio')]
-
-def _harmonic(x: list[float]) -> float:
-    return len(x)/sum(1/v for v in x) if min(x) > 0 else 0.
 
 # %% ../../nbs/5_evaluation/516_layouts.ipynb #6eda8cc6
 LAYOUTS = {'tofu': _as_tofu, 'lists': _as_lists, 'open-unlearning': _as_metrics}

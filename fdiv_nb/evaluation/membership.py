@@ -7,7 +7,7 @@ from __future__ import annotations
 import math, zlib
 import torch
 from torch import Tensor, nn
-from .answers import plain_text, read_qa
+from .answers import mean_and_stderr, plain_text, read_qa
 from .evallog import EvalLog
 from .memorization import TokenStats, exact_memorization, extraction_strength, token_stats
 from .privacy import auc, min_k, priv_leak
@@ -185,8 +185,7 @@ def membership_scores(log: EvalLog,
     out = {}
     for k in ('extraction_strength', 'exact_memorization', 'extraction_strength_released'):
         if not log.has('forget', k): continue                 # open-unlearning's logs have the released one
-        x = torch.tensor(log.numbers('forget', k), dtype=torch.float64)
-        out[k], out[f'{k}_stderr'] = x.mean().item(), x.std().item()/len(x)**.5 if len(x) > 1 else math.nan
+        out[k], out[f'{k}_stderr'] = mean_and_stderr(log.numbers('forget', k))
     if not out: raise ValueError(f"log: no measure of memorisation in it; it has {', '.join(log.tasks) or 'none'}")
     if not log.tasks.get('holdout'): return out
     for name in MIA:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import NamedTuple
 import torch
 from torch import Tensor, nn
+from .answers import in_length_order
 from ..models.decode import sampling_mode
 from ..models.encode import encode_pair, pad_token_id
 from ..models.logprobs import (build_batch, context_length, is_encoder_decoder, label_mask, next_tokens,
@@ -103,10 +104,9 @@ def token_stats(model: nn.Module, tokenizer,
                 ) -> list[TokenStats]:
     "The numbers of every answer, batched by length. Raises ValueError for an empty or too long row."
     rows = _encoded(model, tokenizer, pairs, max_tokens, name)
-    order, out = sorted(range(len(rows)), key=lambda i: len(rows[i][0]) + len(rows[i][1])), [None]*len(rows)
+    out = [None]*len(rows)
     with torch.no_grad(), sampling_mode(model):
-        for k in range(0, len(order), batch_size):
-            part = order[k:k + batch_size]
+        for part in in_length_order(rows, batch_size):
             got = _batch_stats(model, [rows[i] for i in part], pad_token_id(tokenizer), name)
             for i, s in zip(part, got): out[i] = s
     return out

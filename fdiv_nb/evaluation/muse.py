@@ -4,10 +4,9 @@
 
 # %% ../../nbs/5_evaluation/530_muse.ipynb #8e7105d4
 from __future__ import annotations
-import json, math, re
+import json, re
 from pathlib import Path
-import torch
-from .answers import greedy
+from .answers import greedy, mean_and_stderr
 from .evallog import EvalLog
 from .privacy import auc, min_k, priv_leak, text_logps
 from .resume import check_same_items, evaluate_items, planned_log
@@ -169,11 +168,6 @@ def evaluate_muse(model, tokenizer,
     return evaluate_items('muse', model, rows, measure, log, batch_size, progress, **settings)
 
 # %% ../../nbs/5_evaluation/530_muse.ipynb #aa24c004
-def mean_and_stderr(x: list[float]) -> tuple[float, float]:
-    "Mean and its standard error; NaN for a single number."
-    x = torch.tensor(x, dtype=torch.float64)
-    return x.mean().item(), (x.std()/len(x)**.5).item() if len(x) > 1 else math.nan
-
 def _leak_auc(log: EvalLog) -> float: return auc(*(log.numbers(t, 'min_40') for t in _LEAK))
 
 # %% ../../nbs/5_evaluation/530_muse.ipynb #25a13dd1

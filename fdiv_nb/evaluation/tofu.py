@@ -7,7 +7,8 @@ from __future__ import annotations
 import math
 import torch
 from torch import Tensor
-from .answers import answer_nll, greedy, plain_text, read_qa, reworded
+from .answers import (answer_nll, greedy, mean_and_stderr, plain_text, read_qa,
+                                        reworded)
 from .distance import check_pair, distance_columns
 from .evallog import TASKS, EvalLog
 from .resume import check_same_items, evaluate_items, planned_log, weights_id
@@ -192,9 +193,7 @@ def _averages(log: EvalLog, task: str) -> dict[str, float]:
     out, scores = {}, _available_scores(log, task, 'geometric' if task == 'forget' else 'arithmetic')
     scores |= {k: _losses(log, task, k) for k in ('distance', 'distance_back', 'lean') if log.has(task, k)}
     if task == 'forget': scores |= _knowledge(log)
-    for k, x in scores.items():
-        out[f'{task}_{k}'] = x.mean().item()
-        out[f'{task}_{k}_stderr'] = (x.std()/len(x)**.5).item() if len(x) > 1 else math.nan
+    for k, x in scores.items(): out[f'{task}_{k}'], out[f'{task}_{k}_stderr'] = mean_and_stderr(x)
     return out
 
 # %% ../../nbs/5_evaluation/520_tofu.ipynb #aae2e8a1
