@@ -167,9 +167,10 @@ class _Samples(NamedTuple):
     log_z: Tensor     # [] or [n]
     group: Tensor     # [n] integers
     stratum: Tensor   # [n] integers
-    def terms(self, d: FDivergence, shift: float = 0.) -> Tensor:
-        "T [n], for a log Z shifted by so much."
-        return divergence_terms(d, self.log_p, self.score - (self.log_z + shift), self.log_s)
+    def terms(self, d: FDivergence, *shifts: float) -> Tensor:
+        "T [k, n], for a log Z shifted by each of k numbers."
+        z = self.log_z + torch.tensor(shifts, dtype=self.log_z.dtype)[:, None]
+        return divergence_terms(d, self.log_p.expand(len(shifts), -1), self.score - z, self.log_s)
     def log_weights(self) -> Tensor:
         "log w/Z [n]"
         return self.score - self.log_z - self.log_s
@@ -188,11 +189,10 @@ def _samples(log_p, log_q, log_sampler, log_z, group, stratum) -> _Samples:
     return _Samples(log_p, score, log_s, z, g, s)
 
 # %% ../../nbs/1_mathematics/150_estimate.ipynb #fd48d48f
-def _standard_error(d: FDivergence, x: _Samples, t: Tensor, own_z: bool, z_stderr: float | Tensor) -> float:
-    "Standard error of the mean of the terms t [n]; inf for one sample."
-    z_stderr, of_z = torch.as_tensor(z_stderr, dtype=torch.float64).detach().cpu(), 0.
-    if own_z or (z_stderr > 0).any():
-        slope = (x.terms(d, 1e-3) - x.terms(d, -1e-3))/2e-3                     # [n] dT/dlog Z
+def _standard_error(x: _Samples, t: Tensor, slope: Tensor | None, own_z: bool, z_stderr: Tensor) -> float:
+    "Standard error of the mean of the terms t [n], whose slope [n] is dT/dlog Z; inf for one sample."
+    of_z = 0.
+    if slope is not None:
         c = group_sums(slope, x.group)/group_sums(torch.ones_like(t), x.group)
         if own_z: t = t + c*((x.score - x.log_s - x.log_z).exp() - 1)           # ψ
         of_z = _error_of_z(slope, z_stderr, x.group)
@@ -218,9 +218,12 @@ def estimate_divergence(
     _check_samples(log_p, log_q, log_sampler, log_z, form)
     x = _samples(log_p, log_q, log_sampler, log_z, group, stratum)
     f = d.canonical() if form == 'canonical' else d
-    t = x.terms(f)
+    z_stderr = torch.as_tensor(z_stderr, dtype=torch.float64).detach().cpu()
+    inexact = log_z is None or bool((z_stderr > 0).any())
+    t, *sides = x.terms(f, 0., *((1e-3, -1e-3) if inexact else ()))
+    slope = (sides[0] - sides[1])/2e-3 if inexact else None
     value = t.mean().item()
-    error = _standard_error(f, x, t, log_z is None, z_stderr) if math.isfinite(value) else math.inf
+    error = _standard_error(x, t, slope, log_z is None, z_stderr) if math.isfinite(value) else math.inf
     top = d.f0 + d.fprime_inf             # of distributions that share nothing; inf for many
     if math.isfinite(error): error = min(error, top)
     return Estimate(min(value, top), error, effective_sample_size(x.log_weights()).item(), len(t))

@@ -113,10 +113,12 @@ def encode_prompts(tokenizer,          # transformers interface
                    encoder_decoder: bool = False   # then a closing end token stays
                   ) -> list[list[int]]:            # at least one token each
     "Token ids of every prompt by `encode_prompt`. Raises ValueError, naming the row, if one cannot be encoded."
-    rows = []
+    rows, known = [], {}      # a text that comes again is not encoded again
     for i, p in enumerate(prompts):
-        try: rows.append(encode_prompt(tokenizer, p, encoder_decoder))
+        ids = known.get(p) if isinstance(p, str) else None
+        try: rows.append(list(ids) if ids else encode_prompt(tokenizer, p, encoder_decoder))
         except ValueError as e: raise ValueError(f"prompts: row {i}: {e}") from None
+        if isinstance(p, str): known[p] = rows[-1]
     return rows
 
 # %% ../../nbs/2_models/278_completions.ipynb #c6bb9f39

@@ -326,7 +326,9 @@ def _means(losses: list[float], parts: int = 100) -> list[float]:
 
 def build_tiny(out: str | Path,      # folder to write, a normal transformers folder
                seed: int = 0, docs: int = 40000, steps: int = 1000, samples: int = 500,
-               overwrite: bool = False, progress: bool = True) -> dict:
+               overwrite: bool = False, progress: bool = True,
+           held_out: int = 1000     # further documents, of which the perplexity is taken
+          ) -> dict:
     "Make corpus, tokenizer and model, write them to `out`, return the facts. Raises ValueError if `out` exists."
     out = Path(out)
     if out.exists() and not overwrite:
@@ -336,7 +338,7 @@ def build_tiny(out: str | Path,      # folder to write, a normal transformers fo
     tok = train_tokenizer(text)
     model = new_model(len(tok), seed)
     losses = fit(model, encode(tok, text), steps, seed=seed, progress=progress)
-    unseen = corpus(1000, seed + 10**6)
+    unseen = corpus(held_out, seed + 10**6)
     facts = dict(seed=seed, documents=docs, steps=steps, parameters=model.num_parameters(),
                  vocabulary=len(tok),
                  held_out_perplexity=round(perplexity(model, tok, unseen), 4),
