@@ -344,8 +344,9 @@ def cmd_align(argv: list[str]) -> int:
         model, tok = load_policy(a, cfg)
         ref = load_beside(a, cfg, a.ref_name, 'ref_name')[0] if a.ref_name else None
         record, kept = _align_record(argv, a, cfg, model, ref), {}
+        def report(run):
+            align_report(out, cfg, run | dict(record=record), kept['last'])
+            merge_saved(a, cfg, out)                  # before run.json: a finished run has it
         align(model, tok, target, cfg, prompts, ref_model=ref, resume=resume, keep=kept, record=record, sampler=sampler,
-              eval_prompts=held_out,
-              report=lambda run: align_report(out, cfg, run | dict(record=record), kept['last']), lines=True)
-    merge_saved(a, cfg, out)
+              eval_prompts=held_out, report=report, lines=True)
     return 0

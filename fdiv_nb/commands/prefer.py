@@ -11,7 +11,7 @@ from .models import find_model, load_beside, load_policy
 from .parser import flag_values, parse, split_config
 from .plan import (check_place, model_line, plan_rows, policy_of, precision, print_plan,
                                    steps_line)
-from .running import checkpoint_of, merge_saved, no_empty_folder, quiet_logs
+from .running import checkpoint_of, no_empty_folder, quiet_logs
 from .train import TrainArguments, cmd_dpo, record_of, train_and_report
 from ..training.options import option
 
@@ -84,7 +84,6 @@ def run_trainer(argv: list[str], a: PreferArguments, cfg, out, title: str, make)
         record = record_of('dpo', argv, a, cfg, model=model, ref_name=ref)
         resume, name = checkpoint_of(cfg), cfg.divergence
         train_and_report(make(model, tok, ref), tok, out, a, cfg, name, title, record, resume)
-    merge_saved(a, cfg, out)
     return 0
 
 # %% ../../nbs/7_commands/733_prefer.ipynb #315b89f9

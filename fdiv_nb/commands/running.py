@@ -98,8 +98,11 @@ def _stopped(number: int, trainer) -> Stopped:
 # %% ../../nbs/7_commands/716_running.ipynb #07c30008
 def _failed_in_training(e: BaseException, trainer, out: Path) -> Failed:
     "The exception for what ended the training on its way, with the step and the checkpoint to go on from."
-    found = sorted(Path(out).glob('checkpoint-*'), key=lambda p: p.stat().st_mtime)
-    rest = f"; go on from {found[-1].name} with --resume_from_checkpoint last" if found else ''
+    from fdiv_nb.training.checkpoint import newest_whole
+    from fdiv_nb.training.step import Diverged
+    if isinstance(e, Diverged): return Failed(str(e))        # which names a checkpoint that is sound
+    found, _ = newest_whole(out)
+    rest = f"; go on from {found.name} with --resume_from_checkpoint last" if found else ''
     why = str(e) if disk_error(e) and isinstance(e, OSError) and not e.filename else reason(e)
     error = Failed(f"{why} (after step {trainer.state.global_step} of {trainer.state.max_steps}{rest})")
     if isinstance(e, KeyboardInterrupt): error.code = 143 if isinstance(e, Terminated) else 130
@@ -110,7 +113,7 @@ def train_and_save(trainer, tokenizer, out: Path, resume: str | None = None) -> 
     """Train, then save model and tokenizer in `out`, before anything is measured. Raises Failed for what
     goes wrong after the first step, Stopped after a signal; what goes wrong before is raised as it is."""
     from fdiv_nb.training.checkpoint import check_space, checkpoint_bytes
-    from fdiv_nb.training.saving import NotSaved, check_saves, nearest, save_trained
+    from fdiv_nb.training.saving import NotSaved, check_saves, diverged, nearest, save_trained
     from fdiv_nb.training.step import is_out_of_memory
     model = trainer.accelerator.unwrap_model(trainer.model)
     check_saves(model, tokenizer)
@@ -129,6 +132,7 @@ def train_and_save(trainer, tokenizer, out: Path, resume: str | None = None) -> 
     except (ValueError, OSError, RuntimeError, KeyboardInterrupt) as e:
         if isinstance(e, RuntimeError) and not is_out_of_memory(e) and not disk_error(e): raise
         if trainer.state.global_step == first: raise
+        if isinstance(e, ValueError): e = diverged(trainer, e) or e
         raise _failed_in_training(e, trainer, out) from e
 
 # %% ../../nbs/7_commands/716_running.ipynb #f3a256bb

@@ -198,6 +198,7 @@ def train_and_report(trainer, tokenizer, out: Path, a: TrainArguments, cfg, name
             try: run['samples'] = answers_of(trainer, tokenizer, a.show, cfg.seed) if show else []
             except Exception as e: problem = e                   # it costs the answers, not the report
             if first: training_report(out, run, name, title, judged)
+            merge_saved(a, cfg, out)                             # before run.json: a finished run has it
             if problem: raise problem
     return run
 
@@ -251,7 +252,6 @@ def cmd_sft(argv: list[str]) -> int:
         if a.sweep: return sweep(a, cfg, out, model, tok, rows, held, ref, name, record)
         trainer = FSFTTrainer(model, cfg, rows, held, tok, ref_model=ref)
         train_and_report(trainer, tok, out, a, cfg, name, f'Fine-tuned with {name}', record, resume)
-    merge_saved(a, cfg, out)
     return 0
 
 # %% ../../nbs/7_commands/730_train.ipynb #07c80008
@@ -283,7 +283,6 @@ def cmd_dpo(argv: list[str]) -> int:
         t = FDPOTrainer(model, cfg, rows, held, tok, ref_model=ref)
         if first and (lost := t.dropped.get('train_dataset')): print(_dropped_line(lost, len(rows)))
         train_and_report(t, tok, out, a, cfg, name, f'Preferences with {name}', record, resume)
-    merge_saved(a, cfg, out)
     return 0
 
 # %% ../../nbs/7_commands/730_train.ipynb #0b7733a2
@@ -356,5 +355,4 @@ def cmd_distill(argv: list[str]) -> int:
         record = record_of('distill', argv, a, cfg, model=model, **beside)
         t = DistillTrainer(model, cfg, rows, held, tok, teacher=teacher, teacher_tokenizer=theirs)
         train_and_report(t, tok, out, a, cfg, name, f'Distilled with {name}', record, resume)
-    merge_saved(a, cfg, out)
     return 0

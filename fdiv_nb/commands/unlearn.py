@@ -202,7 +202,8 @@ def _runs(a: UnlearnArguments, cfg, plan: UnlearnPlan) -> tuple[dict, dict | Non
             runs[s] = unlearn(model, tok, c, plan.forget, world.judge, plan.templates, plan.retain,
                               world.floor, every, resume, save=True, record=record, done=several,
                               lines=not several)
-        merge_saved(a, cfg, c.output_dir)
+            with finishing(c.output_dir, runs[s], record, not cfg.process_index, done=False):
+                merge_saved(a, cfg, c.output_dir)
         if not cfg.process_index: _print_run(plan, s, runs[s])
     return runs, world.clean, record
 

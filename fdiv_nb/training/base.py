@@ -28,7 +28,7 @@ from fdiv_nb.training.reference import (
     StartWeights, check_same_run, differences, fingerprint, identity, is_adapter,
     said_by)
 from fdiv_nb.training.scheduled import LogSchedule, ScheduledDivergence, plan_key
-from fdiv_nb.training.saving import check_finite, check_writable, mend_generation
+from fdiv_nb.training.saving import check_finite, check_writable, diverged, mend_generation
 from fdiv_nb.training.shards import (
     frozen_copy, let_go, prepare_beside, refuse_sharded, shard_policy, sharding)
 from fdiv_nb.training.step import StepMixin
@@ -566,5 +566,18 @@ def _save(self: FDivTrainer, output_dir=None, state_dict=None) -> None:
     if getattr(self, 'value_head', None) is not None: check_finite(self.value_head)
     if not is_adapter(model): mend_generation(model)
     Trainer._save(self, output_dir, state_dict)
+    if not self.args.should_save: return               # every process comes here
     if is_adapter(model) and state_dict is None:       # a state_dict: of a model in shards
         replace_text(Path(output_dir or self.args.output_dir)/BASE_MARKS, json.dumps(base_marks(model)))
+
+# %% ../../nbs/4_training/440_base.ipynb #9d04e6b3
+@patch
+@contextmanager
+def own_folder(self: FDivTrainer, which=None):
+    """As in `CheckpointMixin`. A ValueError of weights that have diverged becomes Diverged, with the step and the
+    last sound checkpoint."""
+    try:
+        with CheckpointMixin.own_folder(self, which) as where: yield where
+    except ValueError as e:
+        if (found := diverged(self, e)) is None: raise
+        raise found from e

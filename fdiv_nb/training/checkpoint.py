@@ -34,21 +34,28 @@ def read_object(path: str | Path) -> dict:
 # %% ../../nbs/4_training/425_checkpoint.ipynb #526e8e00
 MANIFEST = 'fdiv_manifest.json'
 
+def _own_digest(manifest: dict) -> str:
+    "The checksum of what a manifest says, its own checksum left out."
+    said = {k: v for k, v in manifest.items() if k != 'blake2'}
+    return hashlib.blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=16).hexdigest()
+
 def write_manifest(folder: str | Path, **about) -> None:   # about: whatever else the manifest should say
     "List all files of a folder with size and checksum."
     folder = Path(folder)
     paths = [p for p in folder.rglob('*') if p.is_file() and p.name != MANIFEST]
     names = sorted(p.relative_to(folder).as_posix() for p in paths)
     files = {n: dict(bytes=(folder/n).stat().st_size, blake2=file_digest(folder/n)) for n in names}
-    replace_text(folder/MANIFEST, json.dumps(about | dict(time=time.time(), files=files), indent=1))
+    found = about | dict(time=time.time(), files=files)
+    replace_text(folder/MANIFEST, json.dumps(found | dict(blake2=_own_digest(found)), indent=1))
 
 # %% ../../nbs/4_training/425_checkpoint.ipynb #0c25adc6
 def read_manifest(folder: str | Path) -> dict:
-    "The manifest of a checkpoint; {} if it has none, or one that cannot be read."
+    "The manifest of a checkpoint; {} if it has none, or one that cannot be read or has changed."
     found = read_object(Path(folder)/MANIFEST)
     files = found.get('files')
     known = lambda f: isinstance(f, dict) and {'bytes', 'blake2'} <= f.keys()
-    return found if isinstance(files, dict) and all(map(known, files.values())) else {}
+    if not isinstance(files, dict) or not all(map(known, files.values())): return {}
+    return found if found.get('blake2', _own_digest(found)) == _own_digest(found) else {}
 
 # %% ../../nbs/4_training/425_checkpoint.ipynb #baba89e3
 def model_only(folder: str | Path) -> list[str]:
@@ -68,7 +75,10 @@ def _fault(path: Path, known: dict) -> str:
 def missing_from(folder: str | Path) -> list[str]:
     "What keeps a checkpoint from being whole, a phrase for each file; [] if it is whole."
     manifest = read_manifest(folder)
-    if not manifest: return [f'{MANIFEST} is missing: unfinished, or not written by these trainers']
+    if not manifest:
+        there = (Path(folder)/MANIFEST).exists()
+        return [f'{MANIFEST} ' + ('cannot be read, or has changed' if there else
+                                  'is missing: unfinished, or not written by these trainers')]
     found = {n: _fault(Path(folder)/n, known) for n, known in manifest['files'].items()}
     return [f'{n} {fault}' for n, fault in found.items() if fault]
 
@@ -168,7 +178,7 @@ def _another(path: Path, folder: Path) -> str:
 
 def check_whole(path: str | Path, folder: str | Path | None = None) -> None:   # folder: where to look for another
     "Raises ValueError, naming every file, if a checkpoint is not whole or holds a model only."
-    path, manifest = Path(path), read_manifest(path)
+    path, manifest = Path(path), (Path(path)/MANIFEST).exists()
     faults = (missing_from(path) if manifest else unverified_faults(path)) or model_only(path)
     if faults:
         remedy = _another(path, path.parent if folder is None else Path(folder))
@@ -194,16 +204,19 @@ def resolve_checkpoint(folder: str | Path,          # the output folder of a run
 def _host() -> str: return hashlib.blake2b(socket.gethostname().encode(), digest_size=3).hexdigest()
 
 # %% ../../nbs/4_training/425_checkpoint.ipynb #0538e505
+def another_runs(pid: int, host: str) -> bool:
+    "Whether a process other than this one may be running. Of another machine that cannot be known, so it may."
+    if host != _host() or os.name == 'nt': return True
+    if pid < 1 or pid == os.getpid(): return False
+    try: os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError): return False
+    except PermissionError: return True
+    return True
+
 def _alive(name: str) -> bool:
     "Whether the process that made a temporary name may still be writing."
     m = re.fullmatch(r'tmp-checkpoint-\d+-([0-9a-f]{6})-(\d+)-[0-9a-f]+', name)
-    if not m: return False
-    if m[1] != _host() or os.name == 'nt': return True
-    if int(m[2]) == os.getpid(): return False          # a process does not save and begin at once
-    try: os.kill(int(m[2]), 0)
-    except ProcessLookupError: return False
-    except PermissionError: return True
-    return True
+    return bool(m) and another_runs(int(m[2]), m[1])       # a process does not save and begin at once
 
 # %% ../../nbs/4_training/425_checkpoint.ipynb #5276420b
 def new_stage(final: str | Path) -> Path:
@@ -288,7 +301,7 @@ def _holds(path: Path, who: dict) -> bool:
     if who.get('host') != _host():
         try: return time.time() - path.stat().st_mtime < SILENT
         except OSError: return False
-    if not _alive(f"tmp-checkpoint-0-{who['host']}-{who['pid']}-0"): return False
+    if not another_runs(who['pid'], who['host']): return False
     start = _started(who['pid'])
     return None in (start, who.get('start')) or abs(start - who['start']) < 2
 
@@ -374,8 +387,7 @@ def touch_lock(folder: str | Path, every: float = 20.) -> None:
 def _check_idle(folder: Path) -> None:
     "Raises ValueError if a process that still runs is training into a folder."
     run = read_run(folder)
-    if not isinstance(run.get('pid'), int) or run['pid'] == os.getpid(): return
-    if _alive(f"tmp-checkpoint-0-{run.get('host')}-{run['pid']}-0"):
+    if isinstance(run.get('pid'), int) and another_runs(run['pid'], run.get('host')):
         raise ValueError(f"output_dir: process {run['pid']} is training into {str(folder)!r}; choose another folder, "
                          f"or, if that is not so, delete {RUN}")
 

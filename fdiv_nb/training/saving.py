@@ -4,10 +4,12 @@
 
 # %% ../../nbs/4_training/430_saving.ipynb #4533f223
 from __future__ import annotations
-import os, re, shutil, tempfile, warnings
+import math, os, re, shutil, tempfile, warnings
 from pathlib import Path
 import torch
 from torch import nn
+from .checkpoint import checkpoints, missing_from
+from .step import Diverged
 
 # %% auto #0
 __all__ = ['nearest', 'NotSaved', 'save_trained']
@@ -110,6 +112,47 @@ def check_finite(model: nn.Module, state_dict: dict | None = None) -> None:
         if not p.detach().isfinite().all():
             raise ValueError(f"model: {name} is not finite: training has diverged, and it is not saved; "
                              "lower learning_rate")
+
+# %% ../../nbs/4_training/430_saving.ipynb #d7f1a350
+LARGEST = 1e6
+
+def unsound(named) -> str:   # pairs of name and tensor
+    "The first of some tensors that holds NaN, infinity or a number beyond a million, and what it holds; '' if none does."
+    for name, p in named:
+        if not torch.is_tensor(p) or not p.is_floating_point() or p.is_meta or not p.numel(): continue
+        most = p.detach().abs().max().item()
+        if not most <= LARGEST: return f"{name} {f'holds {most:.0e}' if math.isfinite(most) else 'is not finite'}"
+    return ''
+
+# %% ../../nbs/4_training/430_saving.ipynb #2a95be07
+def _tensors(path: Path):
+    "Name and tensor of a safetensors file, one after the other."
+    from safetensors import safe_open
+    with safe_open(path, 'pt') as f:
+        for k in f.keys(): yield k, f.get_tensor(k)
+
+def last_sound(folder: str | Path) -> str:
+    "The name of the checkpoint of a folder that was written last, is whole and has sound weights; '' if none."
+    for c in reversed(checkpoints(folder)):
+        if missing_from(c.path): continue
+        if not any(unsound(_tensors(p)) for p in c.path.rglob('*.safetensors')): return c.path.name
+    return ''
+
+# %% ../../nbs/4_training/430_saving.ipynb #81c3f0d4
+def diverged(trainer, e: ValueError) -> Diverged | None:
+    "The error of a training that has diverged: step and checkpoint to go back to; None for one of another kind."
+    if isinstance(e, Diverged) and e.whole: return e
+    sharded, step = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled, trainer.state.global_step
+    what = '' if sharded else unsound(trainer.accelerator.unwrap_model(trainer.model).named_parameters())
+    if isinstance(e, Diverged): first = str(e)
+    elif what and step: first = f'model: {what} after step {step}'
+    else: return None
+    back = last_sound(trainer.args.output_dir)
+    back = f'{back} is the last sound checkpoint' if back else 'there is no sound checkpoint'
+    error = Diverged(f'{first}: training has diverged; {back}; lower learning_rate' if step else
+                     f'{first}, before anything was trained; look for a weight, a reward or a row that is no number')
+    error.whole = True
+    return error
 
 # %% ../../nbs/4_training/430_saving.ipynb #e18903e6
 _WEIGHTS = re.compile(r'(adapter_)?model(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?|adapter_config\.json'

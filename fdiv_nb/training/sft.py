@@ -263,7 +263,7 @@ def load_value_head(folder) -> nn.Linear:   # folder written by `FSFTTrainer` wi
 def _save(self: FSFTTrainer, output_dir=None, state_dict=None):
     "As in the Trainer, with the head."
     super(FSFTTrainer, self)._save(output_dir, state_dict)
-    if self.value_head is None: return
+    if self.value_head is None or not self.args.should_save: return     # every process comes here
     from safetensors.torch import save_file
     weights = {k: v.detach().cpu().contiguous() for k, v in self.value_head.state_dict().items()}
     save_file(weights, Path(output_dir or self.args.output_dir)/'value_head.safetensors')

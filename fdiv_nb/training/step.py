@@ -4,7 +4,7 @@
 
 # %% ../../nbs/4_training/420_step.ipynb #4c424a08
 from __future__ import annotations
-import functools, gc, logging, re, sys, time
+import functools, gc, logging, math, re, sys, time
 from dataclasses import dataclass
 from collections.abc import Callable
 from fastcore.basics import patch
@@ -270,8 +270,10 @@ def peak_memory() -> float:
 
 # %% ../../nbs/4_training/420_step.ipynb #76d3fd6b
 class StepMixin:
-    "Before `Trainer` among the bases: counts steps, survives a lack of memory; needs `record` and `prepare_steps`."
+    """Before `Trainer` among the bases: counts steps, looks at the loss, survives a lack of memory; needs `record` and
+    `prepare_steps`."""
     answers_per_row = 1                                     # rows of the model for each row of data
+    warned_of_loss = False
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         "One micro-batch, in pieces that fit. Raises torch.OutOfMemoryError, with a remedy, where that cannot be."
@@ -280,6 +282,7 @@ class StepMixin:
         last = True
         try:
             loss = self._take(model, len(self._taken) - 1)
+            self.check_loss(loss)
             last = self.accelerator.sync_gradients
             return loss
         except torch.OutOfMemoryError as e:
@@ -332,6 +335,32 @@ def copies_of(self: StepMixin, batch: dict) -> tuple[float, float]:
 def take_back(self: StepMixin) -> Callable:
     "A function that removes the numbers recorded from here on."
     return lambda: None
+
+# %% ../../nbs/4_training/420_step.ipynb #b3c9d0e1
+class Diverged(ValueError):
+    "Training whose loss or weights are no sound numbers; `whole`: the text names the checkpoint to go back to."
+    whole = False
+
+def huge_loss(model: nn.Module) -> float:
+    "The size beyond which a loss is warned of: n log V nats, V tokens drawn uniformly over the context n; at least 1e6."
+    c = getattr(bare_model(model), 'config', None)
+    c = c.get_text_config() if hasattr(c, 'get_text_config') else c
+    n = _first_int(c, 'max_position_embeddings', 'n_positions') or 0
+    return max(1e6, n*math.log(_first_int(c, 'vocab_size') or 1))
+
+# %% ../../nbs/4_training/420_step.ipynb #0c4fe6a8
+@patch
+def check_loss(self: StepMixin, loss: Tensor) -> None:
+    """Raises Diverged for a loss that is NaN or infinite, naming the step. Logs a warning, once, for a loss beyond
+    `huge_loss`: a million nats at least, which no loss of log-probabilities reaches in a run that works."""
+    value, step = float(loss)*self.current_gradient_accumulation_steps, self.state.global_step + 1
+    if not math.isfinite(value):
+        if self.args.fp16: return                           # its scaler skips such a step
+        raise Diverged(f"loss: {value} in step {step}")
+    if self.warned_of_loss or abs(value) < 1e6 or abs(value) < huge_loss(self.model): return
+    self.warned_of_loss = True
+    logger.warning('loss: %.3g in step %d, finite but beyond %.3g, which no loss of log-probabilities reaches; lower '
+                   'learning_rate, or begin again from an earlier checkpoint', value, step, huge_loss(self.model))
 
 # %% ../../nbs/4_training/420_step.ipynb #7994d5e6
 @patch
