@@ -8,9 +8,9 @@ WRITES = {'os.rename': 2, 'os.mkdir': 1, 'os.remove': 1, 'os.rmdir': 1, 'shutil.
 
 class Killer:
     "Counts what this process changes below a folder; stops it dead before the k-th change, after half a file with `torn`."
-    def __init__(self, out, at: int = 0, torn: bool = False, note=None, signal=signal.SIGKILL):
+    def __init__(self, out, at: int = 0, torn: bool = False, note=None, signal=signal.SIGKILL, after: float = 0):
         self.out, self.at, self.torn, self.n, self.file, self.log = os.path.realpath(out), at, torn, 0, None, []
-        self.note, self.signal = note, signal
+        self.note, self.signal, self.after = note, signal, after       # after: or at a time, in seconds
     def below(self, path) -> bool:
         try: return os.path.realpath(os.fspath(path)).startswith(self.out)
         except TypeError: return False                        # a descriptor
@@ -44,26 +44,28 @@ class Killer:
         heard(safetensors.torch, 'serialize_file', 1)
         heard(torch, 'save', 1)
         sys.addaudithook(self.hear)
+        if self.after:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)                        # which ends the process at once
+            signal.setitimer(signal.ITIMER_REAL, self.after)
         return self
     def __exit__(self, *e):
         if self.note: Path(self.note).write_text(json.dumps(self.log))
 
-def places(events: list[str], most: int, second: bool) -> list[int]:
-    "Which changes to stop at (from 1): those of the second checkpoint, or all; at most `most` of them, evenly."
+def places(events: list[str], most: int, second: bool, shift: int = 0) -> list[int]:
+    "Which changes to stop at (from 1): those of the second checkpoint, or all; at most `most` of them, evenly, from the `shift`-th on."
     idx = list(range(1, len(events) + 1))
     if second:
         first = next(i for i, e in enumerate(events) if 'checkpoint-2' in e)
         last = next((i for i, e in enumerate(events) if 'checkpoint-3' in e), len(events))
         idx = idx[first:last + 1]
-    return idx if len(idx) <= most else [idx[i*(len(idx) - 1)//(most - 1)] for i in range(most)]
+    if len(idx) <= most: return idx
+    return sorted({idx[(shift + i*(len(idx) - 1)//(most - 1)) % len(idx)] for i in range(most)})
 
-def trainers(counts: Counts, names=None, most: int = 30, limit=1):
-    "Every trainer, whole and with an adapter."
-    for name in names or runs.TRAINERS:
-        for lora in (False, True) if name in runs.WITH_LORA else (False,):
-            _trainer(counts, name, lora, most, limit)
+def trainers(counts: Counts, names=None, most: int = 6, limit=1):
+    "Every trainer, whole and with an adapter, killed at a few changes of its second checkpoint; at others for each trainer."
+    for shift, (name, lora) in enumerate(runs.kinds(names)): _trainer(counts, name, lora, most, limit, shift)
 
-def _trainer(counts, name, lora, most, limit):
+def _trainer(counts, name, lora, most, limit, shift):
     label = f"{name}{' LoRA' if lora else ''}"
     with folder() as d:
         def whole():
@@ -71,7 +73,7 @@ def _trainer(counts, name, lora, most, limit):
         e = case(whole)
         if e.code: return counts.check('kill: trainers', label, f'does not run: {last_lines(e)}')
         events, want = json.loads((d/'events').read_text()), json.loads((d/'note').read_text())
-        for i, k in enumerate(places(events, most, True)):
+        for i, k in enumerate(places(events, most, True, shift)):
             out = d/f'k{k}'
             def killed():
                 with Killer(out, k, torn=i % 2 == 1): runs.train(name, out, lora=lora, limit=limit)
@@ -106,35 +108,33 @@ def difference(a, b, at='') -> str:
             if x != y: return difference(x, y, f'{at}[{i}]')
     return f'{at}: {str(a)[:60]} instead of {str(b)[:60]}'
 
-def random_moments(counts: Counts, names=None, times: int = 3, seed: int = 0):
-    "Killed at a random change three times, resumed each time."
+def random_moments(counts: Counts, names=None, seed: int = 0):
+    "Killed three times, once at a random time and twice at a random change, one of them in the middle of a file; resumed each time."
     import random
     r = random.Random(seed)
-    for name in names or runs.TRAINERS:
-        for lora in (False, True) if name in runs.WITH_LORA else (False,):
-            label = f"{name}{' LoRA' if lora else ''}"
-            with folder() as d:
-                def whole():
-                    with Killer(d/'whole', note=d/'events'): runs.train(name, d/'whole', lora=lora, note=d/'note')
-                e = case(whole)
-                if e.code:
-                    counts.check('kill: three times', label, last_lines(e))
-                    continue
-                n, want, codes = len(json.loads((d/'events').read_text())), json.loads((d/'note').read_text()), []
-                for i in range(times):
-                    def part():
-                        resume = runs.newest_or_none(d/'out')
-                        with Killer(d/'out', 1 + r.randrange(n//2), torn=i == 1):
-                            runs.train(name, d/'out', resume, lora=lora, note=d/'part')
-                    codes.append(case(part).code)
-                e = case(lambda: runs.train(name, d/'out', runs.newest_or_none(d/'out'), lora=lora, note=d/'part') and 0)
-                if e.code: fault = last_lines(e)
-                else:
-                    got = json.loads((d/'part').read_text())
-                    fault = '' if got == want else f'{difference(got, want)} (ended {codes})'
-                counts.check('kill: three times', label, fault)
+    for name, lora in runs.kinds(names):
+        with folder() as d: counts.check('kill: three times', f"{name}{' LoRA' if lora else ''}", _three_times(name, lora, d, r))
 
-def commands(counts: Counts, names=None, most: int = 24):
+def _three_times(name, lora, d, r) -> str:
+    "What is wrong with a run that is killed three times."
+    def whole():
+        with Killer(d/'whole', note=d/'events'): runs.train(name, d/'whole', lora=lora, note=d/'note')
+    e = case(whole)
+    if e.code: return last_lines(e)
+    n, want, codes = len(json.loads((d/'events').read_text())), json.loads((d/'note').read_text()), []
+    for i in range(3):
+        how = dict(after=r.uniform(.1, .5)*e.seconds) if i == 0 else dict(at=1 + r.randrange(n//6), torn=i == 1)
+        def part():
+            resume = runs.newest_or_none(d/'out')
+            with Killer(d/'out', **how): runs.train(name, d/'out', resume, lora=lora, note=d/'part')
+        codes.append(case(part).code)
+    if not all(c in (-signal.SIGKILL, -signal.SIGALRM) for c in codes): return f'was not killed three times: {codes}'
+    e = case(lambda: runs.train(name, d/'out', runs.newest_or_none(d/'out'), lora=lora, note=d/'part') and 0)
+    if e.code: return last_lines(e)
+    got = json.loads((d/'part').read_text())
+    return '' if got == want else f'{difference(got, want)} (ended {codes})'
+
+def commands(counts: Counts, names=None, most: int = 10):
     "Every command: at changes all along the run, most of them after the training."
     with folder() as d:
         f = runs.files(d/'files')
@@ -166,6 +166,7 @@ def _command(counts, name, d, f, most):
 
 def command_goes_on(words, out, want) -> str:
     "What is wrong with a command that is repeated after a kill, first as it was, then with the flag that it names."
+    done = (out/'run.json').exists()            # the lock is given back after the marker: else a second run could begin between
     again = fdiv(*words)
     if again.traceback: return f'repeated: traceback {last_lines(again)}'
     if (out/'run.json').exists() and again.code == 2:
@@ -177,5 +178,5 @@ def command_goes_on(words, out, want) -> str:
     elif again.code: return f'repeated: {last_lines(again)}'
     got = runs.result(out)
     if got != want: return f'other result: {difference(got, want)}'
-    wrong = [p.name for p in out.iterdir() if p.name.startswith(('tmp', '.', 'saving'))]
+    wrong = [p.name for p in out.iterdir() if p.name.startswith(('tmp', '.', 'saving')) and not (done and p.name == '.fdiv_lock')]
     return f'left: {wrong}' if wrong else ''

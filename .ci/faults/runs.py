@@ -75,6 +75,10 @@ def _schedule(out, lora=False, limit=None, **kw):
 TRAINERS['fdpg-schedule'] = _schedule
 WITH_LORA = [k for k in TRAINERS if k not in ('sft-head', 'fdpg-schedule', 'fdpg-replay')]
 
+def kinds(names=None) -> list[tuple[str, bool]]:
+    "(trainer, with an adapter?) of every trainer, or of some."
+    return [(k, lora) for k in names or TRAINERS for lora in (False, True) if not lora or k in WITH_LORA]
+
 def digest(t) -> str:
     "A name of the weights of a trainer's model, and of its value head."
     import hashlib

@@ -57,25 +57,39 @@ def _check_depth(text: str, name: str) -> None:
     depth = 0
     for k, line in enumerate(text.split('\n'), 1):
         deep = len(line) - len(line.lstrip(' -')) > 4*_DEEPEST
-        for c in line: depth += (c in '[{') - (c in ']}')
-        if deep or depth > _DEEPEST:
+        for c in line:
+            depth += (c in '[{') - (c in ']}')
+            deep = deep or depth > _DEEPEST
+        if deep:
             raise ValueError(f"config: {name} line {k} is not YAML of flags: nested too deeply; flags stand "
                              "side by side")
+
+def _once_loader(yaml):
+    "The safe loader of YAML; a key that stands twice is an error, of which the usual loader keeps the last."
+    class Once(yaml.SafeLoader):
+        def construct_mapping(self, node, deep=False):
+            seen = set()
+            for key, _ in node.value:
+                if str(key.value) in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f'{key.value} stands twice', key.start_mark)
+                seen.add(str(key.value))
+            return super().construct_mapping(node, deep)
+    return Once
 
 def _load_yaml(text: str, name: str):
     "The content of YAML text (JSON is YAML too). Raises ValueError naming the line."
     import yaml
     _check_depth(text, name)
     try:
-        if any(isinstance(e, yaml.AliasEvent) for e in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise ValueError(f"config: {name} has an alias (*name), which is not read here; write the value "
-                             "out")
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as e:
+        alias = any(isinstance(e, yaml.AliasEvent) for e in yaml.parse(text, Loader=yaml.SafeLoader))
+        stored = None if alias else yaml.load(text, _once_loader(yaml))
+    except (yaml.YAMLError, RecursionError, ValueError) as e:       # ValueError: a date or a number that is none
         mark = getattr(e, 'problem_mark', None)
         where = f' line {mark.line + 1}' if mark else ''
-        problem = getattr(e, 'problem', None) or type(e).__name__
+        problem = getattr(e, 'problem', None) or (str(e) if isinstance(e, ValueError) else type(e).__name__)
         raise ValueError(f"config: {name}{where} is not YAML: {problem}") from None
+    if not alias: return stored
+    raise ValueError(f"config: {name} has an alias (*name), which is not read here; write the value out")
 
 # %% ../../nbs/7_commands/710_parser.ipynb #3b1af7f7
 class Stored(NamedTuple):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 from .models import ModelArguments, beside_init, find_model, load_model, load_policy
 from .plan import plan_rows, policy_of, steps_of
-from .parser import parse
+from .parser import parse, read_text
 from .rows import RowArguments, form_of
 from .running import checkpoint_of, merge_saved, no_empty_folder, quiet_logs
 from .unlearn_demo import demo
@@ -103,6 +103,7 @@ def _read_rows(a: UnlearnArguments) -> tuple:
     def rows_of(path, name):
         return rows_in(form, read_rows(path, ('prompt', 'completion'), name), name) if path else None
     retain = rows_of(a.retain, 'retain')
+    if text: read_text(a.forget, 'forget')                # its encoding, before a model is loaded
     return a.forget if text else rows_of(a.forget, 'train_dataset'), retain, form.answer
 
 # %% ../../nbs/7_commands/740_unlearn.ipynb #07d4000a

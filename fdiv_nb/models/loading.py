@@ -208,7 +208,7 @@ def _put_adapter(base: nn.Module, path, where: str, shapes: dict, field: str, tr
     with warnings.catch_warnings(), quiet_loading():
         warnings.simplefilter('ignore')  # PEFT warns of missing keys; they are refused below
         try: model = PeftModel.from_pretrained(named_for_peft(base), str(path), is_trainable=trainable)
-        except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as e:
+        except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, re.error) as e:
             raise _adapter_error(e, path, where, field) from None
     _check_adapter(model, shapes, path, field)
     check_finite(model, path, field)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 import contextlib, hashlib, json, logging, os, re, shutil, socket, time, uuid, zipfile
 from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 from collections.abc import Callable
@@ -17,12 +18,25 @@ _log = logging.getLogger(__name__)
 __all__ = ['Checkpoint', 'checkpoints', 'newest_whole', 'resolve_checkpoint']
 
 # %% ../../nbs/4_training/425_checkpoint.ipynb #32769a85
-def file_digest(path: str | Path) -> str:
-    "The blake2 checksum of a file, 32 hex digits."
+CHUNK = 1 << 26
+
+def _part_digest(path: str | Path, start: int, size: int) -> bytes:
+    "The checksum of a part of a file."
     h = hashlib.blake2b(digest_size=16)
     with open(path, 'rb') as f:
-        while block := f.read(1 << 20): h.update(block)
-    return h.hexdigest()
+        f.seek(start)
+        while size > 0 and (block := f.read(min(size, 1 << 20))):
+            h.update(block)
+            size -= len(block)
+    return h.digest()
+
+def file_digest(path: str | Path, chunk: int = CHUNK) -> str:
+    "The blake2 checksum of a file, 32 hex digits; of one longer than a chunk, the checksum of its chunks' checksums."
+    size = os.path.getsize(path)
+    if size <= chunk: return _part_digest(path, 0, size).hex()
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        parts = pool.map(lambda k: _part_digest(path, k, chunk), range(0, size, chunk))
+        return hashlib.blake2b(b''.join(parts), digest_size=16).hexdigest()
 
 # %% ../../nbs/4_training/425_checkpoint.ipynb #fa4c1ab1
 def read_object(path: str | Path) -> dict:
@@ -39,12 +53,17 @@ def _own_digest(manifest: dict) -> str:
     said = {k: v for k, v in manifest.items() if k != 'blake2'}
     return hashlib.blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=16).hexdigest()
 
+def _about_file(path: Path) -> dict:
+    "Size and checksum of a file, and the size of a chunk if it has several."
+    size = path.stat().st_size
+    return dict(bytes=size, blake2=file_digest(path)) | (dict(chunk=CHUNK) if size > CHUNK else {})
+
 def write_manifest(folder: str | Path, **about) -> None:   # about: whatever else the manifest should say
     "List all files of a folder with size and checksum."
     folder = Path(folder)
     paths = [p for p in folder.rglob('*') if p.is_file() and p.name != MANIFEST]
     names = sorted(p.relative_to(folder).as_posix() for p in paths)
-    files = {n: dict(bytes=(folder/n).stat().st_size, blake2=file_digest(folder/n)) for n in names}
+    files = {n: _about_file(folder/n) for n in names}
     found = about | dict(time=time.time(), files=files)
     replace_text(folder/MANIFEST, json.dumps(found | dict(blake2=_own_digest(found)), indent=1))
 
@@ -53,7 +72,8 @@ def read_manifest(folder: str | Path) -> dict:
     "The manifest of a checkpoint; {} if it has none, or one that cannot be read or has changed."
     found = read_object(Path(folder)/MANIFEST)
     files = found.get('files')
-    known = lambda f: isinstance(f, dict) and {'bytes', 'blake2'} <= f.keys()
+    whole = lambda n: isinstance(n, int) and n > 0
+    known = lambda f: isinstance(f, dict) and {'bytes', 'blake2'} <= f.keys() and whole(f.get('chunk', 1))
     if not isinstance(files, dict) or not all(map(known, files.values())): return {}
     return found if found.get('blake2', _own_digest(found)) == _own_digest(found) else {}
 
@@ -69,7 +89,8 @@ def _fault(path: Path, known: dict) -> str:
     if not path.is_file(): return 'is missing'
     size = path.stat().st_size
     if size != known['bytes']: return f"has {size} bytes instead of {known['bytes']}"
-    return '' if file_digest(path) == known['blake2'] else 'has changed (other checksum)'
+    same = file_digest(path, known.get('chunk', size)) == known['blake2']
+    return '' if same else 'has changed (other checksum)'
 
 # %% ../../nbs/4_training/425_checkpoint.ipynb #1f18a85d
 def missing_from(folder: str | Path) -> list[str]:

@@ -102,27 +102,33 @@ def check_saves(model: nn.Module, tokenizer=None) -> None:
             raise ValueError(f"model: its {name} cannot be saved ({why}), so neither could the trained "
                              "model; correct it") from e
 
-# %% ../../nbs/4_training/430_saving.ipynb #d262027f
-def check_finite(model: nn.Module, state_dict: dict | None = None) -> None:
-    """ValueError naming the first parameter that holds NaN or infinity; `state_dict` stands for a model held
-    in shards."""
-    named = state_dict.items() if state_dict is not None else model.named_parameters()
-    for name, p in named:
-        if not torch.is_tensor(p) or not p.is_floating_point() or p.is_meta: continue
-        if not p.detach().isfinite().all():
-            raise ValueError(f"model: {name} is not finite: training has diverged, and it is not saved; "
-                             "lower learning_rate")
-
 # %% ../../nbs/4_training/430_saving.ipynb #d7f1a350
 LARGEST = 1e6
 
+def _largest(x: torch.Tensor) -> float:
+    "The largest size of a number in a tensor; NaN if it holds one."
+    x = x.detach()
+    return torch.linalg.vector_norm(x.float() if x.element_size() == 1 else x, math.inf).item()
+
 def unsound(named) -> str:   # pairs of name and tensor
-    "The first of some tensors that holds NaN, infinity or a number beyond a million, and what it holds; '' if none does."
+    "The first of some tensors that is not finite, else the first with a number beyond a million; '' if none."
+    found = ''
     for name, p in named:
         if not torch.is_tensor(p) or not p.is_floating_point() or p.is_meta or not p.numel(): continue
-        most = p.detach().abs().max().item()
-        if not most <= LARGEST: return f"{name} {f'holds {most:.0e}' if math.isfinite(most) else 'is not finite'}"
-    return ''
+        most = _largest(p)
+        if not math.isfinite(most): return f'{name} is not finite'
+        if most > LARGEST and not found: found = f'{name} holds {most:.0e}'
+    return found
+
+# %% ../../nbs/4_training/430_saving.ipynb #d262027f
+def check_finite(model: nn.Module, state_dict: dict | None = None) -> None:
+    """ValueError naming the first parameter that holds NaN or infinity, a warning for one beyond a million;
+    `state_dict` stands for a model held in shards."""
+    what = unsound(state_dict.items() if state_dict is not None else model.named_parameters())
+    if 'not finite' in what:
+        raise ValueError(f"model: {what}: training has diverged, and it is not saved; lower learning_rate")
+    if what:
+        warnings.warn(f"model: {what}, which no weight of a model that works reaches; lower learning_rate", stacklevel=2)
 
 # %% ../../nbs/4_training/430_saving.ipynb #2a95be07
 def _tensors(path: Path):
