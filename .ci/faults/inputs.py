@@ -179,7 +179,7 @@ COMMANDS = {
     ],
     'Folders and checkpoints': [
         ('a finished run', SFT.replace('{d}/o', '{d}/done')), ('checkpoints of an earlier run', SFT.replace('{d}/o', '{d}/begun')),
-        ('a file', SFT.replace('{d}/o', '{d}/a_file')), ('a folder below a file', SFT.replace('{d}/o', '{d}/a_file/o')),
+        ('the folder of the model', SFT.replace('{d}/o', '{d}/m')), ('a file', SFT.replace('{d}/o', '{d}/a_file')), ('a folder below a file', SFT.replace('{d}/o', '{d}/a_file/o')),
         ('a name that is too long', SFT.replace('{d}/o', '{d}/' + 'x'*300)), ('a name of one space', SFT.replace('{d}/o', "' '")),
         ('no checkpoint to continue', f'{SFT} --resume_from_checkpoint last'), ('a checkpoint that is not there', SFT.replace('{d}/o', '{d}/begun') + ' --resume_from_checkpoint checkpoint-9'),
         ('an empty name of a checkpoint', f"{SFT} --resume_from_checkpoint ''"), ('checkpoints without an optimiser', SFT.replace('{d}/o', '{d}/torn') + ' --resume_from_checkpoint last'),

@@ -76,6 +76,42 @@ def code(counts: Counts, d: Path, f: Path):
     ran = [p.name for p in here.glob('ran-*')]
     counts.check('security', 'modules of the current folder', f'{ran}' if ran else '')
 
+TEMPLATES = ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "{{ cycler.__init__.__globals__.os.system('touch ran') }}", "{% include '/etc/passwd' %}",
+             "{% for i in range(10**8) %}x{% endfor %}", "{{ raise_exception('no') }}", '{{', "{{ namespace.__init__.__globals__ }}")
+def indirect(counts: Counts, d: Path, f: Path):
+    "Files that name others: indices of weights, adapters, chat templates, kernels of attention."
+    from safetensors.torch import load_file
+    def with_json(name, file, change, source=f/'m'):
+        out = d/name
+        shutil.rmtree(out, ignore_errors=True)
+        shutil.copytree(source, out, ignore=shutil.ignore_patterns('checkpoint*', '*run.json'))
+        c = json.loads((out/file).read_text()) if (out/file).exists() else {}
+        (out/file).write_text(json.dumps(c | change))
+        return out
+    words = lambda m, rows='rows.jsonl': ['sft', '--model', m, '--data', f/rows, '--output_dir', d/'x', '--max_steps', 1, '--use_cpu', '--disable_tqdm', 'true',
+                                          '--show', 0, '--overwrite']
+    names = list(load_file(f/'m'/'model.safetensors'))
+    for target in ('x.bin', '/etc/passwd', '../../../etc/passwd', 'x.pt'):
+        m = with_json('index', 'model.safetensors.index.json', dict(metadata={}, weight_map=dict.fromkeys(names, target)))
+        (m/'model.safetensors').unlink()
+        if target.startswith('x.'): (m/target).write_bytes(pickle.dumps(Evil(d/'ran')))
+        e = fdiv(*words(m))
+        counts.check('security', f'an index of weights that names {target}', 'ran' if (d/'ran').exists() else one_line(e))
+    (f/'chat.jsonl').write_text(json.dumps(dict(messages=[dict(role='user', content='go to'), dict(role='assistant', content='the sea')])) + '\n')
+    for t in TEMPLATES:
+        m = with_json('template', 'tokenizer_config.json', dict(chat_template=t))
+        e = fdiv(*words(m, 'chat.jsonl'), cwd=d)
+        counts.check('security', f'a chat template {t[:30]!r}', 'ran' if (d/'ran').exists() else one_line(e))
+    for k, v in (('attn_implementation', 'evil/kernel'), ('_attn_implementation', 'evil/kernel'), ('model_type', '../evil')):
+        counts.check('security', f'config.json with {k} {v}', one_line(fdiv(*words(with_json('config', 'config.json', {k: v})))))
+    e = fdiv(*runs.command('lora', f, d/'lora'))
+    (d/'beside').mkdir()
+    (d/'beside'/'evil.py').write_text(f'open({str(d/"ran")!r}, "w")\n')
+    for k, v in (('auto_mapping', dict(base_model_class='X', parent_library='evil')), ('peft_type', 'EVIL'), ('target_modules', '('), ('base_model_name_or_path', '../../etc')):
+        e = fdiv(*words(with_json('adapter', 'adapter_config.json', {k: v}, d/'lora')), cwd=d/'beside')
+        fault = '' if k == 'auto_mapping' and e.code == 0 else one_line(e)
+        counts.check('security', f'an adapter with {k} {v}', 'ran' if (d/'ran').exists() else fault)
+
 def texts(counts: Counts, d: Path, f: Path):
     "YAML that makes objects, rewards that read code, reports of hostile texts."
     for i, text in enumerate(('!!python/object/apply:os.system ["touch ran"]', 'seed: !!python/name:os.system', 'a: &a [x]\nb: [*a]', '['*100_000)):
@@ -100,4 +136,4 @@ def texts(counts: Counts, d: Path, f: Path):
 def check(counts: Counts):
     with folder() as d:
         f = runs.files(d/'files')
-        for part in (pickles, code, texts): part(counts, d, f)
+        for part in (pickles, code, indirect, texts): part(counts, d, f)

@@ -48,7 +48,7 @@ def check_intervals(a: TrainingArguments) -> None:
 
 # %% ../../nbs/4_training/440_base.ipynb #55a26db9
 _AT_LEAST = dict(per_device_train_batch_size=1, per_device_eval_batch_size=1, max_grad_norm=0, warmup_steps=0,
-                 weight_decay=0, dataloader_num_workers=0, save_total_limit=0, adam_epsilon=0)
+                 weight_decay=0, dataloader_num_workers=0, save_total_limit=0, adam_epsilon=0, neftune_noise_alpha=0)
 
 def check_numbers(a: TrainingArguments) -> None:
     "ValueError for numbers of the Trainer out of range, a seed beyond 32 bits among them."
@@ -107,7 +107,8 @@ class FDivConfig(DtypeAlias, TrainingArguments):
         check_base_options(self)
         set_quiet_defaults(self)
         try: super().__post_init__()
-        except ValueError as e: raise ValueError(' '.join(str(e).split())) from None     # theirs may be a list
+        except (ValueError, TypeError) as e:     # theirs may be a list, or a word that accelerate does not have
+            raise ValueError(' '.join(str(e).replace('AcceleratorConfig.__init__()', 'accelerator_config:').split())) from None
         check_schedule(self)
         self._n_gpu = min(self._n_gpu, 1)  # one process per GPU: use `accelerate launch` for several
 
@@ -198,6 +199,13 @@ def check_output(folder: str | Path, overwrite: bool) -> Path:
         raise ValueError(f"output_dir: {str(folder)!r} already holds a finished run; choose another folder, "
                          "or set overwrite (--overwrite) to replace it")
     return check_writable(folder)
+
+def check_apart(name, args: FDivConfig, field: str = 'model') -> None:
+    "ValueError, naming the field, for a model that is read from the output folder and would be replaced there."
+    if not isinstance(name, (str, Path)) or not os.path.isdir(name) or getattr(args, 'overwrite', False): return
+    if os.path.realpath(name) == os.path.realpath(getattr(args, 'output_dir', None) or ''):
+        raise ValueError(f"output_dir: {str(args.output_dir)!r} is the folder of {field}, which would be replaced; choose "
+                         "another, or set overwrite (--overwrite)")
 
 # %% ../../nbs/4_training/440_base.ipynb #a4400016
 def tokenizer_of(processing_class, model, base_model: str = '', init: dict | None = None):
@@ -330,6 +338,7 @@ class FDivTrainer(CheckpointMixin, StepMixin, ScheduledDivergence, Trainer):
                  ref_model: nn.Module | str | Path | None = None, needs_ref: bool = True,
                  processing_class=None, hold_ref: bool = True, peft_config=None, **kw):
         check_output(args.output_dir, args.overwrite)
+        for field, given in (('model', model), ('ref_model', ref_model)): check_apart(given, args, field)
         processing_class = tokenizer_of(processing_class, model, args.base_model, args.model_init_kwargs)
         model = add_adapter(load_policy(model, args, peft_config is None), peft_config, args.seed)
         if ref_model is not None:
