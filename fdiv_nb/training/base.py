@@ -108,7 +108,8 @@ class FDivConfig(DtypeAlias, TrainingArguments):
         set_quiet_defaults(self)
         try: super().__post_init__()
         except (ValueError, TypeError) as e:     # theirs may be a list, or a word that accelerate does not have
-            raise ValueError(' '.join(str(e).replace('AcceleratorConfig.__init__()', 'accelerator_config:').split())) from None
+            why = str(e).replace('AcceleratorConfig.__init__()', 'accelerator_config:')
+            raise ValueError(' '.join(why.split())) from None
         check_schedule(self)
         self._n_gpu = min(self._n_gpu, 1)  # one process per GPU: use `accelerate launch` for several
 
@@ -204,8 +205,8 @@ def check_apart(name, args: FDivConfig, field: str = 'model') -> None:
     "ValueError, naming the field, for a model that is read from the output folder and would be replaced there."
     if not isinstance(name, (str, Path)) or not os.path.isdir(name) or getattr(args, 'overwrite', False): return
     if os.path.realpath(name) == os.path.realpath(getattr(args, 'output_dir', None) or ''):
-        raise ValueError(f"output_dir: {str(args.output_dir)!r} is the folder of {field}, which would be replaced; choose "
-                         "another, or set overwrite (--overwrite)")
+        raise ValueError(f"output_dir: {str(args.output_dir)!r} is the folder of {field}, which would be replaced; "
+                         "choose another, or set overwrite (--overwrite)")
 
 # %% ../../nbs/4_training/440_base.ipynb #a4400016
 def tokenizer_of(processing_class, model, base_model: str = '', init: dict | None = None):

@@ -128,7 +128,8 @@ def check_finite(model: nn.Module, state_dict: dict | None = None) -> None:
     if 'not finite' in what:
         raise ValueError(f"model: {what}: training has diverged, and it is not saved; lower learning_rate")
     if what:
-        warnings.warn(f"model: {what}, which no weight of a model that works reaches; lower learning_rate", stacklevel=2)
+        warnings.warn(f"model: {what}, which no weight of a model that works reaches; lower learning_rate",
+                      stacklevel=2)
 
 # %% ../../nbs/4_training/430_saving.ipynb #2a95be07
 def _tensors(path: Path):

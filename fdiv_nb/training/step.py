@@ -342,7 +342,8 @@ class Diverged(ValueError):
     whole = False
 
 def huge_loss(model: nn.Module) -> float:
-    "The size beyond which a loss is warned of: n log V nats, V tokens drawn uniformly over the context n; at least 1e6."
+    """The size beyond which a loss is warned of: n log V nats, V tokens drawn uniformly over the context n; at
+    least 1e6."""
     c = getattr(bare_model(model), 'config', None)
     c = c.get_text_config() if hasattr(c, 'get_text_config') else c
     n = _first_int(c, 'max_position_embeddings', 'n_positions') or 0
