@@ -60,7 +60,7 @@ def main(argv):
     harness.load_everything()
     for name in argv[1:] or ('sft', 'dpo', 'fdpg'):
         for saves, every in (False, 10), (True, 50):
-            e = harness.case(lambda: print('RATIOS', measure(name, rounds, every, saves)), limit=1200)
+            e = harness.case(lambda: print("RATIOS", measure(name, max(3, rounds//4) if saves else rounds, every, saves)), limit=3000)
             found = [x for x in e.out.splitlines() if x.startswith('RATIOS')]
             if not found: raise SystemExit(harness.last_lines(e))
             r, share = eval(found[0][7:])
