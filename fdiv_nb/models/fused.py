@@ -408,6 +408,7 @@ def _divergence_fn(rule: Rule, compile: bool | None, th: Tensor, teacher: Head, 
         c = None if coef is None else coef[r]
         return divergence_pass(rule, z[r], y[r], c, room[:, :r.stop - r.start])
     def fn(z, s, coef):
+        if callable(coef): coef = coef(z[:, 0])      # of the positions alone
         y = _logits(th[s], teacher, t[:len(z)])
         if fused: return _compiled(rule)(z, y, coef)
         return torch.cat([block(z, y, coef, r) for r in blocks_of(len(z))])
@@ -449,15 +450,19 @@ def linear_divergence(
     temperature: float = 1.,        # τ of both
     compile: bool | None = None,    # the vocabulary pass through torch.compile; None: on a GPU
     budget: int | None = None,      # bytes of buffers, as in `chunk_size`
+    expect: Callable | None = None, # with 'none': (flat places [n]) -> the gradient that comes, up to one factor
 ) -> Tensor:                        # float32 or wider, nats, finite
-    "D_f(P‖Q) over the vocabulary, any f, differentiable once. Raises ValueError for shapes, values, an empty mean."
+    """D_f(P‖Q) over the vocabulary, any f, differentiable once. Raises ValueError for shapes, values, an empty mean.
+
+    expect: as of `linear_logprobs`; where another gradient comes, the logits are made again."""
     s = Head(weight, bias, scale, softcap, temperature)
     t = Head(teacher_weight.detach(), teacher_bias, teacher_scale, teacher_softcap, temperature)
     th, rule = teacher_hidden.detach(), rule_of(divergence)
     keep = _check_pair(hidden, s, th, t, mask, reduction)
     wide = functools.reduce(torch.promote_types, (hidden.dtype, weight.dtype, torch.float32))
     make = _teacher_maker(rule, compile, th, t, wide)
-    y = _run(hidden, s, keep, make, chunk, budget, 2, _weights(keep, reduction, wide))
+    known = expect and reduction == 'none' and (lambda values, at: expect(at))
+    y = _run(hidden, s, keep, make, chunk, budget, 2, _weights(keep, reduction, wide), known or None)
     return check_finite(y) if reduction == 'none' else y
 
 # %% ../../nbs/2_models/240_fused.ipynb #b547987d

@@ -337,13 +337,14 @@ def _teacher_states(teacher: nn.Module, batch: dict, target: Tensor) -> tuple[Te
 
 # %% ../../nbs/2_models/250_heads.ipynb #959954f4
 def _divergence_fn(divergence, teacher_states: tuple[Tensor, Head], target: Tensor, chunk: int | None,
-                   reduction: str, temperature: float) -> Callable:
+                   reduction: str, temperature: float, expect: Callable | None = None) -> Callable:
     "(hidden states, `Head`) of the student -> D_f(student‖teacher) where `target` is scored."
     states, q = teacher_states
     def fn(hidden: Tensor, p: Head) -> Tensor:
         _check_positions(hidden, target)
         y = linear_divergence(divergence, hidden, p.weight, states, q.weight, target != IGNORE, chunk,
-                              reduction, p.bias, p.scale, p.softcap, q.bias, q.scale, q.softcap, temperature)
+                              reduction, p.bias, p.scale, p.softcap, q.bias, q.scale, q.softcap, temperature,
+                              expect=expect)
         return y.clone()
     return fn
 
@@ -374,6 +375,7 @@ def model_divergence(
     fused: bool = True,        # False: the plain path
     chunk: int | None = None,  # scored positions at a time
     temperature: float = 1.0,  # of both
+    expect: Callable | None = None,  # with 'none': (flat places in `labels` [n]) -> [n], as of `linear_divergence`
 ) -> Tensor:  # nats, float32 or wider
     "D_f(student‖teacher) of the next token at every scored position. Raises ValueError for a bad batch."
     shift = not is_encoder_decoder(student)
@@ -382,7 +384,7 @@ def model_divergence(
     mask = target != IGNORE
     _check_reduction(reduction, mask)
     t = _teacher_states(teacher, batch, target) if fused else None
-    fn = t and _divergence_fn(divergence, t, target, chunk, reduction, temperature)
+    fn = t and _divergence_fn(divergence, t, target, chunk, reduction, temperature, expect)
     y, z = through_head(student, batch, fn) if t else (None, score(student, batch))
     if y is None: y = _plain_divergence(divergence, z, teacher, batch, mask, reduction, temperature)
     return y[:, :-1] if shift and reduction == 'none' else y

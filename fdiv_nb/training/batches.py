@@ -4,15 +4,17 @@
 
 # %% ../../nbs/4_training/417_batches.ipynb #31a5b6a5
 from __future__ import annotations
-import json, math
+import functools, json, math
 from dataclasses import dataclass
 from typing import NamedTuple
 import torch
 from ..mathematics.checks import one_of
-from ..models.encode import check_ids, encode_answer, encode_prompt, is_chat, is_scored, scored_ids
+from ..models.encode import (
+    check_ids, encode_answer, encode_prompt, given_template, is_chat, is_scored, scored_ids)
 from ..models.logprobs import build_batch
 from .columns import one_line
 from .packing import pack_batch
+from .tokenising import Talk, tokenised_ahead
 
 # %% auto #0
 __all__ = ['encode_rows', 'PairCollator']
@@ -163,6 +165,30 @@ def _kept_row(tokenizer, r: dict | None, answers, add_eos: bool, limits: _Limits
     _check_row(e, fitted, row, answers, limits)
     return fitted, row
 
+# %% ../../nbs/4_training/417_batches.ipynb #a77b4df2
+def _talks(prompt: list, completion: list, template: dict) -> list[Talk]:
+    "The conversations that `encode_answer` renders of messages."
+    last = len(completion) - 1
+    out = [Talk(prompt, True, **template), Talk([*prompt, *completion], False, **template)]
+    for i, m in enumerate(completion if last else ()):
+        if not is_scored(m): continue
+        before = [*prompt, *completion[:i]]
+        if i: out.append(Talk(before, True, **template))
+        if i < last: out.append(Talk([*before, m], False, **template))
+    return out
+
+# %% ../../nbs/4_training/417_batches.ipynb #50d2b556
+def _asked(r: dict, answers, encoder_decoder: bool) -> tuple[list, list]:
+    "The texts and conversations of a row that its encoding asks for."
+    prompt, texts, talks = r['prompt'], [], []
+    if r.get('prompt_ids') is not None: return texts, talks
+    template = given_template(prompt) | template_options(r)
+    as_chat = lambda x, role: list(x) if is_chat(x) else [dict(role=role, content=x)]
+    for x in (r[a] for a in answers):
+        if is_chat(prompt) or is_chat(x): talks += _talks(as_chat(prompt, 'user'), as_chat(x, 'assistant'), template)
+        else: texts += [(prompt, True), (x, False) if encoder_decoder else (prompt + x, True)]
+    return texts, talks
+
 # %% ../../nbs/4_training/417_batches.ipynb #0cf9aa78
 _COUNTS = ('rows', 'kept', 'prompts_cut', 'answers_cut', 'dropped_long', 'dropped_empty', 'dropped_same',
            'dropped_bad', 'dropped_missing', 'prompt_tokens', 'answer_tokens')
@@ -207,8 +233,9 @@ def encode_rows(tokenizer,   # transformers interface
     _check_options(on_long, on_bad, max_length=max_length, max_prompt_length=max_prompt_length)
     limits = _Limits(max_length, max_prompt_length, on_long, encoder_decoder)
     out, n = [], dict.fromkeys(_COUNTS, 0) | dict(rows=len(rows))
-    for i, r in enumerate(rows):
-        try: e, columns = _kept_row(tokenizer, r, answers, add_eos, limits, on_bad)
+    asked = functools.partial(_asked, answers=answers, encoder_decoder=encoder_decoder)
+    for i, (ready, r) in enumerate(tokenised_ahead(tokenizer, rows, asked)):
+        try: e, columns = _kept_row(ready, r, answers, add_eos, limits, on_bad)
         except _LeftOut as left:
             if left.refused: raise ValueError(f"{name}: row {i}{left}") from left.__cause__
             n[f'dropped_{left.reason}'] += 1

@@ -34,6 +34,7 @@ from fdiv_nb.training.drawing import draw_rows, engine_numbers, sync_sampler
 from fdiv_nb.training.entries import EntriesMixin, check_source, is_server
 from fdiv_nb.training.offline import OfflineConfig, OfflineTrainer, smallest
 from fdiv_nb.training.options import option, take_alias
+from fdiv_nb.training.packing import check_packing, on_packed
 from fdiv_nb.training.reference import fingerprint
 from fdiv_nb.training.shards import prepare_beside
 from fdiv_nb.training.strings import StringsMixin, check_strings, met_mask
@@ -90,12 +91,22 @@ def __post_init__(self: DistillConfig):
     if self.score_term and self.sample_temperature != 1:
         raise ValueError("score_term: its expectation is over the student itself, and sample_temperature = "
                          f"{self.sample_temperature:g} draws from another distribution; set it to 1")
-    if self.packing:
-        raise ValueError("packing: both models' logits are compared position by position; leave it at 0")
+    self.check_packed()
     self.resolve()
     name, self.divergence = self.divergence, 'forward_kl'     # the families are not in the catalogue
     super(DistillConfig, self).__post_init__()
     self.divergence = name
+
+# %% ../../nbs/4_training/480_distill.ipynb #889cfd15
+@patch
+def check_packed(self: DistillConfig) -> None:
+    "ValueError for packing where distributions are not compared whole, on given answers, on the fused path."
+    if not self.packing: return
+    other = dict(top_k_teacher=self.top_k_teacher, shared_strings=self.shared_strings, lmbda=self.lmbda)
+    odd = next((f'{k}={v}' for k, v in other.items() if v), '' if self.fused else 'fused=False')
+    if odd:
+        raise ValueError(f"packing: with {odd} each row is compared alone; leave packing at 0, or "
+                         f"{odd.split('=')[0]} at its default")
 
 # %% ../../nbs/4_training/480_distill.ipynb #fcd6fcdb
 _FAMILIES = dict(generalized_jsd=generalized_jsd, skewed_kl=skewed_kl,
@@ -231,8 +242,18 @@ def encode(self: DistillTrainer, dataset, name: str) -> list[dict]:
     rows = read_rows(dataset, ('prompt', *self.answers), name, self.args.turns, self.on_bad)
     self.check_columns(rows, name)
     out = self.encode_read(rows, self.answers, name)
+    if self.args.packing: self.check_packed_rows(out)
     if self.outcomes is not None: return self.with_strings(out, rows, name)
     return self.with_entries(out, rows, name) if self.stored else out
+
+# %% ../../nbs/4_training/480_distill.ipynb #ef05d8e0
+@patch
+def check_packed_rows(self: DistillTrainer, rows: list[dict]) -> None:
+    "ValueError unless the teacher is a model over the same tokens that can read several examples to a row."
+    if self.by_entries or not self.same_size:
+        what = 'the teacher is known by its top k' if self.by_entries else 'the models have different vocabularies'
+        raise ValueError(f"packing: {what}, so each row is compared alone; leave packing at 0")
+    check_packing(self.teacher, max(map(self.row_length, rows)))
 
 # %% ../../nbs/4_training/480_distill.ipynb #9cc7bb25
 @patch
@@ -265,10 +286,20 @@ def answer_logps(self: DistillTrainer, model, batch: dict) -> Tensor:
     a, stats = self.args, {}
     if self.outcomes is not None: D, stats = self.fused_strings(model, batch)
     elif self.by_entries: D, stats = self.fused_entries(model, batch)
-    else: D = model_divergence(self.divergence, model, self.teacher, batch, 'none', temperature=a.temperature)
+    else: D = self.whole_divergences(model, batch)
     D = D*(a.temperature**2 if a.rescale else 1.)
     self._found = D, stats, False
     return torch.zeros_like(D.detach())
+
+# %% ../../nbs/4_training/480_distill.ipynb #f1bbae60
+@patch
+def whole_divergences(self: DistillTrainer, model, batch: dict) -> Tensor:
+    "[B, T'] D_f over the whole vocabulary where scored. A token counts as any other, unless samples are reweighted."
+    even = None if 'log_ratio' in batch else lambda at: torch.ones(len(at), device=at.device)
+    def of(b):
+        return model_divergence(self.divergence, model, self.teacher, b, 'none', temperature=self.args.temperature,
+                                expect=even)
+    return on_packed(batch['packed'], of, model, self.teacher) if 'packed' in batch else of(batch)
 
 # %% ../../nbs/4_training/480_distill.ipynb #1811b37c
 @patch

@@ -199,17 +199,15 @@ def row_weights(self: OfflineTrainer, batch: dict) -> Tensor:
 
 @patch
 def expected_gradient(self: OfflineTrainer, weights: Tensor, batch: dict) -> Callable | None:
-    """(values [n], the row of each [n]) -> the derivative of the loss with respect to each token's log π, up to one
-    factor, where a subclass knows it from these alone; weights: [B] of `row_weights`."""
+    """(values [n], their flat places in `labels` [n]) -> the derivative of the loss with respect to each token's log π,
+    up to one factor, where a subclass knows it from these alone; weights: [B] of `row_weights`."""
 
 @patch
 def answer_logps(self: OfflineTrainer, model, batch: dict) -> Tensor:
     "[B·answers, T'] log π of every answer token, 0 elsewhere; differentiable."
     fused, expect = self.args.fused, self._expect if torch.is_grad_enabled() else None
     if 'packed' in batch: return packed_logprobs(model, batch['packed'], fused, expect=expect)
-    T = batch['labels'].shape[1]
-    of_row = expect and (lambda values, at: expect(values, at//T))
-    return answer_token_logprobs(model, batch, fused, expect=of_row)
+    return answer_token_logprobs(model, batch, fused, expect=expect)
 
 # %% ../../nbs/4_training/460_offline.ipynb #523cdfe0
 @patch

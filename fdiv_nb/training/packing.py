@@ -141,22 +141,21 @@ def on_packed(packed: dict, fn: Callable,  # (batch) -> [rows, tokens - 1], 0 wh
     return at_token[b['where']][:, 1:]           # padding looks at place 0, which is never scored
 
 # %% ../../nbs/4_training/415_packing.ipynb #a6910f91
-def _of_example(batch: dict, expect: Callable) -> Callable:
-    "`expect` by the example of each value as one by its place in a batch of `packed_batch`."
+def _by_unpacked(batch: dict, expect: Callable) -> Callable:
+    "`expect` by places in the unpacked rows as one by places in a batch of `packed_batch`."
     where = batch['where']
-    real = where > 0                             # but place 0, whose example is that of place 1
-    example = torch.zeros(batch['input_ids'].numel(), dtype=torch.long, device=where.device)
-    rows = torch.arange(len(where), device=where.device)[:, None].expand_as(where)
-    example[where[real]] = rows[real]
-    example[:1] = example[1:2]
-    return lambda values, at: expect(values, example[at])
+    real = where > 0                             # all but place 0, which stands before place 1
+    place = torch.zeros(batch['input_ids'].numel(), dtype=torch.long, device=where.device)
+    place[where[real]] = torch.arange(where.numel(), device=where.device).view_as(where)[real]
+    place[:1] = place[1:2] - 1
+    return lambda values, at: expect(values, place[at])
 
 # %% ../../nbs/4_training/415_packing.ipynb #4c46c384
 def packed_logprobs(model: nn.Module,       # causal, attention only
                     packed: dict,           # from `pack_batch`
                     fused: bool = True,     # False: all logits
                     chunk: int | None = None,    # as of `answer_token_logprobs`
-                    expect: Callable | None = None,   # (values [n], the example of each [n]) -> [n]
+                    expect: Callable | None = None,   # (values [n], flat places in the unpacked `labels` [n]) -> [n]
                    ) -> Tensor:             # [B,T'-1] float32 nats
     """log π of every answer token, 0 elsewhere, as `answer_token_logprobs` of the rows unpacked; differentiable.
 
@@ -167,5 +166,5 @@ def packed_logprobs(model: nn.Module,       # causal, attention only
         raise ValueError(f"packed: an example has {longest} tokens, the model's context holds {limit}; "
                          "shorten it")
     check_packing(model, longest)
-    lp = lambda b: answer_token_logprobs(model, b, fused, chunk, expect=expect and _of_example(b, expect))
+    lp = lambda b: answer_token_logprobs(model, b, fused, chunk, expect=expect and _by_unpacked(b, expect))
     return on_packed(packed, lp, model)

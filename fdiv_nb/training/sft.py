@@ -5,7 +5,7 @@
 # %% ../../nbs/4_training/470_sft.ipynb #78c85127
 from __future__ import annotations
 
-import copy
+import copy, math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from collections.abc import Callable
@@ -14,8 +14,9 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
 
-from ..losses.fsft import (asft_loss, dft_loss, fsft_loss, fsft_stats, implicit_reward, iw_sft_loss,
-                                 nll_loss, psft_loss, q_values, state_values, token_kl)
+from ..losses.fsft import (
+    asft_loss, dft_loss, dual_weight, fsft_loss, fsft_stats, implicit_reward, iw_sft_loss, nll_loss, psft_loss,
+    q_values, state_values, token_kl)
 from ..mathematics.checks import at_least, between, one_of, positive
 from ..models.loading import load_lm
 from ..models.encode import check_tokenizer, pad_token_id, scored_ids
@@ -212,14 +213,31 @@ def loss_of(self: FSFTTrainer, logps: dict, masks: dict, batch: dict) -> tuple[T
     return x.sum(-1)/mask.sum(-1).clamp(min=1), {k: (v, tokens) for k, v in log.items()}
 
 # %% ../../nbs/4_training/470_sft.ipynb #7fea5fa3
+def _kept_ratio(log_ratio: Tensor, clip: float) -> Tensor:
+    "ρ where it is at most 1 + clip, 0 beyond."
+    return log_ratio.exp().masked_fill(log_ratio > math.log1p(clip), 0.)
+
+@patch
+def weight_of(self: FSFTTrainer, batch: dict) -> Callable | None:
+    """(log π [n], flat places in `labels` [n]) -> what multiplies -∇log π of each token: of nll 1, of dft π, of psft
+    the ratio where it is not clipped, of f-SFT the dual weight. None if that takes more than these."""
+    a, width = self.args, batch['labels'].shape[1]
+    if a.loss == 'nll': return lambda values, at: torch.ones_like(values)
+    if a.loss == 'dft': return lambda values, at: values.exp()
+    if a.loss not in ('f-sft', 'psft') or a.values != 'zero' or 'ref_logps' not in batch: return None
+    known = batch['ref_logps']
+    ref = nn.functional.pad(known, (0, width - known.shape[1])).flatten()
+    ratio = lambda values, at: values - ref[at].to(values)
+    if a.loss == 'psft': return lambda values, at: _kept_ratio(ratio(values, at), a.clip)
+    return lambda values, at: dual_weight(self.divergence, a.beta*ratio(values, at), a.max_weight, a.box)
+
 @patch
 def expected_gradient(self: FSFTTrainer, weights: Tensor, batch: dict):
-    "Of nll -w/n, and of dft -π w/n: w the row's weight, n its tokens."
-    if self.args.loss not in ('nll', 'dft'): return None
+    "-w/n times `weight_of`: w the row's weight, n its tokens."
+    width, of = batch['labels'].shape[1], self.weight_of(batch)
     n = label_mask(batch['labels'], not self.encoder_decoder).sum(-1).clamp(min=1)
     each = -weights/n.to(weights)
-    if self.args.loss == 'nll': return lambda values, row: each[row]
-    return lambda values, row: each[row]*values.exp()
+    return of and (lambda values, at: each[at//width]*of(values, at))
 
 @patch
 def row_weights(self: FSFTTrainer, batch: dict) -> Tensor:
