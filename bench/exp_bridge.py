@@ -49,10 +49,10 @@ TINY = dict(demos=quick(192, 16), pairs=quick(128, 16), held=quick(200, 16), epo
             dpo_beta=0.1, dpo_rates=(1e-4, 3e-4), losses=('reverse_kl', 'hellinger', 'pearson'), seeds=quick(44, 1))
 STORIES = dict(TINY, demos=quick(256, 16), held=quick(120, 16), epochs=quick(2., 1.), dpo_rates=(5e-5, 2e-4), losses=('reverse_kl', 'hellinger'),
                seeds=quick(28, 1))
-VALUES = dict(divergence='hellinger', heads=(1e-3, 1e-2, 1e-1), seeds=quick(20, 1))
+VALUES = dict(divergence='hellinger', heads=(1e-3, 1e-2, 1e-1), seeds=quick(44, 1))
 LOGITS = dict(states=quick(200, 12), rollouts=quick(16, 4), seeds=quick(12, 1))
 SMOL = dict(rows=quick(96, 6), draws=8, held=quick(48, 6), evaluated=4, tokens=20, most=quick(128, 8), pairs=quick(64, 8), epochs=quick(2., 1.),
-            dpo_epochs=quick(2., 1.), dpo_rate=2e-4, dpo_beta=0.1, rates=quick((1e-4, 5e-4, 2e-3), (5e-4,)), seeds=quick(6, 1))
+            dpo_epochs=quick(2., 1.), dpo_rate=2e-4, dpo_beta=0.1, rates=quick((1e-4, 5e-4, 2e-3), (5e-4,)), seeds=quick(10, 1))
 LORA = dict(r=16, lora_alpha=32, lora_dropout=0., target_modules='q_proj k_proj v_proj o_proj gate_proj up_proj down_proj'.split())
 
 PAPER = "the paper's 6 points; sd of three seeds of nbs/results/bridge.json, stronger preference learning"
@@ -91,7 +91,7 @@ def train(trainer, config, model, tok, rows: list[dict], seed: int, more: dict |
     "A finished trainer of one stage; the model is trained in place."
     with tempfile.TemporaryDirectory() as d:
         a = config(output_dir=d, per_device_train_batch_size=16, per_device_eval_batch_size=32, seed=seed, report_to=[], disable_tqdm=True,
-                   use_cpu=True, lr_scheduler_type='linear', warmup_steps=.1, logging_steps=4, ref_cache='memory', **kw)
+                   use_cpu=True, lr_scheduler_type='linear', warmup_steps=.1, logging_steps=quick(4, 1), ref_cache='memory', **kw)
         t = trainer(model, a, rows, processing_class=tok, **(more or {}))
         t.remove_callback(PrinterCallback)
         t.train()

@@ -53,7 +53,7 @@ LADDER = dict(words='</s> a b c d e f', longest=4, beta=0.25, scale=0.5, fitting
               max_steps=quick(150, 5), samples_per_step=256, z_samples=quick(2048, 256), rates=(1e-3, 3e-3, 1e-2))
 CAPACITY = {'iid': 0, 'bigram': 0, 'one': 1, 'two': 2}       # policy -> layers
 COLLAPSE = dict(seeds=quick(10, 2), max_steps=quick(1000, 20), samples_per_step=256, z_samples=quick(2048, 256), rate=3e-3,
-                every=10, early=quick(100, 10), divergences=('reverse_kl', 'forward_kl'))
+                every=10, window=quick(200, 10), divergences=('reverse_kl', 'forward_kl'))
 STEP = dict(samples_per_step=128, max_steps=quick(60, 3), z_samples=quick(1024, 128), lr_scheduler_type='cosine', warmup_steps=5)
 SENTIMENT = dict(STEP, max_new_tokens=48, beta=0.2, seeds=quick(12, 1), rates=(1e-4, 2e-4, 4e-4), eval=quick(2048, 128))
 SIZES = {'0.1M': (56, 2), '0.3M': (80, 3), '1M': (128, 4), '3M': (224, 5)}       # name -> (width, layers)
@@ -75,11 +75,11 @@ CONTRASTS = {
     'exact, trained without sampling: the same, which only the divergence itself could explain':
         Contrast('the same; with exact gradients forward KL must win its own objective', 'ladder', 'exact forward_kl',
                  [f'{k}+forward_kl' for k in CAPACITY], [f'{k}+js' for k in CAPACITY], -1, LADDER['seeds']),
-    'reverse KL loses entropy in the first steps, against forward KL at the same step':
+    'reverse KL loses entropy: its mean over the first 200 steps of 1,000 is below that of forward KL':
         Contrast('in a well-specified case the entropy under reverse KL collapses early', 'collapse', 'early_entropy',
                  ['reverse_kl'], ['forward_kl'], -1, COLLAPSE['seeds']),
-    'and recovers: its distance from the entropy of the target is smaller at the end':
-        Contrast('... and recovers later', 'collapse', 'recovery', ['reverse_kl'], [], 1, COLLAPSE['seeds']),
+    'and recovers: from the first to the last 200 steps it rises more than that of forward KL':
+        Contrast('... and recovers later', 'collapse', 'rise', ['reverse_kl'], ['forward_kl'], 1, COLLAPSE['seeds']),
     'sentiment: JS ends nearer than forward KL, by JS':
         Contrast('JS often beats forward KL by a wide margin', 'sentiment', 'js', ['forward_kl'], ['js'], 1, SENTIMENT['seeds'],
                  0.0160, 0.0126, OLD),
@@ -184,7 +184,7 @@ def table_reward(values: list[float]):
 
 
 def exact_numbers(lp: torch.Tensor, log_p: torch.Tensor, log_0: torch.Tensor, prefix: str = '') -> dict:
-    "Every divergence to the target, reward-free numbers of a policy, from all its probabilities."
+    "Every divergence of a policy to the target, its entropy and KL from π0, from all its probabilities."
     out = {f: exact_divergence(f, lp, log_p).item() for f in SIX}
     out |= dict(entropy=-(lp.exp()*lp).sum().item(), kl=exact_divergence('reverse_kl', lp, log_0).item())
     return {prefix + k: v for k, v in rounded(out).items()}
@@ -235,9 +235,10 @@ def run_collapse(cell: tuple, a, done: dict) -> dict:
     after = sampled_run(pi0, pi0, log_p - log_0, f, seed, COLLAPSE['rate'], COLLAPSE, follow)
     with torch.no_grad(): out = exact_numbers(listing(after), log_p, log_0)
     goal_entropy = -(log_p.exp()*log_p).sum().item()
-    early = next(r['entropy'] for r in follow.rows if r['step'] == COLLAPSE['early'])
-    gap = lambda h: abs(h - goal_entropy)
-    out |= dict(target_entropy=goal_entropy, early_entropy=early, recovery=gap(early) - gap(out['entropy']))
+    mean = lambda rows: sum(r['entropy'] for r in rows)/len(rows)
+    n, last = COLLAPSE['window'], COLLAPSE['max_steps']
+    early, late = mean([r for r in follow.rows if r['step'] <= n]), mean([r for r in follow.rows if r['step'] > last - n])
+    out |= dict(target_entropy=goal_entropy, early_entropy=early, late_entropy=late, rise=late - early)
     curve = {k: [r[k] for r in follow.rows] for k in follow.rows[0]}
     return dict(seed=seed, rate=COLLAPSE['rate'], exact=True, before=exact_numbers(log_0, log_p, log_0), after=rounded(out), curve=curve)
 
