@@ -102,6 +102,7 @@ def two_processes(counts: Counts, names=None, seed: int = 1):
     import random
     r = random.Random(seed)
     for name, lora in runs.kinds(names):
+        if name == 'sft-head': continue                 # refused there: its head is not shared
         with folder() as d: counts.check('two processes', f"{name}{' LoRA' if lora else ''}", _two_killed(name, lora, d, r))
 
 def _two_killed(name, lora, d, r, times: int = 3) -> str:
