@@ -1,12 +1,13 @@
-"""A step of f-DPG with 16 completions a prompt, by the length of the prompt; each contender in fresh processes that take turns.
+"""A step of f-DPG with 16 completions a prompt, by the length of the prompt; each contender in fresh forks that take turns.
 
     python bench/prefix.py                      prompts read once, and share_prompts=False
     python bench/prefix.py --against FOLDER     and an older checkout of this project in that folder
     python bench/prefix.py --trl                and TRL's GRPO on the same prompts, completions and model
+    python bench/prefix.py --prompts 32         one length alone
     python bench/prefix.py --quick              a glance at whether everything runs; nothing is written
 """
 from __future__ import annotations
-import argparse, json, logging, os, statistics, subprocess, sys, tempfile, time
+import argparse, logging, multiprocessing, os, statistics, subprocess, sys, tempfile, time
 from pathlib import Path
 HERE = Path(__file__).resolve().parent
 SIZE = dict(V=4000, hidden=128, layers=4, heads=4, each=16, new=32)
@@ -66,25 +67,41 @@ def trl(s, length, prompts, steps, folder):
     GRPOTrainer(m, reward, a, train_dataset=Dataset.from_list([dict(prompt=t) for t in texts]*steps), processing_class=tok, callbacks=[c]).train()
     return c
 
-def child(name, length, prompts, steps):
-    "One process: median process seconds of a step, the first left out, and the peak above what was resident before."
+def child(name, length, prompts, steps, folder, out):
+    "In a fork: process seconds of each step, the first left out, and the peak above what was resident before."
     import torch
-    torch.set_num_threads(1); logging.disable(logging.WARNING)
-    with tempfile.TemporaryDirectory() as folder:
-        c = trl(SIZE, length, prompts, steps, folder) if name == 'TRL' else ours(SIZE, length, prompts, steps, {'once': True, 'repeated': False, 'before': None}[name], folder)
-    print('RESULT ' + json.dumps(dict(seconds=[b - a for a, b in zip(c.at[1:], c.at[2:])], peak_mb=kilobytes('VmHWM') - c.before)))
+    torch.set_num_threads(1); logging.disable(logging.WARNING); sys.path.insert(0, str(folder))
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    try:
+        with tempfile.TemporaryDirectory() as f:
+            c = trl(SIZE, length, prompts, steps, f) if name == 'TRL' else ours(SIZE, length, prompts, steps, {'once': True, 'repeated': False, 'before': None}[name], f)
+        out.send(dict(seconds=[b - a for a, b in zip(c.at[1:], c.at[2:])], peak_mb=kilobytes('VmHWM') - c.before))
+    except BaseException as e: out.send(repr(e))
+
+def load(with_trl):
+    "What every contender imports, once; none of this project's modules."
+    os.environ |= dict(OMP_NUM_THREADS='1', HF_HUB_OFFLINE='1', TOKENIZERS_PARALLELISM='false', TRL_EXPERIMENTAL_SILENCE='1')
+    import torch, transformers                                             # noqa: F401
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, Trainer    # noqa: F401
+    if with_trl: from trl import GRPOConfig, GRPOTrainer                   # noqa: F401
+    torch.set_num_threads(1)
+    assert not any(m.split('.')[0] == 'fdiv_nb' for m in sys.modules), 'a fork has to import its own'
 
 def ask(name, length, prompts, steps, against):
-    "What a fresh process measured."
-    env = os.environ | dict(PYTHONPATH=str(against if name == 'before' else HERE.parent), OMP_NUM_THREADS='1', HF_HUB_OFFLINE='1', TOKENIZERS_PARALLELISM='false', TRL_EXPERIMENTAL_SILENCE='1')
-    out = subprocess.run([sys.executable, __file__, '--child', name, str(length), str(prompts), str(steps)], env=env, capture_output=True, text=True)
-    line = next((x for x in out.stdout.splitlines() if x.startswith('RESULT ')), None)
-    if line is None: sys.exit(f'{name}, prompts of {length} tokens: {out.stderr[-2000:]}')
-    return json.loads(line[7:])
+    "What a fresh fork measured."
+    here, there = multiprocessing.get_context('fork').Pipe(False)
+    p = multiprocessing.get_context('fork').Process(target=child, args=(name, length, prompts, steps, against if name == 'before' else HERE.parent, there))
+    p.start(); there.close()
+    try: got = here.recv()
+    except EOFError: got = 'ended without a result'
+    p.join()
+    if isinstance(got, str): sys.exit(f'{name}, prompts of {length} tokens: {got}')
+    return got
 
 def main(a):
+    load(a.trl)
     names = ['before' if a.against else 'repeated', 'once'] + ['TRL']*a.trl
-    cases = {32: 1} if a.quick else CASES
+    cases = {32: 1} if a.quick else {p: CASES[p] for p in a.prompts}
     found = {n: {str(p): dict(seconds=[], peak_mb=[]) for p in cases} for n in names}
     for _ in range(1 if a.quick else a.rounds):
         for length, prompts in cases.items():
@@ -111,17 +128,17 @@ def report(names, cases, found):
     return ratios
 
 def keep(a, cases, found, ratios):
-    "Write bench/results/prefix-cpu.json."
+    "Write the file."
     import torch, transformers
     from losses import device_name, write
     commit = lambda folder: subprocess.run(['git', '-C', str(folder), 'rev-parse', '--short', 'HEAD'], capture_output=True, text=True).stdout.strip()
-    write(HERE/'results'/'prefix-cpu.json', dict(device=device_name(False), threads=1, clock='process_time', torch=torch.__version__, transformers=transformers.__version__, size=SIZE,
+    write(a.out, dict(device=device_name(False), threads=1, clock='process_time', torch=torch.__version__, transformers=transformers.__version__, size=SIZE,
           prompts={str(p): n for p, n in cases.items()}, before=commit(a.against) if a.against else None, load_average=os.getloadavg()[0], ratios=ratios, measured=found))
 
 if __name__ == '__main__':
-    if sys.argv[1:2] == ['--child']: child(sys.argv[2], *map(int, sys.argv[3:]))
-    else:
-        p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-        p.add_argument('--against', type=Path, help='an older checkout'); p.add_argument('--trl', action='store_true'); p.add_argument('--quick', action='store_true')
-        p.add_argument('--rounds', type=int, default=5); p.add_argument('--steps', type=int, default=4)
-        main(p.parse_args())
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--against', type=Path, help='an older checkout'); p.add_argument('--trl', action='store_true'); p.add_argument('--quick', action='store_true')
+    p.add_argument('--prompts', type=int, nargs='+', default=list(CASES), choices=list(CASES))
+    p.add_argument('--out', type=Path, default=HERE/'results'/'prefix-cpu.json')
+    p.add_argument('--rounds', type=int, default=5); p.add_argument('--steps', type=int, default=4)
+    main(p.parse_args())

@@ -2,6 +2,7 @@
 
     python bench/rollout.py               two processor threads, fp32; writes bench/results/rollout-cpu.json
     python bench/rollout.py --gpu         bf16, a larger model, compiled steps; says so and ends where there is no GPU
+    python bench/rollout.py --models [FOLDER ...]   sampling alone: a Llama of 30 M parameters, and models in folders; writes rollout-models-cpu.json
     python bench/rollout.py --quick       a glance at whether everything runs; nothing is written
 """
 from __future__ import annotations
@@ -12,6 +13,7 @@ from losses import device_name, write
 HERE = Path(__file__).resolve().parent
 SMALL = dict(rows=64, new=32, prompt=1, V=8000, hidden=256, layers=4, heads=4, dtype='float32', device='cpu')
 LARGE = dict(rows=256, new=256, prompt=32, V=32000, hidden=1024, layers=16, heads=16, dtype='bfloat16', device='cuda')
+LLAMA = SMALL | dict(V=32000, hidden=384, layers=10, heads=6, new=64, family='llama')
 AIMS = {'sampling': ('rollout', 1.8), 'step': ('f-DPG step', 1.15)}
 CLOCK = time.perf_counter
 
@@ -23,8 +25,9 @@ def world(s):
     tok = PreTrainedTokenizerFast(tokenizer_object=t, bos_token='w0', pad_token='w0')
     with torch.random.fork_rng():
         torch.manual_seed(0); room = s['prompt'] + s['new']
-        if s['device'] == 'cpu': m = GPT2LMHeadModel(GPT2Config(vocab_size=s['V'], n_positions=room, n_embd=s['hidden'], n_layer=s['layers'], n_head=s['heads'], bos_token_id=0, eos_token_id=None, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0))
-        else: m = LlamaForCausalLM(LlamaConfig(vocab_size=s['V'], hidden_size=s['hidden'], intermediate_size=4*s['hidden'], num_hidden_layers=s['layers'], num_attention_heads=s['heads'], num_key_value_heads=s['heads'], max_position_embeddings=room, bos_token_id=0, eos_token_id=None))
+        if s['device'] == 'cpu' and s.get('family') != 'llama': m = GPT2LMHeadModel(GPT2Config(vocab_size=s['V'], n_positions=room, n_embd=s['hidden'], n_layer=s['layers'], n_head=s['heads'], bos_token_id=0, eos_token_id=None, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0))
+        else: m = LlamaForCausalLM(LlamaConfig(vocab_size=s['V'], hidden_size=s['hidden'], intermediate_size=s['hidden']*(11 if s.get('family') else 16)//4, num_hidden_layers=s['layers'], num_attention_heads=s['heads'], num_key_value_heads=s['heads'], max_position_embeddings=room, bos_token_id=0, eos_token_id=None,
+                                                tie_word_embeddings=bool(s.get('family'))))
         prompts = torch.randint(1, s['V'], (s['rows'], s['prompt'])).tolist()
     m.generation_config.eos_token_id = None; m.generation_config.pad_token_id = 0
     return m.to(s['device'], getattr(torch, s['dtype'])).eval(), tok, prompts
@@ -44,10 +47,34 @@ def interleaved(fs, rounds, cuda):
             if k: out[n].append(d)
     return out
 
-def sampling(s, rounds):
+def folder_world(s, folder):
+    "A model and its tokenizer from a folder, as `world`."
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    m, tok = AutoModelForCausalLM.from_pretrained(folder, dtype='float32'), AutoTokenizer.from_pretrained(folder)
+    m.generation_config.eos_token_id = None; m.generation_config.pad_token_id = 0
+    return m.eval(), tok, torch.randint(5, m.config.vocab_size, (s['rows'], s['prompt']), generator=torch.Generator().manual_seed(0)).tolist()
+
+def models(a):
+    "Sampling from several models, without a training step."
+    out = {}
+    for name in ['llama', *a.models]:
+        s = dict(LLAMA)
+        if a.quick: s |= dict(rows=4, new=6, V=100, hidden=48, layers=2, heads=2)
+        found, params = sampling(s, 1 if a.quick else a.rounds, world(s) if name == 'llama' else folder_world(s, name))
+        label = 'Llama, random weights' if name == 'llama' else Path(name).name
+        base = med(found['generate'])
+        out[label] = dict(parameters=params, rows=s['rows'], new=s['new'], over_generate={n: med(v)/base for n, v in found.items()}, seconds=found)
+        print(f"\n{label}, {params/1e6:.2f}M parameters, {s['rows']} × {s['new']} tokens")
+        for n, v in found.items(): print(f'{n:28}{med(v):9.3f} s{med(v)/base:9.2f} of generate', flush=True)
+    if a.quick: return
+    import transformers
+    write(HERE/'results'/'rollout-models-cpu.json', dict(device=device_name(False), threads=a.threads, clock=CLOCK.__name__, torch=torch.__version__, transformers=transformers.__version__,
+                                                        load_average=os.getloadavg()[0], models=out))
+
+def sampling(s, rounds, given=None):
     "Contenders: the loop here, generate with scores left alone, generate asked for what the loop returns, and on a GPU both with caches of fixed size."
     from fdiv_nb.models.rollout import rollout
-    m, tok, prompts = world(s); cuda = s['device'] == 'cuda'; ids = torch.tensor(prompts, device=s['device']); mask = torch.ones_like(ids)
+    m, tok, prompts = given or world(s); cuda = s['device'] == 'cuda'; ids = torch.tensor(prompts, device=s['device']); mask = torch.ones_like(ids)
     def gen(**kw):
         with torch.no_grad(): out = m.generate(ids, attention_mask=mask, do_sample=True, top_k=0, max_new_tokens=s['new'], **kw)
         assert (out.sequences if kw.get('return_dict_in_generate') else out).shape[1] == s['prompt'] + s['new']
@@ -109,6 +136,7 @@ def main(a):
     global CLOCK
     if a.gpu and not torch.cuda.is_available(): sys.exit('rollout --gpu: no CUDA device is visible; run without --gpu for the processor table')
     CLOCK = time.process_time if a.cpu_time else time.perf_counter; torch.set_num_threads(a.threads); logging.getLogger('transformers').setLevel(logging.ERROR)
+    if a.models is not None: return models(a)
     s = dict(LARGE if a.gpu else SMALL); rounds = a.rounds
     if a.quick: s |= dict(rows=4, new=6, V=100, hidden=32, layers=2, heads=2); rounds = 1
     samples, params = sampling(s, rounds); steps = step(s, rounds); ratios = report(s, samples, params, steps)
@@ -121,5 +149,6 @@ def main(a):
 if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--gpu', action='store_true'); p.add_argument('--quick', action='store_true'); p.add_argument('--rounds', type=int, default=7); p.add_argument('--threads', type=int, default=2)
+    p.add_argument('--models', nargs='*', metavar='FOLDER', help='sampling alone, from a Llama of 30 M parameters and from these')
     p.add_argument('--cpu-time', action='store_true', help='processor seconds instead of elapsed ones: for a machine that others use, with --threads 1')
     main(p.parse_args())

@@ -6,6 +6,7 @@
 from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Protocol
+from collections.abc import Callable
 from fastcore.basics import patch
 import torch
 from torch import Tensor, nn
@@ -107,6 +108,14 @@ def end_tokens(ids) -> list[int]:
         check_fields(('eos_token_ids', i, is_whole(i, 0), 'pass token ids; [] lets nothing end a completion'))
     return ids
 
+# %% ../../nbs/2_models/278_completions.ipynb #278b10c8
+def each_once(f: Callable, prompts: list) -> list:   # f(row, prompt)
+    "f of every prompt, called once for those that are the same text or object."
+    found, keys = {}, [p if isinstance(p, str) else id(p) for p in prompts]
+    for i, (k, p) in enumerate(zip(keys, prompts)):
+        if k not in found: found[k] = f(i, p)
+    return [found[k] for k in keys]
+
 # %% ../../nbs/2_models/278_completions.ipynb #df702fce
 def encode_prompts(tokenizer,          # transformers interface
                    prompts: list,      # texts, chat messages, or lists of token ids (taken as they are)
@@ -154,7 +163,7 @@ def make_rollout(model: nn.Module,       # layout and end tokens are taken from 
     stop = set(eos_ids(model, tokenizer) if eos_token_ids is None else end_tokens(eos_token_ids))
     _check_lists(prompts, completion_ids, token_logprobs, n)
     ids = encode_prompts(tokenizer, prompts, is_encoder_decoder(model))
-    text = [prompt_text(tokenizer, p) for p in prompts]
+    text = each_once(lambda i, p: prompt_text(tokenizer, p), prompts)
     group = [i for i in range(len(prompts)) for _ in range(n)]
     ended = [c[-1] in stop for c in completion_ids]
     body = [c[:-1] if e else c for c, e in zip(completion_ids, ended)]

@@ -12,7 +12,7 @@ from fastcore.basics import patch
 import torch
 from torch import Tensor, nn
 from .draw import draw, kept_logits
-from .fused import onednn_linear, onednn_pays, onednn_pointwise
+from .fused import onednn_linear, onednn_packed, onednn_pays, onednn_pointwise
 from .logprobs import (
     bare_model, forward_accepts, is_encoder_decoder, left_pad, position_ids, right_pad, score)
 
@@ -89,7 +89,7 @@ def growing_layers() -> tuple[type, type]:
     return DynamicLayer, RoomyLayer
 
 # %% ../../nbs/2_models/280_decode.ipynb #540709e7
-_LONG = 96   # tokens of prompt and completion from which the cache gets room beforehand
+_LONG = 32   # tokens of prompt and completion from which the cache gets room beforehand
 
 def give_room(cache, size: int) -> None:
     "Let the growing layers of a cache that has been filled write into tensors with room for `size` tokens."
@@ -320,13 +320,30 @@ def next(self: StaticSteps, tokens):   # [R]
     return self._run(self.kept.call, tokens[:, None], False)
 
 # %% ../../nbs/2_models/280_decode.ipynb #313d4588
-def _quick(layer: nn.Module, plain: Callable) -> Callable:
+_ROOM = 2**24    # numbers of all copies: 64 MiB
+
+@dataclass
+class _Packed:
+    "A weight, and from its second use on a copy that is arranged for oneDNN, if there is room for it."
+    room: list               # [numbers of all copies together]
+    uses: int = 0
+    copy: Tensor | None = None
+    def __call__(self, w: Tensor, rows: int) -> Tensor:
+        self.uses += 1
+        if self.uses == 2 and w.numel() <= self.room[0]:
+            self.copy = onednn_packed(w, rows)
+            self.room[0] -= w.numel()
+        return w if self.copy is None else self.copy
+
+# %% ../../nbs/2_models/280_decode.ipynb #280b10c7
+def _quick(layer: nn.Module, plain: Callable, packed: _Packed) -> Callable:
     "The forward of a Linear or Conv1D layer, by oneDNN where that is the same and faster."
     def forward(x):
         w = layer.weight if isinstance(layer, nn.Linear) else layer.weight.t()
         same = type(layer.weight) in (Tensor, nn.Parameter) and not (
             torch.is_grad_enabled() or torch.is_autocast_enabled('cpu'))
-        return onednn_linear(x, w, layer.bias) if same and onednn_pays(x, w) else plain(x)
+        if not same or not onednn_pays(x, w): return plain(x)
+        return onednn_linear(x, packed(w, x.shape[:-1].numel()), layer.bias)
     return forward
 
 # %% ../../nbs/2_models/280_decode.ipynb #0cb0771f
@@ -343,7 +360,8 @@ def _plain_products(model: nn.Module) -> list[nn.Module]:
 def onednn_layers(model: nn.Module):  # any module
     "Context manager: run large float32 Linear/Conv1D products on CPU through oneDNN while gradients are off."
     mine = _plain_products(model)
-    for m in mine: m.forward = _quick(m, m.forward)
+    room = [_ROOM]
+    for m in mine: m.forward = _quick(m, m.forward, _Packed(room))
     try: yield model
     finally:
         for m in mine: del m.forward

@@ -6,10 +6,8 @@
 from __future__ import annotations
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 from ..mathematics.checks import check_fields, is_whole
 from ..mathematics.divergence import widen
-from .logprobs import log_normalizer, softmax_parts
 
 # %% auto #0
 __all__ = ['sampling_logprobs', 'draw']
@@ -81,23 +79,30 @@ def _point(c: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     below = torch.where(i > 0, c.gather(1, (i - 1).clamp(min=0)), 0.)
     return i, ((t - below)/(c.gather(1, i) - below)).clamp(0, 1)
 
+# %% ../../nbs/2_models/275_draw.ipynb #275b10c5
+def _block_sums(w: Tensor) -> Tensor:   # [B,V] -> [B,ceil(V/64)]
+    "What the blocks of each row add up to."
+    whole = w.shape[1]//_BLOCK*_BLOCK
+    c = w[:, :whole].unflatten(1, (whole//_BLOCK, _BLOCK)).sum(-1)
+    return c if whole == w.shape[1] else torch.cat([c, w[:, whole:].sum(-1, keepdim=True)], 1)
+
+def _block(w: Tensor, b: Tensor) -> Tensor:   # [B,V], [B,1] -> [B,64]
+    "One block of each row, 0 beyond the vocabulary."
+    at = b*_BLOCK + torch.arange(_BLOCK, device=w.device)
+    return w.gather(1, at.clamp(max=w.shape[1] - 1)).masked_fill_(at >= w.shape[1], 0)
+
 # %% ../../nbs/2_models/275_draw.ipynb #f5376960
 def draw(log_w: Tensor,   # [B,V] log q up to a constant of each row, -inf allowed
          u: Tensor        # [B] float64 in [0, 1)
         ) -> tuple[Tensor, Tensor]:  # [B] int64 tokens, [B] their log q in nats, at least float32
     "One token per row by inverse CDF, one uniform number each; a token of probability 0 is never drawn."
-    z = widen(log_w)
-    (B, V), k = z.shape, _BLOCK
-    w, n = softmax_parts(z)
-    s = log_normalizer(w, n)
-    w = w if V % k == 0 else pad(w, (0, -V % k))
-    w = w.view(B, -1, k)
-    c = w.sum(-1).double().cumsum(-1)                      # [B,V/k]
+    w = torch.softmax(widen(log_w), -1)
+    c = _block_sums(w).double().cumsum(-1)                 # [B,V/64]
     b, t = _point(c, u[:, None].double())
-    j, _ = _point(w[torch.arange(B, device=z.device), b[:, 0]].double().cumsum(-1), t)
-    v = (b*k + j).clamp_(max=V - 1)
-    if z.is_cuda: v = torch.where(z.gather(1, v) > -torch.inf, v, z.argmax(-1, keepdim=True))
-    return v[:, 0], (z.gather(1, v) - z.amax(-1, keepdim=True) - s)[:, 0]
+    j, _ = _point(_block(w, b).double().cumsum(-1), t)
+    v = (b*_BLOCK + j).clamp_(max=w.shape[1] - 1)
+    if w.is_cuda: v = torch.where(w.gather(1, v) > 0, v, w.argmax(-1, keepdim=True))
+    return v[:, 0], (w.gather(1, v)/c[:, -1:]).log()[:, 0].to(w.dtype)
 
 # %% ../../nbs/2_models/275_draw.ipynb #1357ed1f
 class RowGenerator(torch.Generator):

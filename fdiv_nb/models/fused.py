@@ -69,6 +69,7 @@ def _blocks(V: int, size: int = _BLOCK): return (slice(i, min(i + size, V)) for 
 # %% ../../nbs/2_models/240_fused.ipynb #cd468aba
 _PIECE = 2048     # tokens of the vocabulary at a time, where oneDNN returns a tensor of its own
 _LARGE = 2**23    # multiplications from which oneDNN is used
+_DEEP = 256       # numbers to a row, from which it is used where its result has to be copied
 
 _has_onednn = torch.backends.mkldnn.is_available()
 onednn_pointwise = getattr(torch.ops.mkldnn, '_linear_pointwise', None) if _has_onednn else None
@@ -79,6 +80,10 @@ def onednn_pays(x: Tensor, w: Tensor) -> bool:
     return (onednn_pointwise is not None and x.device.type == 'cpu' and x.dtype == w.dtype == torch.float32
             and x.shape[:-1].numel()*w.numel() >= _LARGE)
 
+def onednn_packed(w: Tensor, rows: int) -> Tensor:
+    "A copy of a weight [m, n], arranged for products with so many rows, that `onednn_linear` takes."
+    return torch.ops.mkldnn._reorder_linear_weight(w.detach(), rows)
+
 def onednn_linear(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
     "x wᵀ + b, [..., m], in a tensor of its own; without gradient."
     return onednn_pointwise(x, w, b, 'none', [], '')
@@ -86,7 +91,7 @@ def onednn_linear(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
 # %% ../../nbs/2_models/240_fused.ipynb #5f2e9df7
 def _mm_t(a: Tensor, b: Tensor, out: Tensor) -> None:
     "a bᵀ [n, m] of one type, written into `out`."
-    if not onednn_pays(a, b): torch.mm(a, b.t(), out=out)
+    if not onednn_pays(a, b) or b.shape[1] < _DEEP: torch.mm(a, b.t(), out=out)
     else:
         for v in _blocks(len(b), _PIECE): out[:, v] = onednn_linear(a, b[v])
 

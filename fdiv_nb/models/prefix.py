@@ -165,6 +165,7 @@ class TwoPasses:
     model: nn.Module                  # the bare model
     rows: SharedRows
     chunk: int | None = None          # scored positions at a time
+    expect: Callable | None = None    # as of `answer_token_logprobs`
     last: Tensor | None = None        # [B,1,H] after the prompts
     reading: bool = False             # whether the prompts are being read
 
@@ -203,8 +204,15 @@ def at_head(self: TwoPasses, hidden: Tensor, h: Head) -> Tensor:   # [G,P,H], th
     if self.reading: self.last = whole = hidden[:, -1:][s.of]
     if not self.reading: whole = torch.cat([self.last, hidden], 1)
     elif s.ids.shape[1] > 1: return hidden
-    y = linear_logprobs(whole, h.weight, s.labels, h.bias, self.chunk, h.scale, h.softcap, h.temperature)
+    y = linear_logprobs(whole, h.weight, s.labels, h.bias, self.chunk, h.scale, h.softcap, h.temperature,
+                        expect=self.expect and self.expected)
     return y.clone()
+
+@patch
+def expected(self: TwoPasses, values: Tensor, at: Tensor) -> Tensor:   # [n], flat places in [B,C]
+    "`expect` of some tokens, told their places in the labels of the batch."
+    s, (row, col) = self.rows, (at//self.rows.ids.shape[1], at % self.rows.ids.shape[1])
+    return self.expect(values, row*s.width + s.start[row] - 1 + col)
 
 # %% ../../nbs/2_models/295_prefix.ipynb #562d808a
 @patch
@@ -231,10 +239,10 @@ def in_batch(y: Tensor,       # [B,C] of the completions' tokens
 _unfused = weakref.WeakSet()    # models whose head is not a plain product
 
 def two_passes(model: nn.Module, batch: dict, s: SharedRows, fused: bool = True, chunk: int | None = None,
-               temperature: float = 1.) -> Tensor:   # [B,T-1]
+               temperature: float = 1., expect: Callable | None = None) -> Tensor:   # [B,T-1]
     "`answer_token_logprobs`, each prompt read once. Raises as it does, or CannotShare, or CannotFuse."
     m = bare_model(model)
-    p = TwoPasses(m, s, chunk)
+    p = TwoPasses(m, s, chunk, expect)
     if fused and m not in _unfused:
         y, _ = through_head(model, batch, p.at_head, temperature, p.run)
         if y is not None: return in_batch(y, s)
@@ -349,6 +357,7 @@ def shared_logprobs(
     fused: bool = True,        # False: the plain path
     chunk: int | None = None,  # scored positions at a time; None: what fits the default budget
     temperature: float = 1.0,  # of the distribution that is scored
+    expect: Callable | None = None,  # as of `answer_token_logprobs`: the gradient that will come
 ) -> Tensor:  # [B, T-1] ([B, T] of an encoder-decoder) float32, nats; 0 where not scored
     """`answer_token_logprobs` and its gradients, each prompt read once for all its completions.
 
@@ -357,8 +366,8 @@ def shared_logprobs(
     check_batch(model, batch, ('input_ids', 'attention_mask', 'labels'), temperature)
     s = shared_rows(batch)
     if not pays(s) or not can_share(model, batch, s, fused):
-        return answer_token_logprobs(model, batch, fused, chunk, temperature)
-    return two_passes(model, batch, s, fused, chunk, temperature)
+        return answer_token_logprobs(model, batch, fused, chunk, temperature, expect)
+    return two_passes(model, batch, s, fused, chunk, temperature, expect)
 
 # %% ../../nbs/2_models/295_prefix.ipynb #81421a5e
 def prompt_copies(model: nn.Module, batch: dict) -> tuple[float, float]:

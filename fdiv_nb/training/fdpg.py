@@ -368,7 +368,8 @@ def micro_batches(self: FDPGTrainer, r: Rollout, weights: Tensor) -> list[dict]:
 def compute_loss(self: FDPGTrainer, model, inputs, return_outputs=False, num_items_in_batch=None):
     "The loss of one micro-batch, and that of a router."
     parts = {k: inputs[k] for k in ('input_ids', 'attention_mask', 'labels')}
-    with router_loss(model) as router: tokens = self.token_logprobs_of(model, parts)
+    expect = self.expected_gradient(inputs) if torch.is_grad_enabled() else None
+    with router_loss(model) as router: tokens = self.token_logprobs_of(model, parts, expect)
     loss = self.rows_loss(tokens, inputs)
     if router.weight:
         self.record(len(tokens), aux_loss=router.value.item())
@@ -380,6 +381,12 @@ def rows_loss(self: FDPGTrainer, tokens: Tensor,     # [B, T-1] log π, 0 where 
               inputs: dict) -> Tensor:
     "−mean(w log π): f-DPG's loss on one micro-batch."
     return fdpg_loss(self.divergence, tokens.sum(-1), weights=inputs['weights'])
+
+@patch
+def expected_gradient(self: FDPGTrainer, inputs: dict) -> Callable | None:
+    "`rows_loss`'s derivative in log π of some tokens, (values [n], places in the labels [n]) -> [n], up to one factor."
+    w, T = inputs['weights'], inputs['labels'].shape[1]
+    return lambda values, at: w[at//T].to(values)
 
 # %% ../../nbs/4_training/450_fdpg.ipynb #0a94e7b3
 @patch

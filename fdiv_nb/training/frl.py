@@ -310,6 +310,13 @@ def rows_loss(self: FRLTrainer, tokens: Tensor, inputs: dict) -> Tensor:   # [B,
         parts.append(int(rows.sum())/n*mine)
     return sum(parts)
 
+# %% ../../nbs/4_training/454_frl.ipynb #454b10cb
+@patch
+def expected_gradient(self: FRLTrainer, inputs: dict) -> Callable | None:
+    "As in `FDPGTrainer`, where the objective has a weight for each row and nothing is rehearsed; None elsewhere."
+    plain = self.args.objective == 'reward' and 'start' not in inputs
+    return FDPGTrainer.expected_gradient(self, inputs) if plain else None
+
 # %% ../../nbs/4_training/454_frl.ipynb #002b9ab6
 @patch
 def scaled_loss(self: FRLTrainer, logp: Tensor, mask: Tensor, x: dict) -> Tensor:

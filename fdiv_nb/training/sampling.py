@@ -214,10 +214,12 @@ def draw(self: SamplingTrainer, model: nn.Module,
 
 # %% ../../nbs/4_training/447_sampling.ipynb #9c068c6f
 @patch
-def token_logprobs_of(self: SamplingTrainer, model: nn.Module, batch: dict) -> Tensor:   # [B,T-1] nats
+def token_logprobs_of(self: SamplingTrainer, model: nn.Module, batch: dict,
+                      expect: Callable | None = None      # as of `answer_token_logprobs`
+                      ) -> Tensor:                        # [B,T-1] nats
     "Log-probabilities of a batch's scored tokens, 0 elsewhere; with `share_prompts` each prompt is read once."
     score = shared_logprobs if self.args.share_prompts else answer_token_logprobs
-    return score(model, batch, self.args.fused)
+    return score(model, batch, self.args.fused, expect=expect)
 
 @patch
 def copies_of(self: SamplingTrainer, batch: dict) -> tuple[float, float]:
