@@ -122,13 +122,10 @@ def encode_prompts(tokenizer,          # transformers interface
                    encoder_decoder: bool = False   # then a closing end token stays
                   ) -> list[list[int]]:            # at least one token each
     "Token ids of every prompt by `encode_prompt`. Raises ValueError, naming the row, if one cannot be encoded."
-    rows, known = [], {}      # a text that comes again is not encoded again
-    for i, p in enumerate(prompts):
-        ids = known.get(p) if isinstance(p, str) else None
-        try: rows.append(list(ids) if ids else encode_prompt(tokenizer, p, encoder_decoder))
+    def ids(i, p):
+        try: return encode_prompt(tokenizer, p, encoder_decoder)
         except ValueError as e: raise ValueError(f"prompts: row {i}: {e}") from None
-        if isinstance(p, str): known[p] = rows[-1]
-    return rows
+    return [list(x) for x in each_once(ids, prompts)]
 
 # %% ../../nbs/2_models/278_completions.ipynb #c6bb9f39
 def _check_lists(prompts: list, completion_ids: list, token_logprobs: list, n: int) -> None:
