@@ -187,9 +187,9 @@ def _cast(h, w, b, head: Head, dtype) -> tuple[Tensor, Head]:
 
 # %% ../../nbs/2_models/240_fused.ipynb #0a016e1e
 def _times(grads, up: Tensor) -> list:
-    "Kept gradients times the upstream number; untouched where that is one."
+    "Kept gradients times the upstream number, in place: a copy of W's gradient is dear where W is large."
     one = not up.is_cuda and up.item() == 1
-    return [g if g is None or one else g*up.to(g.dtype) for g in grads]
+    return [g if g is None or one else g.mul_(up.to(g.dtype)) for g in grads]
 
 def _like(grads, inputs) -> list:
     "Gradients in the types of their inputs."
@@ -226,19 +226,21 @@ class _Fused(torch.autograd.Function):
             else: coef_of = coef if plan.grad else None
             out, g = _sweep(x, head, plan.make(), plan.chunk, coef_of, need)
         if coef is not None: check_finite(out)
-        if ctx.ready: ctx.save_for_backward(*_like(g, (h, w, b)))
-        elif ctx.expected: ctx.save_for_backward(h, w, b, coef_of.coef, *_like(g, (h, w, b)))
-        elif plan.grad: ctx.save_for_backward(h, w, b)
+        if plan.grad: ctx.save_for_backward(h, w, b)
+        ctx.coef = coef_of.coef if ctx.expected else coef
+        ctx.kept = _like(g, (h, w, b)) if ctx.ready or ctx.expected else None
         return out if coef is None else (out*coef).sum()
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, up):
-        if ctx.ready: return *_times(ctx.saved_tensors, up), None, None
-        (h, w, b, *kept), plan = ctx.saved_tensors, ctx.plan
-        if kept and (r := _multiple(up, kept[0])) is not None: return *_times(kept[1:], r), None, None
+        (h, w, b), plan, kept = ctx.saved_tensors, ctx.plan, ctx.kept
+        ctx.kept = None                     # given away; a second backward pass sweeps again
+        r = None if kept is None else up if ctx.ready else _multiple(up, ctx.coef)
+        if r is not None: return *_times(kept, r), None, None
         with torch.autocast(h.device.type, enabled=False):
             x, head = _cast(h, w, b, plan.head, plan.dtype)
-            _, g = _sweep(x, head, plan.make(), plan.chunk, up, ctx.needs_input_grad[:3])
+            coef = up*ctx.coef if ctx.ready else up
+            _, g = _sweep(x, head, plan.make(), plan.chunk, coef, ctx.needs_input_grad[:3])
         return *_like(g, (h, w, b)), None, None
 
 # %% ../../nbs/2_models/240_fused.ipynb #898d704d
