@@ -288,12 +288,20 @@ def _autocast_dtype(h: Tensor) -> torch.dtype | None:
     return torch.get_autocast_dtype(h.device.type) if on else None
 
 # %% ../../nbs/2_models/240_fused.ipynb #686fb74f
-def _chunk(h: Tensor, head: Head, chunk: int | None, budget: int | None, buffers: int) -> int:
+_WORK = 192    # positions from which a product is as fast as it gets
+
+def _room(head: Head, held: int, itemsize: int) -> int:
+    "Bytes of buffers on a CPU where W's gradient is kept and scaled in place: also those of the copy that is not made."
+    return min(2**20*26 + head.weight.numel()*itemsize, _WORK*len(head.weight)*itemsize*held)
+
+def _chunk(h: Tensor, head: Head, chunk: int | None, budget: int | None, buffers: int, kept: bool = False) -> int:
     "Positions at a time. Raises ValueError for a chunk below one."
     if chunk is not None and chunk < 1:
         raise ValueError(f"chunk: expected positions at a time, at least 1, got {chunk}")
     itemsize, held = 8 if h.dtype == torch.float64 else 4, buffers + bool(head.softcap)
-    return chunk or chunk_size(len(h), len(head.weight), held, budget, itemsize, h.is_cuda)
+    least = chunk or chunk_size(len(h), len(head.weight), held, budget, itemsize, h.is_cuda)
+    if chunk or budget or h.is_cuda or not kept: return least
+    return max(least, chunk_size(len(h), len(head.weight), held, _room(head, held, itemsize), itemsize))
 
 # %% ../../nbs/2_models/240_fused.ipynb #f6837c47
 def _run(hidden: Tensor, head: Head, keep: Tensor, make: Callable, chunk: int | None, budget: int | None,
@@ -302,7 +310,7 @@ def _run(hidden: Tensor, head: Head, keep: Tensor, make: Callable, chunk: int | 
     h, flat = hidden.reshape(-1, hidden.shape[-1]), keep.reshape(-1)
     i = None if bool(flat.all()) else flat.nonzero()[:, 0]
     if i is not None: h, coef = h[i], coef if coef is None else coef[i]
-    c = _chunk(h, head, chunk, budget, buffers)
+    c = _chunk(h, head, chunk, budget, buffers, expect is not None and head.weight.requires_grad)
     place = torch.arange(len(h), device=h.device) if i is None else i
     known = expect and (lambda values, s: expect(values, place[s]))
     plan = _Plan(head, functools.partial(make, i, c), c, _autocast_dtype(h), torch.is_grad_enabled(), known)
