@@ -4,7 +4,7 @@ where a record comes from (`made`), who refuses records that do not say (`read_r
     python bench/cells.py nbs/results/*.json      # which records lack what
 """
 from __future__ import annotations
-import argparse, json, math, platform, signal, statistics, subprocess, sys, time
+import argparse, json, math, platform, shutil, signal, statistics, subprocess, sys, time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from collections.abc import Callable, Iterator
@@ -207,8 +207,8 @@ def compare(old: dict, new: dict) -> dict[str, dict]:
             error = old[part].get(f'{k}_stderr')
             half = 1.96*2**.5*error if error is not None else 1e-6*max(1., abs(x))
             y = new[part][k]
-            rows[f'{part} {k}'] = dict(stored=x, again=y, low=x - half, high=x + half, agrees='yes' if abs(y - x) <= half or x == y else
-                                       'no' if error is not None else 'other')
+            verdict = 'yes' if abs(y - x) <= half else 'no' if error is not None or old.get('exact') else 'its error is not known'
+            rows[f'{part} {k}'] = dict(stored=x, again=y, low=x - half, high=x + half, agrees=verdict)
     return rows
 
 
@@ -256,6 +256,7 @@ class Experiment:
         file_of(cell, a.work).parent.mkdir(exist_ok=True)
         replace_text(file_of(cell, a.work), json.dumps(out))
         self.store.collect(a.work, a.results)
+        shutil.rmtree(running(cell, a.work), ignore_errors=True)
         shown = {k: v for k, v in (out.get('after') or {}).items() if isinstance(v, float) and not k.endswith('stderr')}
         print(time.strftime('%H:%M:%S'), name_of(cell), f"{out['cpu_seconds']} s", dict(list(shown.items())[:7]), flush=True)
         return out
@@ -330,6 +331,11 @@ name_of = '/'.join
 
 def file_of(cell: tuple, work: Path) -> Path:
     return work/'cells'/(name_of(cell).replace('/', '-').replace(':', '_') + '.json')
+
+
+def running(cell: tuple, work: Path) -> Path:
+    "The folder of a cell that can go on within: removed when the cell is finished."
+    return work/'running'/file_of(cell, work).stem
 
 
 def without_nan(x: dict) -> dict:

@@ -40,7 +40,7 @@ from fdiv_nb.models.rollout import rollout
 from fdiv_nb.models.testing import word_tokenizer
 from fdiv_nb.models.tiny import corpus, encode, fit, new_model, sentiment_score, train_tokenizer
 from fdiv_nb.training.fdpg import FDPGConfig, FDPGTrainer
-from cells import Contrast, Experiment, needed, rounded
+from cells import Contrast, Experiment, needed, rounded, running
 
 QUICK = '--quick' in sys.argv
 quick = lambda usual, small: small if QUICK else usual
@@ -60,8 +60,8 @@ SIZES = {'0.1M': (56, 2), '0.3M': (80, 3), '1M': (128, 4), '3M': (224, 5)}      
 SIZE = dict(STEP, max_new_tokens=28, beta=0.25, seeds=quick(5, 1), most=quick(10, 1), rates=(2e-4, 5e-4, 1.2e-3), eval=quick(2048, 128),
             documents=quick(20000, 500), fitting=quick(600, 5), prompt='Review:')
 RARE = dict(STEP, max_new_tokens=48, word='amazing', beta=0.1, samples_per_step=quick(256, 64), max_steps=quick(80, 2),
-            z_samples=quick(16384, 1024), seeds=quick(10, 1), rates=(1.5e-4, 3e-4, 6e-4), eval=quick(4096, 256),
-            bank=quick(500, 4), bank_batch=quick(8192, 2048))
+            z_samples=quick(8192, 1024), seeds=quick(10, 1), rates=(1.5e-4, 3e-4, 6e-4), eval=quick(4096, 256),
+            bank=quick(200, 4), bank_batch=quick(8192, 2048))
 SMOL = dict(beta=0.2, soft=0.1, word='water', seeds=quick(2, 1), max_steps=quick(200, 1), samples_per_step=quick(64, 8),
             z_samples=quick(1024, 16), max_new_tokens=20, learning_rate=3e-4, warmup_steps=5, eval=quick(512, 8), save_steps=5)
 LORA = dict(r=16, lora_alpha=32, lora_dropout=0., layers_to_transform=list(range(15, 30)),
@@ -211,7 +211,7 @@ def run_ladder(cell: tuple, a, done: dict) -> dict:
     after = sampled_run(policy, pi0, log_w, f, seed, rate, {k: v for k, v in LADDER.items() if k != 'beta'})
     with torch.no_grad(): out = exact_numbers(listing(after), log_p, log_0)
     if cell[2] == 'tune': return dict(seed=seed, rate=rate, exact=True, validation=dict(own=out[f], **out))
-    exact = descend(copy.deepcopy(policy), lambda lp: exact_divergence(f, lp, log_p), 2*LADDER['max_steps'], rate)
+    exact = descend(copy.deepcopy(policy), lambda lp: exact_divergence(f, lp, log_p), LADDER['max_steps'], rate)
     with torch.no_grad(): out |= exact_numbers(listing(exact), log_p, log_0, 'exact ')
     return dict(seed=seed, rate=rate, exact=True, before=exact_numbers(start, log_p, log_0), after=out)
 
@@ -389,7 +389,7 @@ def run_rare(cell: tuple, a, done: dict) -> dict:
 def run_smol(cell: tuple, a, done: dict) -> dict:
     "Goes on from the last checkpoint, if there is one."
     task, f = cell[1].split('+')
-    seed, run = int(cell[3]), a.work/'smol'/f'{task}-{f}-{cell[3]}'
+    seed, run = int(cell[3]), running(cell, a.work)
     source, lexicon = needed(a, 'smol', 'lexicon')
     tok = AutoTokenizer.from_pretrained(source)
     tok.bos_token = '<|endoftext|>'                   # what stands between texts in pretraining
@@ -423,7 +423,7 @@ if QUICK:
     for s in (LADDER, SENTIMENT, SIZE, RARE): s['rates'] = s['rates'][:1]
 HEAD = dict(rule=RULE, quick=QUICK, ladder=LADDER, collapse=COLLAPSE, sentiment=SENTIMENT, size=dict(SIZE, sizes=SIZES), rare=RARE,
             smol=dict(SMOL, lora=LORA))
-SECONDS: dict[str, float] = {}
+SECONDS = dict(ladder=22, collapse=95, sentiment=86, rare=190, size=100, smol=6500)      # see bench/README.md
 EXPERIMENT = Experiment(__doc__, HEAD, cells(), lambda cell, a, done: RUN[cell[0]](cell, a, done), CONTRASTS,
                         (torch, transformers, peft, fdiv_nb), ('stories', 'lexicon', 'smol'),
                         'OMP_NUM_THREADS=1 nice -n 5 python bench/exp_fdpg.py --stories DIR --lexicon FILE --smol DIR --work DIR '
