@@ -423,7 +423,7 @@ if QUICK:
     for s in (LADDER, SENTIMENT, SIZE, RARE): s['rates'] = s['rates'][:1]
 HEAD = dict(rule=RULE, quick=QUICK, ladder=LADDER, collapse=COLLAPSE, sentiment=SENTIMENT, size=dict(SIZE, sizes=SIZES), rare=RARE,
             smol=dict(SMOL, lora=LORA))
-SECONDS = dict(ladder=22, collapse=95, sentiment=86, rare=190, size=100, smol=6500)      # see bench/README.md
+SECONDS = dict(ladder=22, collapse=95, sentiment=86, rare=190, size=100, smol=6500)      # before the first run
 EXPERIMENT = Experiment(__doc__, HEAD, cells(), lambda cell, a, done: RUN[cell[0]](cell, a, done), CONTRASTS,
                         (torch, transformers, peft, fdiv_nb), ('stories', 'lexicon', 'smol'),
                         'OMP_NUM_THREADS=1 nice -n 5 python bench/exp_fdpg.py --stories DIR --lexicon FILE --smol DIR --work DIR '
