@@ -33,7 +33,7 @@ soak: $(VENV)/.dev
 
 test-latest:
 	test -x $(VENV)-latest/bin/python || $(PYTHON) -m venv $(VENV)-latest
-	$(VENV)-latest/bin/python -m pip --disable-pip-version-check -q install $(TORCH) -e '.[peft,dev,parity]'
+	$(VENV)-latest/bin/python -m pip --disable-pip-version-check -q install $(TORCH) -e '.[peft,dev,parity,harness]'
 	$(VENV)-latest/bin/python .ci/test.py
 
 test-lowest:

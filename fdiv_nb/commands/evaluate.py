@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from .evaluate_align import cmd_evaluate_align
+from .evaluate_lm import cmd_evaluate_lm
 from .evaluation import (RETAIN, EvaluateArguments, collect, evaluated_init, generations,
                                          item_figure, log_color, print_progress, ready_model, save_evaluation,
                                          warn_same)
@@ -14,7 +15,7 @@ from .evaluate_measures import (cmd_evaluate_choice, cmd_evaluate_log,
                                                  cmd_evaluate_membership)
 from .models import find_model
 from .parser import parse
-from .rows import RowArguments, asked_rows, form_of
+from .rows import ChatArguments, RowArguments, asked_rows, form_of
 from ..evaluation.forgetting import spread_rows
 from ..mathematics.checks import either
 from ..training.options import option
@@ -83,11 +84,12 @@ def _tofu_data(a: TofuArguments) -> dict[str, list]:
 # %% ../../nbs/7_commands/750_evaluate.ipynb #fa9be71d
 def ratio_figure(logs: dict, never=None):   # name -> EvalLog; the log of a retain model
     """Distribution functions of log R over the forget set; forget quality is about the largest distance to
-    the black one. None without forget items."""
+    the black one. None without truth ratios of forget items."""
     from matplotlib.figure import Figure
     from fdiv_nb.evaluation.tofu import logged_ratios
     if never is not None: logs = logs | {RETAIN: never}
-    logs = {n: l for n, l in logs.items() if l.tasks.get('forget')}
+    has = lambda l: l.has('forget', 'average_perturb_loss') or l.has('forget', 'truth_ratio')
+    logs = {n: l for n, l in logs.items() if has(l)}
     if not logs: return None
     fig = Figure(figsize=(7, 3), layout='constrained')
     ax = fig.subplots()
@@ -167,7 +169,7 @@ def _tofu(argv: list[str]) -> int:
 
 # %% ../../nbs/7_commands/750_evaluate.ipynb #8e379586
 @dataclass
-class MuseArguments(EvaluateArguments):
+class MuseArguments(ChatArguments, EvaluateArguments):
     "Arguments of `fdiv evaluate muse`: verbatim and knowledge memorisation, privacy leakage."
     data: str = option('', "folder with some of verbmem, knowmem_forget, knowmem_retain, privleak_forget, "
                            "privleak_holdout as .json or .jsonl, or a folder as MUSE publishes it")
@@ -215,11 +217,12 @@ def _muse(argv: list[str]) -> int:
     check_output(a.output_dir, a.overwrite)
     never = read_log(a.retrain_log) if a.retrain_log else None
     data, shots = _muse_data(a)
-    rows, most = {t: muse_rows(r, t, shots) for t, r in data.items()}, a.max_tokens or None
+    form, most = form_of(a), a.max_tokens or None
+    rows = {t: muse_rows(r, t, shots, form) for t, r in data.items()}
     if never is not None and data: check_leak(planned_log(rows, max_tokens=most), never)
     def evaluate(m, tok, path, sampler):
         return evaluate_muse(m, tok, data, path, a.batch_size, a.verbatim_tokens, a.answer_tokens, most,
-                             shots, print_progress, never, a.rouge, sampler)
+                             shots, print_progress, never, a.rouge, sampler, form)
     logs = collect(a, evaluate)
     warn_same(logs, never, 'retrain_log')
     every = _with_retain(logs, never)
@@ -230,7 +233,7 @@ def _muse(argv: list[str]) -> int:
 
 # %% ../../nbs/7_commands/750_evaluate.ipynb #a1b09304
 @dataclass
-class BookArguments(EvaluateArguments):
+class BookArguments(ChatArguments, EvaluateArguments):
     "Arguments of `fdiv evaluate book`: does the model still recite it?"
     book: str = option('', "the book, a .txt file; header and footer of Project Gutenberg are removed")
     other: str = option('', "text whose perplexity must be preserved, a .txt file")
@@ -239,6 +242,8 @@ class BookArguments(EvaluateArguments):
     chunk_tokens: int = option(128, "tokens of a passage")
     chunk_prompt_tokens: int = option(64, "tokens of the passage that the model is given")
     limit: int = option(100, "passages, spread evenly over the book; 0 = all")
+    prompt: str = option('{}', "words around what the model is given, \\n is a line break; with --chat for "
+                               "instance 'Continue this text: {}'")
 
 # %% ../../nbs/7_commands/750_evaluate.ipynb #b83e08fa
 def text_file(path: str, name: str) -> str:
@@ -273,16 +278,17 @@ _BOOK_BETTER = dict(bleu='min', rougeL='min', forget_quality_gap='min', perplexi
 # %% ../../nbs/7_commands/750_evaluate.ipynb #717cd550
 def _book_logs(a: BookArguments, book: str, other: str, never) -> dict:
     "name -> EvalLog. Raises ValueError, before the model is loaded, for a retain log of other passages."
-    from fdiv_nb.evaluation.book import evaluate_book
+    from fdiv_nb.evaluation.book import asked_passages, evaluate_book
     from fdiv_nb.evaluation.resume import check_same_items, planned_log
     from fdiv_nb.models.loading import load_tokenizer
+    form = form_of(a)
     if a.model and never is not None:
         tok = load_tokenizer(a.model, base_model=a.base_model or None)
-        check_same_items(planned_log(dict(book=_passages(a, book, tok))), never, ['book'])
+        check_same_items(planned_log(dict(book=asked_passages(_passages(a, book, tok), form))), never, ['book'])
     def evaluate(m, tok, path, sampler):
         texts = [r['prompt'] + r['completion'] for r in _passages(a, other, tok)] if other else None
-        return evaluate_book(m, tok, _passages(a, book, tok), texts, path, a.batch_size, print_progress,
-                             never, a.rouge, sampler)
+        passages = asked_passages(_passages(a, book, tok), form)
+        return evaluate_book(m, tok, passages, texts, path, a.batch_size, print_progress, never, a.rouge, sampler)
     return collect(a, evaluate)
 
 # %% ../../nbs/7_commands/750_evaluate.ipynb #07f20009
@@ -305,9 +311,9 @@ def _book(argv: list[str]) -> int:
 
 # %% ../../nbs/7_commands/750_evaluate.ipynb #5b534b66
 def cmd_evaluate(argv: list[str]) -> int:
-    "fdiv evaluate tofu | muse | book | align | choice | membership | log: of a model, or of saved logs"
+    "fdiv evaluate tofu | muse | book | align | choice | membership | lm | log: of a model, or of saved logs"
     kinds = dict(tofu=_tofu, muse=_muse, book=_book, align=cmd_evaluate_align, choice=cmd_evaluate_choice,
-                 membership=cmd_evaluate_membership, log=cmd_evaluate_log)
+                 membership=cmd_evaluate_membership, lm=cmd_evaluate_lm, log=cmd_evaluate_log)
     if not argv or argv[0] not in kinds:
         raise ValueError(f"evaluate: expected {either(kinds)}, got {argv[0] if argv else 'nothing'!r}; "
                          "e.g. fdiv evaluate tofu --model DIR --data DIR --retain_log LOG")

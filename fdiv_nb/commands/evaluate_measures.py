@@ -9,6 +9,7 @@ from .evaluation import (RETAIN, EvaluateArguments, collect, evaluated_init, ite
                                          print_progress, ready_model, save_evaluation, warn_same)
 from .models import find_model
 from .parser import parse
+from .rows import RowArguments, form_of
 from ..mathematics.checks import fraction, one_of
 from ..training.options import option
 
@@ -54,7 +55,7 @@ def cmd_evaluate_choice(argv: list[str]) -> int:
 
 # %% ../../nbs/7_commands/749_evaluate_measures.ipynb #3dc045db
 @dataclass
-class MembershipArguments(EvaluateArguments):
+class MembershipArguments(RowArguments, EvaluateArguments):
     "Arguments of `fdiv evaluate membership`: six attacks, extraction strength, exact memorization."
     forget: str = option('', "rows that should be forgotten: questions and answers, or text; 'tiny': "
                              "the bundled model's people")
@@ -64,24 +65,24 @@ class MembershipArguments(EvaluateArguments):
     gradnorm: bool = option(False, "the attack by the norm of the gradient, a backward pass for each row")
     share: float = option(.4, "of the tokens, for Min-K% and Min-K%++")
     max_tokens: int = option(0, "cut answers and texts there; 0: refuse what the context does not hold")
-    prompt: str = option('{}', "template of a question, \\n is a line break")
-    answer: str = option('{}', "template of an answer; ' {}' if the prompt does not end in a space")
     limit: int = option(0, "rows of each, spread evenly over the file; 0 = all")
 
 # %% ../../nbs/7_commands/749_evaluate_measures.ipynb #f1911eab
 def _membership_rows(a: MembershipArguments, name: str) -> list:
     "The rows of --forget or --holdout, in the templates. Raises ValueError naming the row."
-    from fdiv_nb.evaluation.answers import template_of, templated_rows
+    from fdiv_nb.evaluation.answers import RowForm, rows_in
     from fdiv_nb.evaluation.forgetting import spread_rows
     from fdiv_nb.models.tiny import qa_facts
     from fdiv_nb.training.data import read_rows
-    path = getattr(a, name)
+    path, form = getattr(a, name), form_of(a)
     if path == 'tiny':
         rows = qa_facts(seed=0 if name == 'forget' else 5)
-        return spread_rows([r for r in rows if r['split'] == 'forget'] if name == 'forget' else rows, a.limit)
+        rows = [r for r in rows if r['split'] == 'forget'] if name == 'forget' else rows
+        return spread_rows(rows_in(form, rows, name), a.limit)
     rows = read_rows(path, (), name)
-    if not all(isinstance(r.get('text'), str) for r in rows):
-        rows = templated_rows(rows, template_of(a.prompt), template_of(a.answer, 'answer'), name)
+    if not all(isinstance(r.get('text'), str) for r in rows): return spread_rows(rows_in(form, rows, name), a.limit)
+    if form != RowForm():
+        raise ValueError(f"{name}: its rows are texts, which have no question; leave --prompt, --answer and --chat out")
     return spread_rows(rows, a.limit)
 
 # %% ../../nbs/7_commands/749_evaluate_measures.ipynb #b632f1f3

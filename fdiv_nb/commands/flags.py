@@ -174,7 +174,7 @@ RARE = ('return_to_go', 'epsilon_high', 'trust_delta', 'trust_divergence', 'rehe
         'load_in_4bit', 'load_in_8bit', 'bnb_4bit_quant_type', 'use_bnb_nested_quant', 'attn_implementation',
         'model_revision', 'device_map', 'trust_remote_code', 'use_peft', 'lora_r', 'lora_alpha',
         'lora_dropout', 'lora_target_modules', 'lora_modules_to_save', 'use_dora', 'use_rslora', 'lora_init',
-        'model_init_kwargs', 'ref_model_init_kwargs')
+        'model_init_kwargs', 'ref_model_init_kwargs', 'robust', 'max_weight')
 RARE_OWNERS = ('OnlineFDPOConfig', 'FUnpairedConfig')      # of `fdiv dpo` beside pairs
 _TEXTS = dict(
     output_dir="folder of the model, of run.json and of report.html",

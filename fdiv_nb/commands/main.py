@@ -75,12 +75,13 @@ COMMANDS = dict(
                     ('commands.unlearn:UnlearnArguments', 'training.flat:FLATConfig'),
                     {'--demo': 'commands.unlearn_demo:UnlearnDemo'}),
     evaluate=Command('evaluate:cmd_evaluate', "measure a model: TOFU, MUSE, a book; pass@k of held-out prompts",
-                     'tofu|muse|book|align|choice|membership|log [flags]', kinds=dict(
+                     'tofu|muse|book|align|choice|membership|lm|log [flags]', kinds=dict(
                          tofu='commands.evaluate:TofuArguments', muse='commands.evaluate:MuseArguments',
                          book='commands.evaluate:BookArguments',
                          align='commands.evaluate_align:EvaluateAlignArguments',
                          choice='commands.evaluate_measures:ChoiceArguments',
                          membership='commands.evaluate_measures:MembershipArguments',
+                         lm='commands.evaluate_lm:HarnessArguments',
                          log='commands.evaluate_measures:LogArguments')),
     attack=Command('attack:cmd_attack', "try to bring back what was forgotten", '--model DIR --forget FILE [flags]',
                    ('commands.attack:AttackArguments',)),

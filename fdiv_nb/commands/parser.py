@@ -21,7 +21,8 @@ from ..training.options import option
 __all__ = ['HELD']
 
 # %% ../../nbs/7_commands/710_parser.ipynb #3efd529d
-EXTRAS = dict(peft='peft', scipy='eval', nltk='eval', rouge_score='eval', sacrebleu='eval', shtab='cli')
+EXTRAS = dict(peft='peft', scipy='eval', nltk='eval', rouge_score='eval', sacrebleu='eval', lm_eval='harness',
+              shtab='cli')
 
 def need(package: str, field: str) -> None:
     "Raises ValueError, naming `field` and the extra to install, if an optional package is missing."

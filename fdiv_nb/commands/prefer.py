@@ -12,7 +12,8 @@ from .parser import flag_values, parse, split_config
 from .plan import (check_place, model_line, plan_rows, policy_of, precision, print_plan,
                                    steps_line)
 from .running import checkpoint_of, no_empty_folder, quiet_logs
-from .train import TrainArguments, cmd_dpo, record_of, train_and_report
+from .samplers import sampler_of
+from .train import DPOArguments, check_sampled, cmd_dpo, record_of, train_and_report
 from ..training.options import option
 
 # %% auto #0
@@ -20,7 +21,7 @@ __all__ = []
 
 # %% ../../nbs/7_commands/733_prefer.ipynb #6417df03
 @dataclass
-class PreferArguments(TrainArguments):
+class PreferArguments(DPOArguments):
     "Arguments of `fdiv dpo`."
     online: bool = option(False, "--data holds prompts: the policy's own completions are paired, as "
                                  "--reward judges them")
@@ -91,6 +92,7 @@ def cmd_unpaired(argv: list[str]) -> int:
     "fdiv dpo --model DIR --data labelled.jsonl --divergence js --output_dir DIR ..."
     from fdiv_nb.training.unpaired import FUnpairedConfig, FUnpairedTrainer, read_labelled
     a, cfg = parse(argv, PreferArguments, FUnpairedConfig)
+    check_sampled(a, 0)
     on_bad = 'drop' if 'drop' in (cfg.on_bad, cfg.on_long) else 'refuse'
     out, rows, held = read_sets(a, cfg, lambda x, k: read_labelled(x, k, cfg.turns, on_bad, cfg.from_pairs))
     if not cfg.process_index:
@@ -130,7 +132,9 @@ def cmd_online(argv: list[str]) -> int:
     out, prompts, held = read_sets(a, cfg, read)
     if not cfg.process_index: print(cfg.describe())
     if a.dry_run: return plan_online(a, cfg, judge, prompts, held)
-    make = lambda model, tok, ref: OnlineFDPOTrainer(model, judge, cfg, prompts, held, tok, ref_model=ref)
+    sampler = sampler_of(a)
+    make = lambda model, tok, ref: OnlineFDPOTrainer(model, judge, cfg, prompts, held, tok, ref_model=ref,
+                                                     sampler=sampler)
     return run_trainer(argv, a, cfg, out, f'On-policy preferences with {cfg.divergence}', make)
 
 # %% ../../nbs/7_commands/733_prefer.ipynb #482a0195

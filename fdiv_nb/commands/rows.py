@@ -12,26 +12,34 @@ __all__ = []
 
 # %% ../../nbs/7_commands/712_rows.ipynb #61bfd4a2
 @dataclass
-class RowArguments:
-    "How the rows of a command are asked."
+class TemplateArguments:
+    "The words around questions and answers that are texts."
     prompt: str = option('{}', "template of a question, \\n is a line break; TOFU's is "
                                "'Question: {}\\nAnswer:' with --answer ' {}'")
     answer: str = option('{}', "template of every answer (refusals too); ' {}' if the prompt does not end in "
                                "a space")
+
+@dataclass
+class ChatArguments:
+    "Whether a model is asked in messages."
     chat: bool = option(False, "make a question the user's message and its answer the assistant's, for the "
                                "model's chat template; rows of messages need no flag")
     system: str = option('', "with --chat: a system message before every question")
     chat_template_kwargs: str = option('', "arguments of the chat template, as JSON: "
                                            "'{\"enable_thinking\": false}'; a row may have its own")
 
+@dataclass
+class RowArguments(ChatArguments, TemplateArguments):
+    "How the rows of a command are asked."
+
 # %% ../../nbs/7_commands/712_rows.ipynb #0d3d81aa
-def form_of(a: RowArguments):
+def form_of(a: ChatArguments):     # with or without templates
     "The `RowForm` of the flags. Raises ValueError for no {}, no JSON, and --system without --chat."
     from fdiv_nb.evaluation.answers import RowForm, template_of
     from fdiv_nb.training.sampling import template_kwargs
     if a.system and not a.chat:
         raise ValueError("system: it stands before the messages that --chat makes; add --chat")
-    prompt, answer = template_of(a.prompt), template_of(a.answer, 'answer')
+    prompt, answer = (template_of(getattr(a, k, '{}'), k) for k in ('prompt', 'answer'))
     return RowForm(prompt, answer, a.chat, a.system, template_kwargs(a.chat_template_kwargs or None))
 
 # %% ../../nbs/7_commands/712_rows.ipynb #c3f75f98

@@ -13,6 +13,7 @@ from .parser import parse
 from .plan import plan_rows, policy_of, shape_of
 from .running import (checkpoint_of, log_lines, merge_saved, no_empty_folder, own_fields,
                                       quiet_logs, saved_line, train_and_save)
+from .samplers import SamplerArguments, check_sampled, sampler_of
 from ..models.files import replace_text
 from ..reports.record import finishing, reason, record_run, write_json
 from ..training.options import option
@@ -39,8 +40,12 @@ class SFTArguments(TrainArguments):
 
 # %% ../../nbs/7_commands/730_train.ipynb #0c40a604
 @dataclass
-class DistillArguments(TrainArguments):
-    "Arguments of `fdiv distill`: a teacher instead of a reference."
+class DPOArguments(SamplerArguments, TrainArguments):
+    "Arguments of `fdiv dpo` on pairs; a server may draw the completions by which drift is measured."
+
+@dataclass
+class DistillArguments(SamplerArguments, TrainArguments):
+    "Arguments of `fdiv distill`: a teacher instead of a reference; a server may sample from the student."
     teacher: str = option('', "model to learn from: a folder or hub name with the same tokenizer (with another, "
                               "--shared_strings), or a server (http://host:port); none: rows of fdiv teach")
     teacher_model: str = option('', "name of the teacher on its server, if several are served")
@@ -270,17 +275,19 @@ def cmd_dpo(argv: list[str]) -> int:
     """fdiv dpo --model DIR --data pairs.jsonl --divergence reverse_kl|js|alpha:0.3|chi_po --output_dir DIR
     ...; says which α it means."""
     from fdiv_nb.training.dpo import FDPOConfig, FDPOTrainer
-    a, cfg = parse(argv, TrainArguments, FDPOConfig)
+    a, cfg = parse(argv, DPOArguments, FDPOConfig)
+    check_sampled(a, cfg.drift_samples, 'drift_samples')
     need, first = ('prompt', 'chosen', 'rejected'), not cfg.process_index
     out, rows, held = prepared(a, cfg, need if cfg.on_long == 'refuse' else ())
     if first: print(cfg.describe() + (ALPHA[cfg.alpha_convention] if cfg.divergence.startswith('alpha:') else ''))
     resume, name = checkpoint_of(cfg), cfg.divergence
     if a.dry_run: return _dry_run(a, cfg, rows, held, need[1:], resume, ref_name=a.ref_name)
+    sampler = sampler_of(a)
     with quiet_logs(), no_empty_folder(out):
         model, tok = load_policy(a, cfg)
         ref = _reference(a, cfg)
         record = record_of('dpo', argv, a, cfg, model=model, ref_name=ref)
-        t = FDPOTrainer(model, cfg, rows, held, tok, ref_model=ref)
+        t = FDPOTrainer(model, cfg, rows, held, tok, ref_model=ref, sampler=sampler)
         if first and (lost := t.dropped.get('train_dataset')): print(_dropped_line(lost, len(rows)))
         train_and_report(t, tok, out, a, cfg, name, f'Preferences with {name}', record, resume)
     return 0
@@ -342,9 +349,11 @@ def cmd_distill(argv: list[str]) -> int:
     if a.ref_name:
         raise ValueError(f"ref_name: distillation has a teacher and no other reference, got {a.ref_name!r}; "
                          "leave it out")
+    check_sampled(a, cfg.lmbda, 'lmbda')
     out, rows, held = prepared(a, cfg, ('prompt', 'completion'))
     resume, name, teacher = checkpoint_of(cfg), cfg.divergence, teacher_of(a, cfg, rows)
     if a.dry_run: return _plan_distill(a, cfg, rows, held, resume, teacher)
+    sampler = sampler_of(a)
     with quiet_logs(), no_empty_folder(out):
         model, tok = load_policy(a, cfg)
         beside, theirs = {}, None
@@ -353,6 +362,6 @@ def cmd_distill(argv: list[str]) -> int:
             if not cfg.shared_strings: shared_vocabulary(model, teacher, tok, theirs)
             beside = dict(teacher=teacher)
         record = record_of('distill', argv, a, cfg, model=model, **beside)
-        t = DistillTrainer(model, cfg, rows, held, tok, teacher=teacher, teacher_tokenizer=theirs)
+        t = DistillTrainer(model, cfg, rows, held, tok, teacher=teacher, teacher_tokenizer=theirs, sampler=sampler)
         train_and_report(t, tok, out, a, cfg, name, f'Distilled with {name}', record, resume)
     return 0

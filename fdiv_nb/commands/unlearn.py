@@ -202,7 +202,7 @@ def _runs(a: UnlearnArguments, cfg, plan: UnlearnPlan) -> tuple[dict, dict | Non
             every = a.judge_every or max(1, steps_of(cfg, world.rows)//8)
             runs[s] = unlearn(model, tok, c, plan.forget, world.judge, plan.templates, plan.retain,
                               world.floor, every, resume, save=True, record=record, done=several,
-                              lines=not several)
+                              lines=not several, before=next(iter(runs.values()))['before'] if runs else None)
             with finishing(c.output_dir, runs[s], record, not cfg.process_index, done=False):
                 merge_saved(a, cfg, c.output_dir)
         if not cfg.process_index: _print_run(plan, s, runs[s])

@@ -43,8 +43,7 @@ def _attacked(a: UnlearnDemo, model, tokenizer, forget: list[dict]) -> dict:
     "P under four bits, and, of the answers that relearning does not teach, before and after it."
     from fdiv_nb.evaluation.attack import attack_table
     if not a.attack: return {}
-    got = attack_table(model, tokenizer, forget, ['int4', 'relearn_forget'], steps=10, max_new_tokens=1,
-                       seed=a.seed)
+    got = attack_table(model, tokenizer, forget, ['int4', 'relearn_forget'], steps=10, max_new_tokens=0, seed=a.seed)
     return dict(p_int4=got['int4']['p_after'], p_untaught=got['relearn_forget']['p_before'],
                 p_relearnt=got['relearn_forget']['p_after'])
 
@@ -59,7 +58,8 @@ class DemoWorld:
     judge: Judge
     ref: object           # the retain model
     clean: dict           # its evaluation and attacks
-    attacked: dict        # attacks on the initial policy
+    before: dict          # evaluation of the initial policy
+    attacked: dict        # attacks on it
 
 # %% ../../nbs/7_commands/738_unlearn_demo.ipynb #07d30007
 def demo_world(a: UnlearnDemo) -> DemoWorld:
@@ -74,7 +74,7 @@ def demo_world(a: UnlearnDemo) -> DemoWorld:
     clean = judge(ref)
     clean.pop('nll_other')
     held = _attacked(a, start, tok, forget)
-    return DemoWorld(start, tok, forget, retain, judge, ref, clean | _attacked(a, ref, tok, forget), held)
+    return DemoWorld(start, tok, forget, retain, judge, ref, clean | _attacked(a, ref, tok, forget), judge(start), held)
 
 # %% ../../nbs/7_commands/738_unlearn_demo.ipynb #07d30009
 def _demo_config(a: UnlearnDemo, out: Path, spec: str):
@@ -94,8 +94,8 @@ def demo_run(a: UnlearnDemo, out: Path, spec: str, world: DemoWorld) -> dict:
         cfg, m = _demo_config(a, out, spec), copy.deepcopy(world.start)
         floor = world.clean['token_p_forget'] if a.stop else 0.
         run = unlearn(m, world.tokenizer, cfg, world.forget, world.judge, REFUSALS, world.retain, floor,
-                      max(1, a.steps//6))
-        run['before'] |= world.attacked
+                      max(1, a.steps//6), before=world.before)
+        run['before'] = run['before'] | world.attacked
         run['after'] |= _attacked(a, m, world.tokenizer, world.forget)
     return run
 

@@ -76,7 +76,9 @@ def unlearn(model, tokenizer, cfg, forget, judge: Judge, templates=None, retain=
             resume=None, save: bool = False,
             record: dict | None = None,  # of `record_run`, for run.json
             done: bool = True,           # write run.json also if nothing failed: the folder is finished
-            lines: bool = False) -> dict:   # print the log on the error stream
+            lines: bool = False,         # print the log on the error stream
+            before: dict | None = None   # the evaluation of the initial policy, where it is known
+            ) -> dict:
     """Train once; dict(history, before, after, path, samples, config, stopped). Raises ValueError before
     any work, Failed for what fails after training; the model is saved before that."""
     from fdiv_nb.training.flat import FLATTrainer
@@ -87,7 +89,8 @@ def unlearn(model, tokenizer, cfg, forget, judge: Judge, templates=None, retain=
     t.add_callback(judged)
     if lines: t.add_callback(log_lines())
     if not resume: t.check_learnt()
-    judged.add(0)
+    if before: judged.path.append(dict(before, step=0))
+    else: judged.add(0)
     if save: train_and_save(t, tokenizer, out, resume)
     else: t.train(resume_from_checkpoint=resume or None)
     run, first = _run_so_far(t, cfg, judge, judged.path, time.time() - start), t.is_world_process_zero()

@@ -12,9 +12,10 @@ from torch import Tensor
 from ..models.completions import Sampler
 from ..models.encode import (
     TemplatedChat, check_header, check_template_reads, encode_pair, given_template, is_chat, pad_token_id)
-from ..models.logprobs import (build_batch, context_length, is_encoder_decoder, logprobs_of,
+from ..models.logprobs import (build_batch, context_length, is_encoder_decoder,
                                      sequence_lengths)
 from ..models.decode import sampling_mode
+from ..models.prefix import shared_logprobs
 from ..models.rollout import rollout
 from ..training.batches import template_options
 from ..training.data import read_rows
@@ -203,7 +204,7 @@ def _check_context(pairs: list, size: dict, limit: int | None, name: str) -> Non
 # %% ../../nbs/5_evaluation/513_answers.ipynb #aeb4eca6
 def _finite_logprobs(model, batch: dict, answers: list[str]) -> Tensor:   # [B] float64, nats
     "log π of each answer of the batch. Raises ValueError where one is not finite."
-    lp = logprobs_of(model, batch).double().cpu()
+    lp = shared_logprobs(model, batch).double().sum(1).cpu()
     bad = (~lp.isfinite()).nonzero()
     if len(bad):
         raise ValueError(f"model: its log-probability of {answers[int(bad[0])]!r} is not finite; its weights "
@@ -211,6 +212,17 @@ def _finite_logprobs(model, batch: dict, answers: list[str]) -> Tensor:   # [B] 
     return lp
 
 # %% ../../nbs/5_evaluation/513_answers.ipynb #105c0f61
+def in_prompt_order(ids: list, batch_size: int):   # (prompt ids, answer ids, ...) of each row
+    """Row numbers, `batch_size` at a time: the answers to a prompt together, prompts with answers of about the same
+    length (within a factor of two) one after another, from the shortest row to the longest."""
+    prompts, longest = [tuple(x[0]) for x in ids], {}
+    for p, (_, a, *_) in zip(prompts, ids): longest[p] = max(len(a), longest.get(p, 0))
+    def place(i):
+        n = longest[prompts[i]]
+        return n.bit_length(), len(prompts[i]) + n, prompts[i], len(ids[i][1])
+    order = sorted(range(len(ids)), key=place)
+    for k in range(0, len(order), batch_size): yield order[k:k + batch_size]
+
 def in_length_order(ids: list, batch_size: int):   # (prompt ids, answer ids, ...) of each row
     "Row numbers, `batch_size` at a time, from the shortest row to the longest."
     order = sorted(range(len(ids)), key=lambda i: len(ids[i][0]) + len(ids[i][1]))
@@ -234,10 +246,10 @@ def answer_nll(model, tokenizer,
     ids = {p: encode_pair(tokenizer, _prompt(p[0]), p[1], encoder_decoder=ed) for p in dict.fromkeys(pairs)}
     size = {p: max(len(a), len(b)) if ed else len(a) + len(b) for p, (a, b) in ids.items()}
     _check_context(pairs, size, context_length(model), name)
-    order, found = sorted(ids, key=size.get), {}
+    every, found = list(ids), {}
     with sampling_mode(model):
-        for k in range(0, len(order), batch_size):
-            part = order[k:k + batch_size]
+        for at in in_prompt_order(list(ids.values()), batch_size):
+            part = [every[i] for i in at]
             b = build_batch(*zip(*(ids[p] for p in part)), pad_token_id(tokenizer), device=dev,
                             encoder_decoder=ed)
             nll = -_finite_logprobs(model, b, [a for _, a in part])

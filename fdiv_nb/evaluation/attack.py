@@ -62,7 +62,8 @@ def _best(rows, owner: list[int], texts: list[str], ps: list[float] | None = Non
           rouge: str = 'published') -> Answers:
     "Per row, the maximum over its attempts; owner: the row of each attempt."
     truths = [rows[i].get('truth', rows[i]['answer']) for i in owner]
-    recall = [x['rougeL_recall'] for x in rouge_scores(truths, texts, tokens=rouge)]
+    recall = [x['rougeL_recall'] for x in rouge_scores(truths, texts, tokens=rouge)] if texts else [math.nan]*len(owner)
+    texts = texts or ['']*len(owner)
     mine = [[k for k, i in enumerate(owner) if i == j] for j in range(len(rows))]
     top = [max(ks, key=lambda k: recall[k]) for ks in mine]
     p = [max(ps[k] for k in ks) if ps else math.nan for ks in mine]
@@ -81,7 +82,7 @@ def best_answers(model, tokenizer, rows: list[dict],    # from `attack_rows`
     flat = [q for qs in ways for q in qs]
     pairs = [(q, rows[i]['answer']) for i, q in zip(owner, flat)]
     nll = answer_nll(model, tokenizer, pairs, batch_size, 'forget')
-    texts = greedy(model, tokenizer, flat, max_new_tokens, batch_size, sampler)
+    texts = greedy(model, tokenizer, flat, max_new_tokens, batch_size, sampler) if max_new_tokens else []
     return _best(rows, owner, texts, [math.exp(-s/n) for s, n in nll], rouge)
 
 # %% ../../nbs/5_evaluation/550_attack.ipynb #aac69640
@@ -166,7 +167,7 @@ class AttackOptions:
     steps: int = 20                      # relearning: AdamW steps
     learning_rate: float = 3e-4          # relearning
     samples: int = 8                     # answers drawn per question
-    max_new_tokens: int = 64             # of each answer
+    max_new_tokens: int = 64             # of each answer; 0: none is generated, and ROUGE is NaN
     batch_size: int = 32
     seed: int = 0
     rouge: str = 'published'             # tokens, as for `rouge_scores`

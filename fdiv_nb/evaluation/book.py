@@ -6,7 +6,7 @@
 from __future__ import annotations
 import math, re
 from collections import Counter
-from .answers import mean_and_stderr
+from .answers import RowForm, check_chats, mean_and_stderr, read_qa, rows_in
 from .evallog import EvalLog
 from .muse import generation_columns, muse_rows
 from .privacy import text_logps
@@ -66,7 +66,7 @@ def bleu_released(truth: str, text: str) -> float:   # 0 to 100
 def _continuations(model, tokenizer, rows: list[dict], batch_size: int,
                    sampler: Sampler) -> tuple[list[str], list[str]]:
     "Greedy continuations of passages, as long as these; whole, and without their first token."
-    lengths, prompts = [len(r['completion_ids']) for r in rows], [r['prompt_ids'] for r in rows]
+    lengths, prompts = [len(r['completion_ids']) for r in rows], [r.get('prompt_ids') or r['prompt'] for r in rows]
     got = sampler(model, tokenizer, prompts, max_new_tokens=max(lengths), top_k=1, batch_size=batch_size)
     text = lambda ids: tokenizer.decode(ids, skip_special_tokens=True)
     pairs = list(zip(got.completion_ids, lengths))
@@ -90,10 +90,19 @@ def _book_items(model, tokenizer, rows: list[dict], batch_size: int, tokens: str
     return [x | dict(bleu=bleu(a, t), bleu_released=bleu_released(a, s), rougeL_released=r)
             for x, a, t, s, r in zip(columns, truths, texts, later, recalls)]
 
+# %% ../../nbs/5_evaluation/535_book.ipynb #00074a8d
+def asked_passages(passages: list[dict],   # from `text_chunks`
+                   form: RowForm) -> list[dict]:
+    "The passages, their beginnings in words or messages. Raises ValueError as `rows_in`."
+    if form == RowForm(): return passages
+    bare = [{k: v for k, v in r.items() if k != 'prompt_ids'} for r in passages]
+    return [r | dict(prompt=read_qa(r).prompt) for r in rows_in(form, bare, 'book')]
+
 # %% ../../nbs/5_evaluation/535_book.ipynb #d50845f2
 def _check_passages(passages: list[dict]) -> None:
-    "Raises ValueError for no passages, or one without token ids."
-    bad = [i for i, r in enumerate(passages) if not r.get('prompt_ids') or not r.get('completion_ids')]
+    "Raises ValueError for no passages, or one without the ids of its end, or without a beginning."
+    begins = lambda r: r.get('prompt_ids') or r.get('prompt')
+    bad = [i for i, r in enumerate(passages) if not begins(r) or not r.get('completion_ids')]
     if bad or not passages:
         what = f'row {bad[0]} has no prompt_ids and completion_ids' if bad else 'none'
         raise ValueError(f"passages: {what}; cut the book with text_chunks")
@@ -108,8 +117,10 @@ def evaluate_book(model, tokenizer,
                   rouge: str = 'published',             # tokens, as for `rouge_scores`
                   sampler: Sampler = rollout            # of the passages; may be a server
                   ) -> EvalLog:
-    "Every passage and every other text, for `book_scores`. Raises ValueError for passages without ids."
+    """Every passage and every other text, for `book_scores`. Raises ValueError for passages without ids, and messages
+    that cannot be rendered."""
     _check_passages(passages)
+    check_chats(tokenizer, [r.get('prompt') for r in passages], 'passages')
     rows = dict(book=passages) | (dict(other=muse_rows(other, 'privleak')) if other else {})
     rouge_scores([], [], tokens=rouge)
     need('nltk.translate.bleu_score')

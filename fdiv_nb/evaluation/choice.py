@@ -6,16 +6,16 @@
 from __future__ import annotations
 import csv
 from pathlib import Path
-import torch
 from torch import nn
-from .answers import in_length_order, mean_and_stderr
+from .answers import in_length_order, in_prompt_order, mean_and_stderr
 from .evallog import EvalLog
 from .resume import evaluate_items
 from ..mathematics.checks import one_of
 from ..models.decode import sampling_mode
 from ..models.encode import encode_pair, pad_token_id
-from ..models.logprobs import (build_batch, context_length, is_encoder_decoder, label_mask, score,
+from ..models.logprobs import (IGNORE, build_batch, context_length, is_encoder_decoder, score, scored_span,
                                      token_logprobs)
+from ..models.prefix import shared_logprobs
 from ..training.data import read_rows
 
 # %% auto #0
@@ -95,31 +95,53 @@ def choice_prompt(row: dict, shots: list[dict] = ()) -> str:   # rows of `choice
     return '\n\n'.join([head, *(written(s, f" {LETTERS[s['right']]}") for s in shots), written(row)])
 
 # %% ../../nbs/5_evaluation/533_choice.ipynb #9bbbd423
-def continuation_logps(model: nn.Module, tokenizer, pairs: list[tuple],   # (prompt, continuation), texts
-                       batch_size: int = 16, name: str = 'rows') -> list[tuple[float, int, bool]]:
-    "(log-probability, nats; tokens; whether all are first choices) of each. Raises ValueError for a long one."
-    ed, dev, limit = is_encoder_decoder(model), next(model.parameters()).device, context_length(model)
+def _encoded_pairs(model, tokenizer, pairs: list[tuple], name: str) -> list[tuple]:
+    "(prompt ids, continuation ids) of each pair. Raises ValueError for an empty continuation, or a long pair."
+    ed, limit = is_encoder_decoder(model), context_length(model)
     ids = [encode_pair(tokenizer, p, c, False, encoder_decoder=ed) for p, c in pairs]
     for i, (p, c) in enumerate(ids):
         if not c or limit is not None and len(p) + len(c) > limit:
             raise ValueError(f"{name}: item {i} has {len(p) + len(c)} tokens, the context holds {limit}; use "
                              "fewer examples")
-    out = [None]*len(ids)
-    with torch.no_grad(), sampling_mode(model):
+    return ids
+
+def continuation_logps(model: nn.Module, tokenizer, pairs: list[tuple],   # (prompt, continuation), texts
+                       batch_size: int = 16, name: str = 'rows') -> list[tuple[float, int, bool]]:
+    "(log-probability, nats; tokens; whether all are first choices) of each. Raises ValueError for a long one."
+    return encoded_logps(model, _encoded_pairs(model, tokenizer, pairs, name), pad_token_id(tokenizer), batch_size)
+
+# %% ../../nbs/5_evaluation/533_choice.ipynb #695eee54
+def encoded_logps(model: nn.Module, ids: list[tuple],   # (prompt ids, continuation ids)
+                  pad_id: int, batch_size: int = 16) -> list[tuple[float, int, bool]]:
+    """`continuation_logps` of pairs that are encoded. The last token is not read, so that a pair may have one token
+    more than the context."""
+    ed, dev, out = is_encoder_decoder(model), next(model.parameters()).device, [None]*len(ids)
+    with sampling_mode(model):
         for part in in_length_order(ids, batch_size):
-            b = build_batch(*zip(*(ids[i] for i in part)), pad_token_id(tokenizer), device=dev,
-                            encoder_decoder=ed)
+            b = build_batch(*zip(*(ids[i] for i in part)), pad_id, device=dev, encoder_decoder=ed)
             for i, x in zip(part, _scored_batch(model, b, not ed)): out[i] = x
     return out
 
-# %% ../../nbs/5_evaluation/533_choice.ipynb #695eee54
 def _scored_batch(model, b: dict, shift: bool) -> list[tuple]:
     "The numbers of the rows of a batch."
-    z, mask = score(model, b), label_mask(b['labels'], shift)
-    lp = token_logprobs(z, b['labels'], shift).double()
-    target = b['labels'][:, 1:] if shift else b['labels']
-    hit = (z[:, :-1] if shift else z).argmax(-1) == target
+    labels, read, keep = b['labels'], b, None
+    if shift:
+        keep, labels = scored_span(labels) - 1, labels[:, 1:]
+        labels, read = labels[:, -keep:], {k: b[k][:, :-1] for k in ('input_ids', 'attention_mask')}
+    z, mask = score(model, read, keep=keep), labels != IGNORE
+    lp, hit = token_logprobs(z, labels, False).double(), z.argmax(-1) == labels
     return list(zip(lp.sum(1).tolist(), mask.sum(1).tolist(), (hit | ~mask).all(1).tolist()))
+
+# %% ../../nbs/5_evaluation/533_choice.ipynb #d675fd85
+def _shared_logps(model, tokenizer, pairs: list[tuple], batch_size: int, name: str) -> list[float]:
+    "The first number of `continuation_logps`; a question is read once for all its choices."
+    ed, dev, out = is_encoder_decoder(model), next(model.parameters()).device, [0.]*len(pairs)
+    ids = _encoded_pairs(model, tokenizer, pairs, name)
+    with sampling_mode(model):
+        for part in in_prompt_order(ids, batch_size):
+            b = build_batch(*zip(*(ids[i] for i in part)), pad_token_id(tokenizer), device=dev, encoder_decoder=ed)
+            for i, x in zip(part, shared_logprobs(model, b).double().sum(1).tolist()): out[i] = x
+    return out
 
 # %% ../../nbs/5_evaluation/533_choice.ipynb #6703a637
 def _asked(r: dict, form: str, shots: dict) -> list[tuple]:
@@ -132,10 +154,10 @@ def _choice_items(model, tokenizer, rows: list[dict], form: str, shots: dict, ba
                   task: str) -> list[dict]:
     "The columns of some rows."
     pairs = [_asked(r, form, shots) for r in rows]
-    flat = iter(continuation_logps(model, tokenizer, [p for ps in pairs for p in ps], batch_size, task))
+    flat = iter(_shared_logps(model, tokenizer, [p for ps in pairs for p in ps], batch_size, task))
     out = []
     for r, ps in zip(rows, pairs):
-        lp = [next(flat)[0]/(len(c.encode()) if form == 'texts' else 1) for _, c in ps]
+        lp = [next(flat)/(len(c.encode()) if form == 'texts' else 1) for _, c in ps]
         top = max(range(len(lp)), key=lp.__getitem__)
         said, right = (r['choices'][i] for i in (top, r['right']))
         out.append(dict(logprobs=lp, correct=float(top == r['right']),

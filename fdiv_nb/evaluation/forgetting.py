@@ -6,6 +6,7 @@
 from __future__ import annotations
 import math, sys
 from collections.abc import Callable
+from typing import NamedTuple
 from fastcore.basics import patch
 import torch
 from torch import Tensor
@@ -32,11 +33,12 @@ def _probs_of(model, rows: list[dict], pad: int) -> Tensor:
     "[2, B] mean probability and mean log-probability of the answer tokens of encoded rows."
     from fdiv_nb.losses.flat import mean_prob
     from fdiv_nb.models.encode import scored_ids
-    from fdiv_nb.models.logprobs import build_batch, is_encoder_decoder, label_mask, score, token_logprobs
+    from fdiv_nb.models.logprobs import build_batch, is_encoder_decoder, label_mask
+    from fdiv_nb.models.prefix import shared_logprobs
     shift = not is_encoder_decoder(model)
     b = build_batch([r['prompt_ids'] for r in rows], [scored_ids(r, 'completion') for r in rows], pad,
                     device=next(model.parameters()).device, encoder_decoder=not shift)
-    logp = token_logprobs(score(model, b), b['labels'], shift).float()         # [B, T]
+    logp = shared_logprobs(model, b).float()                                   # [B, T]
     mask = label_mask(b['labels'], shift)                                      # [B, T]
     return torch.stack([mean_prob(logp, mask), logp.sum(-1)/mask.sum(-1)]).cpu()
 
@@ -47,28 +49,41 @@ def answer_probs(model, tokenizer, pairs: list[tuple[str, str]], batch_size: int
                  **limits) -> tuple[Tensor, Tensor]: # of `encode_rows`: max_length, on_long='truncate', ...
     """(mean token probability, mean token log-probability) of each (prompt, answer), [n] each, float32 on
     the CPU. Raises ValueError as `encode_rows` does."""
+    from fdiv_nb.evaluation.answers import in_prompt_order
     from fdiv_nb.models.encode import pad_token_id
     rows = _encoded(model, tokenizer, pairs, {} if memo is None else memo, limits)
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i]['prompt_ids']) + len(rows[i]['completion']))
     was, out = model.training, torch.zeros(2, len(rows))
     model.eval()
-    for i in range(0, len(order), batch_size):
-        part = order[i:i + batch_size]
+    for part in in_prompt_order([(r['prompt_ids'], r['completion']) for r in rows], batch_size):
         out[:, part] = _probs_of(model, [rows[j] for j in part], pad_token_id(tokenizer))
     model.train(was)
     return out[0], out[1]
 
 # %% ../../nbs/5_evaluation/540_forgetting.ipynb #f9538e24
+class RatioPairs(NamedTuple):
+    "The (prompt, answer) pairs that truth ratios are made of: of each row the right answer, then the wrong ones."
+    pairs: list[tuple]
+    sizes: list[int]     # pairs of each row
+
+def ratio_pairs(rows: list[dict]) -> RatioPairs:   # as for `tofu_rows`
+    "The pairs of rows. Raises ValueError as `tofu_rows` does."
+    from fdiv_nb.evaluation.tofu import tofu_rows
+    asked = [(r['paraphrase'], [r['paraphrased_answer'], *r['wrong_answers']]) for r in tofu_rows(rows)]
+    return RatioPairs([(q, a) for q, answers in asked for a in answers], [len(x) for _, x in asked])
+
+def ratios_of(logp: Tensor,        # log-probability per token of each pair
+              sizes: list[int], mean: str = 'geometric') -> Tensor:   # [n] float64
+    "log R of each row. Raises ValueError as `log_truth_ratio` does."
+    from fdiv_nb.evaluation.tofu import log_truth_ratio
+    nll = (-logp).split(sizes)
+    return log_truth_ratio([x[0] for x in nll], [x[1:] for x in nll], mean)
+
 def log_ratios(model, tokenizer, rows: list[dict],       # as for `tofu_rows`
                mean: str = 'geometric', **kw) -> Tensor: # [n] float64; kw of `answer_probs`
     """log R of each row: wrong answers against the right one, as `evaluate_tofu` takes it. Raises
     ValueError as `tofu_rows` and `log_truth_ratio` do."""
-    from fdiv_nb.evaluation.tofu import log_truth_ratio, tofu_rows
-    asked = [(r['paraphrase'], r['paraphrased_answer'], r['wrong_answers']) for r in tofu_rows(rows)]
-    pairs = [(q, a) for q, right, wrong in asked for a in (right, *wrong)]
-    nll = -answer_probs(model, tokenizer, pairs, **kw)[1]
-    nll = nll.split([1 + len(wrong) for *_, wrong in asked])
-    return log_truth_ratio([x[0] for x in nll], [x[1:] for x in nll], mean)
+    made = ratio_pairs(rows) if rows else RatioPairs([], [])
+    return ratios_of(answer_probs(model, tokenizer, made.pairs, **kw)[1], made.sizes, mean)
 
 # %% ../../nbs/5_evaluation/540_forgetting.ipynb #07d10008
 def spread_rows(rows: list, n: int) -> list:
@@ -114,49 +129,59 @@ class Judge:
         self.clean, self.divergence = clean, divergence
         self.no_quality = '' if clean is None else _no_quality(self.forget)
         self.clean_ratios = None
-        if clean is not None and not self.no_quality: self.clean_ratios = self._log_ratios(clean, self.forget)
-    def _probs(self, model, pairs: list[tuple]):
-        return answer_probs(model, self.tokenizer, pairs, **self.kw)
-    def _log_ratios(self, model, rows: list[dict], mean: str = 'geometric') -> Tensor:
-        return log_ratios(model, self.tokenizer, rows, mean, **self.kw)
+        self.parts = self._parts()
+        if clean is not None and not self.no_quality:
+            self.clean_ratios = log_ratios(clean, tokenizer, self.forget, **self.kw)
     def __call__(self, model) -> dict[str, float]:
         """p_forget, p_template, p_retain (e^-ℓ, as in TOFU), token_p_forget (FLAT's P_f); with wrong
         answers truth_ratio, utility; nll_other; with a retain model forget_quality (and its log10), and
         distance, lean of the forget answers (`retain_distance`, nats per token)."""
-        out = self._p(model)
-        if self.utility: out['utility'] = self._utility(model, out['p_retain'])
-        if self.ratios: out |= self._forgetting(model)
+        got = self._probs(model)
+        out = dict(p_forget=_mean_p(got['forget']), token_p_forget=got['forget'][0].mean().item())
+        for k in ('template', 'retain'):
+            if k in got: out[f'p_{k}'] = _mean_p(got[k])
+        if self.utility: out['utility'] = self._utility(got['retain_ratios'][1], out['p_retain'])
+        if self.ratios: out |= self._forgetting(got['forget_ratios'][1])
         if self.clean is not None: out |= self._distance(model)
-        if self.other:
-            texts = [(t[:t.index(' ')], t[t.index(' '):]) for t in self.other]
-            out['nll_other'] = -self._probs(model, texts)[1].mean().item()
+        if self.other: out['nll_other'] = -got['other'][1].mean().item()
         return out
 
 # %% ../../nbs/5_evaluation/540_forgetting.ipynb #07d1000d
+def _mean_p(got: Tensor) -> float:   # [2, n] of `answer_probs`
+    "The mean over the answers of P."
+    return got[1].double().exp().mean().item()
+
 @patch
-def _p(self: Judge, model) -> dict[str, float]:
-    "The probabilities of forget, template and retain answers."
+def _parts(self: Judge) -> dict[str, list[tuple]]:
+    "The (prompt, answer) pairs of each group there is."
     pairs = lambda rows: [(r['prompt'], r['completion']) for r in rows]
-    p = lambda got: got[1].double().exp().mean().item()
-    got = self._probs(model, pairs(self.forget))
-    out = dict(p_forget=p(got), token_p_forget=got[0].mean().item())
-    if self.templates: out['p_template'] = p(self._probs(model, self.templates))
-    if self.retain: out['p_retain'] = p(self._probs(model, pairs(self.retain)))
-    return out
+    out = dict(forget=pairs(self.forget), template=self.templates, retain=pairs(self.retain))
+    self.sizes = {k: ratio_pairs(rows) for k, rows, has in (('forget', self.forget, self.ratios),
+                                                            ('retain', self.retain, self.utility)) if has}
+    out |= {f'{k}_ratios': x.pairs for k, x in self.sizes.items()}
+    out['other'] = [(t[:t.index(' ')], t[t.index(' '):]) for t in self.other or []]
+    return {k: v for k, v in out.items() if v}
+
+@patch
+def _probs(self: Judge, model) -> dict[str, Tensor]:
+    "[2, n] of `answer_probs` for each group."
+    every = [p for pairs in self.parts.values() for p in pairs]
+    got = torch.stack(answer_probs(model, self.tokenizer, every, **self.kw))
+    return dict(zip(self.parts, got.split([len(v) for v in self.parts.values()], dim=1)))
 
 # %% ../../nbs/5_evaluation/540_forgetting.ipynb #07d1000e
 @patch
-def _utility(self: Judge, model, p: float) -> float:   # p: p_retain
+def _utility(self: Judge, logp: Tensor, p: float) -> float:   # of the retain rows' ratio pairs; p_retain
     "The harmonic mean of P and of the truth score over the retain rows."
     from fdiv_nb.evaluation.tofu import truth_score
-    t = truth_score(self._log_ratios(model, self.retain, 'arithmetic')).mean().item()
+    t = truth_score(ratios_of(logp, self.sizes['retain'].sizes, 'arithmetic')).mean().item()
     return 2/(1/max(p, 1e-9) + 1/max(t, 1e-9))
 
 @patch
-def _forgetting(self: Judge, model) -> dict[str, float]:
+def _forgetting(self: Judge, logp: Tensor) -> dict[str, float]:   # of the forget rows' ratio pairs
     "The median truth ratio of the forget rows, and with a retain model the forget quality."
     from fdiv_nb.evaluation.tofu import forget_quality
-    r = self._log_ratios(model, self.forget)
+    r = ratios_of(logp, self.sizes['forget'].sizes)
     out = dict(truth_ratio=math.exp(min(r.median().item(), 80.)))
     if self.clean_ratios is None: return out
     q = forget_quality(r, self.clean_ratios)

@@ -77,10 +77,11 @@ OWN = ('forget', 'retain')     # tasks whose answers have paraphrases of their o
 def _task_metrics(short: str, rows: dict) -> dict:
     "The metrics of one task; short: forget, retain, ra or wf."
     kept, right = short != 'forget', 'avg_paraphrased_loss' if short in OWN else 'avg_gt_loss'
+    other = any(r.get('avg_paraphrased_loss', r.get('avg_gt_loss')) != r.get('avg_gt_loss') for r in rows.values())
     closeness = (lambda x: max(0., 1 - x)) if kept else (lambda x: min(x, 1/x) if x else 0.)
     out = {
         'Q_A_Prob': _metric(rows, _losses('avg_gt_loss'), 'prob'),
-        'Q_A_PARA_Prob': _metric(rows, _losses('avg_paraphrased_loss'), 'prob') if short in OWN else None,
+        'Q_A_PARA_Prob': _metric(rows, _losses('avg_paraphrased_loss'), 'prob') if short in OWN or other else None,
         'Q_A_PERT_Prob': _metric(rows, _losses('average_perturb_loss'), 'prob'),
         'Q_A_ROUGE': _metric(rows, _rouge, 'rougeL_recall'),
         'Q_A_Prob_normalised': None if short in OWN else _metric(rows, _choice, 'prob'),

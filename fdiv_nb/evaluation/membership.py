@@ -7,7 +7,7 @@ from __future__ import annotations
 import math, zlib
 import torch
 from torch import Tensor, nn
-from .answers import mean_and_stderr, plain_text, read_qa
+from .answers import check_chats, mean_and_stderr, plain_text, read_qa
 from .evallog import EvalLog
 from .memorization import TokenStats, exact_memorization, extraction_strength, token_stats
 from .privacy import auc, min_k, priv_leak
@@ -146,10 +146,12 @@ def evaluate_membership(model, tokenizer,
                         ) -> EvalLog:
     """Every row's memorisation and signals of membership, for `membership_scores`.
 
-    Raises ValueError, before any work, for unknown tasks, unfit rows, and a retain_log of other rows."""
+    Raises ValueError, before any work, for unknown tasks, unfit rows, messages that cannot be rendered, and a
+    retain_log of other rows."""
     one_of('data', next((t for t in data if t not in TASKS_OF_MIA), 'forget' if data else None), TASKS_OF_MIA)
     fraction('share', share, '(]')
     rows = {t: membership_rows(r, t) for t, r in data.items()}
+    for t, rs in rows.items(): check_chats(tokenizer, [r['prompt'] for r in rs], t)
     settings = dict(max_tokens=max_tokens, share=share, gradnorm=gradnorm,
                     reference='' if reference is None else weights_id(reference))
     if retain_log is not None: check_membership(planned_log(rows, **settings), retain_log)

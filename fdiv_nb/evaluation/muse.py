@@ -6,13 +6,14 @@
 from __future__ import annotations
 import json, re
 from pathlib import Path
-from .answers import greedy, mean_and_stderr
+from .answers import (RowForm, check_chats, greedy, mean_and_stderr, plain_text, read_qa,
+                                        rows_in)
 from .evallog import EvalLog
 from .privacy import auc, min_k, priv_leak, text_logps
 from .resume import check_same_items, evaluate_items, planned_log
 from .rouge import rouge_scores
 from ..models.completions import Sampler
-from ..models.encode import encode_pair
+from ..models.encode import TemplatedChat, encode_pair, given_template, is_chat
 from ..models.rollout import rollout
 from ..training.data import read_rows
 
@@ -36,38 +37,72 @@ def _has(r) -> str:
     "What a row has instead, for error messages."
     return f'it has {list(r) if isinstance(r, dict) else type(r).__name__}'
 
+def _check_all(out: list[dict], rows: list, task: str) -> None:
+    "Raises ValueError naming the first row that lacks something."
+    for i, got in enumerate(out):
+        lack = next((k for k, v in got.items() if v is None), None)
+        if lack: raise ValueError(f"{task}: row {i} has no text under {lack!r}; {_has(rows[i])}")
+
 # %% ../../nbs/5_evaluation/530_muse.ipynb #d7a9b24c
-def examples(shots: list, name: str = 'shots') -> str:
-    "The text of some questions with their answers. Raises ValueError naming the row that lacks one."
+def example_pairs(shots: list, name: str = 'shots') -> list[tuple[str, str]]:
+    "Questions with their answers. Raises ValueError naming the row that lacks one."
     out = [(_text(s, 'question'), _text(s, 'answer')) for s in shots]
     for i, x in enumerate(out):
         if None in x:
             lack = 'question' if x[0] is None else 'answer'
             raise ValueError(f"{name}: row {i} has no text under {lack!r}; {_has(shots[i])}")
-    return ''.join(question_form(*x) for x in out)
+    return out
+
+def examples(shots: list, name: str = 'shots') -> str:
+    "The text of some questions with their answers. Raises ValueError as `example_pairs`."
+    return ''.join(question_form(*x) for x in example_pairs(shots, name))
 
 # %% ../../nbs/5_evaluation/530_muse.ipynb #f929d150
 def _muse_row(r, kind: str, head: str) -> dict:
     "prompt and answer of a row, or its text; None where it has none. head: examples before a question."
     if kind == 'priv': return dict(text=r if isinstance(r, str) else _text(r, 'text', 'prompt'))
     prompt = _text(r, 'prompt')
-    if kind != 'know': return dict(prompt=prompt, answer=_text(r, 'gt', 'completion', 'answer'))
+    if kind == 'verb': return dict(prompt=prompt, answer=_text(r, 'gt', 'completion', 'answer'))
     question = _text(r, 'question')
     if prompt is None and question: prompt = question_form(question)
     return dict(prompt=head + prompt if prompt else None, answer=_text(r, 'answer', 'completion'))
 
+# %% ../../nbs/5_evaluation/530_muse.ipynb #b5e24dbd
+def _holds_messages(r) -> bool:
+    "Whether a row is a conversation, or asks in messages."
+    return isinstance(r, dict) and ('messages' in r or 'conversations' in r or is_chat(r.get('prompt')))
+
+def _with_turns(prompt: list, pairs: list[tuple[str, str]]) -> TemplatedChat:
+    "The messages with questions and answers before the last one."
+    roles = ('user', 'assistant')
+    turns = [dict(role=k, content=x) for pair in pairs for k, x in zip(roles, pair)]
+    return TemplatedChat([*prompt[:-1], *turns, prompt[-1]], **given_template(prompt))
+
+# %% ../../nbs/5_evaluation/530_muse.ipynb #893afe36
+def _chat_rows(rows: list, task: str, pairs: list[tuple[str, str]], form: RowForm) -> list[dict]:
+    "prompt, in messages where the row or the form says so, and answer. Raises ValueError as `rows_in`."
+    rows = [r | dict(answer=r['gt']) if isinstance(r, dict) and 'answer' not in r and 'gt' in r else r for r in rows]
+    _check_all([dict(prompt=q.prompt, answer=q.answer) for q in map(read_qa, rows)], rows, task)
+    asked = map(read_qa, rows_in(form, rows, task))
+    head = ''.join(question_form(*x) for x in pairs)
+    add = lambda x: head + question_form(x) if isinstance(x, str) and task[:4] == 'know' else x
+    return [dict(prompt=_with_turns(q.prompt, pairs) if is_chat(q.prompt) else add(q.prompt), answer=q.bare)
+            for q in asked]
+
 # %% ../../nbs/5_evaluation/530_muse.ipynb #aa24c001
 def muse_rows(rows: list, task: str,
-              shots=None             # rows for both knowledge tasks, or task -> rows
+              shots=None,            # rows for both knowledge tasks, or task -> rows
+              form: RowForm = RowForm()
               ) -> list[dict]:
     "Rows of prompt and answer, or of text. Raises ValueError naming the row and the field."
     kind, shots = task[:4], shots.get(task) if isinstance(shots, dict) else shots
-    head = examples(shots) if shots and kind == 'know' else ''
+    if not rows: raise ValueError(f"{task}: no row; give at least one")
+    pairs = example_pairs(shots) if shots and kind == 'know' else []
+    if kind != 'priv' and (form.chat or form.options or any(map(_holds_messages, rows))):
+        return _chat_rows(rows, task, pairs, form)
+    head = ''.join(question_form(*x) for x in pairs)
     out = [_muse_row(r, kind, head) for r in rows]
-    for i, got in enumerate(out):
-        lack = next((k for k, v in got.items() if v is None), None)
-        if lack: raise ValueError(f"{task}: row {i} has no text under {lack!r}; {_has(rows[i])}")
-    if not out: raise ValueError(f"{task}: no row; give at least one")
+    _check_all(out, rows, task)
     return out
 
 # %% ../../nbs/5_evaluation/530_muse.ipynb #ecd2b9b8
@@ -111,7 +146,8 @@ def muse_data(folder) -> tuple[dict[str, list], dict[str, list]]:
 def generation_columns(rows: list[dict], texts: list[str], stem: bool, tokens: str) -> list[dict]:
     "The columns of generated texts: the text between its prompt and its right answer, and its ROUGE."
     rouge = rouge_scores([r['answer'] for r in rows], texts, stem, tokens)
-    return [dict(generated_text=[r['prompt'], t, r['answer']], **s) for r, t, s in zip(rows, texts, rouge)]
+    return [dict(generated_text=[plain_text(r['prompt']), t, r['answer']], **s)
+            for r, t, s in zip(rows, texts, rouge)]
 
 # %% ../../nbs/5_evaluation/530_muse.ipynb #a40357dd
 _NEXT = re.compile(r'\n\n|\nQuestion|Question:')
@@ -151,13 +187,15 @@ def evaluate_muse(model, tokenizer,
                   progress=None,                        # called with (task, items done, items)
                   retrain_log: EvalLog | None = None,   # of the retain model: checked before any work
                   rouge: str = 'published',             # tokens, as for `rouge_scores`
-                  sampler: Sampler = rollout            # of the texts; may be a server
+                  sampler: Sampler = rollout,           # of the texts; may be a server
+                  form: RowForm = RowForm()             # chat: questions and passages become messages
                   ) -> EvalLog:
     "Every item of the tasks, for `muse_scores`. Raises ValueError, before any work, for what does not fit."
     if bad := [t for t in data if t not in MUSE]:
         raise ValueError(f"data: unknown task {bad[0]!r}; there are {', '.join(MUSE)}")
     if not data: raise ValueError(f"data: no task; give rows for some of {', '.join(MUSE)}")
-    rows = {t: muse_rows(r, t, shots) for t, r in data.items()}
+    rows = {t: muse_rows(r, t, shots, form) for t, r in data.items()}
+    for t, rs in rows.items(): check_chats(tokenizer, [r.get('prompt') for r in rs], t)
     rouge_scores([], [], tokens=rouge)
     if retrain_log is not None: check_leak(planned_log(rows, max_tokens=max_tokens), retrain_log)
     settings = dict(verbatim_tokens=verbatim_tokens, answer_tokens=answer_tokens, max_tokens=max_tokens,

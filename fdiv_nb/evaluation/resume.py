@@ -160,6 +160,15 @@ def open_log(path, made: dict, tasks) -> EvalLog:
     rows = {**old.made.get('rows', {}), **made['rows']}
     return EvalLog(items, {**made, 'rows': rows}, Path(path) if path else None)
 
+# %% ../../nbs/5_evaluation/517_resume.ipynb #d715b510
+def row_size(r) -> int:
+    "Bytes of a row, which order rows nearly as their tokens do."
+    return len(json.dumps(_written(r), ensure_ascii=False).encode('utf-8', 'surrogatepass'))
+
+def longest_first(rows: list, at: list[int]) -> list[int]:
+    "Row numbers, the longest row first, equal ones in their order."
+    return sorted(at, key=lambda i: -row_size(rows[i]))
+
 # %% ../../nbs/5_evaluation/517_resume.ipynb #15e744c0
 def evaluate_items(kind: str, model, rows: dict[str, list],
                    measure,                 # (task, rows) -> the columns of each row
@@ -168,14 +177,15 @@ def evaluate_items(kind: str, model, rows: dict[str, list],
                    progress=None,           # called with (task, items done, items)
                    **settings               # recorded in the log; a log with others is refused
                    ) -> EvalLog:
-    "Measure every item the log lacks, saved by batches. Raises ValueError for another evaluation's log."
+    "Measure every item the log lacks, in batches of like length. Raises ValueError for another evaluation's log."
     made = dict(kind=kind, model=weights_id(model) if log else '', **settings, rows=digests(rows))
     out = open_log(log, made, rows)
     for t, rs in rows.items():
-        todo = [i for i in range(len(rs)) if i not in out.tasks[t]]
+        todo = longest_first(rs, [i for i in range(len(rs)) if i not in out.tasks[t]])
         for k in range(0, len(todo), batch_size):
             part = todo[k:k + batch_size]
-            out.tasks[t].update(zip(part, measure(t, [rs[i] for i in part])))
+            got = dict(zip(part, measure(t, [rs[i] for i in part])))
+            out.tasks[t] = dict(sorted({**out.tasks[t], **got}.items()))
             out.save()
             if progress: progress(t, len(out.tasks[t]), len(rs))
     return out

@@ -13,13 +13,13 @@ from ..models.words import words
 __all__ = ['rouge_scores']
 
 # %% ../../nbs/5_evaluation/512_rouge.ipynb #a982d45e
-def need(module: str):
+def need(module: str, extra: str = 'eval'):
     "Import an optional library. Raises ValueError naming the extra to install."
     try: return import_module(module)
     except ImportError:
         library = module.split('.')[0]
         raise ValueError(f"{library}: this metric needs it and it is not installed; "
-                         "pip install 'fdiv_nb[eval]'") from None
+                         f"pip install 'fdiv_nb[{extra}]'") from None
 
 # %% ../../nbs/5_evaluation/512_rouge.ipynb #5539f42b
 _ASCII = re.compile('[a-z0-9]+')

@@ -4,7 +4,7 @@
 
 # %% ../../nbs/5_evaluation/520_tofu.ipynb #b66395be
 from __future__ import annotations
-import math
+import math, warnings
 import torch
 from torch import Tensor
 from .answers import (answer_nll, greedy, mean_and_stderr, plain_text, read_qa,
@@ -238,14 +238,14 @@ def _rephrased(r: dict, prompt, bare: str, where: str) -> tuple:
     return reworded(prompt, other) if isinstance(other, str) else other, right
 
 # %% ../../nbs/5_evaluation/520_tofu.ipynb #3e7eee0f
-def _tofu_row(r, where: str) -> dict:
+def _tofu_row(r, where: str, ratios: bool = True) -> dict:
     "One row of `tofu_rows`."
     q = read_qa(r)
     if q.prompt is None or q.answer is None:
         lack = 'prompt or question' if q.prompt is None else 'answer or completion'
         has = list(r) if isinstance(r, dict) else type(r).__name__
         raise ValueError(f"{where} has no text under {lack}; the columns are {has}")
-    wrong = _wrong_answers(r, where)
+    wrong = _wrong_answers(r, where) if ratios else []
     ready = 'truth' in r and 'completion' not in r            # a row that this function made
     fill = lambda x: ('{}' if ready else q.template).replace('{}', x)
     paraphrase, right = _rephrased(r, q.prompt, q.bare, where)
@@ -253,11 +253,13 @@ def _tofu_row(r, where: str) -> dict:
                 wrong_answers=[fill(w) for w in wrong], truth=q.bare)
 
 # %% ../../nbs/5_evaluation/520_tofu.ipynb #aa24b011
-def tofu_rows(rows: list[dict], name: str = 'rows') -> list[dict]:
+def tofu_rows(rows: list[dict], name: str = 'rows',
+              ratios: bool = True    # False: wrong answers are neither needed nor used
+              ) -> list[dict]:
     """Rows of prompt (text or chat messages), answer, paraphrase, paraphrased_answer, wrong_answers, truth.
 
     `truth` is the answer without its template. Raises ValueError naming the row and the field."""
-    out = [_tofu_row(r, f'{name}: row {i}') for i, r in enumerate(rows)]
+    out = [_tofu_row(r, f'{name}: row {i}', ratios) for i, r in enumerate(rows)]
     if not out: raise ValueError(f"{name}: no row; give at least one")
     return out
 
@@ -283,16 +285,16 @@ def _pairs(r: dict) -> list[tuple]:
 def _columns(r: dict, nll: list[tuple], text: str, rouge: dict) -> dict:
     "The columns of a row; nll: (NLL, tokens) of each of its `_pairs`."
     (g, n), (p, m), *wrong = nll
-    average = [a/b for a, b in wrong]
-    return dict(
+    out = dict(
         avg_gt_loss=g/n, gt_loss=g, num_token_gt=n,
         generated_text=[plain_text(r['prompt']), text, r['truth']],
         rouge1_recall=rouge['rouge1_recall'], rougeL_recall=rouge['rougeL_recall'],
-        average_perturb_loss=average, avg_paraphrased_loss=p/m,
-        truth_ratio=truth_ratio([p/m], [average]).item(),
-        paraphrased_loss=p, perturb_loss=[a for a, _ in wrong],
-        num_token_paraphrased=m, num_token_perturb=[b for _, b in wrong],
+        avg_paraphrased_loss=p/m, paraphrased_loss=p, num_token_paraphrased=m,
     )
+    if not wrong: return out
+    average = [a/b for a, b in wrong]
+    return out | dict(average_perturb_loss=average, truth_ratio=truth_ratio([p/m], [average]).item(),
+                      perturb_loss=[a for a, _ in wrong], num_token_perturb=[b for _, b in wrong])
 
 # %% ../../nbs/5_evaluation/520_tofu.ipynb #e31133d7
 def _tofu_items(model, tokenizer, rows: list[dict], batch_size: int, max_new_tokens: int, name: str,
@@ -319,6 +321,26 @@ def _distance_settings(model, retain_model, divergence) -> dict:
     check_pair(model, retain_model)
     return dict(divergence=get_divergence(divergence).name, retain_model=weights_id(retain_model))
 
+# %% ../../nbs/5_evaluation/520_tofu.ipynb #057db585
+def lacking_row(rows: list) -> int | None:
+    "The first row without wrong answers; None if all have some."
+    has = lambda r: not isinstance(r, dict) or r.get('wrong_answers') or r.get('perturbed_answer')
+    return next((i for i, r in enumerate(rows) if not has(r)), None)
+
+# %% ../../nbs/5_evaluation/520_tofu.ipynb #49549a25
+def _task_rows(data: dict[str, list[dict]], needed: list[str]) -> dict[str, list[dict]]:
+    """`tofu_rows` of each task; a warning for one without truth ratios. Raises ValueError where a task of `needed` has
+    a row without wrong answers."""
+    out = {}
+    for t, rows in data.items():
+        bad = None if t in needed else lacking_row(rows)
+        out[t] = tofu_rows(rows, t, bad is None)
+        if bad is None: continue
+        whole = 'the forget quality' if t == 'forget' else 'the model utility'
+        warnings.warn(f"{t}: row {bad} has no wrong_answers (or perturbed_answer); left out: the truth ratio of "
+                      f"{t}, {whole}", stacklevel=4)
+    return out
+
 # %% ../../nbs/5_evaluation/520_tofu.ipynb #4358fb43
 def evaluate_tofu(model, tokenizer,
                   data: dict[str, list[dict]],          # task -> rows; tasks: forget, retain, authors, facts
@@ -334,12 +356,13 @@ def evaluate_tofu(model, tokenizer,
                   ) -> EvalLog:
     """Evaluate every item of every task; give the result to `tofu_scores`.
 
-    Raises ValueError, before any work, for unknown tasks, malformed rows, missing libraries, a log of another
-    evaluation, a retain_log of other rows, or a retain_model of another vocabulary."""
+    A task in which a row has no wrong answers gets no truth ratios; a warning names the row. Raises ValueError,
+    before any work, for unknown tasks, malformed rows, missing libraries, a log of another evaluation, a retain_log of
+    other rows (or of rows without wrong answers), or a retain_model of another vocabulary."""
     if bad := [t for t in data if t not in TASKS]:
         raise ValueError(f"data: unknown task {bad[0]!r}; there are {', '.join(TASKS)}")
     if not data: raise ValueError(f"data: no task; give rows for some of {', '.join(TASKS)}")
-    rows = {t: tofu_rows(r, t) for t, r in data.items()}
+    rows = _task_rows(data, ['forget'] if retain_log is not None else [])
     rouge_scores([], [], tokens=rouge)
     if retain_log is not None and 'forget' in rows: check_same_items(planned_log(rows), retain_log)
     more = _distance_settings(model, retain_model, divergence)
