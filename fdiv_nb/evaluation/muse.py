@@ -22,6 +22,7 @@ __all__ = ['muse_rows', 'muse_data', 'evaluate_muse', 'muse_scores']
 
 # %% ../../nbs/5_evaluation/530_muse.ipynb #df38cec2
 MUSE = ('verbmem', 'knowmem_forget', 'knowmem_retain', 'privleak_forget', 'privleak_holdout')
+PLAIN = RowForm()     # rows as they are
 
 def question_form(question: str, answer: str | None = None) -> str:
     "MUSE's form of a question, with a space at its end, or of a question and its answer as an example."
@@ -92,7 +93,7 @@ def _chat_rows(rows: list, task: str, pairs: list[tuple[str, str]], form: RowFor
 # %% ../../nbs/5_evaluation/530_muse.ipynb #aa24c001
 def muse_rows(rows: list, task: str,
               shots=None,            # rows for both knowledge tasks, or task -> rows
-              form: RowForm = RowForm()
+              form: RowForm = PLAIN
               ) -> list[dict]:
     "Rows of prompt and answer, or of text. Raises ValueError naming the row and the field."
     kind, shots = task[:4], shots.get(task) if isinstance(shots, dict) else shots
@@ -188,7 +189,7 @@ def evaluate_muse(model, tokenizer,
                   retrain_log: EvalLog | None = None,   # of the retain model: checked before any work
                   rouge: str = 'published',             # tokens, as for `rouge_scores`
                   sampler: Sampler = rollout,           # of the texts; may be a server
-                  form: RowForm = RowForm()             # chat: questions and passages become messages
+                  form: RowForm = PLAIN                 # chat: questions and passages become messages
                   ) -> EvalLog:
     "Every item of the tasks, for `muse_scores`. Raises ValueError, before any work, for what does not fit."
     if bad := [t for t in data if t not in MUSE]:
