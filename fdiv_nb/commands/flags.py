@@ -146,7 +146,7 @@ GROUPS = dict(
     LoraArguments='model', AlignArguments='target and prompts', TrainArguments='data',
     SFTArguments='data', PreferArguments='data', DistillArguments='data', TeachArguments='teacher and rows',
     UnlearnArguments='what to forget, and how it is judged', RowArguments='rows', EvaluatedArguments='model',
-    SamplerArguments='sampling',
+    ChatArguments='rows', TemplateArguments='rows', SamplerArguments='sampling',
     FDivConfig='divergence and memory', SamplingConfig='sampling', LogZConfig='log Z', HeldOutConfig='sampling',
     FDPGConfig='f-DPG and objectives', FRLConfig='f-DPG and objectives',
     ReplayOptions='more from a rollout',
