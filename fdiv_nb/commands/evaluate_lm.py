@@ -36,11 +36,11 @@ class HarnessArguments(SamplerArguments, EvaluatedArguments):
     def __post_init__(self):
         check_evaluated(self)
         if not self.model: raise ValueError("model: missing; fdiv evaluate lm --model DIR --tasks NAME")
-        if not self.tasks: raise ValueError("tasks: none given; name some of lm-evaluation-harness, such as arc_easy")
-        if self.system and not self.chat: raise ValueError("system: it belongs to a chat template; add --chat")
-        for k, least in (('batch_size', 1), ('limit', 0), ('num_fewshot', -1)): whole(k, getattr(self, k), least)
+        if not self.tasks: raise ValueError("tasks: none given; name some, such as arc_easy")
+        if self.system and not self.chat: raise ValueError("system: it needs a chat template; add --chat")
+        for k, least in dict(batch_size=1, limit=0, num_fewshot=-1).items(): whole(k, getattr(self, k), least)
         if self.task_folder and not Path(self.task_folder).is_dir():
-            raise ValueError(f"task_folder: no folder {self.task_folder!r}; give the one with the tasks' .yaml files")
+            raise ValueError(f"task_folder: no folder {self.task_folder!r}; give the one of the .yaml files")
 
 # %% ../../nbs/7_commands/747_evaluate_lm.ipynb #9ee91ec4
 def _results(a: HarnessArguments) -> dict:
@@ -64,7 +64,8 @@ def cmd_evaluate_lm(argv: list[str]) -> int:
     a, = parse(argv, HarnessArguments)
     out = check_output(a.output_dir, a.overwrite)
     got = _results(a)
-    scores, kept = harness_scores(got), {k: got[k] for k in ('results', 'versions', 'n-shot', 'n-samples') if k in got}
+    kept = {k: got[k] for k in ('results', 'versions', 'n-shot', 'n-samples') if k in got}
+    scores = harness_scores(got)
     out.mkdir(parents=True, exist_ok=True)
     replace_text(out/'results.json', json.dumps(kept, indent=2, default=str))
     columns = [k for k in scores if not k.endswith('_stderr')]

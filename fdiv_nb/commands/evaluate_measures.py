@@ -80,9 +80,10 @@ def _membership_rows(a: MembershipArguments, name: str) -> list:
         rows = [r for r in rows if r['split'] == 'forget'] if name == 'forget' else rows
         return spread_rows(rows_in(form, rows, name), a.limit)
     rows = read_rows(path, (), name)
-    if not all(isinstance(r.get('text'), str) for r in rows): return spread_rows(rows_in(form, rows, name), a.limit)
+    texts = all(isinstance(r.get('text'), str) for r in rows)
+    if not texts: return spread_rows(rows_in(form, rows, name), a.limit)
     if form != RowForm():
-        raise ValueError(f"{name}: its rows are texts, which have no question; leave --prompt, --answer and --chat out")
+        raise ValueError(f"{name}: its rows are texts without questions; leave --prompt, --answer and --chat out")
     return spread_rows(rows, a.limit)
 
 # %% ../../nbs/7_commands/749_evaluate_measures.ipynb #b632f1f3

@@ -44,7 +44,7 @@ def sampler_of(a: SamplerArguments):
 
 # %% ../../nbs/7_commands/715_samplers.ipynb #86838e7f
 def check_sampled(a: SamplerArguments, wanted: float, field: str = '') -> None:
-    "Raises ValueError for a server where nothing is sampled; wanted: the value of `field`, 0 where nothing is."
+    "ValueError for a server where nothing is sampled; wanted: the value of `field`, 0 where nothing is."
     if not a.sampler_url or wanted: return
     remedy = f"set {field}, or leave it out" if field else 'leave it out'
     raise ValueError(f"sampler_url: nothing is sampled here, so no server is asked; {remedy}")

@@ -43,7 +43,8 @@ def _attacked(a: UnlearnDemo, model, tokenizer, forget: list[dict]) -> dict:
     "P under four bits, and, of the answers that relearning does not teach, before and after it."
     from fdiv_nb.evaluation.attack import attack_table
     if not a.attack: return {}
-    got = attack_table(model, tokenizer, forget, ['int4', 'relearn_forget'], steps=10, max_new_tokens=0, seed=a.seed)
+    names = ['int4', 'relearn_forget']
+    got = attack_table(model, tokenizer, forget, names, steps=10, max_new_tokens=0, seed=a.seed)
     return dict(p_int4=got['int4']['p_after'], p_untaught=got['relearn_forget']['p_before'],
                 p_relearnt=got['relearn_forget']['p_after'])
 
@@ -74,7 +75,8 @@ def demo_world(a: UnlearnDemo) -> DemoWorld:
     clean = judge(ref)
     clean.pop('nll_other')
     held = _attacked(a, start, tok, forget)
-    return DemoWorld(start, tok, forget, retain, judge, ref, clean | _attacked(a, ref, tok, forget), judge(start), held)
+    clean |= _attacked(a, ref, tok, forget)
+    return DemoWorld(start, tok, forget, retain, judge, ref, clean, judge(start), held)
 
 # %% ../../nbs/7_commands/738_unlearn_demo.ipynb #07d30009
 def _demo_config(a: UnlearnDemo, out: Path, spec: str):

@@ -62,8 +62,8 @@ def _best(rows, owner: list[int], texts: list[str], ps: list[float] | None = Non
           rouge: str = 'published') -> Answers:
     "Per row, the maximum over its attempts; owner: the row of each attempt."
     truths = [rows[i].get('truth', rows[i]['answer']) for i in owner]
-    recall = [x['rougeL_recall'] for x in rouge_scores(truths, texts, tokens=rouge)] if texts else [math.nan]*len(owner)
-    texts = texts or ['']*len(owner)
+    recall = [x['rougeL_recall'] for x in rouge_scores(truths[:len(texts)], texts, tokens=rouge)]
+    if not texts: recall, texts = [math.nan]*len(owner), ['']*len(owner)
     mine = [[k for k, i in enumerate(owner) if i == j] for j in range(len(rows))]
     top = [max(ks, key=lambda k: recall[k]) for ks in mine]
     p = [max(ps[k] for k in ks) if ps else math.nan for ks in mine]

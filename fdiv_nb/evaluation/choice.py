@@ -96,7 +96,7 @@ def choice_prompt(row: dict, shots: list[dict] = ()) -> str:   # rows of `choice
 
 # %% ../../nbs/5_evaluation/533_choice.ipynb #9bbbd423
 def _encoded_pairs(model, tokenizer, pairs: list[tuple], name: str) -> list[tuple]:
-    "(prompt ids, continuation ids) of each pair. Raises ValueError for an empty continuation, or a long pair."
+    "(prompt ids, continuation ids) of each. Raises ValueError for an empty continuation, or a long pair."
     ed, limit = is_encoder_decoder(model), context_length(model)
     ids = [encode_pair(tokenizer, p, c, False, encoder_decoder=ed) for p, c in pairs]
     for i, (p, c) in enumerate(ids):
@@ -108,7 +108,8 @@ def _encoded_pairs(model, tokenizer, pairs: list[tuple], name: str) -> list[tupl
 def continuation_logps(model: nn.Module, tokenizer, pairs: list[tuple],   # (prompt, continuation), texts
                        batch_size: int = 16, name: str = 'rows') -> list[tuple[float, int, bool]]:
     "(log-probability, nats; tokens; whether all are first choices) of each. Raises ValueError for a long one."
-    return encoded_logps(model, _encoded_pairs(model, tokenizer, pairs, name), pad_token_id(tokenizer), batch_size)
+    ids = _encoded_pairs(model, tokenizer, pairs, name)
+    return encoded_logps(model, ids, pad_token_id(tokenizer), batch_size)
 
 # %% ../../nbs/5_evaluation/533_choice.ipynb #695eee54
 def encoded_logps(model: nn.Module, ids: list[tuple],   # (prompt ids, continuation ids)
@@ -139,7 +140,8 @@ def _shared_logps(model, tokenizer, pairs: list[tuple], batch_size: int, name: s
     ids = _encoded_pairs(model, tokenizer, pairs, name)
     with sampling_mode(model):
         for part in in_prompt_order(ids, batch_size):
-            b = build_batch(*zip(*(ids[i] for i in part)), pad_token_id(tokenizer), device=dev, encoder_decoder=ed)
+            b = build_batch(*zip(*(ids[i] for i in part)), pad_token_id(tokenizer), device=dev,
+                            encoder_decoder=ed)
             for i, x in zip(part, shared_logprobs(model, b).double().sum(1).tolist()): out[i] = x
     return out
 

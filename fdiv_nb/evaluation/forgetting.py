@@ -61,7 +61,7 @@ def answer_probs(model, tokenizer, pairs: list[tuple[str, str]], batch_size: int
 
 # %% ../../nbs/5_evaluation/540_forgetting.ipynb #f9538e24
 class RatioPairs(NamedTuple):
-    "The (prompt, answer) pairs that truth ratios are made of: of each row the right answer, then the wrong ones."
+    "The (prompt, answer) pairs of truth ratios: of each row the right answer, then the wrong ones."
     pairs: list[tuple]
     sizes: list[int]     # pairs of each row
 

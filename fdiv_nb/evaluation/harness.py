@@ -19,7 +19,7 @@ __all__ = ['harness_class', 'harness_results', 'harness_scores']
 
 # %% ../../nbs/5_evaluation/534_harness.ipynb #699c72ff
 def fitting(context: list[int], continuation: list[int], most: int) -> tuple[list[int], list[int]]:
-    "Both, without what is too much at the beginning. Raises ValueError where the continuation alone is too long."
+    "Both, without what is too much at the beginning. ValueError where the continuation alone is too long."
     if len(continuation) > most:
         raise ValueError(f"continuation: {len(continuation)} tokens, the model's context holds {most}; shorten it")
     return context[-(most + 1 - len(continuation)):], continuation
@@ -40,14 +40,14 @@ def _loaded(name: str, tokenizer, base_model: str) -> tuple:
     return (model if is_quantized(model) else merged(model)).eval(), tokenizer or load_tokenizer(path)
 
 def _greedily(kwargs: dict) -> bool:
-    "Whether the arguments of a generation ask for the likeliest text, and nothing that only `generate` knows."
+    "Whether arguments ask for the likeliest text, and nothing that only `generate` knows."
     sampled = kwargs.get('do_sample') or kwargs.get('temperature') not in (None, 0, 0.)
     return not sampled and not kwargs.keys() - {'until', 'max_gen_toks', 'do_sample', 'temperature'}
 
 # %% ../../nbs/5_evaluation/534_harness.ipynb #87a615ff
 @functools.cache
 def harness_class() -> type:
-    "lm-evaluation-harness's `HFLM` over our parts, registered as 'fdiv'. Raises ValueError where it is not installed."
+    "The harness's `HFLM` over our parts, registered as 'fdiv'. ValueError where it is not installed."
     need('lm_eval', 'harness')
     from lm_eval.api.registry import register_model
     from lm_eval.models.huggingface import HFLM
@@ -56,13 +56,15 @@ def harness_class() -> type:
     class HarnessModel(HFLM):
         "A model of ours for lm-evaluation-harness."
         def __init__(self, pretrained, tokenizer=None, base_model: str = '', sampler: Sampler | None = None, **kw):
-            if not isinstance(pretrained, nn.Module): pretrained, tokenizer = _loaded(pretrained, tokenizer, base_model)
+            if not isinstance(pretrained, nn.Module):
+                pretrained, tokenizer = _loaded(pretrained, tokenizer, base_model)
             super().__init__(pretrained=pretrained, tokenizer=tokenizer, **kw)
             self.sampler = sampler
         def _loglikelihood_tokens(self, requests, disable_tqdm=False, override_bs=None, **kw):
             ids = [fitting(x, y, self.max_length) for _, x, y in requests]
             size = override_bs or (16 if self.batch_size == 'auto' else int(self.batch_size))
-            got = [(lp, hit) for lp, _, hit in encoded_logps(self.model, ids, pad_token_id(self.tokenizer), size)]
+            scored = encoded_logps(self.model, ids, pad_token_id(self.tokenizer), size)
+            got = [(lp, hit) for lp, _, hit in scored]
             for (text, *_), x in zip(requests, got):
                 if text is not None: self.cache_hook.add_partial('loglikelihood', text, x)
             return got
@@ -125,13 +127,14 @@ def harness_results(model, tokenizer,
 
 # %% ../../nbs/5_evaluation/534_harness.ipynb #a805c519
 def harness_scores(results: dict) -> dict[str, float]:   # of `harness_results`
-    "<task>_<metric> of each task, each with `_stderr` where there is one. Raises ValueError without any number."
+    "<task>_<metric> of each task, with `_stderr` where there is one. ValueError without any number."
     out = {}
     for task, scores in results.get('results', {}).items():
         for k, v in scores.items():
             metric, _, kept = k.partition(',')
-            if isinstance(v, bool) or not isinstance(v, (int, float)) or metric in ('alias', 'sample_len'): continue
-            base, end = (metric.removesuffix('_stderr'), '_stderr') if metric.endswith('_stderr') else (metric, '')
+            if isinstance(v, bool) or not isinstance(v, (int, float)) or metric == 'sample_len': continue
+            base = metric.removesuffix('_stderr')
+            end = '_stderr' if metric != base else ''
             out[f"{task}_{base}{'' if kept in ('', 'none') else f'_{kept}'}{end}"] = float(v)
     if not out: raise ValueError("results: no number in them; look at the tasks' metrics")
     return out

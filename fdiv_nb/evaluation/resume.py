@@ -177,7 +177,7 @@ def evaluate_items(kind: str, model, rows: dict[str, list],
                    progress=None,           # called with (task, items done, items)
                    **settings               # recorded in the log; a log with others is refused
                    ) -> EvalLog:
-    "Measure every item the log lacks, in batches of like length. Raises ValueError for another evaluation's log."
+    "Measure every item the log lacks, by length. Raises ValueError for another evaluation's log."
     made = dict(kind=kind, model=weights_id(model) if log else '', **settings, rows=digests(rows))
     out = open_log(log, made, rows)
     for t, rs in rows.items():
