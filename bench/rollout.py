@@ -57,7 +57,7 @@ def folder_world(s, folder):
 def models(a):
     "Sampling from several models, without a training step."
     out = {}
-    for name in ['llama', *a.models]:
+    for name in [*a.models, 'llama']:
         s = dict(LLAMA)
         if a.quick: s |= dict(rows=4, new=6, V=100, hidden=48, layers=2, heads=2)
         found, params = sampling(s, 1 if a.quick else a.rounds, world(s) if name == 'llama' else folder_world(s, name))
@@ -80,6 +80,7 @@ def sampling(s, rounds, given=None):
         assert (out.sequences if kw.get('return_dict_in_generate') else out).shape[1] == s['prompt'] + s['new']
     def mine(static): assert rollout(m, tok, prompts, max_new_tokens=s['new'], eos_token_ids=[], static=static).lengths.min() == s['new']
     fs = {'generate': gen, 'generate, with logits': lambda: gen(output_logits=True, return_dict_in_generate=True), 'rollout': lambda: mine(None if cuda else False), 'decode steps alone': lambda: decode(m, ids, s['new'])}
+    if given: fs = {n: fs[n] for n in ('generate', 'rollout')}
     if cuda: fs |= {'generate, fixed cache': lambda: gen(cache_implementation='static'), 'rollout, growing cache': lambda: mine(False)}
     return interleaved(fs, rounds, cuda), sum(p.numel() for p in m.parameters())
 
