@@ -14,12 +14,12 @@ from .parser import parse
 from .rows import RowArguments, asked_rows, form_of
 from .samplers import SamplerArguments, sampler_of
 from ..evaluation.forgetting import spread_rows
-from ..evaluation.rouge import ROUGE
+from ..evaluation.rouge import ROUGE, need
 from ..mathematics.checks import one_of, positive, whole
 from ..training.options import option
 
 # %% auto #0
-__all__ = []
+__all__ = ['left_out']
 
 # %% ../../nbs/7_commands/755_attack.ipynb #bfd8c8e5
 @dataclass
@@ -102,6 +102,13 @@ _WITHOUT = (". Without a retain model (--never) part of what relearning brings i
 _COLUMNS = ['items', 'p_before', 'p_after', 'p_retain_model', 'rouge_before', 'rouge_after',
     'rouge_retain_model']
 
+def left_out(rows: list[dict], prefixes, unrelated, items: int) -> str:
+    "A line on the attacks that lack what they need; '' if none does."
+    from fdiv_nb.evaluation.attack import AttackOptions, lacking
+    lack = lacking(rows, AttackOptions(prefixes=prefixes, unrelated=unrelated, items=items))
+    parts = [f'{k} (needs {v})' for k, v in lack.items() if v]
+    return f"left out: {'; '.join(parts)}" if parts else ''
+
 def _print_attack(name: str, r: dict) -> None:
     "An attack in one line on the error stream."
     print(f"{name}: ROUGE-L {r['rouge_before']:.3f} → {r['rouge_after']:.3f}", file=sys.stderr, flush=True)
@@ -113,6 +120,7 @@ def _attack_inputs(a: AttackArguments) -> tuple[list[dict], list[str] | None]:
     from fdiv_nb.evaluation.attack import ATTACKS
     from fdiv_nb.training.base import check_output
     check_output(a.output_dir, a.overwrite)
+    for library in 'nltk.stem.porter', 'rouge_score.rouge_scorer': need(library)
     rows = _forgotten(a)
     other = documents(a.unrelated) if a.unrelated else None
     find_model(a.model, base_model=a.base_model)
@@ -129,12 +137,14 @@ def cmd_attack(argv: list[str]) -> int:
     from fdiv_nb.evaluation.answers import plain_text
     a, = parse(argv, AttackArguments)
     rows, other = _attack_inputs(a)
+    prefixes = [p.replace('\\n', '\n') for p in a.prefix] or None
+    if not a.attacks and (told := left_out(rows, prefixes, other, a.items)): print(told, file=sys.stderr)
     sampler = sampler_of(a)
     model, tok = ready_model(a.model, a.device, a.dtype, base_model=a.base_model, init=evaluated_init(a),
                              merge=not hasattr(sampler, 'sync'))
     beside = {k: v for k, v in evaluated_init(a).items() if k != 'revision'}
     never = ready_model(a.never, a.device, a.dtype, 'never', init=beside)[0] if a.never else None
-    prefixes, kept = [p.replace('\\n', '\n') for p in a.prefix] or None, {}
+    kept: dict = {}
     table = attack_table(model, tok, rows, a.attacks or None, never, _print_attack, kept, prefixes=prefixes,
                          unrelated=other, items=a.items, steps=a.steps, learning_rate=a.learning_rate,
                          samples=a.samples, max_new_tokens=a.max_new_tokens, batch_size=a.batch_size,

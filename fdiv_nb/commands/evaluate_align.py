@@ -20,7 +20,7 @@ from ..reports.metrics import held_out_columns
 from ..training.options import option
 
 # %% auto #0
-__all__ = ['BETTER']
+__all__ = ['ROUGH', 'BETTER']
 
 # %% ../../nbs/7_commands/748_evaluate_align.ipynb #f3f37b40
 @dataclass
@@ -117,6 +117,8 @@ _INTRO = (
     "Completions of prompts that were not trained on. **pass_at_K** is the chance that one of K completions is right, "
     "without bias; **coverage** the share of prompts with a right one. The divergences are to the target, **kl** to "
     "the reference. Errors are over prompts, those of divergences over completions.")
+ROUGH = ("the target has fewer than ten effective samples: the divergences are rough; raise --eval_num_generations, or "
+         "give more prompts")
 BETTER = dict(reward='max', coverage='max', forward_kl='min', reverse_kl='min', js='min', tv='min')
 
 # %% ../../nbs/7_commands/748_evaluate_align.ipynb #400673c7
@@ -132,4 +134,5 @@ def cmd_evaluate_align(argv: list[str]) -> int:
     name, columns = Path(a.model).name or a.model, [*held_out_columns([numbers]), 'completions/mean_length']
     save_evaluation(a, 'Alignment on held-out prompts', _INTRO, {name: numbers}, None, '', columns, {name: rows},
                     BETTER, told='Completions with their scores.')
+    if not numbers.get('reliable', 1): print(ROUGH)
     return 0

@@ -12,7 +12,7 @@ from .models import ModelArguments, beside_init, find_model, load_model, load_po
 from .plan import plan_rows, policy_of, steps_of
 from .parser import parse, read_text
 from .rows import RowArguments, form_of
-from .running import checkpoint_of, merge_saved, no_empty_folder, quiet_logs
+from .running import checkpoint_of, merge_saved, no_empty_folder, quiet_logs, saved_line
 from .unlearn_demo import demo
 from .unlearn_run import EVERY, compared, run_of, told, unlearn, was_cut, write_report
 from ..evaluation.forgetting import Judge, outcome
@@ -164,11 +164,14 @@ def evaluation_of(a: UnlearnArguments, cfg, plan: UnlearnPlan, model, tokenizer)
     return Evaluation(judge, len(rows), ref, clean, clean['token_p_forget'] if clean else cfg.retain_model_pf)
 
 # %% ../../nbs/7_commands/740_unlearn.ipynb #07d40011
+def _folder(plan: UnlearnPlan, i: int) -> Path:
+    "Where the i-th run is kept: a folder of its own if there are several."
+    return plan.out/plan.specs[i].replace(':', '_') if len(plan.specs) > 1 else plan.out
+
 def _own_config(cfg, plan: UnlearnPlan, i: int):
     "The configuration of the i-th run: its method, and a folder of its own if there are several."
     c = copy.copy(cfg)
-    several = len(plan.specs) > 1
-    c.output_dir = str(plan.out/plan.specs[i].replace(':', '_') if several else plan.out)
+    c.output_dir = str(_folder(plan, i))
     for k, v in plan.kinds[i].items(): setattr(c, k, v)
     return c
 
@@ -240,5 +243,6 @@ def cmd_unlearn(argv: list[str]) -> int:
         page = write_report(plan.out, runs, 'Unlearning', clean)
     print(compared(outcome(runs, clean)))
     if line := not_forgotten(runs): print(line)
+    for i in range(len(runs)): print(saved_line(_folder(plan, i)))
     print('report:', page)
     return 0

@@ -127,8 +127,9 @@ def compared(rows: dict[str, dict]) -> str:
     "The ranked rows as a plain table of the columns that compare, and their units in a line."
     from fdiv_nb.reports.page import text_table
     columns = [k for k in COMPARED if k in next(iter(rows.values()))]
-    nats = 'distance, lean: nats a token; ' if 'distance' in columns else ''
-    return f"{text_table(ranked(rows), columns)}\n{nats}p_…, utility: 0 to 1; forget_quality: a p-value"
+    units = {'distance': 'distance, lean: nats a token', 'utility': 'p_…, utility: 0 to 1',
+             'p_forget': '' if 'utility' in columns else 'p_…: 0 to 1', 'forget_quality': 'forget_quality: a p-value'}
+    return '\n'.join([text_table(ranked(rows), columns), '; '.join(u for k, u in units.items() if k in columns and u)])
 
 # %% ../../nbs/7_commands/735_unlearn_run.ipynb #07d20010
 def _add_curves(page, runs: dict[str, dict]) -> None:

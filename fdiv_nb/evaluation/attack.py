@@ -19,7 +19,8 @@ from ..models.logprobs import (bare_model, build_batch, context_length, is_encod
 from ..models.rollout import rollout
 
 # %% auto #0
-__all__ = ['ATTACKS', 'round_weights', 'quantised', 'relearn', 'AttackOptions', 'run_attack', 'attack_table', 'attack_figure']
+__all__ = ['ATTACKS', 'round_weights', 'quantised', 'relearn', 'AttackOptions', 'run_attack', 'lacking', 'attack_table',
+           'attack_figure']
 
 # %% ../../nbs/5_evaluation/550_attack.ipynb #32b3a5ec
 def _paraphrase(r: dict, prompt):
@@ -247,20 +248,20 @@ def run_attack(name: str, model, tokenizer, rows: list[dict],
     return getattr(Attack(model, tokenizer, rows, AttackOptions(**options)), name)()
 
 # %% ../../nbs/5_evaluation/550_attack.ipynb #c7d60e67
-def _missing(rows: list[dict], o: AttackOptions) -> dict[str, str]:
+def lacking(rows: list[dict], o: AttackOptions) -> dict[str, str]:
     "attack -> what it lacks, '' if nothing."
     out = dict(paraphrase='rows with paraphrase or paraphrased_question', prefix='prefixes, a list of texts',
                relearn_unrelated='unrelated, a list of texts',
-               relearn_forget=f'items between 1 and {len(rows) - 1}, not {o.items}: the others are '
-                              'evaluated')
-    given = dict(paraphrase=all(r['paraphrase'] for r in rows), prefix=o.prefixes,
+               relearn_forget=f'more rows than items: {o.items} are taught and the others asked about, but '
+                              f'there are {len(rows)}')
+    given = dict(paraphrase=all(r.get('paraphrase') for r in rows), prefix=o.prefixes,
                  relearn_unrelated=o.unrelated, relearn_forget=0 < o.items < len(rows))
     return {k: '' if given[k] else v for k, v in out.items()}
 
 # %% ../../nbs/5_evaluation/550_attack.ipynb #0023d37b
 def _plan(rows: list[dict], attacks, o: AttackOptions) -> list[str]:
     "The attacks to run. Raises ValueError for an unknown one, or one without its means."
-    lack = _missing(rows, o)
+    lack = lacking(rows, o)
     if attacks is None: return [a for a in ATTACKS if not lack.get(a)]
     for a in attacks:
         if a not in ATTACKS: raise ValueError(f"attacks: unknown {a!r}; there are {', '.join(ATTACKS)}")

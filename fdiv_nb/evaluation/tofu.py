@@ -4,7 +4,7 @@
 
 # %% ../../nbs/5_evaluation/520_tofu.ipynb #b66395be
 from __future__ import annotations
-import math, warnings
+import logging, math
 import torch
 from torch import Tensor
 from .answers import (answer_nll, greedy, mean_and_stderr, plain_text, read_qa,
@@ -20,7 +20,7 @@ from ..models.rollout import rollout
 from ..training.data import load_tofu
 
 # %% auto #0
-__all__ = ['log_truth_ratio', 'truth_ratio', 'truth_score', 'truth_share', 'ks_test', 'logged_ratios', 'item_scores',
+__all__ = ['told', 'log_truth_ratio', 'truth_ratio', 'truth_score', 'truth_share', 'ks_test', 'logged_ratios', 'item_scores',
            'model_utility', 'forget_quality', 'tofu_scores', 'tofu_rows', 'tofu_data', 'evaluate_tofu']
 
 # %% ../../nbs/5_evaluation/520_tofu.ipynb #6b7734b8
@@ -328,6 +328,8 @@ def lacking_row(rows: list) -> int | None:
     return next((i for i, r in enumerate(rows) if not has(r)), None)
 
 # %% ../../nbs/5_evaluation/520_tofu.ipynb #49549a25
+told = logging.getLogger('fdiv_nb')
+
 def _task_rows(data: dict[str, list[dict]], needed: list[str]) -> dict[str, list[dict]]:
     """`tofu_rows` of each task; a warning for one without truth ratios. Raises ValueError where a task of `needed` has
     a row without wrong answers."""
@@ -337,8 +339,8 @@ def _task_rows(data: dict[str, list[dict]], needed: list[str]) -> dict[str, list
         out[t] = tofu_rows(rows, t, bad is None)
         if bad is None: continue
         whole = 'the forget quality' if t == 'forget' else 'the model utility'
-        warnings.warn(f"{t}: row {bad} has no wrong_answers (or perturbed_answer); left out: the truth ratio of "
-                      f"{t}, {whole}", stacklevel=4)
+        told.warning(f"{t}: row {bad} has no wrong_answers (or perturbed_answer); left out: the truth ratio of {t}, "
+                     f"{whole}")
     return out
 
 # %% ../../nbs/5_evaluation/520_tofu.ipynb #4358fb43

@@ -64,8 +64,9 @@ def check_schedule(a: TrainingArguments) -> None:
     between('learning_rate', a.learning_rate, 0, math.inf, '[)')
     if a.gradient_accumulation_steps < 1:
         raise ValueError(f"gradient_accumulation_steps: expected >= 1, got {a.gradient_accumulation_steps}")
-    if a.max_steps == 0 or a.max_steps < 0 and not 0 < a.num_train_epochs < math.inf:
-        k = 'num_train_epochs' if a.max_steps else 'max_steps'
+    none = a.max_steps == -1 and not 0 < a.num_train_epochs < math.inf
+    if none or a.max_steps == 0 or a.max_steps < -1:
+        k = 'num_train_epochs' if none else 'max_steps'
         raise ValueError(f"{k}: {getattr(a, k)} trains nothing; max_steps > 0 counts steps, -1 leaves it to "
                          "num_train_epochs")
     check_intervals(a)

@@ -5,6 +5,7 @@
 # %% ../../nbs/4_training/454_frl.ipynb #a9bb1091
 from __future__ import annotations
 import math
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from fastcore.basics import patch

@@ -259,10 +259,13 @@ def jackknife_bias(s: HeldOutSample, base: AlignmentSample, divergences=FOUR,
 
 # %% ../../nbs/4_training/444_scored.ipynb #1275a0e0
 def _divergence_numbers(s: HeldOutSample, base: AlignmentSample, pool: AlignmentSample) -> dict[str, float]:
-    "The four divergences with their errors, from the pool, corrected for bias; nan where log Z is unknown."
+    """The four divergences with their errors, from the pool, corrected for bias but not beyond what a divergence
+    can be; nan where log Z is unknown."""
     d = divergences_of(pool)
     out = {k: d.get(k, math.nan) for f in FOUR for k in (f, f'{f}_stderr')}
-    for k, bias in jackknife_bias(s, base, pool=pool).items(): out[k] -= bias
+    for k, bias in jackknife_bias(s, base, pool=pool).items():
+        f = get_divergence(k)
+        out[k] = min(out[k] - bias, f.f0 + f.fprime_inf)
     return out | dict(z_unknown=d['z_unknown'], target_ess=d.get('js_ess', 0.), reliable=d.get('reliable', 0.))
 
 # %% ../../nbs/4_training/444_scored.ipynb #146d5607
