@@ -48,7 +48,7 @@ def _stopped(words, number, twice: bool = False):
             time.sleep(.02)
             c.send(number)
         return True
-    return c.wait(60, step)
+    return c.wait(300, step)
 
 def _after_signal(words, out, e, code, want) -> str:
     if e.traceback: return 'traceback: ' + last_lines(e)

@@ -59,7 +59,7 @@ class Case:
             for s in (sys.stdout, sys.stderr): s.flush()
         finally: os._exit(code)
     def send(self, number): os.kill(self.pid, number)
-    def wait(self, limit: float = 60., until=None) -> Ended:
+    def wait(self, limit: float = 300., until=None) -> Ended:
         "Wait for the end, or for `until()`; the whole group is ended afterwards."
         code = None
         while time.monotonic() - self.start < limit:
@@ -76,11 +76,11 @@ class Case:
         shutil.rmtree(self.folder, ignore_errors=True)
         return ended
 
-def case(fn, limit: float = 60., cwd=None) -> Ended:
+def case(fn, limit: float = 300., cwd=None) -> Ended:
     "Run fn in a fork."
     return Case(fn, cwd).wait(limit)
 
-def together(fns, limit: float = 60.) -> list[Ended]:
+def together(fns, limit: float = 300.) -> list[Ended]:
     "Run several forks at once."
     cases = [Case(f) for f in fns]
     return [c.wait(limit) for c in cases]
