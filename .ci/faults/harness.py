@@ -36,6 +36,7 @@ def _run_child(fn, out: Path, err: Path) -> int:
     "Call fn in this forked process with its own streams; the exit status."
     for fd, path in ((1, out), (2, err)): os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), fd)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)           # a shell's background job ignores Ctrl-C
     sys.stdout, sys.stderr = io.TextIOWrapper(os.fdopen(1, 'wb', 0), write_through=True), \
         io.TextIOWrapper(os.fdopen(2, 'wb', 0), write_through=True)
     try: code = fn()
