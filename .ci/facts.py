@@ -14,7 +14,7 @@ FUNCTIONS = {                                                             # wher
     'training/objectives.py': ['reward_terms', 'trusted', 'advantage_terms', 'split_terms'], 'training/frl.py': ['record_policy', 'frl_metrics'],
     'training/scored.py': ['divergences_of', '_score_numbers', '_divergence_numbers', 'held_out_metrics'], 'evaluation/tofu.py': ['_utilities', 'tofu_scores'],
     'evaluation/muse.py': ['muse_scores'], 'evaluation/book.py': ['book_scores'], 'evaluation/attack.py': ['_table_row', 'attack_table'],
-    'evaluation/forgetting.py': ['_p', '_forgetting', '__call__'], 'evaluation/bridge.py': ['judge'],
+    'evaluation/forgetting.py': ['_forgetting', '__call__'], 'evaluation/bridge.py': ['judge'],
 }
 NOT_LOGGED = {'weights', 'good', 'log_ref', 'log_q', 'weighted_reward', 'weight', 'group', 'log_z', 'z_stderr', 'stratum', 'generator', 'max_new_tokens', 'batch_size', 'seed', 'n', 'prob', 'rouge', 'p', 'before', 'sampler'}
 

@@ -138,8 +138,8 @@ class Judge:
         distance, lean of the forget answers (`retain_distance`, nats per token)."""
         got = self._probs(model)
         out = dict(p_forget=_mean_p(got['forget']), token_p_forget=got['forget'][0].mean().item())
-        for k in ('template', 'retain'):
-            if k in got: out[f'p_{k}'] = _mean_p(got[k])
+        if 'template' in got: out['p_template'] = _mean_p(got['template'])
+        if 'retain' in got: out['p_retain'] = _mean_p(got['retain'])
         if self.utility: out['utility'] = self._utility(got['retain_ratios'][1], out['p_retain'])
         if self.ratios: out |= self._forgetting(got['forget_ratios'][1])
         if self.clean is not None: out |= self._distance(model)
