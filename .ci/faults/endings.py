@@ -231,7 +231,7 @@ PATCHES = {
                                                lambda t, *a: t.state.global_step), ('sft', 'dpo'), more=_held),
     'the answers': Patch(_breaks('commands.train', 'answers_of', RuntimeError('no answer')), ROWS),
     'the judge': Patch(_breaks('evaluation.forgetting:Judge', '__call__', RuntimeError('the judge is gone'), lambda *a: seen.append(1) or len(seen) > 1), ('unlearn',)),
-    'the picture': Patch(_breaks('reports.figures', 'save_png', ValueError('no picture')), ('unlearn',)),
+    'the picture': Patch(_breaks('commands.unlearn_run', 'tradeoff_figure', ValueError('no picture')), ('unlearn',)),
     'the merge, a full disk': Patch(_breaks('models.loading', 'write_merged', full_disk), ('lora',), more=lambda f, name: ['--merge']),
 }
 
