@@ -91,7 +91,7 @@ def train(name: str, out, resume=None, lora=False, limit=None, note=None, **kw):
     make = TRAINERS[name]
     t = make(out, lora=lora, limit=limit, **kw)
     t.train(resume_from_checkpoint=resume)
-    skip = ('_runtime', '_per_second', 'seconds', 'gib', 'epoch', 'flos', 'data/', 'measured_p_forget')
+    skip = ('_runtime', '_per_second', 'seconds', 'gib', 'epoch', 'flos', 'data/', 'retain/', 'measured_p_forget')
     history = [{k: v for k, v in h.items() if not any(s in k for s in skip)} for h in t.state.log_history if 'train_loss' not in h]
     if note: Path(note).write_text(json.dumps(dict(weights=digest(t), steps=t.state.global_step, history=history)))
     return t
