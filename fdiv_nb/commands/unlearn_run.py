@@ -106,6 +106,10 @@ def _guide(columns) -> str:
     if 'p_int4' in columns:
         parts.append("**p_int4** is p_forget with weights of four bits; **p_untaught** and **p_relearnt** "
                      "are P of those forgotten answers that relearning does not teach, before and after it. ")
+    if 'distance' in columns:
+        parts.append("**distance** is the Jensen–Shannon divergence from the next tokens of the retain model on "
+                     "the forgotten answers, **lean** the log-ratio to it (above 0: remembers more), both in "
+                     "nats a token. ")
     if 'forget_quality' in columns:
         parts.append("**forget_quality** is the p-value of a Kolmogorov–Smirnov test between the truth "
                      "ratios of this model and of the retain model: high if they cannot be told apart. ")
@@ -143,6 +147,17 @@ def _add_curves(page, runs: dict[str, dict]) -> None:
         curves(logs, keys, ncols=2), 'Per step, on the rows of the step; token_p is the arithmetic mean of '
                                      'token probabilities, which FLAT moves.')
 
+# %% ../../nbs/7_commands/735_unlearn_run.ipynb #bbe769e2
+def _page_table(rows: dict[str, dict]) -> tuple:
+    "(rows of the columns that compare, caption, marks) of the ranked rows; a single run has all columns."
+    start, several = rows['start'], len(rows) - ('retain model' in rows) > 2
+    best = {k: 'max' for k in ('p_retain', 'forget_quality', 'utility') if k in start}
+    if not several: return rows, 'Before, and after the run.', best
+    by = 'the distance to the retain model' if 'distance' in start else 'p_forget less p_retain'
+    left = ('p_retain', 'steps') if 'p_int4' in start else ()          # the width of a page
+    some = {n: {k: r[k] for k in COMPARED if k in r and k not in left} for n, r in rows.items()}
+    return some, f'Before, and after each run, in the order of {by}; all columns are below.', {}
+
 # %% ../../nbs/7_commands/735_unlearn_run.ipynb #07d20011
 def told(runs: dict[str, dict], clean: dict | None = None) -> dict:
     "What run.json holds of several runs: everything but the history."
@@ -157,9 +172,8 @@ def write_report(out: Path, runs: dict[str, dict], title: str, clean: dict | Non
     from fdiv_nb.reports.figures import save_png
     from fdiv_nb.reports.page import Report, text_table
     rows = ranked(outcome(runs, clean))
-    best = {k: 'max' for k in ('p_retain', 'forget_quality', 'utility') if k in rows['start']}
     page = Report(title, ', '.join(runs)).text(_guide(rows['start']))
-    page.table(rows, 'Before, and after each run.', best)
+    page.table(*_page_table(rows))
     if fig := tradeoff_figure(runs, clean):
         save_png(fig, out/'tradeoff.png')
         page.text('## Trade-off').figure(fig, 'Each path begins at the square and ends at the large dot; '
