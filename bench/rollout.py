@@ -3,6 +3,7 @@
     python bench/rollout.py               two processor threads, fp32; writes bench/results/rollout-cpu.json
     python bench/rollout.py --gpu         bf16, a larger model, compiled steps; says so and ends where there is no GPU
     python bench/rollout.py --models [FOLDER ...]   sampling alone: a Llama of 30 M parameters, and models in folders; writes rollout-models-cpu.json
+    python bench/rollout.py --branches    sixteen completions as branches of one row, and in rows of their own; writes branches-cpu.json
     python bench/rollout.py --quick       a glance at whether everything runs; nothing is written
 """
 from __future__ import annotations
@@ -71,6 +72,27 @@ def models(a):
     write(HERE/'results'/'rollout-models-cpu.json', dict(device=device_name(False), threads=a.threads, clock=CLOCK.__name__, torch=torch.__version__, transformers=transformers.__version__,
                                                         load_average=os.getloadavg()[0], models=out))
 
+BRANCHES = (32, 32), (128, 32), (384, 32), (384, 128), (128, 128)    # tokens of a prompt, of each of its 16 completions
+
+def branches(a):
+    "One prompt, 16 completions; process seconds."
+    import fdiv_nb.models.rollout as module
+    global CLOCK
+    CLOCK, out, usual = time.process_time, [], module.branching_pays
+    torch.set_num_threads(1)
+    for prompt, new in [(12, 4)] if a.quick else BRANCHES:
+        m, tok, prompts = world(SMALL | dict(rows=1, prompt=prompt, new=new, V=4000, hidden=128, family='llama'))
+        def draw(on):
+            module.branching_pays = lambda *sizes: on
+            return module.rollout(m, tok, prompts, n=16, max_new_tokens=new, eos_token_ids=[], generator=torch.Generator().manual_seed(0))
+        assert draw(True).completion_ids == draw(False).completion_ids
+        found = interleaved(dict(branched=lambda: draw(True), rows=lambda: draw(False)), 1 if a.quick else a.rounds, False)
+        out.append(dict(prompt=prompt, new=new, keys=(prompt + 8*new)/(prompt + new/2), branched_over_rows=med(found['branched'])/med(found['rows']),
+                        seconds=found))
+        print(f"prompt {prompt:4}, {new:4} new: {out[-1]['keys']:5.1f} times as many keys, {out[-1]['branched_over_rows']:.2f} of the time", flush=True)
+    module.branching_pays = usual
+    if not a.quick: write(HERE/'results'/'branches-cpu.json', dict(device=device_name(False), threads=1, clock='process_time', torch=torch.__version__, load_average=os.getloadavg()[0], rows=out))
+
 def sampling(s, rounds, given=None):
     "Contenders: the loop here, generate with scores left alone, generate asked for what the loop returns, and on a GPU both with caches of fixed size."
     from fdiv_nb.models.rollout import rollout
@@ -137,6 +159,7 @@ def main(a):
     global CLOCK
     if a.gpu and not torch.cuda.is_available(): sys.exit('rollout --gpu: no CUDA device is visible; run without --gpu for the processor table')
     CLOCK = time.process_time if a.cpu_time else time.perf_counter; torch.set_num_threads(a.threads); logging.getLogger('transformers').setLevel(logging.ERROR)
+    if a.branches: return branches(a)
     if a.models is not None: return models(a)
     s = dict(LARGE if a.gpu else SMALL); rounds = a.rounds
     if a.quick: s |= dict(rows=4, new=6, V=100, hidden=32, layers=2, heads=2); rounds = 1
@@ -151,5 +174,6 @@ if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--gpu', action='store_true'); p.add_argument('--quick', action='store_true'); p.add_argument('--rounds', type=int, default=7); p.add_argument('--threads', type=int, default=2)
     p.add_argument('--models', nargs='*', metavar='FOLDER', help='sampling alone, from a Llama of 30 M parameters and from these')
+    p.add_argument('--branches', action='store_true', help='completions as branches of one row')
     p.add_argument('--cpu-time', action='store_true', help='processor seconds instead of elapsed ones: for a machine that others use, with --threads 1')
     main(p.parse_args())

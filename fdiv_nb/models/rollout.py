@@ -10,13 +10,16 @@ from fastcore.basics import patch
 import torch
 from torch import Tensor, nn
 from fdiv_nb.mathematics.checks import check_fields, is_whole
+from fdiv_nb.models.branch import branching_pays
 from fdiv_nb.models.completions import Rollout, encode_prompts, end_tokens, eos_ids, make_rollout
 from fdiv_nb.models.decode import (
-    Ranks, StaticSteps, UnpaddedSteps, by_length, can_be_static, forget, onednn_layers, ranks_of, runnable,
+    Ranks, StaticSteps, Steps, UnpaddedSteps, by_length, can_be_static, forget, onednn_layers, ranks_of, runnable,
     sample_tokens, sampling_mode)
 from fdiv_nb.models.draw import RowGenerator, check_draw, drawn_logprobs, row_numbers
 from fdiv_nb.models.logprobs import bare_model, context_length, is_encoder_decoder
-from fdiv_nb.models.ways import WAYS, Way, check_numbers, own_logits, rounding_limit, sampling_way, use_way
+from fdiv_nb.models.ways import (
+    BRANCHED, WAYS, Way, branching_width, check_numbers, know_branching, own_logits, rounding_limit,
+    sampling_way, use_way)
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +92,10 @@ class _Job:
     ranks: Ranks             # that take every step together
     static: bool             # with a cache of fixed size
     demanded: bool           # the caller insists on `static`
+    @property
+    def width(self) -> int:
+        "Tokens of the longest row there can be."
+        return max(map(len, self.ids)) + self.u.shape[1]
 
 # %% ../../nbs/2_models/290_rollout.ipynb #8e5cb9d0
 @patch
@@ -99,8 +106,9 @@ def draw_rows(self: _Job, rows: list, way: Way, static: bool):
     mine = dict(zip(names, prompts))
     where = {k: i for i, k in enumerate(mine)}
     u, pad = self.u[rows], self.stop[0] if self.stop else 0
-    steps = (StaticSteps if static else way.steps)(
-        self.model, list(mine.values()), [where[k] for k in names], pad, u.shape[1], way.drops)
+    kind = StaticSteps if static else way.steps
+    if way is BRANCHED and not branching_pays(max(map(len, prompts)), len(rows), len(mine), u.shape[1]): kind = Steps
+    steps = kind(self.model, list(mine.values()), [where[k] for k in names], pad, u.shape[1], way.drops)
     stop = torch.tensor(self.stop, device=u.device, dtype=torch.long)
     return sample_tokens(steps, u, stop, self.how, 8 if u.is_cuda else 1, self.ranks)
 
@@ -163,23 +171,46 @@ def disagree(self: _Job, way: Way, static: bool) -> None:
         raise ValueError("static: with a cache of fixed size log q is not the model's own log-probability; "
                          "leave static out")
     forget(self.model)
+    if way is BRANCHED: know_branching(self.model, -1)
     how = 'with a cache of fixed size' if static else way.name
     logger.warning('log q of %s, sampled %s, is not its own log-probability; the same rows are drawn in '
                    'another way', type(bare_model(self.model)).__name__, how)
+
+# %% ../../nbs/2_models/290_rollout.ipynb #5b1f0a24
+@patch
+def may_branch(self: _Job) -> bool:
+    "Whether to try completions as branches of one row: where that pays for the longest prompt, and is right."
+    longest, many = max(map(len, self.ids)), len(self.u)
+    distinct = len(set(map(tuple, self.ids)))
+    pays = branching_pays(longest, many, distinct, self.u.shape[1])
+    return pays and not self.ranks.together and branching_width(self.model) >= 0
+
+@patch
+def is_news(self: _Job, way: Way) -> bool:
+    "Whether the model has not been sampled in this way, or its branched rows not at half this length."
+    if way is BRANCHED: return self.width > 2*branching_width(self.model)
+    return self.model not in _confirmed
+
+@patch
+def confirm(self: _Job, way: Way) -> None:
+    "Remember that rows of the model sampled in this way are right."
+    if way is BRANCHED: return know_branching(self.model, self.width)
+    _confirmed.add(self.model)
+    use_way(self.model, way)
 
 # %% ../../nbs/2_models/290_rollout.ipynb #3f7b8ff0
 @patch
 def sound_rows(self: _Job, way: Way) -> tuple[list, list]:
     "`every_row`, checked the first time; drawn again in another way if log q is not the model's own."
     whole = self.how['top_k'] == 0 and self.how['top_p'] == 1
-    check = self.model not in _confirmed and not self.ranks.together and whole
+    whole = whole and not self.ranks.together
     tries = [(way, True)]*self.static + [(way, False)] + [(WAYS[-1], False)]*(way is not WAYS[-1])
+    if way is WAYS[0] and not self.static and self.may_branch(): tries.insert(0, (BRANCHED, False))
     for way, static in tries:
         rows = self.every_row(way, static)
-        if not check: return rows
+        if not (whole and self.is_news(way)): return rows
         if self.agrees(*rows):
-            _confirmed.add(self.model)
-            use_way(self.model, way)
+            self.confirm(way)
             return rows
         self.disagree(way, static)
     raise ValueError(f"model: {type(bare_model(self.model)).__name__} gives rows of this length other log-"

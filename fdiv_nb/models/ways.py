@@ -8,6 +8,7 @@ import logging, weakref
 from typing import NamedTuple
 import torch
 from torch import Tensor, nn
+from fdiv_nb.models.branch import BranchedSteps
 from fdiv_nb.models.decode import (
     RecomputedSteps, Steps, UnpaddedSteps, growing_layers, runnable, sampling_mode)
 from fdiv_nb.models.logprobs import (
@@ -27,6 +28,7 @@ class Way(NamedTuple):
 
 WAYS = (Way('padded', Steps, True), Way('padded', Steps, False), Way('unpadded', UnpaddedSteps, True),
         Way('unpadded', UnpaddedSteps, False), Way('recomputed', RecomputedSteps, True))
+BRANCHED = Way('branched', BranchedSteps, True)   # of models that can be padded
 
 # %% ../../nbs/2_models/285_ways.ipynb #99bb27be
 def _special_tokens(*configs) -> set:
@@ -209,6 +211,23 @@ def sampling_way(model: nn.Module) -> Way:   # possibly wrapped
     if run not in _ways:
         with sampling_mode(run): use_way(run, _choose_way(run))
     return _ways[run]
+
+# %% ../../nbs/2_models/285_ways.ipynb #5b1f0a22
+_branching = weakref.WeakKeyDictionary()    # model -> the longest row that branched rightly; -1 if it cannot
+
+def branching_width(model: nn.Module) -> int:   # as `runnable` gives it
+    "Tokens of the longest row whose branches are known to be right; -1 if the model cannot branch."
+    if model not in _branching:
+        fits = sampling_way(model) is WAYS[0] and not is_encoder_decoder(model)
+        if fits:
+            known = _known_rows(model)
+            fits = _fits(model, BRANCHED, known, rounding_limit(model, torch.cat([k.z for k in known])))
+        know_branching(model, 0 if fits else -1)
+    return _branching[model]
+
+def know_branching(model: nn.Module, width: int) -> None:
+    "Remember up to which length branches are right; -1: they are not."
+    _branching[model] = width
 
 # %% ../../nbs/2_models/285_ways.ipynb #b177f082
 def check_sampling_model(model: nn.Module) -> str:   # name of its `Way`
