@@ -8,6 +8,7 @@
 """
 from __future__ import annotations
 import argparse, copy, logging, os, statistics, sys, tempfile, time
+from functools import partial
 from pathlib import Path
 import torch
 from losses import device_name, write
@@ -81,12 +82,12 @@ def branches(a):
     CLOCK, out, usual = time.process_time, [], module.branching_pays
     torch.set_num_threads(1)
     for prompt, new in [(12, 4)] if a.quick else BRANCHES:
-        m, tok, prompts = world(SMALL | dict(rows=1, prompt=prompt, new=new, V=4000, hidden=128, family='llama'))
-        def draw(on):
+        given = world(SMALL | dict(rows=1, prompt=prompt, new=new, V=4000, hidden=128, family='llama'))
+        def draw(on, given=given, new=new):
             module.branching_pays = lambda *sizes: on
-            return module.rollout(m, tok, prompts, n=16, max_new_tokens=new, eos_token_ids=[], generator=torch.Generator().manual_seed(0))
+            return module.rollout(*given, n=16, max_new_tokens=new, eos_token_ids=[], generator=torch.Generator().manual_seed(0))
         assert draw(True).completion_ids == draw(False).completion_ids
-        found = interleaved(dict(branched=lambda: draw(True), rows=lambda: draw(False)), 1 if a.quick else a.rounds, False)
+        found = interleaved(dict(branched=partial(draw, True), rows=partial(draw, False)), 1 if a.quick else a.rounds, False)
         out.append(dict(prompt=prompt, new=new, keys=(prompt + 8*new)/(prompt + new/2), branched_over_rows=med(found['branched'])/med(found['rows']),
                         seconds=found))
         print(f"prompt {prompt:4}, {new:4} new: {out[-1]['keys']:5.1f} times as many keys, {out[-1]['branched_over_rows']:.2f} of the time", flush=True)
