@@ -25,25 +25,25 @@ __all__ = ['IDLE_ALIGN', 'align_config', 'align_plan']
 class AlignArguments(SamplerArguments, ModelArguments):
     "Arguments of `fdiv align`: model, target and prompts."
     reward: list[str] = option(
-        [], "P = π₀ exp(r/β): module:function, FILE.py:function, lexicon:FILE, contains:WORD, regex:PATTERN, "
-            "python, classifier:DIR[:LABEL] (a reward model's logit or a label's log-probability; "
-            "conversations go through its chat template, with classifier_chat:DIR plain prompts too); "
-            "several are added, see reward_weights; a function gets a list with one message for the "
-            "completion of messages: c[0]['content']")
-    constraint: str = option('', "P = π₀ b with b in {0, 1}: contains:WORD, regex:PATTERN, module:function, "
-                                 "...; together with --reward, the product of both")
-    moments: list[str] = option([], "P = π₀ exp(λ·φ) with E φ as given: SPEC=VALUE ..., e.g. "
-                                    "contains:princess=0.5 'regex:^She=0.8'; together with the others, their "
-                                    "product")
+        [], "P = π₀ exp(r/β), r as contains:WORD, FILE.py:function, ...; also module:function, "
+            "lexicon:FILE, regex:PATTERN, python, classifier:DIR[:LABEL] (a reward model's logit or a "
+            "label's log-probability; conversations go through its chat template, with classifier_chat:DIR "
+            "plain prompts too); several are added, see reward_weights; a function gets a list with one "
+            "message for the completion of messages: c[0]['content']")
+    constraint: str = option('', "P = π₀ b, b in {0, 1}: contains:WORD, FILE.py:function, ...; also "
+                                 "regex:PATTERN, module:function; together with --reward, the product of "
+                                 "both")
+    moments: list[str] = option([], "P = π₀ exp(λ·φ) with E φ as given, contains:princess=0.5; several: "
+                                    "'regex:^She=0.8'; together with the others, their product")
     factors: list[str] = option([], "further factors of P: length:PENALTY (exp(-PENALTY × tokens)), "
                                     "overlong:LIMIT:CACHE[:STRENGTH] (DAPO's soft punishment), finished "
                                     "(ended by itself)")
-    prompts: str = option('', "a .txt file with one prompt per line, or rows with a prompt or messages, whose "
-                              "other columns go to the rewards (.jsonl, .json, .csv, .parquet, also .gz; "
+    prompts: str = option('', "a .txt, one prompt per line, or rows of prompts or messages; other columns "
+                              "of rows go to the rewards (.jsonl, .json, .csv, .parquet, also .gz; "
                               "'data/*.jsonl', a folder[:split], owner/name[:config][:split]); default: "
                               "unconditional generation (BOS)")
-    eval_data: str = option('', "prompts to evaluate on, as those of --prompts: before and after, and while training "
-                                "every --eval_steps; never trained on")
+    eval_data: str = option('', "prompts to evaluate on, before, after and every --eval_steps; as those of "
+                                "--prompts, and never trained on")
     ref_name: str = option('', "reference model, if it is not the initial policy")
 
 # %% ../../nbs/7_commands/720_align.ipynb #533c4783

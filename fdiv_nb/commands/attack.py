@@ -25,16 +25,16 @@ __all__ = ['left_out']
 @dataclass
 class AttackArguments(RowArguments, SamplerArguments, EvaluatedArguments):
     "Arguments of `fdiv attack`. Raises ValueError for numbers that are not positive."
-    model: str = option('', "the unlearned model: a transformers folder, an adapter's folder, a hub name, or "
-                             "'tiny'")
-    forget: str = option('', "rows that should be forgotten: .jsonl, .json, .csv, .parquet with prompt "
-                             "(question) and completion (answer), and paraphrase or paraphrased_question; "
-                             "'tiny': the bundled people")
-    never: str = option('', "a model trained without the forget set, attacked in the same way")
-    attacks: list[str] = option([], "some of paraphrase, prefix, best_of_k, int8, int4, relearn_forget, "
-                                    "relearn_unrelated; default: all that the other flags allow")
+    model: str = option('', "the unlearned model: a folder, a hub name, or 'tiny'; a folder of transformers "
+                            "or of an adapter")
+    forget: str = option('', "rows that should be forgotten: a file, or 'tiny'; .jsonl, .json, .csv, "
+                             ".parquet with prompt (question) and completion (answer), and paraphrase or "
+                             "paraphrased_question; 'tiny': the bundled people")
+    never: str = option('', "a model trained without the forget set; attacked in the same way")
+    attacks: list[str] = option([], "which attacks; default: all that the other flags allow; of paraphrase, "
+                                    "prefix, best_of_k, int8, int4, relearn_forget, relearn_unrelated")
     prefix: list[str] = option([], "texts to put before a question, \\n is a line break")
-    unrelated: str = option('', "text to relearn on that does not mention the forget set: .txt, documents "
+    unrelated: str = option('', "text to relearn on, without a word of the forget set; .txt, documents "
                                 "separated by <|endoftext|> or blank lines, or .jsonl with 'text'")
     items: int = option(8, "forget items to relearn on; the others are asked about")
     steps: int = option(20, "steps of relearning")
@@ -44,7 +44,7 @@ class AttackArguments(RowArguments, SamplerArguments, EvaluatedArguments):
     max_new_tokens: int = option(64, "tokens of an answer")
     batch_size: int = option(32, "rows per forward pass")
     seed: int = option(0, "seed of samples and of the items that are relearned")
-    rouge: str = option('published', "words of ROUGE, as in fdiv evaluate: published, unicode or ascii")
+    rouge: str = option('published', "words of ROUGE: published, unicode or ascii; as in fdiv evaluate")
     output_dir: str = option('runs/attack', "folder of run.json, evaluation.png and report.html")
     overwrite: bool = option(False, "replace a finished run")
     def __post_init__(self): _check_attack(self)

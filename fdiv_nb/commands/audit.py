@@ -17,7 +17,7 @@ __all__ = []
 class AuditArguments:
     "Flags of `fdiv audit`."
     group_sizes: list[int] = option([2, 3], "completions of a group; 7 to this power are listed, at most 5")
-    off_policy: bool = option(False, "samples of another model, whose log-probabilities are log_sampler")
+    off_policy: bool = option(False, "samples are of another model; its log-probabilities are log_sampler")
     compare: list[str] = option([], "divergences to compare with; default: the catalogue")
     seed: int = option(0, "the world: policy, reference, rewards")
 

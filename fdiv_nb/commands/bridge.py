@@ -27,9 +27,9 @@ class BridgeArguments(LoadingArguments):
     "Arguments of `fdiv bridge`. Raises ValueError for settings that cannot work, before any work."
     model: str = option('tiny', "a transformers folder or hub name; 'tiny' is the bundled model, on its "
                                 "instructions")
-    text: str = option('', "a text file of documents to continue, <|endoftext|> or blank lines between them; "
+    text: str = option('', "documents to continue, a text file; <|endoftext|> or blank lines between them; "
                            "needed for any model but 'tiny'")
-    output_dir: str = option('bridge', "folder of cells/, run.json and report.html")
+    output_dir: str = option('runs/bridge', "folder of cells/, run.json and report.html")
     losses: list[str] = option(['none', 'nll', 'reverse_kl', 'hellinger', 'pearson'],
                                "nll, dft, psft, iw-sft, asft, a divergence (f-SFT), or none")
     rates: list[float] = option([1e-4, 5e-4, 2e-3], "learning rates of the SFT stage")

@@ -26,7 +26,7 @@ class DemoArguments:
     divergences: str = option('forward_kl,js,tv,reverse_kl', "comma-separated names")
     beta: float = option(.2, "strength of the reward, in judgements")
     learning_rate: float = option(.2, "peak learning rate of the bias")
-    full: str = option('', "divergences that train every weight too, e.g. forward_kl,reverse_kl")
+    full: str = option('', "divergences that train every weight too; e.g. forward_kl,reverse_kl")
     full_learning_rate: float = option(1e-3, "peak learning rate where every weight is trained")
     seeds: list[int] = option([1], "seeds; each is a run of every divergence")
     def __post_init__(self):

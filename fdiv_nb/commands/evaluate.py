@@ -27,12 +27,12 @@ __all__ = []
 @dataclass
 class TofuArguments(RowArguments, EvaluateArguments):
     "Arguments of `fdiv evaluate tofu`: forget quality and model utility."
-    data: str = option('', "folder with forget10_perturbed.json, retain_perturbed.json, "
-                           "real_authors_perturbed.json, world_facts_perturbed.json; 'tiny': the bundled "
-                           "model's people; empty: the rows of --forget and --retain")
+    data: str = option('', "folder with TOFU's *_perturbed.json files, or 'tiny'; forget10_perturbed.json, "
+                           "retain_perturbed.json, real_authors_perturbed.json, world_facts_perturbed.json; "
+                           "'tiny': the bundled model's people; empty: the rows of --forget and --retain")
     retain_log: str = option('', "log of a model trained without the forget set; forget quality is measured "
                                  "against it")
-    retain_model: str = option('', "that model itself, a folder or hub name: the distance to it is measured too")
+    retain_model: str = option('', "that model itself, to measure the distance to it; a folder or hub name")
     divergence: str = option('js', "divergence of that distance, as in --divergence of fdiv unlearn")
     forget: str = option('forget10', "which forget set of TOFU: forget01, forget05 or forget10; or rows of "
                                      "your own, as for fdiv unlearn")
@@ -171,11 +171,12 @@ def _tofu(argv: list[str]) -> int:
 @dataclass
 class MuseArguments(ChatArguments, EvaluateArguments):
     "Arguments of `fdiv evaluate muse`: verbatim and knowledge memorisation, privacy leakage."
-    data: str = option('', "folder with some of verbmem, knowmem_forget, knowmem_retain, privleak_forget, "
-                           "privleak_holdout as .json or .jsonl, or a folder as MUSE publishes it")
+    data: str = option('', "folder as MUSE publishes it, or with some of its files; verbmem, "
+                           "knowmem_forget, knowmem_retain, privleak_forget, privleak_holdout as .json or "
+                           ".jsonl")
     retrain_log: str = option('', "log of a model trained without the forget set; PrivLeak is measured "
                                   "against it")
-    shots: list[str] = option([], "questions and answers to put before every question: one file for both "
+    shots: list[str] = option([], "questions and answers to put before every question; one file for both "
                                   "knowledge tasks, or two, for forget and retain; default: those in MUSE's "
                                   "folder, if it is one")
     verbatim_tokens: int = option(128, "tokens of a continuation")

@@ -27,14 +27,14 @@ __all__ = ['ROUGH', 'BETTER']
 class EvaluateAlignArguments(SamplerArguments, LoadingArguments):
     "Arguments of `fdiv evaluate align`: reward, pass@k, coverage and divergences on held-out prompts."
     model: str = option('tiny', "a transformers folder, the folder of an adapter, or a hub name")
-    data: str = option('', "prompts: a .txt file, or rows whose other columns go to the rewards, as in fdiv align")
+    data: str = option('', "prompts: a .txt, or rows; other columns go to the rewards, as in fdiv align")
     reward: list[str] = option([], "P = π₀ exp(r/β), as in fdiv align; several are added")
     constraint: str = option('', "P = π₀ b with b in {0, 1}, as in fdiv align")
     beta: float = option(0.1, "strength of a reward, as it was trained with")
     reward_weights: list[float] | None = option(None, "one number for each of several rewards; default: 1 each")
     ref_name: str = option('', "model before training; default: what run.json of the model says, the base of an "
                                "adapter, or the model itself")
-    base_model: str = option('', "base of an adapter, if it is not where the adapter's configuration says")
+    base_model: str = option('', "base of an adapter, if not where its configuration says")
     output_dir: str = option('runs/evaluate', "folder of run.json and report.html")
     overwrite: bool = option(False, "replace a finished evaluation")
     eval_num_generations: int = option(8, "completions of each prompt")

@@ -22,8 +22,9 @@ __all__ = []
 # %% ../../nbs/7_commands/747_evaluate_lm.ipynb #b8d7c72a
 @dataclass
 class HarnessArguments(SamplerArguments, EvaluatedArguments):
-    "Arguments of `fdiv evaluate lm`. Raises ValueError for no model, no tasks, and numbers out of range."
-    model: str = option('', "a transformers folder, an adapter's folder, a hub name, or 'tiny'")
+    """Arguments of `fdiv evaluate lm`: tasks of lm-evaluation-harness. Raises ValueError for no model, no tasks,
+    and numbers out of range."""
+    model: str = option('', "a transformers or adapter's folder, a hub name, or 'tiny'")
     tasks: list[str] = option([], "tasks of lm-evaluation-harness: names, or .yaml files")
     task_folder: str = option('', "a folder with tasks of your own")
     num_fewshot: int = option(-1, "examples before a question; -1: as the task says")

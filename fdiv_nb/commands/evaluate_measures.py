@@ -20,10 +20,10 @@ __all__ = ['check_no_sampler', 'cmd_evaluate_choice', 'cmd_evaluate_membership',
 @dataclass
 class ChoiceArguments(EvaluateArguments):
     "Arguments of `fdiv evaluate choice`: accuracy on multiple choice, such as WMDP and MMLU."
-    data: str = option('', "a file, or a folder with a file for each subject: .json, .jsonl, .csv, .parquet "
+    data: str = option('', "a file, or a folder with a file for each subject; .json, .jsonl, .csv, .parquet "
                            "with question, choices (or A, B, C, D), answer (a number from 0, or a letter); "
                            "MMLU's .csv")
-    shots: str = option('', "examples to put before every question, the same kind of file or folder")
+    shots: str = option('', "examples to put before every question; a file or folder as data")
     form: str = option('letters', "what is scored: letters behind the whole question, or texts")
 
 # %% ../../nbs/7_commands/749_evaluate_measures.ipynb #c990aad1
@@ -62,7 +62,7 @@ class MembershipArguments(RowArguments, EvaluateArguments):
     holdout: str = option('', "rows of the same kind that no model has seen; without them no attack")
     retain_log: str = option('', "log of a model trained without the forget set, for PrivLeak")
     reference_model: str = option('', "another model, for the reference attack")
-    gradnorm: bool = option(False, "the attack by the norm of the gradient, a backward pass for each row")
+    gradnorm: bool = option(False, "the attack by the norm of the gradient; a backward pass for each row")
     share: float = option(.4, "of the tokens, for Min-K% and Min-K%++")
     max_tokens: int = option(0, "cut answers and texts there; 0: refuse what the context does not hold")
     limit: int = option(0, "rows of each, spread evenly over the file; 0 = all")

@@ -23,7 +23,7 @@ __all__ = ['evaluation_page']
 class EvaluatedArguments(LoadingArguments):
     """How a model is loaded that is not trained. Raises ValueError for two devices, two precisions, and what
     `LoadingArguments` refuses."""
-    base_model: str = option('', "base of an adapter, if it is not where the adapter's configuration says")
+    base_model: str = option('', "base of an adapter, if not where its configuration says")
     device: str = option('', "device of the model: cpu, cuda, cuda:1 ...; empty: cuda if there is one")
     dtype: str = option('float32', "precision of the weights: float32, bfloat16 or float16")
     bf16: bool = option(False, "the same as --dtype bfloat16")
@@ -43,16 +43,16 @@ def check_evaluated(a: EvaluatedArguments) -> None:
 @dataclass
 class EvaluateArguments(SamplerArguments, EvaluatedArguments):
     "Arguments common to `fdiv evaluate tofu | muse | book`."
-    model: str = option('', "a transformers folder, an adapter's folder, a hub name, or 'tiny'; empty: "
-                             "evaluate the logs of --log")
+    model: str = option('', "a transformers or adapter's folder, a hub name, or 'tiny'; empty: evaluate the "
+                            "logs of --log")
     log: list[str] = option([], "logs to evaluate; with --model, the one log to write and to continue "
                                 "(default: log.json in output_dir)")
     output_dir: str = option('runs/evaluate', "folder of run.json, evaluation.png and report.html")
     overwrite: bool = option(False, "replace a finished evaluation")
     batch_size: int = option(32, "rows per forward pass")
-    rouge: str = option('published', "words of ROUGE: published (as rouge_score on Latin text, words of "
-                                     "other scripts too), unicode (and accents count), ascii (exactly "
-                                     "rouge_score: only a-z and digits)")
+    rouge: str = option('published', "words of ROUGE: published, unicode or ascii; published: as "
+                                     "rouge_score on Latin text, words of other scripts too; unicode: and "
+                                     "accents count; ascii: exactly rouge_score, only a-z and digits")
     def __post_init__(self):
         check_evaluated(self)
         if not self.model and not self.log:

@@ -63,6 +63,10 @@ def _text(node: ast.expr | None) -> str:
 # %% ../../nbs/7_commands/708_flags.ipynb #f8dcb5b3
 FLAG_NAMES = dict(model_dtype='dtype')      # field of a configuration -> its flag, where that is another
 
+def default_folder(command: str) -> str:
+    "The output folder of a command that trains, where none is given."
+    return f'runs/{command}'
+
 class Flag(NamedTuple):
     "A field of a configuration, as its class declares it."
     name: str        # on the command line
@@ -116,7 +120,7 @@ _FILES = dict(data='FILE', eval_data='FILE', prompts='FILE', forget='FILE', reta
               log='FILE ...', reward='SPEC ...', constraint='SPEC', moments='SPEC=VALUE ...', book='FILE',
               retain_log='FILE', retrain_log='FILE', unrelated='FILE', report_to='TRACKER ...',
               resume_from_checkpoint='DIR', objective='NAME', text='FILE', other='FILE', out='FILE',
-              url='URL')
+              url='URL', sampler_url='URL')
 
 _OPEN = ('objective',)      # a command without it does something else than its default
 
@@ -132,22 +136,23 @@ def _shown(f: Flag) -> str | None:
     return f"'{f.default}'" if ' ' in str(f.default) else str(f.default)
 
 # %% ../../nbs/7_commands/708_flags.ipynb #cdc5547e
+_ROOM = 63                  # characters beside the column of flags, on a screen of 100
+
 def first_clause(text: str, width: int) -> str:
-    "The beginning of a help text in one line: up to a full stop or a semicolon, else cut between words."
+    "The beginning of a help text: up to the last semicolon that fits in `width`, else its first sentence, whole."
     text = re.split(r'\.\s+(?=[A-Z`])', text)[0].rstrip('.')
     open_ = lambda part: part.count('(') > part.count(')')
-    ends = [m.start() for m in re.finditer(r'; | \(', text[:width]) if m.start() > 30 and not open_(text[:m.start()])]
-    if len(text) > width and ends: return text[:ends[-1]]
-    return textwrap.shorten(text, width, placeholder=' …')
+    ends = [m.start() for m in re.finditer(r'; | \(', text[:width]) if m.start() > 6 and not open_(text[:m.start()])]
+    return text[:ends[-1]] if len(text) > width and ends else text
 
 # %% ../../nbs/7_commands/708_flags.ipynb #90a944c4
 GROUPS = dict(
     RunArguments='this run', ModelArguments='model', LoadingArguments='model',
-    LoraArguments='model', AlignArguments='target and prompts', TrainArguments='data',
-    SFTArguments='data', PreferArguments='data', DistillArguments='data', TeachArguments='teacher and rows',
+    LoraArguments='model', AlignArguments='target and prompts', TrainArguments='rows',
+    SFTArguments='rows', PreferArguments='rows', DistillArguments='rows', TeachArguments='teacher and rows',
     UnlearnArguments='what to forget, and how it is judged', RowArguments='rows', EvaluatedArguments='model',
     ChatArguments='rows', TemplateArguments='rows', SamplerArguments='sampling',
-    FDivConfig='divergence and memory', SamplingConfig='sampling', LogZConfig='log Z', HeldOutConfig='sampling',
+    FDivConfig='divergence', SamplingConfig='sampling', LogZConfig='sampling', HeldOutConfig='sampling',
     FDPGConfig='f-DPG and objectives', FRLConfig='f-DPG and objectives',
     ReplayOptions='more from a rollout',
     OfflineConfig='rows', FSFTConfig='f-SFT', FDPOConfig='f-DPO', OnlineFDPOConfig='on-policy',
@@ -174,7 +179,10 @@ RARE = ('return_to_go', 'epsilon_high', 'trust_delta', 'trust_divergence', 'rehe
         'load_in_4bit', 'load_in_8bit', 'bnb_4bit_quant_type', 'use_bnb_nested_quant', 'attn_implementation',
         'model_revision', 'device_map', 'trust_remote_code', 'use_peft', 'lora_r', 'lora_alpha',
         'lora_dropout', 'lora_target_modules', 'lora_modules_to_save', 'use_dora', 'use_rslora', 'lora_init',
-        'model_init_kwargs', 'ref_model_init_kwargs', 'robust', 'max_weight')
+        'model_init_kwargs', 'ref_model_init_kwargs', 'robust', 'max_weight', 'base_model', 'fused', 'drift_samples',
+        'alpha_convention', 'target', 'label_smoothing', 'head_learning_rate', 'box', 'teacher_model',
+        'rehearsal', 'rescale', 'score_term', 'sample_temperature', 'chunk_tokens', 'compose', 'turns', 'average',
+        'chat_template_kwargs', 'merge', 'stop_pf', 'eval_num_generations', 'reward_weights')
 RARE_OWNERS = ('OnlineFDPOConfig', 'FUnpairedConfig')      # of `fdiv dpo` beside pairs
 _TEXTS = dict(
     output_dir="folder of the model, of run.json and of report.html",
@@ -187,17 +195,22 @@ _TEXTS = dict(
 
 # %% ../../nbs/7_commands/708_flags.ipynb #40c385db
 _MOVED = dict(overwrite='RunArguments', dtype='ModelArguments', base_model='ModelArguments',
-              model_init_kwargs='ModelArguments', ref_model_init_kwargs='ModelArguments')
+              model_init_kwargs='ModelArguments', ref_model_init_kwargs='ModelArguments', ref_name='ModelArguments',
+              teacher='ModelArguments', retain_model='ModelArguments', show='RunArguments', sweep='RunArguments')
+_METHODS = 'FDPGConfig', 'FSFTConfig', 'FDPOConfig', 'DistillConfig', 'FLATConfig'      # have the divergence
+_ALL_SHOWN = 'TeachArguments', 'EvaluateAlignArguments', 'EvaluatedArguments'
 _LAST = ['FDivConfig', TRAINER, 'RunArguments']
 _ORDER = [k for k in GROUPS if k not in _LAST] + _LAST
 
 def grouped(flags, idle=(), full: bool = False) -> dict[str, list[Flag]]:
     "Flags by the title of their group; without those in `idle`, and only the usual ones unless `full`."
-    owner = lambda f: f.owner if f.owner not in GROUPS else _MOVED.get(f.name, f.owner)
+    method = next((f.owner for f in flags if f.owner in _METHODS), 'FDivConfig')
+    homes = {**_MOVED, **dict.fromkeys(('divergence', 'fused'), method)}
+    owner = lambda f: f.owner if f.owner not in GROUPS else homes.get(f.name, f.owner)
     rank = lambda f: _ORDER.index(owner(f)) if f.owner in _ORDER else -1
     out = {}
     for f in sorted(flags, key=rank):
-        rare = f.name in RARE and f.owner != 'TeachArguments' or f.owner in RARE_OWNERS
+        rare = f.name in RARE and f.owner not in _ALL_SHOWN or f.owner in RARE_OWNERS
         hidden = f.name not in USED if f.owner == TRAINER else rare
         if f.name in idle or hidden and not full: continue
         out.setdefault(GROUPS.get(owner(f), 'flags'), []).append(f)
@@ -215,12 +228,11 @@ class _Wide(argparse.HelpFormatter):
 # %% ../../nbs/7_commands/708_flags.ipynb #cb63716a
 def add_flags(parser: argparse.ArgumentParser, flags, idle=(), full: bool = False) -> None:
     "Add flags to a parser, in their groups; one line of text each, all of it with `full`."
-    room = parser._get_formatter()._width - 37
     for title, fs in grouped(flags, idle, full).items():
         group = parser.add_argument_group(title)
         for f in fs:
             text, place = f.help if f.ours and f.help else _TEXTS.get(f.name, f.help), _shown(f)
-            text = (text if full else first_clause(text, room)).replace('%', '%%')
+            text = (text if full else first_clause(text, _ROOM)).replace('%', '%%')
             how = dict(action='store_true') if place is None else dict(metavar=place.replace('%', '%%'))
             group.add_argument(f'--{f.name}', help=text, default=argparse.SUPPRESS, **how)
 
@@ -234,11 +246,11 @@ def flags_of(options) -> tuple[Flag, ...]:   # 'module:Class' below fdiv_nb, or 
 def flag_parser(name: str, about: str, usage: str, options=(), idle=(),
                 full: bool = False) -> argparse.ArgumentParser:
     "A parser that prints the page of `fdiv NAME`; usage: the words behind the name."
-    more = (f"A value shown is the default. `fdiv {name} --help-all` has every flag in full; --config FILE "
-            "(YAML or JSON) holds the same names, and flags that are typed win.")
+    more = "A value shown is the default. --help-all: every flag, in full; --config FILE.yaml holds flags too."
     p = argparse.ArgumentParser(f'fdiv {name}', f'fdiv {name} {usage}'.rstrip(), about, more if options else '',
                                 formatter_class=_Wide, add_help=False, allow_abbrev=False)
-    add_flags(p, flags_of(options), idle, full)
+    named = lambda f: f._replace(default=default_folder(name)) if f[:3:2] == ('output_dir', None) else f
+    add_flags(p, tuple(map(named, flags_of(options))), idle, full)
     return p
 
 # %% ../../nbs/7_commands/708_flags.ipynb #a625d744

@@ -54,10 +54,10 @@ class Command(NamedTuple):
     idle: tuple = ()          # flags without effect here
 
 # %% ../../nbs/7_commands/790_main.ipynb #b7edfed7
-_ROWS = '--model DIR --data FILE --output_dir DIR [flags]'
+_ROWS = '--model DIR --data FILE [flags]'
 COMMANDS = dict(
     align=Command('align:cmd_align', "move a model to a target by sampling from it: a reward, a constraint, moments",
-                  '--model DIR --reward SPEC [SPEC ...] --prompts FILE --output_dir DIR [flags]',
+                  '--model DIR --reward SPEC [SPEC ...] --prompts FILE [flags]',
                   ('commands.align:AlignArguments', 'training.objectives:FRLConfig'),
                   idle=('gradient_accumulation_steps', 'num_train_epochs')),
     sft=Command('train:cmd_sft', "fine-tune on answers: f-SFT with any divergence, nll, dft, psft, iw-sft, asft",
@@ -66,12 +66,12 @@ COMMANDS = dict(
                 _ROWS, ('commands.prefer:PreferArguments', 'training.unpaired:FUnpairedConfig',
                         'training.online_dpo:OnlineFDPOConfig', 'training.dpo:FDPOConfig')),
     distill=Command('train:cmd_distill', "learn from a teacher: its rows, or samples of the student",
-                    '--model DIR [--teacher DIR|URL] --data FILE --output_dir DIR [flags]',
+                    '--model DIR [--teacher DIR|URL] --data FILE [flags]',
                     ('commands.train:DistillArguments', 'training.distill:DistillConfig')),
     teach=Command('teach:cmd_teach', "write a teacher's likeliest tokens beside each answer, once, for distill",
                   '--model DIR --data FILE --out FILE [flags]', ('commands.teach:TeachArguments',)),
     unlearn=Command('unlearn:cmd_unlearn', "forget rows or a text, and keep the rest: FLAT, fSUN and 24 other methods",
-                    '--model DIR --forget FILE --output_dir DIR [flags]',
+                    '--model DIR --forget FILE [flags]',
                     ('commands.unlearn:UnlearnArguments', 'training.flat:FLATConfig'),
                     {'--demo': 'commands.unlearn_demo:UnlearnDemo'}),
     evaluate=Command('evaluate:cmd_evaluate', "measure a model: TOFU, MUSE, a book; pass@k of held-out prompts",
@@ -165,17 +165,21 @@ def command_options(name: str, kind: str) -> tuple:
     return (c.kinds[kind],) if kind else c.options
 
 # %% ../../nbs/7_commands/790_main.ipynb #f75d71dc
+def kind_about(spec: str) -> str:
+    "What a kind of a command does: the docstring of its class, behind the colon."
+    return first_clause(class_about(f'fdiv_nb.{spec}').split(': ')[-1], 70)
+
 def _kinds_told(name: str) -> str:
     "A line for each kind of a command."
-    told = lambda spec: first_clause(class_about(f'fdiv_nb.{spec}').split(': ')[-1], 70)
-    lines = [f'  fdiv {name} {k:8} {told(spec)}' for k, spec in COMMANDS[name].kinds.items()]
+    lines = [f'  fdiv {name} {k:11} {kind_about(spec)}' for k, spec in COMMANDS[name].kinds.items()]
     return '\n' + '\n'.join(lines) + '\n' if lines else ''
 
 def help_page(name: str, argv: list[str]) -> str:
     "What `fdiv NAME [KIND] --help` prints; with --help-all every flag."
     c, kind = COMMANDS[name], kind_of(name, argv)
     words = '[flags]' if kind else c.usage
-    page = flag_parser(f'{name} {kind}'.strip(), c.about, words, command_options(name, kind), c.idle,
+    about = kind_about(c.kinds[kind]) if kind else c.about
+    page = flag_parser(f'{name} {kind}'.strip(), about, words, command_options(name, kind), c.idle,
                        '--help-all' in argv).format_help()
     return page if kind else page.rstrip('\n') + '\n' + _kinds_told(name)
 

@@ -132,10 +132,10 @@ def lora_config(a: LoraArguments, encoder_decoder: bool = False):
 class ModelArguments(LoadingArguments, LoraArguments, RunArguments):
     """Which model, and how much of it is trained. Raises ValueError for a merge without an adapter, and for a model
     in 4 or 8 bits without one."""
-    model: str = option('tiny', "a transformers folder, the folder of a PEFT adapter, or a hub name; "
-                                "'tiny' is the bundled model")
-    merge: bool = option(False, "also write the adapter merged into its base, as an ordinary model, "
-                                "to OUTPUT_DIR/merged")
+    model: str = option('tiny', "a transformers folder, an adapter's folder, or a hub name; 'tiny' is the "
+                                "bundled model")
+    merge: bool = option(False, "also write the adapter merged into its base; an ordinary model, in "
+                                "OUTPUT_DIR/merged")
     def __post_init__(self):
         for check in RunArguments.__post_init__, check_lora, check_loading: check(self)
         adapter = self.rank or (Path(self.model)/'adapter_config.json').is_file()

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 from collections.abc import Callable
-from .flags import FLAG_NAMES
+from .flags import FLAG_NAMES, default_folder
 from .named import register_words
 from ..models.files import disk_error
 from ..reports.record import COMMAND, Failed
@@ -129,8 +129,8 @@ def split_config(argv: list[str]) -> tuple[list[str], Stored]:
 @dataclass
 class RunArguments:
     "What every command that trains takes. Raises ValueError for `quiet` and `verbose` together."
-    dry_run: bool = option(False, "check everything and print the plan: rows kept and dropped, steps, tokens, "
-                                  "memory, first example; no weights are loaded and nothing is written")
+    dry_run: bool = option(False, "check everything, print the plan, load no weights; the plan: rows kept "
+                                  "and dropped, steps, tokens, memory, first example; nothing is written")
     quiet: bool = option(False, "no progress bar and no log lines; tables, warnings and errors stay")
     verbose: bool = option(False, "log lines with every number, and what transformers reports")
     def __post_init__(self):
@@ -305,6 +305,13 @@ def make_parser(classes, name: str = ''):
         taken[a.option_strings[0]] = a
     return parser
 
+# %% ../../nbs/7_commands/710_parser.ipynb #5b1d90a2
+def _name_folder(parser) -> None:
+    "`default_folder` of the command that runs as the default of --output_dir, where the class has none."
+    if not COMMAND.get(): return
+    for a in parser._actions:
+        if a.dest == 'output_dir' and a.default is None: a.default = default_folder(COMMAND.get()[0])
+
 # %% ../../nbs/7_commands/710_parser.ipynb #72a4ebdc
 def parse(argv: list[str], *classes, idle: dict | None = None):   # idle: flag -> why it has no effect here
     """Dataclasses from command-line words; `--config FILE.yaml|json` is read first, the command line wins.
@@ -314,6 +321,7 @@ def parse(argv: list[str], *classes, idle: dict | None = None):   # idle: flag -
     typed, stored = split_config(list(argv))
     check_words(typed, stored, known, idle or {})
     _set_stored(parser, stored, classes)
+    _name_folder(parser)
     words = _joined_trackers(stored.words + typed)
     register_words(words)
     *parsed, rest = parser.parse_args_into_dataclasses(

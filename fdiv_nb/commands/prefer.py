@@ -23,10 +23,10 @@ __all__ = []
 @dataclass
 class PreferArguments(DPOArguments):
     "Arguments of `fdiv dpo`."
-    online: bool = option(False, "--data holds prompts: the policy's own completions are paired, as "
-                                 "--reward judges them")
-    reward: list[str] = option([], "online: contains:WORD, regex:PATTERN, python, lexicon:FILE, "
-                                   "module:function, FILE.py:function, classifier:DIR; several are "
+    online: bool = option(False, "--data holds prompts, to which the policy writes the answers; they are "
+                                 "paired as --reward judges them")
+    reward: list[str] = option([], "online: contains:WORD, regex:PATTERN, FILE.py:function, ...; also "
+                                   "module:function, python, lexicon:FILE, classifier:DIR; several are "
                                    "added, see reward_weights")
 
 # %% ../../nbs/7_commands/733_prefer.ipynb #39cb99d9

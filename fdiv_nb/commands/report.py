@@ -103,9 +103,10 @@ def _name(label: str, key: str, several: bool) -> str:
 @dataclass
 class ReportArguments:
     "Flags of `fdiv report`."
-    output: str = option('report.html', "page to write; ends in .html")
+    output: str = option('report.html', "page to write, a .html; in the current folder unless its path says "
+                                        "otherwise")
     title: str = option('', "heading of the page; default: the names of the runs")
-    overwrite: bool = option(False, "replace a page that is there")
+    overwrite: bool = option(False, "replace the file that --output names")
 
 def _check_page(a: ReportArguments) -> None:
     "Raises ValueError unless the page can be written."

@@ -22,11 +22,11 @@ class TemplateArguments:
 @dataclass
 class ChatArguments:
     "Whether a model is asked in messages."
-    chat: bool = option(False, "make a question the user's message and its answer the assistant's, for the "
-                               "model's chat template; rows of messages need no flag")
+    chat: bool = option(False, "ask by the model's chat template; a question becomes the user's message, "
+                               "its answer the assistant's; rows of messages need no flag")
     system: str = option('', "with --chat: a system message before every question")
-    chat_template_kwargs: str = option('', "arguments of the chat template, as JSON: "
-                                           "'{\"enable_thinking\": false}'; a row may have its own")
+    chat_template_kwargs: str = option('', "JSON for the chat template: '{\"enable_thinking\": false}'; a row "
+                                           "may have its own")
 
 @dataclass
 class RowArguments(ChatArguments, TemplateArguments):

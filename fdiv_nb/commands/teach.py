@@ -25,16 +25,16 @@ __all__ = []
 class TeachArguments(RunArguments):
     "Arguments of `fdiv teach`. Raises ValueError for what cannot be written or asked for."
     model: str = option('', "the teacher: a folder or hub name, or 'tiny'; with --url that of its tokenizer")
-    data: str = option('', "rows with prompt and completion, or messages: .jsonl, .json, .csv, .parquet, ...")
+    data: str = option('', "rows with prompt and completion, or messages; .jsonl, .json, .csv, .parquet, ...")
     out: str = option('', "file to write, .jsonl or .parquet")
     top_k: int = option(32, "likeliest tokens to keep of each token's distribution")
-    url: str = option('', "address of a server that has the teacher, such as vLLM: http://host:port")
+    url: str = option('', "server that has the teacher (such as vLLM), http://host:port")
     server_model: str = option('', "its name there, if several are served")
     turns: str = option('all', "messages: every turn of the assistant (all), or the last answer alone (last)")
-    on_bad: str = option('refuse', "a row that cannot be read or is too long for the teacher: refuse or drop")
+    on_bad: str = option('refuse', "refuse or drop a row that cannot be read or is too long")
     batch_size: int = option(8, "rows per forward pass, or asked for before they are written")
-    base_model: str = option('', "base of an adapter, if it is not where the adapter's configuration says")
-    dtype: str = option('float32', "precision of the teacher's weights: float32, bfloat16 or float16")
+    base_model: str = option('', "base of an adapter, if not where its configuration says")
+    dtype: str = option('float32', "precision of the teacher: float32, bfloat16 or float16")
     device: str = option('', "cpu, cuda ...; empty: cuda if there is one")
     overwrite: bool = option(False, "replace the file, and what is left of an earlier run")
 

@@ -25,8 +25,8 @@ __all__ = ['teacher_of']
 @dataclass
 class TrainArguments(ModelArguments):
     "Arguments of every command on rows, `fdiv sft`, `fdiv dpo` and `fdiv distill`."
-    data: str = option('', "rows to train on: .jsonl, .json, .csv, .parquet, a folder written by "
-                           "save_to_disk, or owner/name[:split] on the hub")
+    data: str = option('', "rows: .jsonl, .json, .csv, .parquet, a folder or a hub name; a folder written "
+                           "by save_to_disk; owner/name[:split] on the hub")
     eval_data: str = option('', "rows to evaluate on, before and after; never trained on")
     ref_name: str = option('', "reference model, if it is not the initial policy")
     show: int = option(8, "completions sampled for the report")
@@ -35,8 +35,8 @@ class TrainArguments(ModelArguments):
 @dataclass
 class SFTArguments(TrainArguments):
     "Arguments of `fdiv sft`."
-    sweep: list[float] = option([], "compare these learning rates instead: a table and a report, no model is "
-                                    "saved")
+    sweep: list[float] = option([], "compare these learning rates instead; a table and a report, no model "
+                                    "is saved")
 
 # %% ../../nbs/7_commands/730_train.ipynb #0c40a604
 @dataclass
@@ -46,8 +46,8 @@ class DPOArguments(SamplerArguments, TrainArguments):
 @dataclass
 class DistillArguments(SamplerArguments, TrainArguments):
     "Arguments of `fdiv distill`: a teacher instead of a reference; a server may sample from the student."
-    teacher: str = option('', "model to learn from: a folder or hub name with the same tokenizer (with another, "
-                              "--shared_strings), or a server (http://host:port); none: rows of fdiv teach")
+    teacher: str = option('', "folder or hub name of the teacher, or http://host:port; with the same "
+                              "tokenizer (with another, --shared_strings); none: rows of fdiv teach")
     teacher_model: str = option('', "name of the teacher on its server, if several are served")
 
 # %% ../../nbs/7_commands/730_train.ipynb #44c87c33

@@ -27,14 +27,16 @@ __all__ = []
 @dataclass
 class UnlearnArguments(RowArguments, ModelArguments):
     "Arguments of `fdiv unlearn`: model, forget set, retain set, evaluation."
-    forget: str = option('', "forget pairs: .jsonl, .json, .csv, .parquet, a datasets folder or hub name; "
-                             "or a .txt, cut into chunks")
+    forget: str = option('', "rows to forget: .jsonl, .json, .csv, .parquet, .txt, hub name; also a "
+                             "datasets folder; a .txt is cut into chunks")
     retain: str = option('', "retain set: pairs whose performance must be preserved; always evaluated, "
                              "and trained on by the methods that need them")
-    retain_model: str = option('', "a model trained without the forget set: training stops below its P_f "
-                                   "(mean token probability), and forget quality is measured against it")
-    compare: list[str] = option([], "several runs from one start: flat:js flat:tv:released npo ..., or all; "
-                                    "default: the one of --method and --divergence")
+    retain_model: str = option('', "a model trained without the forget set, to come close to; training "
+                                   "stops below its P_f (mean token probability), and forget quality is "
+                                   "measured against it")
+    compare: list[str] = option([], "several runs from one start, as flat:js npo ..., or all; "
+                                    "flat:tv:released is FLAT with tv, as released; default: the one of "
+                                    "--method and --divergence")
     judge_rows: int = option(400, "forget and retain rows to evaluate, spread evenly over the file; 0 = all")
     judge_every: int = option(0, "steps between two evaluations for the trade-off plot; 0 = an eighth of the "
                                  "run")

@@ -26,13 +26,12 @@ class UnlearnDemo:
     overwrite: bool = option(False, "replace a finished demo")
     compare: list[str] = option(EVERY, "the runs")
     steps: int = option(24, "optimiser steps of a run, at most")
-    stop: bool = option(False, "stop a run when its token_p_forget falls below that of the retain model; "
-                               "otherwise the paths show what lies beyond")
+    stop: bool = option(False, "stop a run where token_p_forget is below the retain model's; otherwise the "
+                               "paths show what lies beyond")
     learning_rate: float = option(3e-4, "learning rate of every run")
     clean_steps: int = option(300, "training steps of the retain model")
     task_alpha: float = option(4., "task_vector: length of the step against the task vector")
-    attack: bool = option(True, "teach every run eight of the forgotten answers again, and ask about the "
-                                "others")
+    attack: bool = option(True, "teach every run eight forgotten answers again; and ask about the others")
     seed: int = option(0, "seed of everything")
     def __post_init__(self):
         for k in ('steps', 'clean_steps'): at_least(k, getattr(self, k), 1)

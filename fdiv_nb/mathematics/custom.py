@@ -227,7 +227,7 @@ def _check_convex(l: Tensor, y: Tensor, fp: Tensor) -> None:
     if (drop < 0).any():
         i = int(drop.argmin())
         raise _broken('convexity', f"the derivative of f falls from {s[i]:.4g} to {s[i + 1]:.4g} "
-                                   f"at log u = {l[i + 1]:g}")
+                                   f"at log u = {l[i + 1]:g}; write f(log u) so that it is convex in u")
     if s.max() - s.min() <= 1e-7*s.abs().max():
         raise _broken('curvature', f"f is {s[len(s)//2]:.4g} (u - 1), so D(P, Q) = 0 for all P and Q; "
                                    "a divergence needs a bend")
@@ -257,7 +257,7 @@ def _check_bend(l: Tensor, fp: Tensor, log_slope: Tensor) -> None:
     if len(off) > len(l)//40:
         i = int(off[len(off)//2])
         raise _broken('second derivative', f"autograd gives u f''(u) = {bend[i]:.4g} at log u = {l[i]:g}, "
-                                           f"where f' itself changes by {step[i]/l.diff()[i]:.4g}")
+                                           f"where f' itself changes by {step[i]/l.diff()[i]:.4g}; leave out detach")
 
 # %% ../../nbs/1_mathematics/120_custom.ipynb #02ffa06a
 def _check_power(f: Callable, e: float) -> None:
@@ -297,7 +297,7 @@ def _stated(field: str, given: float | None, found: float) -> float:
     "The limit that was given, else the one found. Raises ValueError where they disagree."
     if given is None: return found
     if not (given == found or abs(given - found) < 1e-3*(1 + abs(given))):
-        raise ValueError(f"{field}: law 'limits' broken: {given} was given, but f tends to {found:.6g}")
+        raise ValueError(f"{field}: law 'limits' broken: {given} was given, but f tends to {found:.6g}; leave it out")
     return given
 
 # %% ../../nbs/1_mathematics/120_custom.ipynb #eb4f7de9

@@ -4,8 +4,9 @@
 
 # %% ../../nbs/2_models/257_folders.ipynb #dcc3ff64
 from __future__ import annotations
-import json, os, re, warnings
+import json, os, re, time, warnings
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from safetensors import SafetensorError, safe_open
 import torch
@@ -120,8 +121,27 @@ def _check_config(file: Path, field: str) -> None:
         raise ValueError(f"{field}: {str(file)!r} names the model_type {kind!r}, which transformers "
                          f"{__version__} does not know; update transformers, or give another model")
 
+# %% ../../nbs/2_models/257_folders.ipynb #7c40e1a1
+@lru_cache(4)
+def _answers(endpoint: str, minute: int) -> bool:
+    "Whether the hub answers within five seconds; asked at most once in a minute."
+    from huggingface_hub.utils import get_session
+    try: get_session().head(endpoint, timeout=5)
+    except Exception: return False
+    return True
+
+@contextmanager
+def hub_or_cache(path):
+    "A block that loads a folder, or a name from the hub; from the cache alone where the hub is silent. Yields whether it is."
+    from huggingface_hub import constants
+    before = constants.HF_HUB_OFFLINE
+    silent = not (before or os.path.exists(path) or _answers(constants.ENDPOINT, int(time.time()/60)))
+    constants.HF_HUB_OFFLINE = before or silent
+    try: yield silent
+    finally: constants.HF_HUB_OFFLINE = before
+
 # %% ../../nbs/2_models/257_folders.ipynb #8dec39ba
-def _loader_message(e: Exception, path, what: str) -> str:
+def _loader_message(e: Exception, path, what: str, silent: bool = False) -> str:     # silent: the hub
     "What an error of the loader means for a user, in one line."
     if 'trust_remote_code' in str(e):
         return (f"{str(path)!r} brings its own code, which never runs here; convert it to a model type of "
@@ -130,14 +150,16 @@ def _loader_message(e: Exception, path, what: str) -> str:
         return (f"{str(path)!r} is no such model to transformers; give a causal or encoder-decoder language "
                 "model")
     if os.path.isdir(path): return f"cannot load {what}{str(path)!r}: {error_line(e)}"
+    if silent: return f"{str(path)!r} is no folder and not in the cache, and the hub does not answer; check name and network"
     return f"{str(path)!r} is neither a local folder nor to be had from the hub: {error_line(e)}"
 
 # %% ../../nbs/2_models/257_folders.ipynb #2b9bbf1b
 @contextmanager
 def one_line_errors(field: str, path, what: str = ''):
     "Errors while a folder is read become a ValueError of one line that names the argument and the folder."
-    try: yield
-    except Exception as e: raise ValueError(f"{field}: {_loader_message(e, path, what)}") from None
+    with hub_or_cache(path) as silent:
+        try: yield
+        except Exception as e: raise ValueError(f"{field}: {_loader_message(e, path, what, silent)}") from None
 
 # %% ../../nbs/2_models/257_folders.ipynb #3584d0d3
 @contextmanager

@@ -80,14 +80,14 @@ class FDivConfig(DtypeAlias, TrainingArguments):
     """`TrainingArguments` with a divergence: no reports by default, every column kept, every step logged.
 
     Raises ValueError, naming the field, for an unknown divergence, or an option without effect."""
-    divergence: str = option('js', "a name of the catalogue such as js, tv, alpha:0.3, a registered custom "
-                                   "one, or a schedule: forward_kl..reverse_kl@0.3 is reverse_kl from 0.3 "
-                                   "of the steps on")
+    divergence: str = option('js', "a name (js, tv, alpha:0.3), FILE.py:name, or a schedule; all names: "
+                                   "fdiv divergences; a registered custom one too; "
+                                   "forward_kl..reverse_kl@0.3 is reverse_kl from 0.3 of the steps on")
     overwrite: bool = option(False, "replace a finished run in output_dir")
     resume_anyway: bool = option(False, "go on from a checkpoint of other settings, rows, rewards or models; "
                                         "what differs is recorded")
-    model_dtype: str = option('float32', "precision of the weights of a model loaded from a folder: float32 or "
-                                         "bfloat16, whose spacing loses small steps")
+    model_dtype: str = option('float32', "float32 or bfloat16, of a model loaded from a folder; the spacing "
+                                         "of bfloat16 loses small steps")
     model_init_kwargs: dict | str | None = option(
         None, "arguments of from_pretrained for a model loaded from a folder, as JSON: attn_implementation, revision, "
               "quantization_config, ...")
@@ -96,8 +96,8 @@ class FDivConfig(DtypeAlias, TrainingArguments):
     base_model: str = option('', "where the base of an adapter is, if not where the adapter says")
     reference: str = option('start', "of a model with an adapter: start (the policy as it was given, a "
                                      "trained adapter included) or base (the model below the adapter)")
-    fused: bool = option(True, "log-probabilities from hidden states, a chunk of tokens at a time, so that "
-                               "memory does not grow with tokens × vocabulary")
+    fused: bool = option(True, "log-probabilities from hidden states, in chunks of tokens; memory does not "
+                               "grow with tokens × vocabulary")
     oom_backoff: bool = option(True, "when memory runs out, a micro-batch is taken in halves, accumulated to "
                                      "the same gradient (one process); False: the error is raised")
     disable_dropout: bool = option(True, "the policy that is scored must be the one that was sampled")

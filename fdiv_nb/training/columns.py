@@ -5,6 +5,7 @@
 # %% ../../nbs/4_training/407_columns.ipynb #8186b0fd
 from __future__ import annotations
 import json
+from difflib import get_close_matches
 from ..models.encode import is_chat
 
 # %% auto #0
@@ -77,6 +78,18 @@ def _listed(v):
         return [v]
     return v
 
+# %% ../../nbs/4_training/407_columns.ipynb #2f6e81b1
+_ROLE_NAMES = 'system', 'user', 'assistant', 'tool'
+
+def _known_roles(messages: list) -> list:
+    "The messages. Raises ValueError for a role that is almost a known one."
+    for m in messages:
+        role = m['role']
+        if role in _ROLE_NAMES: continue
+        if meant := get_close_matches(str(role).lower(), _ROLE_NAMES[:3], 1, .75):
+            raise ValueError(f"messages: one has the role {role!r}; did you mean {meant[0]!r}?")
+    return messages
+
 # %% ../../nbs/4_training/407_columns.ipynb #cee242b6
 def _messages(v):
     """Chat messages however they were stored; anything else as it is. Raises ValueError for a message that
@@ -84,7 +97,7 @@ def _messages(v):
     v = _listed(v)
     if not isinstance(v, (list, tuple)) or not v: return v
     if not all(isinstance(m, dict) and ('role' in m or 'from' in m) for m in v): return v
-    return [_message(m) for m in v]
+    return _known_roles([_message(m) for m in v])
 
 # %% ../../nbs/4_training/407_columns.ipynb #5d1e0c0a
 def _opens(x) -> bool:
@@ -104,7 +117,8 @@ def _first_answer(m: list) -> int:
 def _split_at_answer(m, name: str, turns: str) -> dict:
     "A conversation as prompt and completion. Raises ValueError if it does not end with an answer."
     if not is_chat(m) or len(m) < 2 or m[-1]['role'] != 'assistant':
-        raise ValueError(f"{name}: expected at least two, the last by the assistant")
+        other = f", not by {m[-1]['role']!r}; the roles are {', '.join(_ROLE_NAMES)}" if is_chat(m) else ''
+        raise ValueError(f"{name}: expected at least two, the last by the assistant{other}")
     at = _first_answer(m) if turns == 'all' else len(m) - 1
     return dict(prompt=m[:at], completion=m[at:])
 

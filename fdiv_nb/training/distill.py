@@ -53,26 +53,26 @@ class DistillConfig(OfflineConfig):
 
         DistillConfig('run', divergence='generalized_jsd:0.5', lmbda=0.5, max_completion_length=64)
     """
-    divergence: str = option('forward_kl', "D_f(student‖teacher): forward_kl, reverse_kl, js, tv, ..., "
-                                           "generalized_jsd:B (0 = forward_kl, 1 = reverse_kl), skewed_kl:A, "
-                                           "skewed_kl_dual:A")
+    divergence: str = option('forward_kl', "D_f(student‖teacher): forward_kl, reverse_kl, js, tv, ...; also "
+                                           "generalized_jsd:B (0 = forward_kl, 1 = reverse_kl), "
+                                           "skewed_kl:A, skewed_kl_dual:A")
     temperature: float = option(1., "of both softmaxes in the loss")
     rescale: bool = option(False, "multiply the loss by temperature squared")
-    top_k_teacher: int = option(0, "compare on the teacher's so many likeliest tokens and the rest as one; "
-                                   "0 = the whole vocabulary (of a server 20 are asked for)")
-    shared_strings: bool = option(False, "let the teacher have another tokenizer: compare on the strings that "
-                                         "both have, where their tokens meet")
-    lmbda: float = option(0., "share of steps whose answers are sampled from the student: 0 = given "
-                              "answers only, 1 = its own only")
+    top_k_teacher: int = option(0, "tokens of the teacher to compare on, the likeliest; 0 = all; the rest "
+                                   "counts as one token; 0 is the whole vocabulary (of a server 20 are "
+                                   "asked for)")
+    shared_strings: bool = option(False, "let the teacher have another tokenizer; compare on the strings "
+                                         "that both have, where their tokens meet")
+    lmbda: float = option(0., "share of steps with answers sampled from the student; 0 = given answers "
+                              "only, 1 = its own only")
     max_new_tokens: int = option(64, "on-policy: longest sample, tokens")
     max_completion_length: int | None = option(None, "TRL's name of max_new_tokens")
     sample_temperature: float = option(1., "on-policy: temperature of sampling")
     ratio_clip: float = option(0., "on-policy, answers of an engine: largest π/q of a prefix; 0 = unclipped")
-    score_term: bool = option(False, "on-policy: add the part of the gradient that comes from the "
-                                     "prefixes; without it, as in GKD, it is left out")
-    fused: bool = option(True, "train from hidden states, a chunk of the logits at a time, where the "
-                               "models allow it; the log then has the divergence alone, evaluations have "
-                               "everything")
+    score_term: bool = option(False, "on-policy: add the gradient by way of the prefixes; without it, as in "
+                                     "GKD, it is left out")
+    fused: bool = option(True, "train from hidden states, chunk by chunk of the logits; where the models "
+                               "allow it; the log then has the divergence alone, evaluations have everything")
     learning_rate: float = option(1e-5, "peak learning rate")
 
 # %% ../../nbs/4_training/480_distill.ipynb #77f19b21

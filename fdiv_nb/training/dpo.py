@@ -45,26 +45,26 @@ class FDPOConfig(OfflineConfig):
 
         FDPOConfig('run', divergence='js', beta=0.1, max_steps=100)
     """
-    divergence: str = option('reverse_kl', "reverse_kl (DPO), js, hellinger, forward_kl, alpha:0.3, "
-                                           "chi_po, squared_po, any admissible or registered one; f-po "
+    divergence: str = option('reverse_kl', "reverse_kl (DPO), js, hellinger, alpha:0.3, chi_po, ...; also "
+                                           "forward_kl, squared_po, any admissible or registered one; f-po "
                                            "takes every divergence")
-    loss: str = option('f-dpo', "f-dpo: the divergence is the penalty behind the reward β f'(u); f-po: it "
-                                "is the loss between softmax(β log u) and (1 - epsilon, epsilon), "
+    loss: str = option('f-dpo', "f-dpo: f is the penalty; f-po: f is the loss; f-dpo has the reward β "
+                                "f'(u); f-po is D_f between softmax(β log u) and (1 - epsilon, epsilon), "
                                 "reverse_kl being EXO and forward_kl DPO")
     loss_type: list[str] | None = option(None, "TRL's name of loss and link: sigmoid, hinge, ipo, robust, "
                                                "exo_pair, sigmoid_norm; several, f-dpo, f-po and sft among "
                                                "them, are summed")
     loss_weights: list[float] | None = option(None, "a number for each of loss_type; default: 1 each")
-    sft_weight: float = option(0., "weight of an SFT loss on the chosen answer, mean per token, which keeps "
-                                   "it from sinking; 0 = none")
+    sft_weight: float = option(0., "weight of an SFT loss on the chosen answer; a mean per token, which "
+                                   "keeps it from sinking; 0 = none")
     sft_divergence: str = option('nll', "that loss: nll, dft, psft, iw-sft, or a divergence for f-SFT")
     rpo_alpha: float | None = option(None, "older TRL's name of sft_weight")
     beta: float = option(.1, "strength of the penalty")
-    alpha_convention: str = option('slope', "slope: alpha:A means f' = (u^(A-1) - 1)/(A - 1), as TRL since "
-                                            "0.29; paper: alpha:A means f' = (1 - u^-A)/A, as the f-DPO "
-                                            "paper and older TRL")
-    ratio: str = option('sequence', "the ratio of an answer: sequence, mean (per token, geometric) or "
-                                    "token (f' of every token's ratio, summed)")
+    alpha_convention: str = option('slope', "the α of alpha:A, slope or paper; slope: alpha:A means f' = "
+                                            "(u^(A-1) - 1)/(A - 1), as TRL since 0.29; paper: alpha:A means "
+                                            "f' = (1 - u^-A)/A, as the f-DPO paper and older TRL")
+    ratio: str = option('sequence', "the ratio of an answer: sequence, mean or token; mean is per token, "
+                                    "geometric; token (f' of every token's ratio, summed)")
     link: str = option('sigmoid', "sigmoid (DPO), hinge (SLiC) or ipo (squared)")
     target: str = option('', "hinge, ipo: the target margin; empty = the link's own (1; 1/(2 beta)), "
                              "rescale = half of what a chosen answer can reach, or a number")

@@ -47,11 +47,12 @@ class FDPGConfig(ReplayOptions, HeldOutConfig):
     `FDPGConfig(output_dir='out', divergence='js', beta=0.3, num_generations=16, max_completion_length=64)`.
     Raises ValueError for an option out of range, naming it."""
     beta: float = option(0.1, "strength of a reward: P = π₀ exp(r/β), in units of the reward")
-    reward_weights: list[float] | None = option(None, "one number for each of several rewards: "
-                                                      "P = π₀ exp((w₁r₁ + w₂r₂ + ...)/β); default: 1 each")
-    baseline: str = option('auto', "auto (optimal with 8 completions per prompt or more, else loo), optimal, "
-                                   "loo, ema, exact, none; mean and snis are biased with few completions per "
-                                   "prompt: of n, mean leaves (n-1)/n of the gradient, snis 0.76 of it at 4")
+    reward_weights: list[float] | None = option(None, "a number for each of several rewards, 1 by default; "
+        "P = π₀ exp((w₁r₁ + w₂r₂ + ...)/β)")
+    baseline: str = option('auto', "auto, optimal, loo, ema, exact, none, mean or snis; auto: optimal with "
+                                   "8 completions per prompt or more, else loo; mean and snis are biased "
+                                   "with few completions per prompt: of n, mean leaves (n-1)/n of the "
+                                   "gradient, snis 0.76 of it at 4")
     proposal: str = option('policy', "sampling distribution: policy (on-policy), or lagging (a frozen copy, "
                                      "replaced once the policy is closer to the target)")
     proposal_every: int = option(10, "steps between the checks of a lagging proposal")

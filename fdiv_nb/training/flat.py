@@ -61,14 +61,14 @@ class FLATConfig(OfflineConfig):
     average: str = option('answer', "flat: the mean token probability is over answer tokens (answer, the "
                                     "paper) or over the whole padded row (row, as released)")
     width: int = option(0, "average=row: positions of a row; 0 = those of the batch at hand")
-    beta: float = option(0., "baselines: inverse temperature; exponent (wga, satimp), strength (undial, whp), "
-                             "dual rate (pdu); 0 = the method's own")
+    beta: float = option(0., "strength of a baseline: inverse temperature, exponent, ...; exponent (wga, "
+                             "satimp), strength (undial, whp), dual rate (pdu); 0 = the method's own")
     gamma: float = option(0., "simpo, simnpo: margin; satimp: second exponent; pdu: bound on the retain loss; "
                               "fsun: probability of all but the refusal; 0 = the method's own")
     retain_weight: float = option(-1., "weight of a retained pair in the loss; -1 = the method's own where "
                                        "it has one, else 0")
-    stop_pf: float = option(0., "stop when the forget answers' mean token probability is at most this; 0 = "
-                                "do not")
+    stop_pf: float = option(0., "stop when P_f of the forget answers is at most this; P_f is their mean "
+                                "token probability; 0 = do not")
     retain_model_pf: float = option(0., "stop below this: the probability under a retain model, trained "
                                         "without the forget set; 0 = unknown")
     measure_every: int = option(10, "steps between two measurements of the forget set; 0 = never")

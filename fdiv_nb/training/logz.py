@@ -34,9 +34,9 @@ class LogZConfig(SamplingConfig):
     z_estimate: str = option('running', "running: log Z from the base samples and everything drawn before; "
                                         "batch: from the step itself (biased)")
     z_clip: float = option(0., "a log-weight counts at most so far above the running log Z, nats; 0: unclipped")
-    z_samples: int = option(256, "completions of the starting model, kept, from which log Z is estimated "
-                                 "before the first step; with more prompts than this, so many are drawn "
-                                 "whenever a step has new prompts")
+    z_samples: int = option(256, "completions of the starting model, to estimate log Z at first; they are "
+                                 "kept; with more prompts than this, so many are drawn whenever a step has "
+                                 "new prompts")
     base_per_step: int = option(-1, "how many of these the policy scores again with each step, so that log Z "
                                     "and the logged divergences cover what it no longer generates; -1: a "
                                     "quarter of samples_per_step; 0: none, then log Z stays as it was before "

@@ -40,16 +40,17 @@ class SamplingConfig(FDivConfig):
     per_device_train_batch_size: int = option(0, "completions per forward and backward pass; 0 = all at once")
     max_new_tokens: int = option(64, "longest completion, tokens")
     max_completion_length: int | None = option(None, "TRL's name of max_new_tokens")
-    temperature: float = option(1., "of sampling; away from 1 the estimator is corrected by importance "
-                                    "ratios, as it is for every sampler that is not the policy itself")
+    temperature: float = option(1., "temperature of sampling; away from 1 the estimator is corrected by "
+                                    "importance ratios, as it is for every sampler that is not the policy "
+                                    "itself")
     top_k: int = option(0, "must stay 0 here: truncated samples cannot be re-weighted")
     top_p: float = option(1., "must stay 1 here: truncated samples cannot be re-weighted")
     sample_batch_size: int = option(0, "rows per sampling pass; 0 = all")
     share_prompts: bool = option(True, "read each prompt once for all its completions in a forward or backward "
                                        "pass, where the model allows it: the same gradient, sooner")
     max_prompts: int = option(0, "rows to read at most, for a stream or a first try; 0: all")
-    chat_template_kwargs: dict | str | None = option(None, "arguments of the chat template, as JSON: "
-                                                           "'{\"enable_thinking\": false}'; a row may have its own")
+    chat_template_kwargs: dict | str | None = option(None, "JSON for the chat template: "
+        "'{\"enable_thinking\": false}'; a row may have its own")
     stop_token_ids: list[int] | None = option(None, "tokens that end a completion, beside the model's own")
     stop_strings: list[str] | None = option(None, "texts that end a completion, and stay in it; default: those of the "
                                                   "model's generation_config")

@@ -43,16 +43,16 @@ class FSFTConfig(OfflineConfig):
 
         FSFTConfig('run', divergence='hellinger', beta=0.5, max_steps=100)
     """
-    loss: str = option('f-sft', "f-sft (any divergence), nll (plain SFT), dft, psft, iw-sft or asft")
+    loss: str = option('f-sft', "f-sft (any divergence), nll (SFT), dft, psft, iw-sft or asft")
     loss_type: str | None = option(None, "TRL's name of loss")
     average: str = option('token', "a step is the mean of: token or row (of all unmasked tokens, or of answers)")
     beta: float = option(.1, "f-sft: strength of the pull to the reference model")
-    v: str = option('zero', "f-sft: the value V; zero, lse (log-sum-exp of the logits, less the "
-                            "reference's) or head (a learned linear head)")
+    v: str = option('zero', "f-sft: the value V, as zero, lse or head; lse is the log-sum-exp of the "
+                            "logits, less the reference's; head is a learned linear head")
     max_weight: float = option(10., "f-sft: largest weight of a token, SFT's being 1")
     box: bool = option(False, "f-sft with tv: keep the box of f*, weight 0 above r = 1/2")
-    clip: float = option(.2, "psft: tokens 1 + clip times likelier than under the reference get no gradient; "
-                             "iw-sft: largest weight of an answer is 1 + clip")
+    clip: float = option(.2, "psft: no gradient where the ratio is above 1 + clip; the ratio is a token's, "
+                             "to the reference; iw-sft: largest weight of an answer is 1 + clip")
     kl_weight: float = option(.05, "asft: weight of KL(π‖π_ref)")
     head_learning_rate: float = option(1e-3, "v=head: learning rate of the head")
     learning_rate: float = option(1e-5, "peak learning rate; see sweep_learning_rates")
