@@ -263,7 +263,8 @@ def _check_roles(completion: list) -> None:
     "ValueError if no message of the completion is scored."
     if any(map(is_scored, completion)): return
     roles = ', '.join(m['role'] for m in completion)
-    raise ValueError(f"completion: no message of the assistant is scored; the roles are {roles}, that of an answer is assistant")
+    raise ValueError(f"completion: no message of the assistant is scored; the roles are {roles}, that of an "
+                     "answer is assistant")
 
 # %% ../../nbs/2_models/270_encode.ipynb #2f0358a3
 def _encode_chat(tokenizer, prompt: list, completion: list, **template) -> Encoded:

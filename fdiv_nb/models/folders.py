@@ -132,7 +132,8 @@ def _answers(endpoint: str, minute: int) -> bool:
 
 @contextmanager
 def hub_or_cache(path):
-    "A block that loads a folder, or a name from the hub; from the cache alone where the hub is silent. Yields whether it is."
+    """A block that loads a folder, or a name from the hub; from the cache alone where the hub is silent. Yields
+    whether it is."""
     from huggingface_hub import constants
     before = constants.HF_HUB_OFFLINE
     silent = not (before or os.path.exists(path) or _answers(constants.ENDPOINT, int(time.time()/60)))
@@ -150,7 +151,9 @@ def _loader_message(e: Exception, path, what: str, silent: bool = False) -> str:
         return (f"{str(path)!r} is no such model to transformers; give a causal or encoder-decoder language "
                 "model")
     if os.path.isdir(path): return f"cannot load {what}{str(path)!r}: {error_line(e)}"
-    if silent: return f"{str(path)!r} is no folder and not in the cache, and the hub does not answer; check name and network"
+    if silent:
+        return (f"{str(path)!r} is no folder and not in the cache, and the hub does not answer; check name and "
+                "network")
     return f"{str(path)!r} is neither a local folder nor to be had from the hub: {error_line(e)}"
 
 # %% ../../nbs/2_models/257_folders.ipynb #2b9bbf1b
