@@ -6,7 +6,7 @@
 retain90.json); `--work` keeps models and one JSON a finished cell. The process may be stopped at any time; the same command
 goes on with the cell that was interrupted. Cells in `--results` are not run again.
 `--list` shows the cells, `--only fsun:js/3` runs one, `--rerun fsun:js/3` runs a finished one again and prints both,
-`--report` prints the table and the statements of what is finished.
+`--report` prints the table and the statements of what is finished, `--page` the statements for docs/claims.md.
 
 The rule, fixed before the first run (`RULE`, `STATEMENTS`; both are written into the results):
 
@@ -308,6 +308,19 @@ def report(done: dict) -> None:
     if rows := statements(done): print(text_table(rows))
 
 
+def page(done: dict) -> None:
+    "Print the statements as a table of docs/claims.md."
+    print('| difference | of | seeds | found |\n|---|---|---|---|')
+    found = statements(done)
+    for text, (metric, *_) in STATEMENTS.items():
+        r, said = found.get(text), 'not run yet'
+        if r: said = f"**{verdict(r)}**: {r['difference']:+.3f} ({r['low']:+.3f} to {r['high']:+.3f}), Holm p {r['holm']:.2g}"
+        print(f"| {text} | `{metric}` | {r['seeds'] if r else 0} | {said} |")
+
+
+def verdict(r: dict) -> str: return 'not decided' if not r['holm'] < .05 else 'lower' if r['difference'] < 0 else 'higher'
+
+
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for k in ('model', 'tofu', 'work', 'results'): p.add_argument(f'--{k}', type=Path)
@@ -315,8 +328,10 @@ def main() -> None:
     p.add_argument('--rerun', help='a finished cell')
     p.add_argument('--list', action='store_true')
     p.add_argument('--report', action='store_true')
+    p.add_argument('--page', action='store_true')
     a = p.parse_args()
     if a.list: return print(*map(name_of, cells()), sep='\n')
+    if a.page: return page(finished(a.work or Path('.'), a.results))
     if a.report: return report(finished(a.work or Path('.'), a.results))
     if not (a.model and a.tofu and a.work and a.results): p.error('--model, --tofu, --work and --results are needed')
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

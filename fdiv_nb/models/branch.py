@@ -12,13 +12,16 @@ from fdiv_nb.models.decode import Steps, give_room, growing_layers, select_rows
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/2_models/282_branch.ipynb #c872e413
+# %% ../../nbs/2_models/282_branch.ipynb #90cc1820
 def slots_of(rows: Tensor   # [R] which prompt each completion continues
             ) -> tuple[Tensor, int]:  # [R] number of each within its prompt, slots of a prompt
     "A slot for each completion."
     same = rows[:, None] == rows[None]
     number = same.tril(-1).sum(1)
     return number, int(number.max()) + 1
+def no_slot_empty(rows: Tensor, slot: Tensor, slots: int) -> bool:
+    "Whether the completions stand in the order of their slots and fill them, so that nothing need be moved."
+    return torch.equal(rows*slots + slot, torch.arange(len(rows), device=rows.device)) and len(rows) % slots == 0
 
 # %% ../../nbs/2_models/282_branch.ipynb #29ef04b2
 def coming(seen: Tensor,   # [G,m,K] whether the completion in a slot sees a key
@@ -28,7 +31,7 @@ def coming(seen: Tensor,   # [G,m,K] whether the completion in a slot sees a key
     own = torch.eye(seen.shape[1], dtype=torch.bool, device=seen.device).repeat(1, steps)
     return torch.cat([seen, own.expand(len(seen), -1, -1)], 2)
 
-# %% ../../nbs/2_models/282_branch.ipynb #5b526eb4
+# %% ../../nbs/2_models/282_branch.ipynb #7f607852
 class BranchedSteps(Steps):
     "Next-token logits [R,V] where the completions of a prompt are branches of one row."
     def _read_prompts(self, prompts, rows, pad):
@@ -37,6 +40,7 @@ class BranchedSteps(Steps):
         self.taken, real = 0, self.mask.bool()
         self.at = real.sum(1, keepdim=True)   # [G,1] the position of the next token
         self.slot, m = slots_of(self.rows)
+        self.full = no_slot_empty(self.rows, self.slot, m)
         self.seen = coming(real[:, None].expand(-1, m, -1), self.max_new)
         self.dtype = next(p.dtype for p in self.model.parameters() if p.is_floating_point())
 
@@ -51,21 +55,21 @@ def first(self: BranchedSteps):
     self.keys = self.ids.shape[1]
     return z[self.rows]
 
-# %% ../../nbs/2_models/282_branch.ipynb #9873a773
+# %% ../../nbs/2_models/282_branch.ipynb #76a4f74b
 @patch
 def next(self: BranchedSteps, tokens):   # [R]
     "Logits after one more token in each row."
     G, m, _ = self.seen.shape
-    ids = tokens.new_zeros(G, m).index_put((self.rows, self.slot), tokens)
+    ids = tokens.view(G, m) if self.full else tokens.new_zeros(G, m).index_put((self.rows, self.slot), tokens)
     self.keys += m
     hidden = torch.zeros(G, 1, m, self.keys, dtype=self.dtype, device=self.dev)
     hidden.masked_fill_(~self.seen[:, None, :, :self.keys], torch.finfo(self.dtype).min)
     out = self.model(input_ids=ids, attention_mask=hidden, position_ids=(self.at + self.taken).expand(-1, m),
                      **{self.name: self.cache}, use_cache=True)
     self.taken += 1
-    return out.logits[self.rows, self.slot]
+    return out.logits.flatten(0, 1) if self.full else out.logits[self.rows, self.slot]
 
-# %% ../../nbs/2_models/282_branch.ipynb #acdcb80d
+# %% ../../nbs/2_models/282_branch.ipynb #5acd9f5c
 @patch
 def keep(self: BranchedSteps, rows):   # [R'] indices, repetition allowed
     "Go on with these rows only."
@@ -74,6 +78,7 @@ def keep(self: BranchedSteps, rows):   # [R'] indices, repetition allowed
     if len(left) < len(self.at):
         self.cache, self.at = select_rows(self.cache, left), self.at[left]
     self.slot, m = slots_of(self.rows)
+    self.full = no_slot_empty(self.rows, self.slot, m)
     seen = self.seen.new_zeros(len(left), m, self.keys)
     seen[..., 0] = True                       # an empty slot sees something
     seen[self.rows, self.slot] = self.seen[old, slot, :self.keys]
