@@ -13,6 +13,7 @@ from .memorization import TokenStats, exact_memorization, extraction_strength, t
 from .privacy import auc, min_k, priv_leak
 from .resume import check_same_items, evaluate_items, planned_log, weights_id
 from ..mathematics.checks import fraction, one_of
+from ..mathematics.divergence import widen
 from ..models.decode import sampling_mode
 from ..models.encode import encode_pair
 from ..models.logprobs import build_batch, is_encoder_decoder, score, token_logprobs
@@ -57,7 +58,7 @@ def gradient_norm(model: nn.Module, tokenizer, prompt, answer: str,
     b = build_batch([x], [y[:max_tokens]], 0, device=dev, encoder_decoder=ed)
     def loss(): return -token_logprobs(score(model, b), b['labels'], not ed).sum()/len(y[:max_tokens])
     with sampling_mode(model): grads = _gradients(model, loss)
-    return torch.stack([g.float().norm() for g in grads]).mean().item()
+    return torch.stack([widen(g).norm() for g in grads]).mean().item()
 
 # %% ../../nbs/5_evaluation/526_membership.ipynb #062caf63
 def auc_stderr(first, second) -> float:   # [n], [m]
