@@ -345,16 +345,25 @@ def all_cases(d: Path):
     "(group, what, message, fault) of every case."
     for group, cases in COMMANDS.items():
         for what, words in cases: yield (group, what, *run_command(words, d))
-    for what, fn in CALLS: yield ('Calls in Python', what, *run_call(fn, d))
+    import calls
+    for what, fn in CALLS + calls.CALLS: yield ('Calls in Python', what, *run_call(fn, d))
 
-def check(counts):
-    "Every wrong input: one line, exit status 2 or a ValueError, and the line that docs/errors.md shows."
+def check(counts, every: int = 1):
+    """Every wrong input: one line, exit status 2 or a ValueError, and the line that docs/errors.md shows.
+
+    every: of the table of flags, each so-manieth line."""
+    import flags
     from harness import folder
     want = written() if known_good() else None
     with folder() as d:
-        for group, what, line, fault in all_cases(make(d/'f')):
+        f = make(d/'f')
+        for flag, v, line, fault in flags.cases(f, every):
+            row = cell(flag), cell(flags.shown(line, v))
+            if not fault and want is not None and row not in want: fault = f'docs/errors.md does not have {row}; run python .ci/faults/inputs.py'
+            counts.check('wrong flags', f'{flag} {v}', fault)
+        for group, what, line, fault in all_cases(f):
             if not fault and want is not None and want.get((group, cell(what))) != cell(line): fault = f'docs/errors.md says {want.get((group, cell(what)))!r}, not {line!r}; run python .ci/faults/inputs.py'
-            counts.check('wrong inputs', f'{group}: {what}', fault)
+            counts.check('wrong calls' if group.startswith('Calls') else 'wrong inputs', f'{group}: {what}', fault)
 
 def known_good() -> bool:
     "Whether Python and transformers are those of constraints.txt, whose words the page has."
@@ -368,29 +377,35 @@ What is wrong is named in one line: the field or flag, the value, and what to do
 """
 def cell(text: str) -> str: return text.replace('|', '\\|').replace('<', '&lt;').replace('*', '\\*').replace('`', "'").replace('$', '\\$')
 
-def page(found) -> str:
-    "The page of (group, what, line, fault)."
+def page(found, flags: str) -> str:
+    "The page of (group, what, line, fault), and the table of flags."
     out, last = [HEAD], ''
     for group, what, line, _ in found:
         if group != last: out.append(f'\n## {group}\n\n| what is wrong | answer |\n|---|---|')
         last = group
         out.append(f'| {cell(what)} | {cell(line)} |')
-    return '\n'.join(out) + '\n'
+    return '\n'.join(out) + '\n' + flags
 
 def written() -> dict:
-    "(group, what) -> line, as the page has them."
+    "(group, what) -> line, as the page has them; of the table of flags (flag, line) -> ''."
     out, group = {}, ''
     for line in PAGE.read_text(encoding='utf-8').splitlines() if PAGE.exists() else []:
         if line.startswith('## '): group = line[3:]
+        three = re.fullmatch(r'\| (.*?) \| (.*?) \| (.*) \|', line)
+        if three and group == 'Every flag':
+            out[three[1], three[3]] = ''
+            continue
         m = re.fullmatch(r'\| (.*?) \| (.*) \|', line)
         if m and group: out[group, m[1]] = m[2]
     return out
 
 if __name__ == '__main__':
-    import harness
+    import flags, harness
     harness.load_everything()
-    with harness.folder() as d: found = list(all_cases(make(d/'f')))
-    for group, what, _, fault in found:
+    with harness.folder() as d:
+        f = make(d/'f')
+        found, made = list(all_cases(f)), list(flags.cases(f))
+    for group, what, _, fault in [*found, *((c[0], c[1], '', c[3]) for c in made)]:
         if fault: print(f'{group}: {what}: {fault}')
-    PAGE.write_text(page(found), encoding='utf-8')
-    print(len(found), 'wrong inputs')
+    PAGE.write_text(page(found, flags.table([c[:3] for c in made])), encoding='utf-8')
+    print(len(found), 'wrong inputs,', len(made), 'wrong flags')

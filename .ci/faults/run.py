@@ -47,7 +47,8 @@ def main(argv):
     value = lambda flag, usual: argv[argv.index(flag) + 1] if flag in argv else usual
     names, jobs = [a for a in argv if a in GROUPS] or list(GROUPS), int(value('--jobs', 1))
     if '--slice' in argv:               # what `make test` runs: no forks, a few seconds
-        names, GROUPS['fuzz'] = ['inputs', 'fuzz'], lambda counts: fuzz.check(counts, 300)
+        names = ['inputs', 'fuzz']
+        GROUPS.update(inputs=lambda c: inputs.check(c, 12), fuzz=lambda c: fuzz.check(c, 300))
     if '--all' in argv:
         GROUPS.update(trainers=lambda c: kills.trainers(c, most=99), commands=lambda c: kills.commands(c, most=24))
     harness.load_everything()

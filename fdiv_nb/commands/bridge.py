@@ -4,7 +4,7 @@
 
 # %% ../../nbs/7_commands/760_bridge.ipynb #80b0ee5d
 from __future__ import annotations
-import copy, hashlib, json, re, sys, tempfile, time
+import copy, hashlib, json, math, re, sys, tempfile, time
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from collections.abc import Callable
@@ -61,13 +61,13 @@ def _check_numbers(a: BridgeArguments) -> None:
     "Raises ValueError for a number that is not positive, or a list that is empty or names something twice."
     for k in ('demos', 'pairs', 'held', 'epochs', 'sft_beta', 'dpo_beta', 'dpo_epochs', 'batch_size',
         'quality'):
-        if not getattr(a, k) > 0: raise ValueError(f"{k}: expected > 0, got {getattr(a, k)}")
+        if not 0 < getattr(a, k) < math.inf: raise ValueError(f"{k}: expected > 0, got {getattr(a, k)}")
     for k in ('losses', 'rates', 'seeds', 'dpo_rates'):
         x = getattr(a, k)
         if not x or len(set(x)) < len(x):
             raise ValueError(f"{k}: expected at least one entry, none twice, got {x}")
     for k in ('rates', 'dpo_rates'):
-        if bad := [r for r in getattr(a, k) if not r > 0]: raise ValueError(
+        if bad := [r for r in getattr(a, k) if not 0 < r < math.inf]: raise ValueError(
             f"{k}: expected > 0, got {bad[0]}")
 
 # %% ../../nbs/7_commands/760_bridge.ipynb #07e30004
@@ -261,6 +261,8 @@ def cmd_bridge(argv: list[str]) -> int:
     then DPO from each."""
     from fdiv_nb.reports.page import text_table
     a, = parse(argv, BridgeArguments)
+    from fdiv_nb.training.base import check_output
+    check_output(a.output_dir, True)
     find_model(a.model)
     cells = bridge(a, lambda s: print(s, file=sys.stderr, flush=True))
     page = bridge_report(cells, a)

@@ -14,10 +14,11 @@ from .evaluation import (RETAIN, EvaluateArguments, collect, evaluated_init, gen
 from .evaluate_measures import (cmd_evaluate_choice, cmd_evaluate_log,
                                                  cmd_evaluate_membership)
 from .models import find_model
-from .parser import parse
+from .parser import parse, read_text
 from .rows import ChatArguments, RowArguments, asked_rows, form_of
 from ..evaluation.forgetting import spread_rows
 from ..mathematics.checks import either
+from ..mathematics.divergence import get_divergence
 from ..training.options import option
 
 # %% auto #0
@@ -46,6 +47,9 @@ class TofuArguments(RowArguments, EvaluateArguments):
     max_new_tokens: int = option(200, "tokens of a generated answer, at most")
     def __post_init__(self):
         EvaluateArguments.__post_init__(self)
+        get_divergence(self.divergence)
+        if self.data == 'tiny' and self.forget != 'forget10':
+            raise ValueError(f"forget: {self.forget!r} has no effect beside the bundled people, data 'tiny'")
         if not self.answer: self.answer = '{}' if self.own_words else ' {}'
         if not self.prompt: self.prompt = '{}' if self.own_words else r'Question: {}\nAnswer:'
 
@@ -250,7 +254,7 @@ class BookArguments(ChatArguments, EvaluateArguments):
 def text_file(path: str, name: str) -> str:
     "The text of a file in UTF-8. Raises ValueError naming the option `name`."
     if not Path(path).is_file(): raise ValueError(f"{name}: no file {path!r}")
-    return Path(path).read_text(encoding='utf-8-sig')
+    return read_text(path, name).removeprefix('\ufeff')
 
 # %% ../../nbs/7_commands/750_evaluate.ipynb #07f20007
 def _book_text(a: BookArguments, name: str) -> str:

@@ -176,8 +176,13 @@ def refuse_second(rank: int, name: str) -> None:
 # %% ../../nbs/7_commands/713_models.ipynb #07c20009
 def check_policy_flags(a: ModelArguments, cfg) -> None:
     "Raises ValueError for flags of the command and options of the trainer that do not go together."
+    from fdiv_nb.models.folders import check_dtype, is_adapter_folder
     from fdiv_nb.training.base import check_apart
     check_apart(a.model, cfg)
+    check_dtype(cfg.dtype)
+    if cfg.base_model and not is_adapter_folder(a.model):
+        raise ValueError(f"base_model: {a.model!r} is a whole model, not an adapter, and has no base; leave "
+                         "base_model out")
     if a.lora_dropout and cfg.disable_dropout:
         raise ValueError(f"lora_dropout: {a.lora_dropout:g}, but disable_dropout switches it off; add "
                          "--no_disable_dropout, or leave lora_dropout out")

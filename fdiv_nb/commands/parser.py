@@ -312,6 +312,18 @@ def _name_folder(parser) -> None:
     for a in parser._actions:
         if a.dest == 'output_dir' and a.default is None: a.default = default_folder(COMMAND.get()[0])
 
+# %% ../../nbs/7_commands/710_parser.ipynb #b1c40a12
+_SEEDS = 'seed', 'seeds', 'data_seed', 'eval_seed'
+
+def check_sizes(parsed) -> None:
+    "Raises ValueError for whole numbers beyond 64 bits, and for seeds that are negative or beyond 32."
+    for k, value in ((k, v) for a in parsed for k, v in reversed(vars(a).items())):
+        for x in value if isinstance(value, list) else [value]:
+            if not isinstance(x, int) or isinstance(x, bool): continue
+            what = 'in [0, 4294967295]' if k in _SEEDS else 'below 2**63'
+            if abs(x) >= 2**63 or k in _SEEDS and not 0 <= x < 2**32:
+                raise ValueError(f"{FLAG_NAMES.get(k, k)}: {x}; expected a whole number {what}")
+
 # %% ../../nbs/7_commands/710_parser.ipynb #72a4ebdc
 def parse(argv: list[str], *classes, idle: dict | None = None):   # idle: flag -> why it has no effect here
     """Dataclasses from command-line words; `--config FILE.yaml|json` is read first, the command line wins.
@@ -327,6 +339,7 @@ def parse(argv: list[str], *classes, idle: dict | None = None):   # idle: flag -
     *parsed, rest = parser.parse_args_into_dataclasses(
         words, return_remaining_strings=True, look_for_args_file=False)
     if rest: raise _left_over(words, rest)
+    check_sizes(parsed)
     _check_trackers(parsed)
     set_screen(parsed)
     return tuple(parsed)

@@ -24,10 +24,11 @@ class SamplerArguments:
 # %% ../../nbs/7_commands/715_samplers.ipynb #e5c47afd
 def make_sampler(a: SamplerArguments):
     "The sampler of the flags, None for `rollout`. Raises ValueError for what does not fit, or is no server."
-    from fdiv_nb.mathematics.checks import one_of
+    from fdiv_nb.mathematics.checks import one_of, positive
     from fdiv_nb.models.engine import CompletionsSampler, EngineError, VLLMSampler
     kinds = dict(vllm=VLLMSampler, completions=CompletionsSampler)
     one_of('sampler', a.sampler, kinds)
+    positive('sampler_tolerance', a.sampler_tolerance)
     if not a.sampler_url:
         if a.sampler_model: raise ValueError("sampler_model: there is no server; give sampler_url too")
         return None

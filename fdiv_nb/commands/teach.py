@@ -213,6 +213,7 @@ def cmd_teach(argv: list[str]) -> int:
     if not a.overwrite and is_complete(out, teacher.name, keys):
         print(f'{out} has these rows of {teacher.name} already')
         return 0
+    out.parent.mkdir(parents=True, exist_ok=True)
     part = PartFile(out, dict(teacher=teacher.name, rows=rows_name(encoded)), a.overwrite)
     teach(encoded, rows, teacher, part, a.batch_size)
     return finish(part, len(encoded), out)

@@ -106,7 +106,7 @@ def _read_rows(a: UnlearnArguments) -> tuple:
         return rows_in(form, read_rows(path, ('prompt', 'completion'), name), name) if path else None
     retain = rows_of(a.retain, 'retain')
     if text: read_text(a.forget, 'forget')                # its encoding, before a model is loaded
-    return a.forget if text else rows_of(a.forget, 'train_dataset'), retain, form.answer
+    return a.forget if text else rows_of(a.forget, 'forget'), retain, form.answer
 
 # %% ../../nbs/7_commands/740_unlearn.ipynb #07d4000a
 def plan_of(a: UnlearnArguments, cfg) -> UnlearnPlan:

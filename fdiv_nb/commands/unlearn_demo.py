@@ -35,7 +35,7 @@ class UnlearnDemo:
     seed: int = option(0, "seed of everything")
     def __post_init__(self):
         for k in ('steps', 'clean_steps'): at_least(k, getattr(self, k), 1)
-        positive('learning_rate', self.learning_rate)
+        for k in ('learning_rate', 'task_alpha'): positive(k, getattr(self, k))
 
 # %% ../../nbs/7_commands/738_unlearn_demo.ipynb #07d30005
 def _attacked(a: UnlearnDemo, model, tokenizer, forget: list[dict]) -> dict:

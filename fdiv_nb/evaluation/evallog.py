@@ -11,7 +11,7 @@ from fastcore.basics import patch
 from ..models.files import replace_bytes
 
 # %% auto #0
-__all__ = ['EvalLog', 'read_log']
+__all__ = ['EvalLog', 'check_log', 'read_log']
 
 # %% ../../nbs/5_evaluation/515_evallog.ipynb #6f8b2fda
 TASKS = dict(
@@ -28,6 +28,11 @@ class EvalLog:
     tasks: dict = field(default_factory=dict)   # task -> {item number -> {column -> value}}
     made: dict = field(default_factory=dict)    # what was evaluated and how; empty for a log from elsewhere
     path: Path | None = None                    # where `save` writes; None: nowhere
+
+def check_log(log) -> None:
+    "Raises ValueError for what is no `EvalLog`."
+    if isinstance(log, EvalLog): return
+    raise ValueError(f"log: expected an EvalLog, got {type(log).__name__}; read_log reads one from a file")
 
 # %% ../../nbs/5_evaluation/515_evallog.ipynb #0e7e87dc
 @patch

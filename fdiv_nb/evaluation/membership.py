@@ -8,7 +8,7 @@ import math, zlib
 import torch
 from torch import Tensor, nn
 from .answers import check_chats, mean_and_stderr, plain_text, read_qa
-from .evallog import EvalLog
+from .evallog import EvalLog, check_log
 from .memorization import TokenStats, exact_memorization, extraction_strength, token_stats
 from .privacy import auc, min_k, priv_leak
 from .resume import check_same_items, evaluate_items, planned_log, weights_id
@@ -184,6 +184,7 @@ def membership_scores(log: EvalLog,
     With a retain model's log also mia_<attack>_retain, privleak (Min-K%), privleak_<attack>, in percent;
     each with `_stderr`. Raises ValueError for a log without forget rows, NaN or null, and a retain_log of
     other rows."""
+    check_log(log)
     if retain_log is not None: check_membership(log, retain_log)
     out = {}
     for k in ('extraction_strength', 'exact_memorization', 'extraction_strength_released'):

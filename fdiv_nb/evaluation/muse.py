@@ -8,7 +8,7 @@ import json, re
 from pathlib import Path
 from .answers import (RowForm, check_chats, greedy, mean_and_stderr, plain_text, read_qa,
                                         rows_in)
-from .evallog import EvalLog
+from .evallog import EvalLog, check_log
 from .privacy import auc, min_k, priv_leak, text_logps
 from .resume import check_same_items, evaluate_items, planned_log
 from .rouge import rouge_scores
@@ -217,6 +217,7 @@ def muse_scores(log: EvalLog,
 
     privleak needs the retain model's log. Raises ValueError for a log without any of MUSE's tasks, for NaN or
     null, and for a retrain_log of other texts or settings."""
+    check_log(log)
     out = {}
     for t in MUSE[:3]:
         if log.tasks.get(t): out[t], out[f'{t}_stderr'] = mean_and_stderr(log.numbers(t, 'rougeL_f1'))

@@ -10,7 +10,7 @@ from torch import Tensor
 from .answers import (answer_nll, greedy, mean_and_stderr, plain_text, read_qa,
                                         reworded)
 from .distance import check_pair, distance_columns
-from .evallog import TASKS, EvalLog
+from .evallog import TASKS, EvalLog, check_log
 from .resume import check_same_items, evaluate_items, planned_log, weights_id
 from .rouge import need, rouge_scores
 from ..mathematics.divergence import get_divergence
@@ -206,6 +206,7 @@ def tofu_scores(log: EvalLog,
     averages in it), and <task>_probability, <task>_rouge, <task>_truth; forget_truth_share and
     forget_paraphrase_prob; with columns of `519_distance` also
     <task>_distance, _distance_back, _lean (nats per token). Raises ValueError as its parts do."""
+    check_log(log)
     out = {}
     if retain_log is not None and log.tasks.get('forget'):
         out['forget_quality'] = forget_quality(log, retain_log)

@@ -206,6 +206,7 @@ def audit(loss: Callable,                           # of some of logp, log_ref, 
           ) -> Audit:
     "Which ∇D_f(π‖π0) a loss follows on average, by listing every group. Raises ValueError for loss and sizes."
     a = world or audit_world()
+    if not group_sizes: raise ValueError("group_sizes: none given; pass whole numbers such as (2, 3)")
     for n in group_sizes:
         most = int(math.log(20000)/math.log(a.world.n))
         check_fields(('group_sizes', n, is_whole(n, 1) and n <= most, f'whole numbers from 1 to {most}'))

@@ -148,6 +148,8 @@ def fdpg_loss(
     "-mean(w_i log π(x_i)): its gradient estimates ∇D_f(π‖p). Raises ValueError as `fdpg_weights` does."
     if reduction not in ('mean', 'none'):
         raise ValueError(f"reduction: got {reduction!r}; expected 'mean' or 'none'")
+    if weights is None and log_target is None:
+        raise ValueError("log_target: none given; pass log P of the samples, or weights from fdpg_weights")
     if weights is None:
         weights, _ = fdpg_weights(divergence, logp, log_target, log_z, log_sampler, baseline, **kw)
     if weights.shape != logp.shape:

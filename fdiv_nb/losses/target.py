@@ -166,6 +166,9 @@ class ProductTarget(Target):
     full_support = property(lambda self: all(f.full_support for f in self.factors))
     fitted = property(lambda self: all(f.fitted for f in self.factors))
     def __init__(self, *factors: Target):
+        for x in factors:
+            if not isinstance(x, Target): raise ValueError(f"factors: expected targets, got {x!r}")
+        if not factors: raise ValueError("factors: none given; pass at least one target")
         self.factors = [f for x in factors for f in (x.factors if isinstance(x, ProductTarget) else [x])]
     def reward_calls(self): return [x for f in self.factors for x in f.reward_calls()]
     def log_weight(self, prompts, completions, columns=None):

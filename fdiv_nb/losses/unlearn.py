@@ -187,6 +187,7 @@ def unlearn_loss(method: str,                      # a key of METHODS, except rm
                  ) -> Tensor:                      # [B]
     "One loss per row. Raises ValueError for an unknown method, a missing answer, or an option out of range."
     m = get_method(method)
+    if not isinstance(forget, Scored): raise ValueError(f"forget: expected a Scored, got {forget!r}")
     o, retain_weight = _options(m, beta, gamma), m.weight if retain_weight is None else retain_weight
     _check_options(method, o, retain_weight)
     _check_given(method, template, retain, kl)

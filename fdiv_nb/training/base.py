@@ -39,16 +39,19 @@ log = logging.getLogger('fdiv_nb')
 __all__ = ['FDivConfig', 'FDivTrainer']
 
 # %% ../../nbs/4_training/440_base.ipynb #1499f59e
+_INTERVALS = 'save', 'logging', 'eval'
+
 def check_intervals(a: TrainingArguments) -> None:
     "ValueError for save_steps, logging_steps or eval_steps that count nothing."
-    for k in ('save', 'logging', 'eval'):
+    for k in _INTERVALS:
         n, by_steps = getattr(a, f'{k}_steps'), getattr(a, f'{k}_strategy') == 'steps'
         if by_steps and n is not None and not 0 < n < math.inf:
             raise ValueError(f"{k}_steps: expected > 0, got {n}; {k}_strategy='no' switches it off")
 
 # %% ../../nbs/4_training/440_base.ipynb #55a26db9
 _AT_LEAST = dict(per_device_train_batch_size=1, per_device_eval_batch_size=1, max_grad_norm=0, warmup_steps=0,
-                 weight_decay=0, dataloader_num_workers=0, save_total_limit=0, adam_epsilon=0, neftune_noise_alpha=0)
+                 weight_decay=0, dataloader_num_workers=0, save_total_limit=0, adam_epsilon=0, neftune_noise_alpha=0,
+                 eval_accumulation_steps=1, eval_delay=0, ddp_timeout=1, ddp_bucket_cap_mb=1)
 
 def check_numbers(a: TrainingArguments) -> None:
     "ValueError for numbers of the Trainer out of range, a seed beyond 32 bits among them."
@@ -73,6 +76,44 @@ def check_schedule(a: TrainingArguments) -> None:
     check_numbers(a)
     if a.fp16 and a.device.type == 'cpu':
         raise ValueError("fp16: has no effect on the CPU; leave it out, or use bf16")
+
+# %% ../../nbs/4_training/440_base.ipynb #b1c40a02
+def check_before(a: TrainingArguments) -> None:
+    "ValueError for what the Trainer's own configuration would turn into an error without a field."
+    for k in _INTERVALS:
+        n = getattr(a, f'{k}_steps')
+        if isinstance(n, (int, float)) and not math.isfinite(n):
+            raise ValueError(f"{k}_steps: expected a finite number, got {n}; {k}_strategy='no' switches it off")
+    for part in (a.optim_args or '').split(','):
+        if part and part.count('=') != 1:
+            raise ValueError(f"optim_args: {part!r}; expected name=value, several with commas between")
+    one_of('save_strategy', getattr(a.save_strategy, 'value', a.save_strategy), ('no', 'steps', 'epoch', 'best'))
+    if not a.torch_compile_backend: return
+    if a.torch_compile_backend not in torch.compiler.list_backends(exclude_tags=()):
+        one_of('torch_compile_backend', a.torch_compile_backend, torch.compiler.list_backends())
+
+# %% ../../nbs/4_training/440_base.ipynb #b1c40a03
+_DICTS = ('lr_scheduler_kwargs', 'gradient_checkpointing_kwargs', 'activation_checkpointing_kwargs',
+          'liger_kernel_config', 'accelerator_config', 'fsdp_config')
+
+def read_dicts(a: TrainingArguments) -> None:
+    "JSON texts of dictionaries as dictionaries, in place; ValueError for other texts, but for the name of a file."
+    for k in _DICTS:
+        value = getattr(a, k, None)
+        if not isinstance(value, str) or k in _DICTS[-2:] and os.path.isfile(value): continue
+        try: found = json.loads(value)
+        except ValueError: found = None
+        if not isinstance(found, dict):
+            what = 'a file or an object' if k in _DICTS[-2:] else 'an object'
+            raise ValueError(f'{k}: {value!r}; expected {what} of JSON such as {{"name": 1}}')
+        setattr(a, k, found)
+
+def reworded(e: Exception, a: TrainingArguments) -> str:
+    "An error of the Trainer's configuration in one line, with the field; theirs may be a list."
+    line = ' '.join(str(e).replace('AcceleratorConfig.__init__()', 'accelerator_config:').split())
+    if not isinstance(e, (OSError, json.JSONDecodeError, UnicodeDecodeError)): return line
+    field = next((k for k in _DICTS[-2:] if isinstance(getattr(a, k, None), str)), 'output_dir')
+    return f"{field}: {getattr(a, field)!r} cannot be read: {line}; give a file of JSON"
 
 # %% ../../nbs/4_training/440_base.ipynb #88a89241
 @dataclass
@@ -108,9 +149,7 @@ class FDivConfig(DtypeAlias, TrainingArguments):
         check_base_options(self)
         set_quiet_defaults(self)
         try: super().__post_init__()
-        except (ValueError, TypeError) as e:     # theirs may be a list, or a word that accelerate does not have
-            why = str(e).replace('AcceleratorConfig.__init__()', 'accelerator_config:')
-            raise ValueError(' '.join(why.split())) from None
+        except (ValueError, TypeError, OSError) as e: raise ValueError(reworded(e, self)) from None
         check_schedule(self)
         self._n_gpu = min(self._n_gpu, 1)  # one process per GPU: use `accelerate launch` for several
 
@@ -144,6 +183,8 @@ def check_base_options(a: FDivConfig) -> None:
         raise ValueError("model_init_kwargs: device_map, but the policy goes where the run is; use "
                          "ref_model_init_kwargs, or FSDP through accelerate")
     one_of('reference', a.reference, ('start', 'base'))
+    check_before(a)
+    read_dicts(a)
     check_means(a)
     if a.label_smoothing_factor:
         raise ValueError(f"label_smoothing_factor: {a.label_smoothing_factor}, but no loss here uses it; "

@@ -45,6 +45,8 @@ class LogZConfig(SamplingConfig):
 
     def __post_init__(self):
         positive('z_samples', self.z_samples, 'leave it out for the default')
+        at_least('z_clip', self.z_clip, 0, '0: unclipped')
+        at_least('z_max_samples', self.z_max_samples, 1)
         at_least('base_per_step', self.base_per_step, -1, '0 for none, -1 for a quarter of the step')
         one_of('z_estimate', self.z_estimate, ('running', 'batch'))
         super().__post_init__()
