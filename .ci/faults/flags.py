@@ -68,7 +68,7 @@ def lines():
             shared.add(flag)
             k = kind(hint)
             for v in (*VALUES[k], *TEXTS.get(FILES.get(flag, ''), ())):
-                if not (flag, v) in LEGITIMATE and not flag in LEGITIMATE_FLAGS: yield name, flag, v, words(base, flag, v)
+                if (flag, v) not in LEGITIMATE and flag not in LEGITIMATE_FLAGS: yield name, flag, v, words(base, flag, v)
 
 def words(base: str, flag: str, v: str) -> str:
     "A command line with one wrong flag, and what makes that flag matter."
