@@ -46,10 +46,11 @@ Reference(package).write(Folder(here/'api'))
 commands = set(re.findall(r'^\(cli-(\w+)\)=', (here/'cli.md').read_text(encoding='utf-8'), re.M))
 links.state.update(package=package, commands=commands, pages=notebooks.copy(package, here.parent/'nbs', Folder(here/'nbs')))
 project_pages = Folder(here/'project')
-for name in ('CHANGELOG', 'CONTRIBUTING'):
+for name in ('CHANGELOG', 'CONTRIBUTING', 'SECURITY'):
     text = (here.parent/f'{name}.md').read_text(encoding='utf-8')
     text = re.sub(r'\]\((nbs/[^)]+)\)', r'](../\1)', text)
-    project_pages.write(f'{name.lower()}.md', re.sub(r'\[([^\]]+)\]\((?!\.\./nbs|\w+:)[^)]+\)', r'\1', text))
+    text = re.sub(r'\]\(docs/(\w+\.md)\)', r'](../\1)', text)
+    project_pages.write(f'{name.lower()}.md', re.sub(r'\[([^\]]+)\]\((?!\.\./|\w+:)[^)]+\)', r'\1', text))
 project_pages.prune()
 llms.state.update(package=package, cfg=cfg)
 

@@ -151,6 +151,31 @@ def dead_ranks(counts: Counts, ways=('killed', 'exits', 'raises')):
                 whole, passed = newest_whole(d/'o')
                 fault = '' if e.returncode and whole and not passed else f'status {e.returncode}, whole {whole}, {passed}: {e.stderr[-300:]}'
             counts.check('a dead process', how, fault)
+    counts.check('a dead process', 'fdiv align', _dead_command())
+
+DIES = """import os, signal
+n = 0
+def r(prompts, completions, **kw):
+    global n
+    n += 1
+    if n == 6 and os.environ.get('RANK') == '1': os.kill(os.getpid(), signal.SIGKILL)
+    return [len(c.split())/8 for c in completions]
+"""
+def _dead_command() -> str:
+    "What is wrong with a command under torchrun of which one process is killed: one line of ours, and the checkpoint to go on from."
+    from fdiv_nb.training.checkpoint import newest_whole
+    with folder() as d:
+        f = runs.files(d/'files')
+        (f/'reward.py').write_text(DIES)
+        words = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', '-m', 'fdiv_nb.commands.main']
+        try: e = subprocess.run([*words, *map(str, runs.command('align', f, d/'o'))], capture_output=True, text=True, timeout=300,
+                                env=os.environ | dict(CUDA_VISIBLE_DEVICES=''))
+        except subprocess.TimeoutExpired: return 'hangs'
+        told = [x for x in e.stderr.splitlines() if 'fdiv align: error:' in x]
+        whole, passed = newest_whole(d/'o')
+        ours = [x for x in e.stderr.splitlines() if x.startswith('[rank')]
+        if not e.returncode or len(told) != 1 or 'another process' not in told[0] or ours: return f'status {e.returncode}, {told}: {e.stderr[-300:]}'
+        return '' if whole and not passed and whole.name in told[0] else f'{whole} is whole, {passed}: {told}'
 
 BREAKS = """def r(prompts, completions, **kw):
     global n

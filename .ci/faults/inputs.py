@@ -233,7 +233,7 @@ def _sft(d, **kw):
     m = kw.pop('model', None)
     rows, tok = kw.pop('rows', runs.ROWS), kw.pop('tok', runs.tokenizer())
     args = FSFTConfig(**runs.options(d/'o', max_steps=1, save_strategy='no') | kw.pop('args', {}))
-    return FSFTTrainer(runs.model() if m is None else m, args, rows, None, tok, **kw).train()
+    return FSFTTrainer(runs.model() if m is None else m, args, rows, kw.pop('held', None), tok, **kw).train()
 def _dpo(d, **kw):
     from fdiv_nb.training.dpo import FDPOConfig, FDPOTrainer
     m, args = kw.pop('model', None), FDPOConfig(**runs.options(d/'o', max_steps=1, save_strategy='no') | kw.pop('args', {}))
@@ -268,6 +268,7 @@ def _torch():
     import torch
     return torch
 
+BEST = dict(load_best_model_at_end=True, metric_for_best_model='nope', eval_strategy='steps', eval_steps=1, save_strategy='steps', save_steps=1)
 CALLS = [
     ('FSFTTrainer(model=3)', lambda d: _sft(d, model=3)), ("FSFTTrainer(model='no/such/folder/at/all')", lambda d: _sft(d, model='no/such/folder/at/all')),
     ("FSFTTrainer(model='owner/nothing') offline", lambda d: _sft(d, model='owner/nothing')), ('FSFTTrainer of a model in float16', lambda d: _sft(d, model=_half())),
@@ -282,6 +283,7 @@ CALLS = [
     ('a divergence that is a text of another', lambda d: _sft(d, divergence='nope')), ('FSFTTrainer(compute_metrics=...)', lambda d: _sft(d, compute_metrics=len)), ('FSFTTrainer(tokenizer=...)', lambda d: _sft(d, tokenizer=1)),
     ("resume_from_checkpoint='nothing'", lambda d: __import__('fdiv_nb.training.checkpoint', fromlist=['x']).resolve_checkpoint(d/'begun', 'nothing')),
     ('learning_rate 1e39, one step', lambda d: runs_and_saves(d, 1e39)),
+    ('the best checkpoint by what is not measured', lambda d: _sft(d, held=runs.ROWS, args=BEST)),
     ('FDPOTrainer(ref_model=the model)', _same(_dpo)), ('FDPOConfig(beta="a")', lambda d: _dpo(d, args=dict(beta='a'))), ('FDPOTrainer of rows without pairs', lambda d: _dpo(d, rows=runs.ROWS)),
     ('FDPGTrainer(reward_funcs=None)', lambda d: _fdpg(d, None)), ('FDPGTrainer(reward_funcs=3)', lambda d: _fdpg(d, 3)), ('FDPGTrainer(train_dataset=[])', lambda d: _fdpg(d, prompts=[])),
     ('FDPGTrainer of prompts that are numbers', lambda d: _fdpg(d, prompts=[1, 2])), ('a second row without a prompt', lambda d: _fdpg(d, prompts=[dict(prompt='go'), dict(x='to')])),
@@ -305,6 +307,7 @@ def runs_and_saves(d, rate):
 def told(text: str, d: Path) -> str:
     "A message with the names of this machine taken out."
     text = text.replace(os.path.realpath(d), str(d)).replace(str(d) + '/', '').replace(str(d), 'folder').replace('x'*200, 'xxx…')
+    text = text.replace(f'{PAGE.parents[1]}/', '')
     return re.sub(r'\s+', ' ', re.sub(r'0x[0-9a-f]+', '0x…', text)).strip()
 
 def shown(words: str) -> str: return words
@@ -355,7 +358,7 @@ def check(counts, every: int = 1):
     import flags
     from harness import folder
     want = written() if known_good() else None
-    with folder() as d:
+    with folder() as d, elsewhere(d):
         f = make(d/'f')
         for flag, v, line, fault in flags.cases(f, every):
             row = cell(flag), cell(flags.shown(line, v))
@@ -365,6 +368,15 @@ def check(counts, every: int = 1):
             if not fault and want is not None and want.get((group, cell(what))) != cell(line): fault = f'docs/errors.md says {want.get((group, cell(what)))!r}, not {line!r}; run python .ci/faults/inputs.py'
             counts.check('wrong calls' if group.startswith('Calls') else 'wrong inputs', f'{group}: {what}', fault)
 
+@contextlib.contextmanager
+def elsewhere(d: Path):
+    "A block in a folder of no files, so that no name there is like one that is missing."
+    here = os.getcwd()
+    (d/'empty').mkdir()
+    os.chdir(d/'empty')
+    try: yield
+    finally: os.chdir(here)
+
 def known_good() -> bool:
     "Whether Python and transformers are those of constraints.txt, whose words the page has."
     import sys, transformers
@@ -373,7 +385,7 @@ def known_good() -> bool:
 PAGE = Path(__file__).resolve().parents[2]/'docs'/'errors.md'
 HEAD = """# Wrong inputs, and the answers to them
 
-What is wrong is named in one line: the field or flag, the value, and what to do. On the command line the exit status is 2, nothing has been trained, and nothing is left behind; in Python the same line is a `ValueError`. This page is made by `.ci/faults/inputs.py`, which `make test` runs.
+What is wrong is named in one line: the field or flag, the value, and what to do. On the command line the exit status is 2, nothing has been trained, and nothing is left behind; in Python the same line is a `ValueError`. This page is made by `.ci/faults/inputs.py`, and `make test` checks it.
 """
 def cell(text: str) -> str: return text.replace('|', '\\|').replace('<', '&lt;').replace('*', '\\*').replace('`', "'").replace('$', '\\$')
 
@@ -402,7 +414,7 @@ def written() -> dict:
 if __name__ == '__main__':
     import flags, harness
     harness.load_everything()
-    with harness.folder() as d:
+    with harness.folder() as d, elsewhere(d):
         f = make(d/'f')
         found, made = list(all_cases(f)), list(flags.cases(f))
     for group, what, _, fault in [*found, *((c[0], c[1], '', c[3]) for c in made)]:

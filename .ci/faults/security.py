@@ -1,5 +1,5 @@
 """Nothing that was downloaded is run: models, pickles, YAML, data folders, completions, reports"""
-import json, os, pickle, shutil, subprocess, sys, zipfile
+import json, os, pickle, re, shutil, subprocess, sys, zipfile
 from pathlib import Path
 from harness import Counts, case, fdiv, folder, last_lines, one_line, root
 import runs
@@ -133,7 +133,69 @@ def texts(counts: Counts, d: Path, f: Path):
         bad = [x for x in ('<script>x', '<img src=x', '<svg/onload', '<script>') if x in html.replace('<script>document', '')]
         counts.check('security', f'a report of {text[:20]!r}', f'{bad}' if bad else '' if "default-src 'none'" in html else 'no policy')
 
-def check(counts: Counts):
+# what a probe is called here -> what it is, and what happens; the table of docs/security.md, in which each probe counts for the first that fits
+KINDS = {
+    r'pickle as .* of a model': ('pickles in place of the weights of a model or an adapter', 'refused: weights are read from safetensors'),
+    r'pickle as': ('pickles in place of a file of a checkpoint, with its manifest and without', 'never unpickled beyond tensors; the manifest names the file'),
+    r'with auto_map ': ('models, references and classifiers with code of their own (`auto_map`)', 'loaded by their type, or refused; nobody is asked'),
+    r'a data folder': ('a data folder with a script', 'refused'),
+    r'modules of': ('ten modules in the current folder with the names of libraries', 'not imported'),
+    r'an index of weights': ('an index of weights that names pickles, or files elsewhere', 'refused'),
+    r'a chat template': ('chat templates that reach for modules or files, or never end', 'an error that names the row'),
+    r'config.json with': ('`config.json` with kernels or types from elsewhere', 'refused'),
+    r'an adapter with': ('adapters whose configuration names modules or other folders', 'read as data, or refused'),
+    r'YAML': ('YAML with tags, aliases, or 100,000 brackets', 'refused, with the line'),
+    r'a completion': ('completions that are programs', 'parsed by the reward `python`, never run'),
+    r'a report of': ('prompts and completions with HTML and scripts, in a report', 'escaped; the page may load nothing'),
+}
+PAGE = root/'docs'/'security.md'
+HEAD = """# What was tried, and held
+
+{doc}`project/security` says what is promised. `make faults` tries it with files from a stranger, each of which would leave a mark if a line of it ran; none may, and what is refused gets one line. This table is made by `.ci/faults/security.py`, and the suite checks its numbers.
+
+| probe | tried | what happens |
+|---|---|---|
+"""
+TAIL = """
+What is wrong without malice is on the page {doc}`errors`.
+
+## Dependencies
+
+`constraints.txt` names one version of each dependency. Those with known weaknesses are listed by
+
+```sh
+pip install pip-audit
+pip-audit --no-deps -r constraints.txt          # the versions that are tested here
+pip-audit --local                               # what is installed where you are
+```
+"""
+def page(names: list[str]) -> str:
+    "docs/security.md for the names of the probes."
+    kind = lambda name: next(k for k in KINDS if re.search(k, name))
+    found = [kind(n) for n in names]
+    return HEAD + ''.join(f'| {what} | {found.count(k)} | {happens} |\n' for k, (what, happens) in KINDS.items()) + f'| **all** | **{len(names)}** | |\n' + TAIL
+
+class Named(Counts):
+    "Counts that also keep the names of the cases."
+    def __init__(self): self.names = []
+    def check(self, group, name, fault):
+        self.names.append(name)
+        return super().check(group, name, fault)
+
+def probe(counts: Counts) -> list[str]:
+    "Every probe; their names."
+    named = Named()
+    vars(named).update(vars(counts))               # which fills the same dictionaries
     with folder() as d:
         f = runs.files(d/'files')
-        for part in (pickles, code, indirect, texts): part(counts, d, f)
+        for part in (pickles, code, indirect, texts): part(named, d, f)
+    return named.names
+
+def check(counts: Counts):
+    made = page(probe(counts))
+    counts.check('security', 'docs/security.md', '' if PAGE.read_text(encoding='utf-8') == made else 'other numbers; run python .ci/faults/security.py')
+
+if __name__ == '__main__':
+    import harness
+    harness.load_everything()
+    PAGE.write_text(page(probe(Counts())), encoding='utf-8')

@@ -4,7 +4,7 @@
 
 # %% ../../nbs/7_commands/716_running.ipynb #07c30003
 from __future__ import annotations
-import contextlib, os, signal, sys, time, warnings
+import contextlib, os, re, signal, sys, time, warnings
 from pathlib import Path
 from tqdm import tqdm
 from .flags import FLAG_NAMES
@@ -95,6 +95,14 @@ def _stopped(number: int, trainer) -> Stopped:
     error.code = 128 + number
     return error
 
+# %% ../../nbs/7_commands/716_running.ipynb #b1c40a32
+_LOST = re.compile(r'gloo|NCCL|[Cc]onnection (reset|closed|refused)|Broken pipe')
+
+def is_lost_peer(e: BaseException) -> bool:
+    "Whether an error of a run on several processes says that another of them is gone."
+    if not isinstance(e, RuntimeError) or int(os.environ.get('WORLD_SIZE', 1)) == 1: return False
+    return type(e).__name__ in ('DistBackendError', 'DistNetworkError') or bool(_LOST.search(str(e)))
+
 # %% ../../nbs/7_commands/716_running.ipynb #07c30008
 def _failed_in_training(e: BaseException, trainer, out: Path) -> Failed:
     "The exception for what ended the training on its way, with the step and the checkpoint to go on from."
@@ -104,6 +112,7 @@ def _failed_in_training(e: BaseException, trainer, out: Path) -> Failed:
     found, _ = newest_whole(out)
     rest = f"; go on from {found.name} with --resume_from_checkpoint last" if found else ''
     why = str(e) if disk_error(e) and isinstance(e, OSError) and not e.filename else reason(e)
+    if is_lost_peer(e): why = "another process of this run has ended, and its own lines say why"
     error = Failed(f"{why} (after step {trainer.state.global_step} of {trainer.state.max_steps}{rest})")
     if isinstance(e, KeyboardInterrupt): error.code = 143 if isinstance(e, Terminated) else 130
     return error
@@ -130,7 +139,8 @@ def train_and_save(trainer, tokenizer, out: Path, resume: str | None = None) -> 
         save_trained(trainer, tokenizer, out)
     except NotSaved as e: raise Failed(str(e)) from e
     except (ValueError, OSError, RuntimeError, KeyboardInterrupt) as e:
-        if isinstance(e, RuntimeError) and not is_out_of_memory(e) and not disk_error(e): raise
+        known = is_out_of_memory(e) or disk_error(e) or is_lost_peer(e)
+        if isinstance(e, RuntimeError) and not known: raise
         if trainer.state.global_step == first: raise
         if isinstance(e, ValueError): e = diverged(trainer, e) or e
         raise _failed_in_training(e, trainer, out) from e

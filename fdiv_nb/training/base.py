@@ -445,6 +445,16 @@ def reference(self: FDivTrainer):
         try: yield m if self.ref_model is None else self.ref_model
         finally: m.train(was)
 
+# %% ../../nbs/4_training/440_base.ipynb #b1c40a22
+@patch
+def _determine_best_metric(self: FDivTrainer, metrics: dict[str, float], trial) -> bool:
+    "Whether this evaluation is the best so far. Raises ValueError for a metric that it does not have."
+    name = self.args.metric_for_best_model
+    known = sorted(k.removeprefix('eval_') for k in metrics if k.startswith('eval_'))
+    if name is not None and name.removeprefix('eval_') not in known:
+        raise ValueError(f"metric_for_best_model: {name!r} is not measured; there are {', '.join(known[:8])}")
+    return super(FDivTrainer, self)._determine_best_metric(metrics, trial)
+
 # %% ../../nbs/4_training/440_base.ipynb #6a4fae2f
 @patch
 def record(self: FDivTrainer, weight: float = 1., **values: float | tuple[float, float]) -> None:
