@@ -72,8 +72,8 @@ def alignment_metrics(s: AlignmentSample,
 
 # %% ../../nbs/5_evaluation/510_alignment.ipynb #8f278255
 def before_and_after(policy: AlignmentSample, base: AlignmentSample, divergences=FOUR) -> tuple[dict, dict]:
-    """(metrics of the reference, metrics of the policy), with divergences and log Z from the pool of both. Raises
-    ValueError for what are no samples."""
+    """(metrics of the reference, metrics of the policy), with divergences and log Z from the pool of both.
+    Raises ValueError for what are no samples."""
     for k, x in dict(policy=policy, base=base).items():
         if not isinstance(x, AlignmentSample):
             raise ValueError(f"{k}: expected an AlignmentSample, got {type(x).__name__}")

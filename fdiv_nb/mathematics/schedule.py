@@ -66,7 +66,8 @@ def divergence_schedule(spec: str | DivergenceSchedule,            # such as 'fo
                         ) -> DivergenceSchedule:
     "The schedule of a name. Raises ValueError for one part, shares that do not rise, unknown names."
     if isinstance(spec, DivergenceSchedule): return spec
-    if not isinstance(spec, str): raise ValueError(f"divergence: expected the name of a schedule, got {spec!r}")
+    if not isinstance(spec, str):
+        raise ValueError(f"divergence: expected the name of a schedule, got {spec!r}")
     names, shares = _parts(spec)
     if len(names) < 2:
         raise ValueError(f"divergence: {spec!r} is no schedule; write 'forward_kl..reverse_kl@0.3'")

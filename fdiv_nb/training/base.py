@@ -50,8 +50,8 @@ def check_intervals(a: TrainingArguments) -> None:
 
 # %% ../../nbs/4_training/440_base.ipynb #55a26db9
 _AT_LEAST = dict(per_device_train_batch_size=1, per_device_eval_batch_size=1, max_grad_norm=0, warmup_steps=0,
-                 weight_decay=0, dataloader_num_workers=0, save_total_limit=0, adam_epsilon=0, neftune_noise_alpha=0,
-                 eval_accumulation_steps=1, eval_delay=0, ddp_timeout=1, ddp_bucket_cap_mb=1)
+                 weight_decay=0, dataloader_num_workers=0, save_total_limit=0, adam_epsilon=0,
+                 neftune_noise_alpha=0, eval_accumulation_steps=1, eval_delay=0, ddp_timeout=1, ddp_bucket_cap_mb=1)
 
 def check_numbers(a: TrainingArguments) -> None:
     "ValueError for numbers of the Trainer out of range, a seed beyond 32 bits among them."
@@ -83,11 +83,13 @@ def check_before(a: TrainingArguments) -> None:
     for k in _INTERVALS:
         n = getattr(a, f'{k}_steps')
         if isinstance(n, (int, float)) and not math.isfinite(n):
-            raise ValueError(f"{k}_steps: expected a finite number, got {n}; {k}_strategy='no' switches it off")
+            raise ValueError(f"{k}_steps: expected a finite number, got {n}; "
+                             f"{k}_strategy='no' switches it off")
     for part in (a.optim_args or '').split(','):
         if part and part.count('=') != 1:
             raise ValueError(f"optim_args: {part!r}; expected name=value, several with commas between")
-    one_of('save_strategy', getattr(a.save_strategy, 'value', a.save_strategy), ('no', 'steps', 'epoch', 'best'))
+    when = getattr(a.save_strategy, 'value', a.save_strategy)
+    one_of('save_strategy', when, ('no', 'steps', 'epoch', 'best'))
     if not a.torch_compile_backend: return
     if a.torch_compile_backend not in torch.compiler.list_backends(exclude_tags=()):
         one_of('torch_compile_backend', a.torch_compile_backend, torch.compiler.list_backends())
@@ -97,7 +99,7 @@ _DICTS = ('lr_scheduler_kwargs', 'gradient_checkpointing_kwargs', 'activation_ch
           'liger_kernel_config', 'accelerator_config', 'fsdp_config')
 
 def read_dicts(a: TrainingArguments) -> None:
-    "JSON texts of dictionaries as dictionaries, in place; ValueError for other texts, but for the name of a file."
+    "JSON texts of dictionaries as dictionaries, in place; ValueError for other texts that name no file."
     for k in _DICTS:
         value = getattr(a, k, None)
         if not isinstance(value, str) or k in _DICTS[-2:] and os.path.isfile(value): continue

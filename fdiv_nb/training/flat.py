@@ -104,7 +104,9 @@ def __post_init__(self: FLATConfig):
     one_of('average', self.average, ('answer', 'row'))
     for k in ('width', 'beta', 'measure_every', 'measure_rows', 'ref_top', 'reinforce_steps'):
         at_least(k, getattr(self, k), 0)
-    for k, low in dict(chunk_tokens=2, chunk_prompt_tokens=1, rmu_layer=0).items(): at_least(k, getattr(self, k), low)
+    at_least('rmu_layer', self.rmu_layer, 0)
+    at_least('chunk_tokens', self.chunk_tokens, 2)
+    at_least('chunk_prompt_tokens', self.chunk_prompt_tokens, 1)
     for k in ('gamma', 'retain_weight'): finite(k, getattr(self, k))
     for k in ('stop_pf', 'retain_model_pf'): between(k, getattr(self, k), 0, 1, '[)', 'it is a probability')
     for k in ('rmu_scale', 'task_alpha', 'learning_rate'): positive(k, getattr(self, k))
