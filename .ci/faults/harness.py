@@ -1,5 +1,5 @@
 """Cases in forks of one process that has imported everything: each has its own group, its own files and a time limit"""
-import contextlib, io, json, os, shutil, signal, sys, tempfile, time, traceback
+import atexit, contextlib, io, json, os, shutil, signal, sys, tempfile, time, traceback
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +9,13 @@ os.environ |= dict(TOKENIZERS_PARALLELISM='false', HF_HUB_OFFLINE='1', MPLBACKEN
                    PYTHONPATH=str(root), JE_ARROW_MALLOC_CONF='background_thread:false')
 # a crash of an earlier case must not be seen by a later one: everything lives in one folder, which is emptied
 scratch = Path(tempfile.mkdtemp(prefix='faults-'))
+_owner = os.getpid()        # forks inherit the folder and do not remove it
+
+@atexit.register
+def _remove_scratch():
+    "Unless KEEP_FAULTS is set, to look at what a case left."
+    if os.getpid() == _owner and not os.environ.get('KEEP_FAULTS'): shutil.rmtree(scratch, ignore_errors=True)
+
 
 class Ended(NamedTuple):
     "How a case ended."
