@@ -84,11 +84,11 @@ def keep(self: BranchedSteps, rows):   # [R'] indices, repetition allowed
     seen[self.rows, self.slot] = self.seen[old, slot, :self.keys]
     self.seen = coming(seen, self.max_new - self.taken)
 
-# %% ../../nbs/2_models/282_branch.ipynb #94d5a58d
+# %% ../../nbs/2_models/282_branch.ipynb #265fd5e8
 def branching_pays(longest: int,    # prompt, tokens
                    rows: int, prompts: int,
                    max_new: int     # tokens a completion
                   ) -> bool:
     "Whether completions of prompts are quicker as branches of one row than in rows of their own."
     n = rows/prompts
-    return n >= 2 and longest + n*max_new/2 <= 6*(longest + max_new/2)
+    return n >= 2 and longest >= 64 and longest + n*max_new/2 <= 6*(longest + max_new/2)
