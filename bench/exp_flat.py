@@ -40,7 +40,7 @@ from fdiv_nb.models.rollout import rollout
 from fdiv_nb.models.tiny import REFUSALS
 from fdiv_nb.training.data import load_tofu
 from fdiv_nb.training.flat import FLATConfig, FLATTrainer
-from cells import Cells, provenance
+from cells import Cells, holm, provenance
 
 SEEDS, RATES, STEPS, BATCH = (0, 1, 2, 3, 4), (3e-4, 1e-3, 3e-3), 40, 8
 FORGET, RETAIN, REFUSED, HELD = 60, 100, 20, 40
@@ -264,15 +264,6 @@ def one(w: World, cell: tuple, results: Path, again: bool = False) -> dict:
     shown = out.get('after') or out['validation']
     shown = {k: shown[k] for k in ('total', 'distance_forget', 'distance_retain', 'p_forget', 'p_relearn_20') if k in shown}
     print(time.strftime('%H:%M:%S'), *cell, f"{out['cpu_seconds']} s", out.get('steps', ''), shown, flush=True)
-    return out
-
-
-def holm(ps: list[float]) -> list[float]:
-    "Holm's corrected p-values."
-    order, out, worst = sorted(range(len(ps)), key=ps.__getitem__), [1.]*len(ps), 0.
-    for k, i in enumerate(order):
-        worst = max(worst, min(1., ps[i]*(len(ps) - k)))
-        out[i] = worst
     return out
 
 

@@ -16,7 +16,6 @@ def _remove_scratch():
     "Unless KEEP_FAULTS is set, to look at what a case left."
     if os.getpid() == _owner and not os.environ.get('KEEP_FAULTS'): shutil.rmtree(scratch, ignore_errors=True)
 
-
 class Ended(NamedTuple):
     "How a case ended."
     code: int | None     # exit status, -N for a signal, None: no end within the limit

@@ -17,7 +17,7 @@ from .models import find_model
 from .parser import parse, read_text
 from .rows import ChatArguments, RowArguments, asked_rows, form_of
 from ..evaluation.forgetting import spread_rows
-from ..mathematics.checks import either
+from ..mathematics.checks import either, whole
 from ..mathematics.divergence import get_divergence
 from ..training.options import option
 
@@ -186,6 +186,9 @@ class MuseArguments(ChatArguments, EvaluateArguments):
     verbatim_tokens: int = option(128, "tokens of a continuation")
     answer_tokens: int = option(32, "tokens of an answer")
     max_tokens: int = option(0, "tokens of a text for Min-K%; 0: refuse texts beyond the context")
+    def __post_init__(self):
+        EvaluateArguments.__post_init__(self)
+        for k, low in dict(verbatim_tokens=1, answer_tokens=1, max_tokens=0).items(): whole(k, getattr(self, k), low)
 
 # %% ../../nbs/7_commands/750_evaluate.ipynb #07f20005
 def _muse_data(a: MuseArguments) -> tuple[dict, dict]:

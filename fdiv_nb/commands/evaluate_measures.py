@@ -10,7 +10,7 @@ from .evaluation import (RETAIN, EvaluateArguments, collect, evaluated_init, ite
 from .models import find_model
 from .parser import parse
 from .rows import RowArguments, form_of
-from ..mathematics.checks import fraction, one_of
+from ..mathematics.checks import fraction, one_of, whole
 from ..training.options import option
 
 # %% auto #0
@@ -66,6 +66,10 @@ class MembershipArguments(RowArguments, EvaluateArguments):
     share: float = option(.4, "of the tokens, for Min-K% and Min-K%++")
     max_tokens: int = option(0, "cut answers and texts there; 0: refuse what the context does not hold")
     limit: int = option(0, "rows of each, spread evenly over the file; 0 = all")
+    def __post_init__(self):
+        EvaluateArguments.__post_init__(self)
+        fraction('share', self.share, '(]')
+        whole('max_tokens', self.max_tokens, 0)
 
 # %% ../../nbs/7_commands/749_evaluate_measures.ipynb #f1911eab
 def _membership_rows(a: MembershipArguments, name: str) -> list:
@@ -111,7 +115,6 @@ def cmd_evaluate_membership(argv: list[str]) -> int:
     from fdiv_nb.training.base import check_output
     a, = parse(argv, MembershipArguments)
     check_output(a.output_dir, a.overwrite)
-    fraction('share', a.share, '(]')
     check_no_sampler(a)
     if a.model and not a.forget: raise ValueError("forget: no rows; give --forget FILE")
     never, most = read_log(a.retain_log) if a.retain_log else None, a.max_tokens or None

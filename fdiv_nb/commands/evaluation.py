@@ -11,7 +11,7 @@ from .models import LoadingArguments, check_loading, device_map_of, find_model, 
 from .running import quiet_logs
 from .samplers import SamplerArguments, make_sampler
 from ..evaluation.rouge import ROUGE
-from ..mathematics.checks import fraction, one_of, positive, whole
+from ..mathematics.checks import one_of, positive, whole
 from ..reports.record import write_json
 from ..training.options import option
 
@@ -33,9 +33,6 @@ def check_evaluated(a: EvaluatedArguments) -> None:
     "Set dtype from bf16. Raises ValueError for what does not go together."
     check_loading(a)
     one_of('dtype', a.dtype, ('float32', 'bfloat16', 'float16'))
-    for k, low in dict(verbatim_tokens=1, answer_tokens=1, max_tokens=0).items():
-        if hasattr(a, k): whole(k, getattr(a, k), low)
-    if hasattr(a, 'share'): fraction('share', a.share, '(]')
     if hasattr(a, 'sampler_tolerance'): positive('sampler_tolerance', a.sampler_tolerance)
     if a.bf16 and a.dtype not in ('float32', 'bfloat16'):
         raise ValueError(f"dtype: {a.dtype}, but bf16 is set too; give one of the two")

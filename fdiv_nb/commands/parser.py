@@ -155,6 +155,12 @@ def did_you_mean(word: str, known, otherwise: str, most: int = 2, cutoff: float 
 # %% ../../nbs/7_commands/710_parser.ipynb #07c1000b
 _ROWS = '--data', '--prompts', '--forget'     # what different commands call their rows
 
+def _instead_of(name: str, known) -> str:
+    "What to type instead of an unknown flag."
+    rows = [k for k in _ROWS if k in known and name in _ROWS]
+    if rows: return f"here rows come by {' and '.join(rows)}"
+    return did_you_mean(name, {*known} - {'--help'}, "`--help` lists the flags", 3, .6)
+
 def check_flags(argv: list[str], known, idle: dict[str, str], place: str = '') -> None:
     """Raises ValueError for a flag that is unknown, or that has no effect here. known: --flag, with
     underscores; place: the file that the words are from."""
@@ -162,9 +168,7 @@ def check_flags(argv: list[str], known, idle: dict[str, str], place: str = '') -
         if not w.startswith('--') or w == '--': continue
         name = '--' + w[2:].split('=')[0].replace('-', '_')
         if name not in known:
-            rows = [k for k in _ROWS if k in known and name in _ROWS]
-            remedy = did_you_mean(name, {*known} - {'--help'}, "`--help` lists the flags", 3, .6)
-            if rows: remedy = f"here rows come by {' and '.join(rows)}"
+            remedy = _instead_of(name, known)
             what = f"config: {place} has the unknown flag {name[2:]!r}"
             raise ValueError(f"{what if place else 'flag: unknown ' + repr(w.split('=')[0])}; {remedy}")
         if why := idle.get(name[2:]): raise ValueError(f"{name[2:]}: has no effect here; {why}")

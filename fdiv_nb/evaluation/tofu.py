@@ -19,8 +19,10 @@ from ..models.encode import is_chat
 from ..models.rollout import rollout
 from ..training.data import load_tofu
 
+logger = logging.getLogger('fdiv_nb')
+
 # %% auto #0
-__all__ = ['told', 'log_truth_ratio', 'truth_ratio', 'truth_score', 'truth_share', 'ks_test', 'logged_ratios', 'item_scores',
+__all__ = ['logger', 'log_truth_ratio', 'truth_ratio', 'truth_score', 'truth_share', 'ks_test', 'logged_ratios', 'item_scores',
            'model_utility', 'forget_quality', 'tofu_scores', 'tofu_rows', 'tofu_data', 'evaluate_tofu']
 
 # %% ../../nbs/5_evaluation/520_tofu.ipynb #6b7734b8
@@ -329,8 +331,6 @@ def lacking_row(rows: list) -> int | None:
     return next((i for i, r in enumerate(rows) if not has(r)), None)
 
 # %% ../../nbs/5_evaluation/520_tofu.ipynb #49549a25
-told = logging.getLogger('fdiv_nb')
-
 def _task_rows(data: dict[str, list[dict]], needed: list[str]) -> dict[str, list[dict]]:
     """`tofu_rows` of each task; a warning for one without truth ratios. Raises ValueError where a task of `needed` has
     a row without wrong answers."""
@@ -340,7 +340,7 @@ def _task_rows(data: dict[str, list[dict]], needed: list[str]) -> dict[str, list
         out[t] = tofu_rows(rows, t, bad is None)
         if bad is None: continue
         whole = 'the forget quality' if t == 'forget' else 'the model utility'
-        told.warning(f"{t}: row {bad} has no wrong_answers (or perturbed_answer); left out: the truth ratio of {t}, "
+        logger.warning(f"{t}: row {bad} has no wrong_answers (or perturbed_answer); left out: the truth ratio of {t}, "
                      f"{whole}")
     return out
 

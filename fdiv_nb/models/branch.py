@@ -39,10 +39,15 @@ class BranchedSteps(Steps):
         if self.ed or not self.takes_positions: raise ValueError("model: it takes no positions to branch with")
         self.taken, real = 0, self.mask.bool()
         self.at = real.sum(1, keepdim=True)   # [G,1] the position of the next token
-        self.slot, m = slots_of(self.rows)
-        self.full = no_slot_empty(self.rows, self.slot, m)
+        m = self.take_slots()
         self.seen = coming(real[:, None].expand(-1, m, -1), self.max_new)
         self.dtype = next(p.dtype for p in self.model.parameters() if p.is_floating_point())
+
+    def take_slots(self) -> int:
+        "A slot for each of `rows`, and whether they fill them in order; how many a prompt has."
+        self.slot, m = slots_of(self.rows)
+        self.full = no_slot_empty(self.rows, self.slot, m)
+        return m
 
 # %% ../../nbs/2_models/282_branch.ipynb #6896ba23
 @patch
@@ -77,8 +82,7 @@ def keep(self: BranchedSteps, rows):   # [R'] indices, repetition allowed
     left, self.rows = old.unique(return_inverse=True)
     if len(left) < len(self.at):
         self.cache, self.at = select_rows(self.cache, left), self.at[left]
-    self.slot, m = slots_of(self.rows)
-    self.full = no_slot_empty(self.rows, self.slot, m)
+    m = self.take_slots()
     seen = self.seen.new_zeros(len(left), m, self.keys)
     seen[..., 0] = True                       # an empty slot sees something
     seen[self.rows, self.slot] = self.seen[old, slot, :self.keys]

@@ -202,8 +202,7 @@ def confirm(self: _Job, way: Way) -> None:
 @patch
 def sound_rows(self: _Job, way: Way) -> tuple[list, list]:
     "`every_row`, checked the first time; drawn again in another way if log q is not the model's own."
-    whole = self.how['top_k'] == 0 and self.how['top_p'] == 1
-    whole = whole and not self.ranks.together
+    whole = self.how['top_k'] == 0 and self.how['top_p'] == 1 and not self.ranks.together
     tries = [(way, True)]*self.static + [(way, False)] + [(WAYS[-1], False)]*(way is not WAYS[-1])
     if way is WAYS[0] and not self.static and self.may_branch(): tries.insert(0, (BRANCHED, False))
     for way, static in tries:
