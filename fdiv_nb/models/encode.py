@@ -36,7 +36,7 @@ def given_template(prompt) -> dict:   # any prompt
 # %% ../../nbs/2_models/270_encode.ipynb #17ffcc6d
 def _tokens(tokenizer, text: str, special: bool) -> list[int]:
     "The tokenizer's ids of a text. Raises ValueError for a text that has no UTF-8 form."
-    try: return [int(t) for t in tokenizer(text, add_special_tokens=special, verbose=False)['input_ids']]
+    try: return list(map(int, tokenizer(text, add_special_tokens=special, verbose=False)['input_ids']))
     except (TypeError, UnicodeError):
         bad = next((i for i, c in enumerate(text) if '\ud800' <= c <= '\udfff'), None)
         if bad is None: raise
@@ -83,7 +83,7 @@ def _render(tokenizer, messages: list, generate: bool, **template) -> list[int]:
     try:
         ids = tokenizer.apply_chat_template(messages, add_generation_prompt=generate, tokenize=True,
                                             return_dict=False, **template)
-        return [int(t) for t in ids]
+        return list(map(int, ids))
     except Exception as e:  # whatever a template, a tool or one of their arguments may raise
         why = f"{type(e).__name__}: {' '.join(str(e).split())[:160]}"
         raise ValueError(f"chat_template: {why}; change the messages, or the template") from e

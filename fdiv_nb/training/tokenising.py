@@ -4,18 +4,26 @@
 
 # %% ../../nbs/4_training/416_tokenising.ipynb #7754cb60
 from __future__ import annotations
+import re
 from collections.abc import Callable
-from transformers import PreTrainedTokenizerBase
+from itertools import chain
+from typing import NamedTuple
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 # %% auto #0
 __all__ = []
 
 # %% ../../nbs/4_training/416_tokenising.ipynb #c6202507
+def _as_read(m: dict):
+    "What tells a message from others: cheap for texts, whose hash Python keeps."
+    texts = type(m) is dict and type(m.get('role')) is type(m.get('content')) is str
+    return tuple(m.items()) if texts and (len(m) == 2 or all([type(x) is str for x in m.values()])) else repr(m)
+
 class Talk:
     "A conversation that will be rendered: messages, whether with the header of an answer, the template's arguments."
     def __init__(self, messages: list, generate: bool, **template):
         self.messages, self.generate, self.template = list(messages), generate, template
-        self.key = repr(self.messages), generate, repr(template)
+        self.key = tuple(map(_as_read, self.messages)), generate, repr(template) if template else ''
 
 # %% ../../nbs/4_training/416_tokenising.ipynb #835d434d
 def _rendered(tokenizer, talk: Talk) -> str | None:
@@ -24,29 +32,124 @@ def _rendered(tokenizer, talk: Talk) -> str | None:
                                               **talk.template)
     except Exception: return None
 
+def _called(tokenizer, texts: list[str], special: bool) -> list[list[int]]:
+    "The ids of some texts, with special tokens or without, as a call of the tokenizer gives them."
+    return tokenizer(texts, add_special_tokens=special, return_attention_mask=False, verbose=False)['input_ids']
+
+# %% ../../nbs/4_training/416_tokenising.ipynb #051f9a21
+_COPIED = {'reasoning_content', 'thinking', 'reasoning'}   # fields that transformers gives under each other's names
+
+def _is_plain(talk: Talk) -> bool:
+    "Whether the template gets the messages as they are, and nothing beside them."
+    return not talk.template and all([type(k) is tuple and _COPIED.isdisjoint(m)
+                                      for k, m in zip(talk.key[0], talk.messages)])
+
+# %% ../../nbs/4_training/416_tokenising.ipynb #5637e48c
+def _straight(tokenizer) -> Callable | None:   # Talk -> text; may raise
+    "Rendering by the compiled template alone, None if the tokenizer has none."
+    try:
+        from transformers.utils.chat_template_utils import _compile_jinja_template
+        t = _compile_jinja_template(tokenizer.get_chat_template())
+        given = {**t.globals, **tokenizer.special_tokens_map, 'tools': None, 'documents': None}
+    except Exception: return None
+    def render(talk):
+        own = dict(messages=talk.messages, add_generation_prompt=talk.generate)
+        return t.environment.concat(t.root_render_func(t.new_context(given | own, shared=True)))
+    return render
+
+# %% ../../nbs/4_training/416_tokenising.ipynb #7f1edd77
+_MOST = 512      # added tokens that Python looks for
+
+def _marks(tokenizer) -> re.Pattern | None:
+    "The tokens between which the pieces of a text are tokenised alike alone; None if that is not sure."
+    rust, added = tokenizer.backend_tokenizer, tokenizer.added_tokens_decoder.values()
+    found = sorted((t.content for t in added if not t.normalized and t.content), key=len, reverse=True)
+    loose = any(t.lstrip or t.rstrip or t.single_word for t in added if not t.normalized)
+    before = rust.pre_tokenizer
+    first = before is not None and b'"first"' in before.__getstate__()
+    if loose or first or tokenizer.split_special_tokens or not 0 < len(found) <= _MOST: return None
+    return re.compile(f"({'|'.join(map(re.escape, found))})")
+
+# %% ../../nbs/4_training/416_tokenising.ipynb #ccb90654
+def _whole_ids(tokenizer, texts: list[str], special: bool) -> list[list[int]]:
+    "The ids of some texts by the Rust tokenizer, which looks for no offsets."
+    return [e.ids for e in tokenizer.backend_tokenizer.encode_batch_fast(texts, add_special_tokens=special)]
+
+def _joined_ids(tokenizer, texts: list[str], marks: re.Pattern) -> list[list[int]]:
+    "The ids of some texts from those of their pieces."
+    cut = [marks.split(text) for text in texts]
+    pieces = [p for p in dict.fromkeys(chain.from_iterable(cut)) if p]
+    ids = dict(zip(pieces, _whole_ids(tokenizer, pieces, False))) | {'': []}
+    return [list(chain.from_iterable(map(ids.__getitem__, c))) for c in cut]
+
+# %% ../../nbs/4_training/416_tokenising.ipynb #365327d7
+class _Ways(NamedTuple):
+    "How a tokenizer can be spared work."
+    straight: Callable | None     # `_straight`
+    rust: bool                    # whether texts may go to its Rust tokenizer
+    marks: re.Pattern | None      # `_marks`
+
+def _ways(tokenizer) -> _Ways:
+    "What holds for a tokenizer."
+    kind, fast = type(tokenizer), PreTrainedTokenizerFast
+    rust = isinstance(tokenizer, fast) and kind._encode_plus is fast._encode_plus and kind.__call__ is fast.__call__
+    try: marks = _marks(tokenizer) if rust else None
+    except Exception: marks = None        # a part in Python, which says nothing about itself
+    return _Ways(_straight(tokenizer), rust, marks)
+
+# %% ../../nbs/4_training/416_tokenising.ipynb #2639ba88
+def _some(x: list) -> list[int]:
+    "Places of the first, the middle and the last entry."
+    return sorted({0, len(x)//2, len(x) - 1}) if x else []
+
+def _texts_of(tokenizer, talks: list[Talk], ways: _Ways) -> list[str | None]:
+    "The text of each conversation, None where the template fails."
+    def quick(talk):
+        if not _is_plain(talk): return _rendered(tokenizer, talk)
+        try: return ways.straight(talk)
+        except Exception: return None
+    same = ways.straight and all(quick(talks[i]) == _rendered(tokenizer, talks[i]) for i in _some(talks))
+    return [quick(t) if same else _rendered(tokenizer, t) for t in talks]
+
+# %% ../../nbs/4_training/416_tokenising.ipynb #a22d3911
+def _ids_of(tokenizer, texts: list[str], special: bool, ways: _Ways) -> list[list[int]]:
+    "The ids of some texts, with special tokens or without. Raises what the tokenizer raises."
+    if not ways.rust: return _called(tokenizer, texts, special)
+    known = _called(tokenizer, [texts[i] for i in _some(texts)], special)   # and no truncation, no padding from here on
+    cut = ways.marks and not special
+    ids = _joined_ids(tokenizer, texts, ways.marks) if cut else _whole_ids(tokenizer, texts, special)
+    return ids if [ids[i] for i in _some(texts)] == known else _called(tokenizer, texts, special)
+
 # %% ../../nbs/4_training/416_tokenising.ipynb #81e6ffe8
 class Remembering:
     "A tokenizer with the ids of some texts, each with special tokens (True) or without, and of some conversations."
-    def __init__(self, tokenizer, texts: list[tuple[str, bool]] = (), talks: list[Talk] = ()):
+    def __init__(self, tokenizer, texts: list[tuple[str, bool]] = (), talks: list[Talk] = (), ways=None):
         self.tokenizer, self.ids, self.size = tokenizer, {}, len(tokenizer)
+        self.words, self.ways = {}, ways or _ways(tokenizer)
         self.remember({t: t for t in texts}, True)
         self.remember({t: t for t in texts}, False)
-        self.remember({t.key: (_rendered(tokenizer, t), False) for t in {t.key: t for t in talks}.values()}, False)
+        talks = {t.key: t for t in talks}
+        rendered = _texts_of(tokenizer, list(talks.values()), self.ways)
+        self.remember({k: (text, False) for k, text in zip(talks, rendered)}, False)
 
     def remember(self, wanted: dict, special: bool) -> None:
         "Keep the ids of {key: (text or None, special)} of one kind."
         wanted = {k: text for k, (text, s) in wanted.items() if s == special and text is not None}
         if not wanted: return
-        how = dict(add_special_tokens=special, return_attention_mask=False, verbose=False)
-        try: self.ids |= zip(wanted, self.tokenizer(list(wanted.values()), **how)['input_ids'])
+        try: self.ids |= zip(wanted, _ids_of(self.tokenizer, list(wanted.values()), special, self.ways))
         except Exception: pass       # one of them cannot be encoded; whoever asks for it learns why
 
     def __getattr__(self, name: str):
-        if name in ('tokenizer', 'ids', 'size'): raise AttributeError(name)
+        if name in ('tokenizer', 'ids', 'size', 'words', 'ways'): raise AttributeError(name)
         value = getattr(self.tokenizer, name)
         if isinstance(value, (int, str, type(None))): setattr(self, name, value)     # dear to look up, for each row
         return value
     def __len__(self) -> int: return self.size
+    def decode(self, ids, **kw):
+        "As of the tokenizer; the text of one token is kept."
+        if len(ids) != 1 or kw: return self.tokenizer.decode(ids, **kw)
+        if (token := ids[0]) not in self.words: self.words[token] = self.tokenizer.decode(ids)
+        return self.words[token]
     def __call__(self, text, add_special_tokens: bool = True, **kw):
         ids = self.ids.get((text, add_special_tokens)) if isinstance(text, str) else None
         if ids is None: return self.tokenizer(text, add_special_tokens=add_special_tokens, **kw)
@@ -77,10 +180,11 @@ def tokenised_ahead(tokenizer,       # transformers interface
     if len(rows) < _FEW or not _batches(tokenizer):
         yield from ((tokenizer, r) for r in rows)
         return
+    ways = _ways(tokenizer)
     for i in range(0, len(rows), _AHEAD):
         part = rows[i:i + _AHEAD]
         texts, talks = _collected(part, wanted)
-        ready = Remembering(tokenizer, texts, talks)
+        ready = Remembering(tokenizer, texts, talks, ways)
         yield from ((ready, r) for r in part)
 
 # %% ../../nbs/4_training/416_tokenising.ipynb #fc9f392e

@@ -1,0 +1,95 @@
+"""Rows tokenised a second: conversations, prompts with messages and texts through `encode_rows`, in forks that take turns.
+
+    python bench/rows.py                        this checkout
+    python bench/rows.py --against FOLDER       and an older checkout of this project in that folder
+    python bench/rows.py --tokenizer FOLDER     a chat model's tokenizer instead of a small one that is trained here
+    python bench/rows.py --quick                a glance at whether everything runs; nothing is written
+"""
+from __future__ import annotations
+import argparse, hashlib, json, logging, multiprocessing, os, random, statistics, subprocess, sys, time
+from pathlib import Path
+HERE = Path(__file__).resolve().parent
+KINDS = ('chat', 'messages', 'text')      # conversations of 2, 4 or 6 messages; one question and one answer; two texts
+WORDS = 'the a model learns from rows of text each answer is scored once why does it vanish explain tokens sum seven rivers light travels fast'.split()
+
+def rows_of(kind, n, seed=0):
+    "Generated rows; messages of 5 to 25 words."
+    g = random.Random(seed)
+    say = lambda: ' '.join(g.choice(WORDS) + str(g.randrange(50))*(g.random() < .1) for _ in range(g.randint(5, 25))).capitalize() + '.'
+    talk = lambda k: [dict(role=('user', 'assistant')[i % 2], content=say()) for i in range(k)]
+    if kind == 'chat': return [dict(messages=talk(2*g.randint(1, 3))) for _ in range(n)]
+    if kind == 'messages': return [dict(prompt=m[:1], completion=m[1:]) for m in (talk(2) for _ in range(n))]
+    return [dict(prompt=say(), completion=' ' + say()) for _ in range(n)]
+
+def tokenizer_of(folder):
+    "A folder's tokenizer, or a ChatML one of 420 tokens."
+    from transformers import AutoTokenizer
+    if folder: return AutoTokenizer.from_pretrained(folder)
+    from fdiv_nb.models.tokenizers import chat_tokenizer
+    return chat_tokenizer('chatml')
+
+def child(code, folder, kind, n, out):
+    "In a fork: process seconds of reading and of encoding, tokens, and a hash of all ids."
+    sys.path.insert(0, str(code))
+    try:
+        import fdiv_nb
+        assert Path(fdiv_nb.__file__).is_relative_to(code), f'{fdiv_nb.__file__} is not of {code}'
+        from fdiv_nb.training.batches import encode_rows
+        from fdiv_nb.training.data import read_rows
+        tok, rows = tokenizer_of(folder), rows_of(kind, n)
+        encode_rows(tok, read_rows(rows[:300]))                 # what is made once
+        a = time.process_time(); read = read_rows(rows)
+        b = time.process_time(); got, counts = encode_rows(tok, read)
+        c = time.process_time()
+        out.send(dict(read=b - a, encode=c - b, tokens=sum(len(r['prompt_ids']) + len(r['completion']) for r in got),
+                      ids=hashlib.sha256(json.dumps(got).encode()).hexdigest()[:16]))
+    except BaseException as e: out.send(repr(e))
+
+def ask(*args):
+    "What a fresh fork measured."
+    here, there = multiprocessing.get_context('fork').Pipe(False)
+    p = multiprocessing.get_context('fork').Process(target=child, args=(*args, there))
+    p.start(); there.close()
+    try: got = here.recv()
+    except EOFError: got = 'ended without a result'
+    p.join()
+    if isinstance(got, str): sys.exit(f'{args[0]}, {args[2]}: {got}')
+    return got
+
+def main(a):
+    os.environ |= dict(OMP_NUM_THREADS='1', HF_HUB_OFFLINE='1', TOKENIZERS_PARALLELISM='false', RAYON_NUM_THREADS='1')
+    import torch, transformers, datasets                                   # noqa: F401
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast        # noqa: F401
+    torch.set_num_threads(1); logging.disable(logging.WARNING)
+    codes = dict(before=a.against.resolve(), now=HERE.parent) if a.against else dict(now=HERE.parent)
+    n, found = 600 if a.quick else a.rows, {k: {c: [] for c in codes} for k in KINDS}
+    for r in range(1 if a.quick else a.rounds):
+        for k in KINDS:
+            for c in sorted(codes, reverse=r % 2): found[k][c].append(ask(codes[c], a.tokenizer, k, n))
+    result = report(found, n)
+    if not a.quick: keep(a, n, codes, result, found)
+
+def report(found, n):
+    "Print and return rows a second of one thread, medians; equal ids are checked."
+    result = {}
+    for k, by in found.items():
+        same = len({m['ids'] for ms in by.values() for m in ms}) == 1
+        speed = {c: n/statistics.median(m['encode'] for m in ms) for c, ms in by.items()}
+        both = {c: n/statistics.median(m['encode'] + m['read'] for m in ms) for c, ms in by.items()}
+        result[k] = dict(tokens_a_row=by['now'][0]['tokens']/n, encoded_a_second=speed, read_and_encoded_a_second=both, same_ids=same)
+        print(f'{k:10}', '  '.join(f'{c} {v:7,.0f}/s ({both[c]:,.0f} with reading)' for c, v in speed.items()), f'{result[k]["tokens_a_row"]:.0f} tokens', 'same ids' if same else 'IDS DIFFER')
+    return result
+
+def keep(a, n, codes, result, found):
+    "Write the file."
+    import tokenizers, transformers
+    from losses import device_name, write
+    commit = lambda folder: subprocess.run(['git', '-C', str(folder), 'rev-parse', '--short', 'HEAD'], capture_output=True, text=True).stdout.strip()
+    write(a.out, dict(device=device_name(False), threads=1, clock='process_time', rows=n, rounds=a.rounds, transformers=transformers.__version__, tokenizers=tokenizers.__version__,
+          tokenizer=Path(a.tokenizer).name if a.tokenizer else 'chatml, 420 tokens', commits={c: commit(f) for c, f in codes.items()}, load_average=os.getloadavg()[0], result=result, measured=found))
+
+if __name__ == '__main__':
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--against', type=Path, help='an older checkout'); p.add_argument('--tokenizer', help='a folder'); p.add_argument('--quick', action='store_true')
+    p.add_argument('--rows', type=int, default=5000); p.add_argument('--rounds', type=int, default=5); p.add_argument('--out', type=Path, default=HERE/'results'/'rows-cpu.json')
+    main(p.parse_args())
