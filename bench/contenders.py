@@ -43,7 +43,7 @@ def answers(s, steps):
 
 def common(s, folder, steps):
     return dict(output_dir=folder, per_device_train_batch_size=s['batch'], max_steps=steps, learning_rate=1e-4, lr_scheduler_type='constant', logging_steps=1,
-                disable_tqdm=True, use_cpu=True, save_strategy='no', report_to='none', optim='adamw_torch', train_sampling_strategy='sequential', max_grad_norm=1.)
+                disable_tqdm=True, use_cpu=True, save_strategy='no', report_to='none', optim='adamw_torch_fused', train_sampling_strategy='sequential', max_grad_norm=1.)
 
 TRL = dict(gradient_checkpointing=False, bf16=False)
 
@@ -108,7 +108,7 @@ class Loop:
     "A loop as one writes it down: forward, backward, clip, AdamW. `step` tells the clock of a step's end and its loss."
     def __init__(self, m, batches, loss): self.m, self.batches, self.loss, self.clock = m, batches, loss, None
     def train(self):
-        opt = torch.optim.AdamW(self.m.parameters(), lr=1e-4, weight_decay=0.)
+        opt = torch.optim.AdamW(self.m.parameters(), lr=1e-4, weight_decay=0., fused=True)
         self.m.train()
         self.clock.on_train_begin()
         for b in self.batches:

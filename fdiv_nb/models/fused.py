@@ -134,6 +134,11 @@ def chunk_size(tokens: int,               # positions that count
     return -(-n//-(-n//most))
 
 # %% ../../nbs/2_models/240_fused.ipynb #e63728a7
+class _Left(NamedTuple):
+    "What a sweep left of its last chunk, for one without logits."
+    room: Tensor       # [chunk, V], the probabilities in its first rows
+    fn: Callable       # as `fn` of `_sweep`, of probabilities instead of logits
+
 class _Grads(NamedTuple):
     "What a sweep adds up; None where nothing is needed."
     h: Tensor | None   # [n, H]
@@ -149,25 +154,26 @@ def _zeros(h: Tensor, head: Head, wide: torch.dtype, need) -> _Grads:
 
 # %% ../../nbs/2_models/240_fused.ipynb #070d9cd2
 def _sweep(h: Tensor, head: Head, fn: Callable, chunk: int, coef: Tensor | Callable | None,
-           need=(False, False, False)) -> tuple[Tensor, _Grads]:
-    """Values [n] of `fn` at every position, and Σ coef·gradient for what is needed of h, W and b. coef: [n], or
-    (values of a few positions, their slice) -> their coefficients [m, 1]."""
+           need=(False, False, False), left: _Left | None = None) -> tuple[Tensor, _Grads, Tensor]:
+    """Values [n] of `fn` at every position, Σ coef·gradient for what is needed of h, W and b, and the buffer. coef: [n],
+    or (values of a few positions, their slice) -> their coefficients [m, 1]. left: begins with the last chunk."""
     n, V = len(h), len(head.weight)
     wide = torch.promote_types(torch.promote_types(h.dtype, head.weight.dtype), torch.float32)
     new = functools.partial(torch.empty, dtype=wide, device=h.device)
-    out, room = new(n), new(min(chunk, n), V)
+    out, room = new(n), new(min(chunk, n), V) if left is None else left.room
     bent = new(room.shape) if head.softcap and coef is not None else None
     g = _zeros(h, head, wide, need if coef is not None else (False,)*3)
-    for i in range(0, n, chunk):
+    for i in range(0, n, chunk)[::1 if left is None else -1]:
         s = slice(i, min(i + chunk, n))
-        z = _logits(h[s], head, room[:s.stop - i])
+        z, known = room[:s.stop - i], left is not None and s.stop == n
+        if not known: _logits(h[s], head, z)
         logits = bent[:len(z)].copy_(z) if bent is not None else None
         at = functools.partial(coef, s=s) if callable(coef) else None if coef is None else coef[s, None].to(wide)
-        out[s] = fn(z, s, at)
+        out[s] = (left.fn if known else fn)(z, s, at)
         if coef is not None:
             head.unbend(z, logits)
             _pull(z, h[s], head, None if g.h is None else g.h[s], g.w, g.b)
-    return out, g
+    return out, g, room
 
 # %% ../../nbs/2_models/240_fused.ipynb #1f81bb82
 class _Plan(NamedTuple):
@@ -178,6 +184,7 @@ class _Plan(NamedTuple):
     dtype: torch.dtype | None   # of autocast
     grad: bool                  # whether gradients are enabled
     expect: Callable | None = None   # (values, their slice) -> the upstream gradient that will come
+    again: Callable | None = None    # () -> fn of `_Left`
 
 # %% ../../nbs/2_models/240_fused.ipynb #0310922d
 def _cast(h, w, b, head: Head, dtype) -> tuple[Tensor, Head]:
@@ -224,7 +231,8 @@ class _Fused(torch.autograd.Function):
             need = ctx.needs_input_grad[:3]
             if ctx.expected: coef_of = _Expected(plan.expect, len(h), h)
             else: coef_of = coef if plan.grad else None
-            out, g = _sweep(x, head, plan.make(), plan.chunk, coef_of, need)
+            out, g, room = _sweep(x, head, plan.make(), plan.chunk, coef_of, need)
+        ctx.room = room if plan.again and coef_of is None and any(need) else None
         if coef is not None: check_finite(out)
         if plan.grad: ctx.save_for_backward(h, w, b)
         ctx.coef = coef_of.coef if ctx.expected else coef
@@ -233,14 +241,15 @@ class _Fused(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, up):
-        (h, w, b), plan, kept = ctx.saved_tensors, ctx.plan, ctx.kept
-        ctx.kept = None                     # given away; a second backward pass sweeps again
+        (h, w, b), plan, kept, room = ctx.saved_tensors, ctx.plan, ctx.kept, ctx.room
+        ctx.kept = ctx.room = None          # given away; a second backward pass sweeps again
         r = None if kept is None else up if ctx.ready else _multiple(up, ctx.coef)
         if r is not None: return *_times(kept, r), None, None
         with torch.autocast(h.device.type, enabled=False):
             x, head = _cast(h, w, b, plan.head, plan.dtype)
             coef = up*ctx.coef if ctx.ready else up
-            _, g = _sweep(x, head, plan.make(), plan.chunk, coef, ctx.needs_input_grad[:3])
+            left = None if room is None else _Left(room, plan.again())
+            _, g, _ = _sweep(x, head, plan.make(), plan.chunk, coef, ctx.needs_input_grad[:3], left)
         return *_like(g, (h, w, b)), None, None
 
 # %% ../../nbs/2_models/240_fused.ipynb #898d704d
@@ -257,6 +266,17 @@ def _entropy(z: Tensor, coef: Tensor | None) -> Tensor:
     return h
 
 # %% ../../nbs/2_models/240_fused.ipynb #022dec6d
+def _logprob_grad(p: Tensor, n: Tensor, y: Tensor, coef: Tensor, eps: float) -> None:
+    "p [n, V], probabilities that sum to n [n, 1], becomes coef·gradient."
+    p.mul_(-coef/n).scatter_add_(-1, y[:, None], coef*(1 - eps))
+    if eps: p.add_(coef*(eps/p.shape[1]))
+    _none_where_zero(p, coef)
+
+def _logprob_again(p: Tensor, y: Tensor, coef: Tensor, eps: float) -> Tensor:
+    "`_logprob_grad` of what `_logprob` left; the values, known already, are zero."
+    _logprob_grad(p, p.sum(-1, keepdim=True), y, coef, eps)
+    return p.new_zeros(len(p))
+
 def _logprob(z: Tensor, y: Tensor, coef: Tensor | None, eps: float) -> Tensor:
     "(1 - ε) log π(y) + ε mean_v log π(v) of each row; z becomes coef·gradient."
     at, top = z.gather(-1, y[:, None]), z.amax(-1, keepdim=True)
@@ -265,10 +285,7 @@ def _logprob(z: Tensor, y: Tensor, coef: Tensor | None, eps: float) -> Tensor:
     s = log_normalizer(p, n)
     y_log = (1 - eps)*(at - top)[:, 0] + eps*mean - s[:, 0]
     if callable(coef): coef = coef(y_log)
-    if coef is not None:
-        p.mul_(-coef/n).scatter_add_(-1, y[:, None], coef*(1 - eps))
-        if eps: p.add_(coef*(eps/z.shape[1]))
-        _none_where_zero(p, coef)
+    if coef is not None: _logprob_grad(p, n, y, coef, eps)
     return y_log
 
 # %% ../../nbs/2_models/240_fused.ipynb #149d1817
@@ -305,15 +322,19 @@ def _chunk(h: Tensor, head: Head, chunk: int | None, budget: int | None, buffers
 
 # %% ../../nbs/2_models/240_fused.ipynb #f6837c47
 def _run(hidden: Tensor, head: Head, keep: Tensor, make: Callable, chunk: int | None, budget: int | None,
-         buffers: int, coef: Tensor | None = None, expect: Callable | None = None) -> Tensor:
-    "`_Fused` at the kept positions; [...] with 0 elsewhere, or the weighted sum."
+         buffers: int, coef: Tensor | None = None, expect: Callable | None = None,
+         again: Callable | None = None) -> Tensor:
+    """`_Fused` at the kept positions; [...] with 0 elsewhere, or the weighted sum. again: as `make`, of the
+    probabilities that its functions leave; not used on a GPU nor with a cap."""
     h, flat = hidden.reshape(-1, hidden.shape[-1]), keep.reshape(-1)
     i = None if bool(flat.all()) else flat.nonzero()[:, 0]
     if i is not None: h, coef = h[i], coef if coef is None else coef[i]
     c = _chunk(h, head, chunk, budget, buffers, expect is not None and head.weight.requires_grad)
     place = torch.arange(len(h), device=h.device) if i is None else i
     known = expect and (lambda values, s: expect(values, place[s]))
-    plan = _Plan(head, functools.partial(make, i, c), c, _autocast_dtype(h), torch.is_grad_enabled(), known)
+    if h.is_cuda or head.softcap: again = None
+    plan = _Plan(head, functools.partial(make, i, c), c, _autocast_dtype(h), torch.is_grad_enabled(), known,
+                 again and functools.partial(again, i, c))
     y = _Fused.apply(h, head.weight, head.bias, plan, coef)
     if coef is not None: return y
     if i is not None: y = torch.zeros(len(flat), dtype=y.dtype, device=y.device).index_put((i,), y)
@@ -362,11 +383,12 @@ def linear_logprobs(hidden: Tensor,          # [..., H]
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label_smoothing: expected 0 <= label_smoothing < 1, got {label_smoothing}")
     y = labels.reshape(-1).long()
-    def make(i, chunk):
+    def make(i, chunk, of=_logprob):
         t = y if i is None else y[i]
-        score = lambda r, at, c: _logprob(r, t[at], c, label_smoothing)
+        score = lambda r, at, c: of(r, t[at], c, label_smoothing)
         return lambda z, s, coef: _by_rows(z, s, coef, score)
-    return _run(hidden, Head(weight, bias, scale, softcap, temperature), keep, make, chunk, budget, 1, expect=expect)
+    head, again = Head(weight, bias, scale, softcap, temperature), functools.partial(make, of=_logprob_again)
+    return _run(hidden, head, keep, make, chunk, budget, 1, expect=expect, again=again)
 
 # %% ../../nbs/2_models/240_fused.ipynb #a45ebdd6
 def linear_mean_token_prob(hidden: Tensor,                  # [B, T, H]
