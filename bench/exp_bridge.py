@@ -55,8 +55,8 @@ SMOL = dict(rows=quick(96, 6), draws=8, held=quick(48, 6), evaluated=4, tokens=2
             dpo_epochs=quick(2., 1.), dpo_rate=2e-4, dpo_beta=0.1, rates=quick((1e-4, 5e-4, 2e-3), (5e-4,)), seeds=quick(10, 1))
 LORA = dict(r=16, lora_alpha=32, lora_dropout=0., target_modules='q_proj k_proj v_proj o_proj gate_proj up_proj down_proj'.split())
 
-PAPER = "the paper's 6 points; sd of three seeds of nbs/results/bridge.json, stronger preference learning"
-OLD = 'three seeds of nbs/results/bridge.json, stronger preference learning'
+PAPER = "the paper's 6 points; sd of three seeds of an earlier run, nbs/results/bridge.json at commit ef04b0c, stronger preference learning"
+OLD = 'three seeds of an earlier run, nbs/results/bridge.json at commit ef04b0c, stronger preference learning'
 fs = lambda s: list(s['losses'])
 CONTRASTS = {
     'instructions: a fifth of the best SFT rate wins more after preference learning':

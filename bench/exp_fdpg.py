@@ -62,12 +62,12 @@ SIZE = dict(STEP, max_new_tokens=28, beta=0.25, seeds=quick(5, 1), most=quick(10
 RARE = dict(STEP, max_new_tokens=48, word='amazing', beta=0.1, samples_per_step=quick(256, 64), max_steps=quick(80, 2),
             z_samples=quick(8192, 1024), seeds=quick(10, 1), rates=(1.5e-4, 3e-4, 6e-4), eval=quick(4096, 256),
             bank=quick(200, 4), bank_batch=quick(8192, 2048))
-SMOL = dict(beta=0.2, soft=0.1, word='water', seeds=quick(2, 1), max_steps=quick(200, 1), samples_per_step=quick(64, 8),
-            z_samples=quick(1024, 16), max_new_tokens=20, learning_rate=3e-4, warmup_steps=5, eval=quick(512, 8), save_steps=5)
+SMOL = dict(beta=0.2, soft=0.1, word='water', seeds=quick(2, 1), max_steps=quick(60, 1), samples_per_step=quick(32, 8),
+            z_samples=quick(512, 16), max_new_tokens=20, learning_rate=3e-4, warmup_steps=5, eval=quick(512, 8), save_steps=5)
 LORA = dict(r=16, lora_alpha=32, lora_dropout=0., layers_to_transform=list(range(15, 30)),
             target_modules='q_proj k_proj v_proj o_proj gate_proj up_proj down_proj'.split())
 
-OLD = 'three seeds of nbs/results/fdpg.json'
+OLD = 'three seeds of an earlier run, nbs/results/fdpg.json at commit ef04b0c'
 CONTRASTS = {
     'exact: what forward KL trains is farther by forward KL than what JS trains, mean of four policies':
         Contrast('JS often beats forward KL by a wide margin; a loss need not win its own objective', 'ladder', 'forward_kl',
