@@ -155,8 +155,8 @@ def _zeros(h: Tensor, head: Head, wide: torch.dtype, need) -> _Grads:
 # %% ../../nbs/2_models/240_fused.ipynb #070d9cd2
 def _sweep(h: Tensor, head: Head, fn: Callable, chunk: int, coef: Tensor | Callable | None,
            need=(False, False, False), left: _Left | None = None) -> tuple[Tensor, _Grads, Tensor]:
-    """Values [n] of `fn` at every position, Σ coef·gradient for what is needed of h, W and b, and the buffer. coef: [n],
-    or (values of a few positions, their slice) -> their coefficients [m, 1]. left: begins with the last chunk."""
+    """Values [n] of `fn` at every position, Σ coef·gradient for what is needed of h, W and b, and the buffer.
+    coef: [n], or (values of a few positions, their slice) -> their coefficients [m, 1]. left: start at the end."""
     n, V = len(h), len(head.weight)
     wide = torch.promote_types(torch.promote_types(h.dtype, head.weight.dtype), torch.float32)
     new = functools.partial(torch.empty, dtype=wide, device=h.device)
