@@ -1,6 +1,6 @@
 """What `steps.py` compares: each contender is a function (the step's size, a working folder, callbacks, number of steps) -> something with `train()`.
 
-Models, tokenizer and rows are the same for all contenders of a row. Gradient checkpointing and bf16, which TRL has on by default, are off."""
+Models, tokenizer and rows are the same for all contenders of a row. Gradient checkpointing, which TRL has on by default, is off, and so is bf16 unless the size has `bf16`; with `gpu` in it they run there."""
 from __future__ import annotations
 import copy, random
 import torch
@@ -43,9 +43,9 @@ def answers(s, steps):
 
 def common(s, folder, steps):
     return dict(output_dir=folder, per_device_train_batch_size=s['batch'], max_steps=steps, learning_rate=1e-4, lr_scheduler_type='constant', logging_steps=1,
-                disable_tqdm=True, use_cpu=True, save_strategy='no', report_to='none', optim='adamw_torch_fused', train_sampling_strategy='sequential', max_grad_norm=1.)
+                disable_tqdm=True, use_cpu=not s.get('gpu'), bf16=bool(s.get('bf16')), save_strategy='no', report_to='none', optim='adamw_torch_fused', train_sampling_strategy='sequential', max_grad_norm=1.)
 
-TRL = dict(gradient_checkpointing=False, bf16=False)
+TRL = dict(gradient_checkpointing=False)
 
 def ids_and_collator(tok, rows):
     "Rows as ids, encoded as ours are, and a collator for trainers that bring none."
@@ -70,11 +70,11 @@ def dpo(s, folder, callbacks, steps):
     args = FDPOConfig(divergence='reverse_kl', beta=.1, drift_samples=0, per_device_eval_batch_size=2*s['batch'], **common(s, folder, steps))
     return FDPOTrainer(s['model'], args, pairs(s, steps), processing_class=s['tokenizer'], callbacks=callbacks)
 
-def trl_dpo(precomputed):
+def trl_dpo(precomputed, **more):
     def make(s, folder, callbacks, steps):
         from datasets import Dataset
         from trl import DPOConfig, DPOTrainer
-        args = DPOConfig(beta=.1, max_length=None, loss_type=['sigmoid'], precompute_ref_log_probs=precomputed, precompute_ref_batch_size=s['batch'], **TRL, **common(s, folder, steps))
+        args = DPOConfig(beta=.1, max_length=None, loss_type=['sigmoid'], precompute_ref_log_probs=precomputed, precompute_ref_batch_size=s['batch'], **TRL, **common(s, folder, steps), **more)
         ref = None if precomputed else copy.deepcopy(s['model'])
         return DPOTrainer(s['model'], ref_model=ref, args=args, train_dataset=Dataset.from_list(pairs(s, steps)), processing_class=s['tokenizer'], callbacks=callbacks)
     return make
@@ -136,14 +136,14 @@ def distill(packing=0):
         return DistillTrainer(s['model'], args, answers(s, steps), processing_class=s['tokenizer'], teacher=teacher(s), callbacks=callbacks)
     return make
 
-def gkd(s, folder, callbacks, steps):
+def gkd(s, folder, callbacks, steps, **more):
     from datasets import Dataset
     from trl.experimental.gkd import GKDConfig, GKDTrainer
     enc, collate = ids_and_collator(s['tokenizer'], answers(s, steps))
     def with_prompts(rs):
         b = collate(rs)
         return b | dict(prompt_attention_mask=torch.ones_like(b['prompts']))
-    args = GKDConfig(max_length=None, lmbda=0., beta=.5, temperature=1., **TRL, **common(s, folder, steps))
+    args = GKDConfig(max_length=None, lmbda=0., beta=.5, temperature=1., **TRL, **common(s, folder, steps), **more)
     return GKDTrainer(s['model'], teacher(s), args, data_collator=with_prompts, train_dataset=Dataset.from_list(enc), processing_class=s['tokenizer'], callbacks=callbacks)
 
 # ---- unlearning -------------------------------------------------------------------------------------------------------------
