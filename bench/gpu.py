@@ -350,6 +350,7 @@ def run(names, device, quick, end, keep):
                     got = {now.job['given'].get('who', US): dict(failed='left out, no time; use --only')}
                 found[n] |= got
                 if k + 1 < len(todo) and todo[k + 1][0] == n: continue
+                found[n] = {w: found[n][w] for w in sorted(found[n], key=lambda w: ([*ROWS[n].who, w].index(w)))}
                 compare(ROWS[n], found[n])
                 for who, v in found[n].items(): print(line(n, who, v), flush=True)
                 keep(n, found[n])

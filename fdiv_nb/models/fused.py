@@ -4,7 +4,7 @@
 
 # %% ../../nbs/2_models/240_fused.ipynb #07b05293
 from __future__ import annotations
-import functools, math
+import functools, logging, math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 from collections.abc import Callable
@@ -298,6 +298,83 @@ def _by_rows(z, s, coef, f) -> Tensor:
         parts.append(f(z[r], at, own))
     return torch.cat(parts)
 
+# %% ../../nbs/2_models/240_fused.ipynb #8597cfc2
+logger = logging.getLogger('fdiv_nb')
+
+@functools.lru_cache(128)
+def kernel(fn: Callable, *fixed) -> Callable:
+    "fn(*fixed, ...) through torch.compile, for any number of rows of its tensors."
+    run = torch.compile(functools.partial(fn, *fixed), dynamic=False, recompile_limit=256)
+    def call(*tensors):
+        for x in tensors:
+            if x is not None: torch._dynamo.maybe_mark_dynamic(x, 0)
+        return run(*tensors)
+    return call
+
+# %% ../../nbs/2_models/240_fused.ipynb #421eb23d
+@functools.lru_cache(None)
+def compiles(kind: str) -> bool:
+    "Whether torch.compile works on a type of device; logs one line where it does not."
+    try: torch.compile(lambda x: x + 1, dynamic=False)(torch.zeros(8, device=kind))
+    except Exception as e:
+        why = f'{type(e).__name__}: {str(e).strip()}'.splitlines()[0]
+        logger.warning('torch.compile does not work on %s, so losses run without it: %.200s', kind, why)
+        return False
+    return True
+
+def whether_compiled(compile: bool | None, device: torch.device) -> bool:
+    "The user's wish; for None, on a GPU where `torch.compile` works."
+    return device.type == 'cuda' and compiles('cuda') if compile is None else compile
+
+# %% ../../nbs/2_models/240_fused.ipynb #a310706f
+def _normalizer(z: Tensor) -> tuple[Tensor, Tensor]:
+    "m, s [n, 1] with log softmax(z) = z - m - s."
+    top = z.amax(-1, keepdim=True)
+    return top, (z - top).exp().sum(-1, keepdim=True).log()
+
+def _replace(z: Tensor, g: Tensor, coef: Tensor) -> None:
+    "z becomes g, and 0 in rows that do not count."
+    z.copy_(torch.where(coef == 0, 0., g))
+
+# %% ../../nbs/2_models/240_fused.ipynb #1f2c494e
+def _logprob_values(eps: float, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    "The values of `_logprob` [n], and `_normalizer`."
+    top, s = _normalizer(z)
+    at = (1 - eps)*(z.gather(-1, y[:, None]) - top) - s
+    if eps: at = at + eps*(z - top).mean(-1, keepdim=True)
+    return at[:, 0], top, s
+
+def _logprob_slopes(eps: float, z: Tensor, y: Tensor, top: Tensor, s: Tensor, coef: Tensor) -> None:
+    "z becomes coef·gradient."
+    here = (torch.arange(z.shape[1], device=z.device) == y[:, None]).to(z.dtype)
+    _replace(z, coef*((1 - eps)*here + eps/z.shape[1] - (z - top - s).exp()), coef)
+
+# %% ../../nbs/2_models/240_fused.ipynb #1ef981c3
+def _logprob_compiled(z: Tensor, y: Tensor, coef: Tensor | Callable | None, eps: float) -> Tensor:
+    "`_logprob` in two kernels."
+    v, top, s = kernel(_logprob_values, eps)(z, y)
+    if callable(coef): coef = coef(v)
+    if coef is not None: kernel(_logprob_slopes, eps)(z, y, top, s, coef)
+    return v
+
+# %% ../../nbs/2_models/240_fused.ipynb #eeb463ea
+def _entropy_values(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    "The values of `_entropy` [n], and `_normalizer`."
+    top, s = _normalizer(z)
+    l = (z - top - s).clamp(min=torch.finfo(z.dtype).min)
+    return -(l.exp()*l).sum(-1), top, s
+
+def _entropy_slopes(z: Tensor, top: Tensor, s: Tensor, h: Tensor, coef: Tensor) -> None:
+    "z becomes coef·gradient."
+    l = (z - top - s).clamp(min=torch.finfo(z.dtype).min)
+    _replace(z, -coef*l.exp()*(l + h[:, None]), coef)
+
+def _entropy_compiled(z: Tensor, coef: Tensor | None) -> Tensor:
+    "`_entropy` in two kernels."
+    h, top, s = kernel(_entropy_values)(z)
+    if coef is not None: kernel(_entropy_slopes)(z, top, s, h, coef)
+    return h
+
 # %% ../../nbs/2_models/240_fused.ipynb #bcf2b376
 def _autocast_dtype(h: Tensor) -> torch.dtype | None:
     "The type that autocast would give a product of `h`, None outside autocast or for float64."
@@ -373,6 +450,7 @@ def linear_logprobs(hidden: Tensor,          # [..., H]
                     label_smoothing: float = 0., # ε in [0, 1): share of the target spread over the vocabulary
                     budget: int | None = None,   # bytes of buffers, as in `chunk_size`
                     expect: Callable | None = None,  # (values [n], their flat places [n]) -> [n], see below
+                    compile: bool | None = None,     # the vocabulary pass through torch.compile; None: on a GPU
                     ) -> Tensor:             # [...] nats, float32 or wider; exactly 0 where not scored
     """log π(label) at every position, in chunks, differentiable once. Raises ValueError for shapes, ids and options.
 
@@ -382,12 +460,14 @@ def linear_logprobs(hidden: Tensor,          # [..., H]
     keep = _check_labels(hidden, labels, len(weight))
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label_smoothing: expected 0 <= label_smoothing < 1, got {label_smoothing}")
-    y = labels.reshape(-1).long()
+    y, fast = labels.reshape(-1).long(), whether_compiled(compile, hidden.device)
     def make(i, chunk, of=_logprob):
         t = y if i is None else y[i]
+        if fast: return lambda z, s, coef: _logprob_compiled(z, t[s], coef, label_smoothing)
         score = lambda r, at, c: of(r, t[at], c, label_smoothing)
         return lambda z, s, coef: _by_rows(z, s, coef, score)
-    head, again = Head(weight, bias, scale, softcap, temperature), functools.partial(make, of=_logprob_again)
+    head = Head(weight, bias, scale, softcap, temperature)
+    again = None if fast else functools.partial(make, of=_logprob_again)
     return _run(hidden, head, keep, make, chunk, budget, 1, expect=expect, again=again)
 
 # %% ../../nbs/2_models/240_fused.ipynb #a45ebdd6
@@ -420,34 +500,37 @@ def linear_entropy(hidden: Tensor,                # [..., H]
                    bias: Tensor | None = None,    # [V]
                    chunk: int | None = None,      # positions at a time; None: what fits the budget
                    scale: float = 1.0, softcap: float | None = None, temperature: float = 1.0,  # as in `Head`
-                   budget: int | None = None      # bytes of buffers, as in `chunk_size`
+                   budget: int | None = None,     # bytes of buffers, as in `chunk_size`
+                   compile: bool | None = None    # the vocabulary pass through torch.compile; None: on a GPU
                    ) -> Tensor:                   # [...] nats in [0, log V]; 0 outside the mask
     "Entropy of the next-token distribution, differentiable once. Raises ValueError for shapes and options."
     _check_hidden(hidden, weight)
     keep = _check_mask(hidden, mask)
-    make = lambda i, chunk: lambda z, s, coef: _by_rows(z, s, coef, lambda r, at, c: _entropy(r, c))
+    in_blocks = lambda z, s, coef: _by_rows(z, s, coef, lambda r, at, c: _entropy(r, c))
+    in_one = lambda z, s, coef: _entropy_compiled(z, coef)
+    make = lambda i, chunk: in_one if whether_compiled(compile, hidden.device) else in_blocks
     return _run(hidden, Head(weight, bias, scale, softcap, temperature), keep, make, chunk, budget, 1)
 
 # %% ../../nbs/2_models/240_fused.ipynb #4ad1a2e3
-@functools.lru_cache(64)
-def _compiled(rule: Rule) -> Callable:
-    "`divergence_pass` of one rule as one kernel, for any number of shapes."
-    return torch.compile(functools.partial(divergence_pass, rule), dynamic=False, recompile_limit=256)
+def _teacher_logits(th: Tensor, teacher: Head, chunk: int, wide) -> Callable:
+    "slice -> logits of the teacher at these positions, in one buffer."
+    t = torch.empty(min(chunk, len(th)), len(teacher.weight), dtype=wide, device=th.device)
+    return lambda s: _logits(th[s], teacher, t[:s.stop - s.start])
 
 # %% ../../nbs/2_models/240_fused.ipynb #589eba2c
 def _divergence_fn(rule: Rule, compile: bool | None, th: Tensor, teacher: Head, chunk: int, wide) -> Callable:
     "z [n, V], its positions, coef -> D_f [n]; z becomes coef·gradient. Teacher logits are computed in one buffer."
-    t = torch.empty(min(chunk, len(th)), len(teacher.weight), dtype=wide, device=th.device)
-    fused = t.is_cuda if compile is None else compile
-    blocks_of = lambda n: row_blocks(n, t.shape[1], t.device, rule.numbers)
-    room = None if fused else t.new_empty(2, most_rows(blocks_of(len(t))), t.shape[1])
+    V, n, logits = len(teacher.weight), min(chunk, len(th)), _teacher_logits(th, teacher, chunk, wide)
+    fused = whether_compiled(compile, th.device)
+    blocks_of = lambda n: row_blocks(n, V, th.device, rule.numbers)
+    room = None if fused else th.new_empty(2, most_rows(blocks_of(n)), V, dtype=wide)
     def block(z, y, coef, r):
         c = None if coef is None else coef[r]
         return divergence_pass(rule, z[r], y[r], c, room[:, :r.stop - r.start])
     def fn(z, s, coef):
         if callable(coef): coef = coef(z[:, 0])      # of the positions alone
-        y = _logits(th[s], teacher, t[:len(z)])
-        if fused: return _compiled(rule)(z, y, coef)
+        y = logits(s)
+        if fused: return kernel(divergence_pass, rule)(z, y, coef)
         return torch.cat([block(z, y, coef, r) for r in blocks_of(len(z))])
     return fn
 
