@@ -1,7 +1,7 @@
 """Fused losses against plain PyTorch: time by interleaved repetitions in one process, peak memory in a fresh process for each contender.
 
-    python bench/losses.py             two processor threads, fp32; writes bench/results/losses-<device>.json and loss-memory.png
-    python bench/losses.py --gpu       bf16, 8,192 tokens, hidden 4,096, vocabulary 128,256; fraction of the matrix-product floor
+    python bench/losses.py             two processor threads, fp32; writes bench/results/losses-cpu.json and loss-memory.png
+    python bench/gpu.py                the same on a GPU, in bf16
     python bench/losses.py --only js   contenders of one row; see --help
     python bench/losses.py --size 64 16 500   a quick look at whether everything runs
 """
@@ -13,7 +13,6 @@ import torch
 from torch.nn.functional import linear
 HERE = Path(__file__).resolve().parent
 SMALL = dict(N=2048, H=256, V=32000, dtype='float32', device='cpu')
-LARGE = dict(N=8192, H=4096, V=128256, dtype='bfloat16', device='cuda')
 LENGTHS = [1024, 2048, 4096, 8192]
 ROW_SECONDS = 30    # a row whose rounds have taken this long gets no further one
 CLOCK = time.perf_counter
@@ -185,26 +184,8 @@ def cpu(a):
         if not a.size: write(HERE/'results'/'losses-cpu.json', data)
         else: print(data['memory_by_length'])
 
-def gpu(a):
-    if not torch.cuda.is_available(): sys.exit('losses --gpu: no CUDA device is visible; run without --gpu for the processor table')
-    x = inputs('js', **LARGE)
-    for _ in range(3): step(products, x)
-    floor = statistics.median(seconds(products, x) for _ in range(10)); _room.clear(); del x; out = {}
-    for row in a.only or list(ROWS):
-        if row == 'logprobs from logits': continue
-        x = inputs(row, **LARGE); out[row] = {}
-        for n, f in ROWS[row].items():
-            if n in (FLOOR, WIDE): continue
-            try:
-                for _ in range(2): step(f, x)
-                s = statistics.median(seconds(f, x) for _ in range(a.rounds)); out[row][n] = dict(seconds=s, bytes=peak_bytes(f, x), floor_fraction=floor/s)
-            except torch.cuda.OutOfMemoryError: print(f'  {row}, {n}: out of memory')
-            torch.cuda.empty_cache()
-            if n in out[row]: print(f"{row:24}{n:16}{out[row][n]['seconds']*1e3:9.1f} ms {out[row][n]['bytes']/2**30:7.2f} GiB  {out[row][n]['floor_fraction']:.0%} of the floor of four products", flush=True)
-    name = device_name(True); write(HERE/'results'/f"losses-{name.replace(' ', '-').lower()}.json", dict(device=name, torch=torch.__version__, size=LARGE, floor_seconds=floor, rounds=a.rounds, rows=out))
-
 if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('--gpu', action='store_true'); p.add_argument('--rounds', type=int, default=5); p.add_argument('--threads', type=int, default=2); p.add_argument('--cpu-time', action='store_true', help='processor seconds instead of elapsed ones: for a machine that others use, with --threads 1'); p.add_argument('--size', type=int, nargs=3, metavar=('N', 'H', 'V'), help='another size; nothing is written'); p.add_argument('--curve', action='store_true', help='memory over lengths, also with --only or --size'); p.add_argument('--only', nargs='*'); p.add_argument('--child', help=argparse.SUPPRESS)
+    p.add_argument('--rounds', type=int, default=5); p.add_argument('--threads', type=int, default=2); p.add_argument('--cpu-time', action='store_true', help='processor seconds instead of elapsed ones: for a machine that others use, with --threads 1'); p.add_argument('--size', type=int, nargs=3, metavar=('N', 'H', 'V'), help='another size; nothing is written'); p.add_argument('--curve', action='store_true', help='memory over lengths, also with --only or --size'); p.add_argument('--only', nargs='*'); p.add_argument('--child', help=argparse.SUPPRESS)
     a = p.parse_args(); CLOCK = time.process_time if a.cpu_time else time.perf_counter; torch.set_num_threads(a.threads)
-    child(json.loads(a.child)) if a.child else gpu(a) if a.gpu else cpu(a)
+    child(json.loads(a.child)) if a.child else cpu(a)

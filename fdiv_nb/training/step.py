@@ -4,7 +4,7 @@
 
 # %% ../../nbs/4_training/420_step.ipynb #4c424a08
 from __future__ import annotations
-import functools, gc, logging, math, re, sys, time
+import contextlib, functools, gc, logging, math, re, sys, time
 from dataclasses import dataclass
 from collections.abc import Callable
 from fastcore.basics import patch
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import TrainerCallback, TrainingArguments
 from fdiv_nb.models.logprobs import IGNORE, bare_model, is_encoder_decoder
+from fdiv_nb.training.offload import OffloadActivations
 logger = logging.getLogger(__name__)
 
 # %% auto #0
@@ -319,6 +320,15 @@ def prepare_steps(self: StepMixin, backoff: bool = True) -> None:
     name = torch.cuda.get_device_name(a.device) if a.device.type == 'cuda' else ''
     self.speed = ThroughputCallback(self.record, model_work(self.model), peak_flops(name, kind), a.world_size)
     self.add_callback(self.speed)
+    self.offload = OffloadActivations(self.model) if getattr(a, 'activation_offloading', False) else None
+
+# %% ../../nbs/4_training/420_step.ipynb #6304ffdc
+@patch
+def compute_loss_context_manager(self: StepMixin) -> contextlib.ExitStack:
+    "As in the Trainer; with `activation_offloading` what autograd saves waits in CPU memory (`418_offload`)."
+    stack = super(StepMixin, self).compute_loss_context_manager()
+    if self.offload is not None: stack.enter_context(self.offload)
+    return stack
 
 # %% ../../nbs/4_training/420_step.ipynb #dc04f70c
 @patch
