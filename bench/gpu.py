@@ -122,11 +122,12 @@ ROWS = {
 }
 
 # ---- losses, in one process -------------------------------------------------------------------------------------------------
-def products(x, n, room={}):
+_room = {}     # of `products`
+def products(x, n):
     "The first n matrix products of a step, at full size, into memory that is there already."
     h, w = x['h'].detach(), x['w'].detach()
-    if not room: room.update(z=h.new_empty(len(h), len(w)), dh=h.new_empty(h.shape), dw=h.new_empty(w.shape))
-    jobs = [lambda: torch.mm(h, w.t(), out=room['z']), lambda: torch.mm(room['z'], w, out=room['dh']), lambda: torch.mm(room['z'].t(), h, out=room['dw'])]
+    if not _room: _room.update(z=h.new_empty(len(h), len(w)), dh=h.new_empty(h.shape), dw=h.new_empty(w.shape))
+    jobs = [lambda: torch.mm(h, w.t(), out=_room['z']), lambda: torch.mm(_room['z'], w, out=_room['dh']), lambda: torch.mm(_room['z'].t(), h, out=_room['dw'])]
     for k in range(n): jobs[k % 3]()
 
 def timed(f, x):

@@ -104,6 +104,12 @@ def _logits(h: Tensor, head: Head, out: Tensor) -> Tensor:
         for v in _blocks(len(w)): out[:, v] = _mm(h, w[v].t(), out.dtype)
     return head.bend(out if b is None else out.add_(b))
 
+# %% ../../nbs/2_models/240_fused.ipynb #a2903f2d
+def head_logits(h: Tensor, head: Head) -> Tensor:
+    "[n, H] hidden states -> logits [n, V], float32 or wider, in a tensor of their own."
+    wide = functools.reduce(torch.promote_types, (h.dtype, head.weight.dtype, torch.float32))
+    return _logits(h, head, h.new_empty(len(h), len(head.weight), dtype=wide))
+
 # %% ../../nbs/2_models/240_fused.ipynb #76b50a39
 def _pull(dz: Tensor, h: Tensor, head: Head, dh: Tensor | None, dw: Tensor | None, db: Tensor | None) -> None:
     "Add to `dh`, `dw` and `db` the gradients of h, W and b from `dz` [n, V], the gradient of the products h Wᵀ + b."
@@ -426,7 +432,7 @@ def _check_hidden(hidden: Tensor, weight: Tensor, name: str = 'hidden') -> None:
                          f"{list(weight.shape)}, got {hidden.dtype} {list(hidden.shape)}")
 
 # %% ../../nbs/2_models/240_fused.ipynb #0b05bceb
-def _check_labels(hidden: Tensor, labels: Tensor, V: int) -> Tensor:
+def check_labels(hidden: Tensor, labels: Tensor, V: int) -> Tensor:
     "[...] bool, which labels are scored. Raises ValueError for shapes, types and ids outside the vocabulary."
     if labels.shape != hidden.shape[:-1]:
         raise ValueError(f"labels: shape {list(labels.shape)} does not match hidden {list(hidden.shape)}; "
@@ -457,7 +463,7 @@ def linear_logprobs(hidden: Tensor,          # [..., H]
     expect: the gradient that a loss will send back to each value, up to one common factor. Then the logits are made
     once; where another gradient comes, they are made again."""
     _check_hidden(hidden, weight)
-    keep = _check_labels(hidden, labels, len(weight))
+    keep = check_labels(hidden, labels, len(weight))
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label_smoothing: expected 0 <= label_smoothing < 1, got {label_smoothing}")
     y, fast = labels.reshape(-1).long(), whether_compiled(compile, hidden.device)
@@ -602,7 +608,8 @@ def linear_rows(
     keep: Tensor,              # [...] bool: positions that count
     reduction: str = 'mean',   # over them; 'sum'; or 'none': [...], logits computed twice
     chunk: int | None = None,  # positions at a time; None: what fits the budget
-    budget: int | None = None  # bytes of buffers, as in `chunk_size`
+    budget: int | None = None, # bytes of buffers, as in `chunk_size`
+    whole: bool = False,       # give `fn` a chunk at once, on a CPU too
 ) -> Tensor:
     "A loss of rows of logits; `fn` replaces them by coef·gradient. Raises ValueError for shapes."
     one_of('reduction', reduction, ('mean', 'sum', 'none'))
@@ -610,7 +617,8 @@ def linear_rows(
     rows = [x.reshape(keep.numel(), -1) for x in data]
     def make(i, chunk):
         own = rows if i is None else [x[i] for x in rows]
-        return lambda z, s, coef: _by_rows(z, s, coef, lambda r, at, c: fn(r, *(x[at] for x in own), c))
+        of = lambda r, at, c: fn(r, *(x[at] for x in own), c)
+        return of if whole else lambda z, s, coef: _by_rows(z, s, coef, of)
     wide = functools.reduce(torch.promote_types, (hidden.dtype, head.weight.dtype, torch.float32))
     y = _run(hidden, head, keep, make, chunk, budget, 1, _weights(keep, reduction, wide))
     return check_finite(y) if reduction == 'none' else y
