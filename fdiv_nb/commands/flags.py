@@ -166,7 +166,7 @@ RARE = ('return_to_go', 'epsilon_high', 'trust_delta', 'trust_divergence', 'rehe
         'loss_weights', 'rpo_alpha', 'sft_divergence',
         'loss_type', 'num_generations', 'max_completion_length', 'top_k', 'top_p', 'remove_unused_columns',
         'chunk_prompt_tokens', 'rmu_layer', 'rmu_scale', 'width', 'template_draw', 'judge_every', 'judge_rows', 'gamma',
-        'disable_dropout', 'activation_offloading', 'oom_backoff', 'resume_anyway', 'reference', 'retain_model_pf',
+        'disable_dropout', 'oom_backoff', 'resume_anyway', 'reference', 'retain_model_pf', 'activation_offloading',
         'ref_cache', 'packing', 'max_prompt_length',
         'measure_rows', 'ref_top', 'reinforce_steps',
         'task_alpha', 'proposal_every', 'z_clip', 'z_max_samples', 'base_per_step', 'reward_clip', 'logging_steps',

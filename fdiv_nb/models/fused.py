@@ -456,7 +456,7 @@ def linear_logprobs(hidden: Tensor,          # [..., H]
                     label_smoothing: float = 0., # ε in [0, 1): share of the target spread over the vocabulary
                     budget: int | None = None,   # bytes of buffers, as in `chunk_size`
                     expect: Callable | None = None,  # (values [n], their flat places [n]) -> [n], see below
-                    compile: bool | None = None,     # the vocabulary pass through torch.compile; None: on a GPU
+                    compile: bool | None = None,     # through torch.compile; None: on a GPU
                     ) -> Tensor:             # [...] nats, float32 or wider; exactly 0 where not scored
     """log π(label) at every position, in chunks, differentiable once. Raises ValueError for shapes, ids and options.
 

@@ -63,7 +63,7 @@ def check_numbers(a: TrainingArguments) -> None:
 
 # %% ../../nbs/4_training/440_base.ipynb #a4400005
 def check_schedule(a: TrainingArguments) -> None:
-    "ValueError for a learning rate that is not finite, steps that train nothing, and what needs a GPU on a CPU."
+    "ValueError for a learning rate that is not finite, steps that train nothing, what a CPU has no use for."
     between('learning_rate', a.learning_rate, 0, math.inf, '[)')
     if a.gradient_accumulation_steps < 1:
         raise ValueError(f"gradient_accumulation_steps: expected >= 1, got {a.gradient_accumulation_steps}")
@@ -77,7 +77,7 @@ def check_schedule(a: TrainingArguments) -> None:
     if a.device.type != 'cpu': return
     if a.fp16: raise ValueError("fp16: has no effect on the CPU; leave it out, or use bf16")
     if getattr(a, 'activation_offloading', False):
-        raise ValueError("activation_offloading: has no effect on the CPU, whose memory holds them anyway; leave it out")
+        raise ValueError("activation_offloading: has no effect on the CPU; leave it out")
 
 # %% ../../nbs/4_training/440_base.ipynb #b1c40a02
 def check_before(a: TrainingArguments) -> None:
@@ -145,8 +145,8 @@ class FDivConfig(DtypeAlias, TrainingArguments):
                                "grow with tokens × vocabulary")
     oom_backoff: bool = option(True, "when memory runs out, a micro-batch is taken in halves, accumulated to "
                                      "the same gradient (one process); False: the error is raised")
-    activation_offloading: bool = option(False, "on a GPU: activations wait in CPU memory for the backward pass; "
-                                                "less memory, more time")
+    activation_offloading: bool = option(
+        False, "on a GPU: activations wait in CPU memory for the backward pass; less memory, more time")
     disable_dropout: bool = option(True, "the policy that is scored must be the one that was sampled")
     remove_unused_columns: bool = option(False, "keep every column of the dataset")
     logging_steps: float = option(1, "log every so many optimiser steps")

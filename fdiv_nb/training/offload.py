@@ -22,14 +22,15 @@ class _Away:
         self.copy.copy_(once, non_blocking=True)
     def back(self) -> Tensor:
         "On its device again."
-        new = torch.empty_strided(self.copy.size(), self.copy.stride(), dtype=self.copy.dtype, device=self.device)
-        return new.copy_(self.copy, non_blocking=True).expand(self.size)
+        c = self.copy
+        new = torch.empty_strided(c.size(), c.stride(), dtype=c.dtype, device=self.device)
+        return new.copy_(c, non_blocking=True).expand(self.size)
 
 # %% ../../nbs/4_training/418_offload.ipynb #46c83fcd
 class OffloadActivations(saved_tensors_hooks):
     """A block in which what autograd saves of a model's forward pass waits in CPU memory, pinned on CUDA.
 
-    Weights and buffers, tensors of less than `least` bytes, sparse ones and those on the CPU stay where they are."""
+    Weights, buffers, tensors of less than `least` bytes, sparse ones and those on the CPU stay where they are."""
     stays = 'cpu'     # the type of device whose tensors are left alone
     def __init__(self, model: nn.Module, least: int = 1024):
         self.model, self.least, self.bytes = model, least, 0
