@@ -80,10 +80,10 @@ def trl_dpo(precomputed, **more):
     return make
 
 # ---- answers ----------------------------------------------------------------------------------------------------------------
-def sft(packing=0):
+def sft(packing=0, **more):
     def make(s, folder, callbacks, steps):
         from fdiv_nb.training.sft import FSFTConfig, FSFTTrainer
-        args = FSFTConfig(loss='nll', packing=packing, **common(s, folder, steps))
+        args = FSFTConfig(loss='nll', packing=packing, **more, **common(s, folder, steps))
         return FSFTTrainer(s['model'], args, answers(s, steps), processing_class=s['tokenizer'], callbacks=callbacks)
     return make
 

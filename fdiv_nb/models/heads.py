@@ -17,6 +17,7 @@ from fdiv_nb.mathematics.divergence import widen
 from fdiv_nb.models.fused import Head, linear_divergence, linear_logprobs
 from fdiv_nb.models.logprobs import (
     IGNORE, bare_model, check_batch, device_of, is_encoder_decoder, next_tokens, score, token_logprobs)
+from fdiv_nb.models.parallel import HeadShard, VocabularyShard, parallel_divergence, parallel_logprobs
 from fdiv_nb.models.vocabulary import divergence_from_logits
 
 logger = logging.getLogger(__name__)
@@ -76,14 +77,30 @@ def _bias_of(m: nn.Module, layer: nn.Linear) -> Tensor | None:
     if not torch.is_tensor(more) or more.numel() != len(layer.weight): return own
     return more.view(-1) if own is None else own + more.view(-1)
 
+# %% ../../nbs/2_models/250_heads.ipynb #f6533b49
+_SHARDED = "the weight of its output embedding is sharded"
+_ONE_SHARDED = "only one of student and teacher has an output embedding in shards"
+
+def _shard_of(m: nn.Module, layer: nn.Linear) -> VocabularyShard:
+    "What a tensor-parallel plan has left of the vocabulary here. Raises CannotFuse for other shards."
+    from torch.distributed.tensor import DTensor, Shard
+    w, more = layer.weight, getattr(m, 'final_logits_bias', None)
+    own = isinstance(w, DTensor) and w.placements == (Shard(0),) and getattr(layer, '_is_hooked', False)
+    if not own or torch.is_tensor(more): raise CannotFuse(_SHARDED)
+    mesh, total = w.device_mesh, len(w)
+    most = -(-total//mesh.size())                                    # as torch.chunk cuts
+    if most*(mesh.size() - 1) >= total: raise CannotFuse(_SHARDED)      # some process has nothing
+    return VocabularyShard(mesh.get_local_rank()*most, len(w.to_local()), total, most, mesh.get_group())
+
 # %% ../../nbs/2_models/250_heads.ipynb #f76b7377
 def _head_of(m: nn.Module, layer: nn.Linear, temperature: float) -> Head:
     "Weight, bias, scale and cap of a model's logits. Raises CannotFuse for a sharded weight."
     w = layer.weight
-    if w.ndim != 2 or not w.numel() or type(w) not in (Tensor, nn.Parameter):
-        raise CannotFuse("the weight of its output embedding is sharded")
     cap = getattr(_text_config(m), 'final_logit_softcapping', None)
-    return Head(w, _bias_of(m, layer), _scale_of(m), float(cap) if cap else None, temperature)
+    bend = _scale_of(m), float(cap) if cap else None, temperature
+    if w.ndim == 2 and w.numel() and type(w) in (Tensor, nn.Parameter): return Head(w, _bias_of(m, layer), *bend)
+    shard, local = _shard_of(m, layer), lambda t: None if t is None else t.to_local()
+    return HeadShard(local(w), local(layer.bias), *bend, shard)
 
 # %% ../../nbs/2_models/250_heads.ipynb #3499d04e
 def _call(f: Callable, *args, **kw): return f(*args, **kw)
@@ -107,6 +124,7 @@ def at_head(self: _Job, hidden: Tensor, plain: Callable) -> Tensor:
     "Called in place of the output embedding; returns a [1, 2, V] stand-in for the logits, or the logits."
     try:
         self.head = _head_of(self.model, self.layer, self.temperature)
+        if isinstance(self.head, HeadShard) and not getattr(self.fn, 'takes_shards', False): raise CannotFuse(_SHARDED)
         self.result = self.fn(hidden, self.head)
     except CannotFuse as e:
         self.why = str(e)
@@ -122,7 +140,7 @@ def at_head(self: _Job, hidden: Tensor, plain: Callable) -> Tensor:
 def added_bias(self: _Job) -> Tensor | None:
     "What the model adds to its logits after the output embedding, [V]; None for nothing."
     b, own = self.head.bias, self.layer.bias
-    if b is None or b is own: return None
+    if b is None or b is own or isinstance(self.head, HeadShard): return None
     return b.float() - (0 if own is None else own.float())
 
 # %% ../../nbs/2_models/250_heads.ipynb #a15fc677
@@ -269,8 +287,10 @@ def _logprobs_fn(target: Tensor, chunk: int | None, expect: Callable | None = No
     "(hidden states, `Head`) -> log-probabilities of `target`, [B, T]."
     def fn(hidden: Tensor, h: Head) -> Tensor:
         _check_positions(hidden, target)
+        if isinstance(h, HeadShard): return parallel_logprobs(hidden, h, target, chunk)
         y = linear_logprobs(hidden, h.weight, target, h.bias, chunk, h.scale, h.softcap, h.temperature, expect=expect)
         return y.clone()
+    fn.takes_shards = True
     return fn
 
 # %% ../../nbs/2_models/250_heads.ipynb #84918ff8
@@ -332,6 +352,7 @@ def _teacher_states(teacher: nn.Module, batch: dict, target: Tensor) -> tuple[Te
         kept.append((hidden.detach(), own))
         _check_positions(hidden, target)
         return hidden
+    fn.takes_shards = True
     with torch.no_grad(): y, _ = through_head(teacher, batch, fn)
     return None if y is None else tuple(x.to(target.device) for x in kept[0])
 
@@ -342,10 +363,15 @@ def _divergence_fn(divergence, teacher_states: tuple[Tensor, Head], target: Tens
     states, q = teacher_states
     def fn(hidden: Tensor, p: Head) -> Tensor:
         _check_positions(hidden, target)
+        if isinstance(p, HeadShard) != isinstance(q, HeadShard): raise CannotFuse(_ONE_SHARDED)
+        if isinstance(p, HeadShard):
+            a, b = (replace(h, temperature=temperature) for h in (p, q))
+            return parallel_divergence(divergence, hidden, a, states, b, target != IGNORE, chunk, reduction)
         y = linear_divergence(divergence, hidden, p.weight, states, q.weight, target != IGNORE, chunk,
                               reduction, p.bias, p.scale, p.softcap, q.bias, q.scale, q.softcap, temperature,
                               expect=expect)
         return y.clone()
+    fn.takes_shards = True
     return fn
 
 # %% ../../nbs/2_models/250_heads.ipynb #bfdb775f
