@@ -363,19 +363,23 @@ def run(names, device, quick, end, keep):
             if ahead: ahead.end()
     return bad
 
+def keeper(name, start):
+    "keep(row, found): writes a row into the file of a device, and leaves the others there; one without a number replaces none."
+    path = HERE/'results'/f"gpu-{name.replace(' ', '-').lower()}.json"
+    data = dict(rows={}) | (json.loads(path.read_text()) if path.is_file() else {}) | provenance(name)
+    def keep(row, found):
+        if row in data['rows'] and all('failed' in v for v in found.values()): return
+        size = HEAD if ROWS[row].job == 'loss' else sized(row, 'cuda', False) if ROWS[row].job == 'step' else {}
+        data['rows'][row] = dict(commit=data['commit'], size=size, minutes=(time.monotonic() - start)/60, measured=found)
+        data['rows'] = {n: data['rows'][n] for n in ROWS if n in data['rows']}
+        losses.write(path, data)
+    return keep
+
 def main(a):
     if a.table: return table()
     names, (device, *name), start = chosen(a.only), device_there(), time.monotonic()
     if device == 'cpu' and not a.quick: sys.exit('gpu.py: no CUDA device is visible; --quick tries every path that a CPU can run')
-    if a.quick: keep = lambda row, found: None
-    else:
-        path = HERE/'results'/f"gpu-{name[0].replace(' ', '-').lower()}.json"
-        data = dict(rows={}) | (json.loads(path.read_text()) if path.is_file() else {}) | provenance(name[0])
-        def keep(row, found):
-            size = HEAD if ROWS[row].job == 'loss' else sized(row, device, False) if ROWS[row].job == 'step' else {}
-            data['rows'][row] = dict(commit=data['commit'], size=size, minutes=(time.monotonic() - start)/60, measured=found)
-            data['rows'] = {n: data['rows'][n] for n in ROWS if n in data['rows']}
-            losses.write(path, data)
+    keep = (lambda row, found: None) if a.quick else keeper(name[0], start)
     print(HEADER, flush=True)
     bad = run(names, device, a.quick, start + 60*(60 if a.quick else a.minutes), keep)
     print(f'{(time.monotonic() - start)/60:.1f} min' + (f"; failed: {'; '.join(bad)}" if bad else ''))
