@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 from ..mathematics.divergence import FDivergence, widen, get_divergence
 from ..mathematics.estimate import kl_of_logprobs
+from ..models.fused import Head, linear_rows
 from ..models.logprobs import IGNORE
 
 # %% auto #0
 __all__ = ['dual_weight', 'implicit_reward', 'reduce_tokens', 'fsft_loss', 'fsft_stats', 'q_values', 'state_values', 'nll_loss',
-           'dft_loss', 'psft_loss', 'iw_sft_loss', 'token_kl', 'asft_loss', 'gem_loss', 'token_f_loss']
+           'dft_loss', 'psft_loss', 'iw_sft_loss', 'token_kl', 'asft_loss', 'gem_loss', 'linear_gem_loss',
+           'token_f_loss']
 
 # %% ../../nbs/3_losses/350_fsft.ipynb #270406ab
 def _is_straight(d: FDivergence) -> bool:
@@ -237,6 +239,13 @@ def asft_loss(logp: Tensor,                # [..., T] log π of each token, nats
     return reduce_tokens(-x.detach().exp()*x + weight*widen(kl), mask, reduction)
 
 # %% ../../nbs/3_losses/350_fsft.ipynb #28813243
+def _check_tokens(tokens: Tensor, V: int) -> None:
+    "Raises ValueError for an id outside the vocabulary."
+    bad = ((tokens < 0) | (tokens >= V)) & (tokens != IGNORE)
+    if bad.any():
+        raise ValueError(f"tokens: id {tokens[bad][0].item()} is outside the vocabulary (size {V}); "
+                         f"use {IGNORE} for ignored positions")
+
 def gem_loss(logits: Tensor,   # [..., T, V] aligned with the tokens
              tokens: Tensor,   # [..., T] the expert's; -100 = not scored
              gamma: float = .7,             # temperature of the adversary, > 0; 1 is SFT
@@ -244,15 +253,40 @@ def gem_loss(logits: Tensor,   # [..., T, V] aligned with the tokens
     "E_{a~q} log π(a) - log π(y), q ∝ π^{1/γ} not differentiated. Raises ValueError for γ or a token id out of range."
     if not gamma > 0: raise ValueError(f"gamma: expected > 0, got {gamma}")
     l = widen(logits).log_softmax(-1)
-    bad = ((tokens < 0) | (tokens >= l.shape[-1])) & (tokens != IGNORE)
-    if bad.any():
-        raise ValueError(f"tokens: id {tokens[bad][0].item()} is outside the vocabulary (size "
-                         f"{l.shape[-1]}); "
-                         f"use {IGNORE} for ignored positions")
+    _check_tokens(tokens, l.shape[-1])
     q = (l.detach()/gamma).softmax(-1)
     expected = (q*l.masked_fill(l == -torch.inf, 0.)).sum(-1)
     of_token = l.gather(-1, tokens.clamp(min=0)[..., None])[..., 0]
     return reduce_tokens(expected - of_token, tokens != IGNORE, reduction)
+
+# %% ../../nbs/3_losses/350_fsft.ipynb #14debe21
+def _gem_pass(z: Tensor,             # [n, V] logits
+              tokens: Tensor,        # [n, 1]
+              coef: Tensor | None,   # [n, 1]
+              gamma: float) -> Tensor:
+    "`gem_loss` of each row of logits, [n]; z becomes coef·gradient."
+    l, q = z.log_softmax(-1), (z/gamma).softmax(-1)
+    y = torch.linalg.vecdot(q, l.masked_fill(l == -torch.inf, 0.)) - l.gather(-1, tokens)[:, 0]
+    if coef is not None: z.copy_(q).scatter_add_(-1, tokens, q.new_full(tokens.shape, -1.)).mul_(coef)
+    return y
+
+def linear_gem_loss(hidden: Tensor, weight: Tensor,   # [..., T, H], [V, H] of the output embedding
+                    tokens: Tensor,                   # [..., T] the expert's; -100 = not scored
+                    gamma: float = .7, reduction: str = 'mean',   # as in `gem_loss`
+                    chunk: int | None = None,         # positions at a time; None: what fits the budget
+                    bias: Tensor | None = None, scale: float = 1.,   # as in `Head`
+                    softcap: float | None = None, temperature: float = 1.,
+                    budget: int | None = None         # bytes of buffers
+                    ) -> Tensor:                      # float32 or wider
+    "`gem_loss` from hidden states, in chunks, differentiable once. Raises its ValueErrors, and for shapes."
+    if not gamma > 0: raise ValueError(f"gamma: expected > 0, got {gamma}")
+    _same(hidden[..., 0], tokens=tokens)
+    _check_tokens(tokens, len(weight))
+    keep, head = tokens != IGNORE, Head(weight, bias, scale, softcap, temperature)
+    run = lambda z, y, coef: _gem_pass(z, y.long(), coef, gamma)
+    how = 'mean' if reduction == 'mean' and keep.any() else 'none'
+    y = linear_rows(run, (tokens,), hidden, head, keep, how, chunk, budget)
+    return y if how == 'mean' else reduce_tokens(y, keep, reduction)
 
 # %% ../../nbs/3_losses/350_fsft.ipynb #9d306acd
 def token_f_loss(divergence,                  # a name or an `FDivergence` with f'(∞) < ∞

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial, wraps
 from collections.abc import Callable
+from typing import NamedTuple
 from fastcore.basics import patch
 import torch
 from torch import Tensor, nn
@@ -348,7 +349,8 @@ def _teacher_states(teacher: nn.Module, batch: dict, target: Tensor) -> tuple[Te
     "Hidden states and head of a teacher, without gradient; None where its head cannot be had."
     kept, sharded = [], plain_class(bare_model(teacher)) is not type(bare_model(teacher))
     def fn(hidden: Tensor, h: Head) -> Tensor:
-        own = replace(h, weight=h.weight.detach().clone()) if sharded else h      # let go of after the forward pass
+        w = h.weight.detach()                   # of now, whatever the parameter holds after the block
+        own = replace(h, weight=w.clone() if sharded else w)     # shards are let go of
         kept.append((hidden.detach(), own))
         _check_positions(hidden, target)
         return hidden
@@ -414,3 +416,54 @@ def model_divergence(
     y, z = through_head(student, batch, fn) if t else (None, score(student, batch))
     if y is None: y = _plain_divergence(divergence, z, teacher, batch, mask, reduction, temperature)
     return y[:, :-1] if shift and reduction == 'none' else y
+
+# %% ../../nbs/2_models/250_heads.ipynb #b63daa82
+class Beside(NamedTuple):
+    "What `logprobs_beside` finds where scored, 0 elsewhere; [B, T-1], or [B, T] of an encoder-decoder."
+    logps: Tensor        # log π of the token; differentiable
+    other: Tensor        # log q of it
+    divergence: Tensor   # D_f(π‖q) over the vocabulary; differentiable
+
+# %% ../../nbs/2_models/250_heads.ipynb #41c93003
+def _beside_fn(divergence, states: tuple[Tensor, Head], target: Tensor, chunk: int | None, expect) -> Callable:
+    "(hidden states, `Head`) of the policy -> [B, T, 3], the fields of `Beside`."
+    of_logps, of_divergence = expect or (None, None)
+    found = _divergence_fn(divergence, states, target, chunk, 'none', 1., of_divergence)
+    with torch.no_grad(): other = _logprobs_fn(target, chunk)(*states)
+    def fn(hidden: Tensor, h: Head) -> Tensor:
+        parts = _logprobs_fn(target, chunk, of_logps)(hidden, h), other, found(hidden, h)
+        return torch.stack([x.to(parts[0]) for x in parts], -1)
+    return fn
+
+def _plain_beside(divergence, z: Tensor, zt: Tensor, labels: Tensor, shift: bool) -> Beside:
+    "The same from the logits [B, T, V] of both."
+    target = next_tokens(labels, shift)
+    gap = divergence_from_logits(divergence, z, zt, target != IGNORE)
+    logps, other = (token_logprobs(x, labels, shift) for x in (z, zt))
+    return Beside(logps, other, gap[:, :-1] if shift else gap)
+
+# %% ../../nbs/2_models/250_heads.ipynb #3e6ef94d
+def logprobs_beside(
+    divergence,               # a name or an `FDivergence`
+    model: nn.Module,         # π, possibly wrapped
+    reference: Callable,      # () -> a context that yields q, over the same vocabulary; no gradient
+    batch: dict,              # from `build_batch`
+    fused: bool = True,       # False: the plain path
+    chunk: int | None = None, # scored positions at a time
+    expect: tuple | None = None,  # of log π, as of `linear_logprobs`; of the divergence
+) -> Beside:
+    "log π, log q and D_f(π‖q) at every scored position. Raises ValueError for a bad batch."
+    shift = not is_encoder_decoder(model)
+    check_batch(model, batch, ('input_ids', 'attention_mask', 'labels'), 1.)
+    labels = batch['labels']
+    target = next_tokens(labels, shift)
+    states = None
+    if fused:
+        with reference() as q: states = _teacher_states(q, batch, target)
+    fn = states and _beside_fn(divergence, states, target, chunk, expect)
+    y, z = through_head(model, batch, fn) if states else (None, score(model, batch))
+    if y is not None:
+        logps, other, gap = (y[:, :-1] if shift else y).unbind(-1)
+        return Beside(logps, other.detach(), gap)
+    with torch.no_grad(), reference() as q: zt = score(q, batch)
+    return _plain_beside(divergence, z, zt.to(z.device), labels, shift)

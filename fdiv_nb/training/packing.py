@@ -12,7 +12,7 @@ from ..models.logprobs import IGNORE, bare_model, build_batch, context_length, f
 from ..models.segments import NotTold, leave_segments, segment_inputs, takes_segments
 
 # %% auto #0
-__all__ = ['pack', 'pack_batch', 'block_mask', 'packed_batch', 'on_packed', 'packed_logprobs']
+__all__ = ['pack', 'pack_batch', 'block_mask', 'packed_batch', 'on_packed', 'by_unpacked', 'packed_logprobs']
 
 # %% ../../nbs/4_training/415_packing.ipynb #18db404c
 def pack(lengths: list[int],   # tokens of each example
@@ -132,16 +132,18 @@ def packed_batch(packed: dict,             # from `pack_batch`
 
 def on_packed(packed: dict, fn: Callable,  # (batch) -> [rows, tokens - 1], 0 where not scored
               *models: nn.Module) -> Tensor:   # [B,T'-1]
-    "What `fn` computes on packed examples, put back to where the unpacked batch would have it; differentiable."
+    "What `fn` computes on packed examples, a tensor or several, put back to where they were; differentiable."
     try: y = fn(b := packed_batch(packed, *models))
     except NotTold:                              # a layer that hands nothing on
         for m in models: leave_segments(m, deaf=True)
         y = fn(b := packed_batch(packed, *models))
-    at_token = nn.functional.pad(y, (1, 0)).flatten()     # entry t of y is about token t+1
-    return at_token[b['where']][:, 1:]           # padding looks at place 0, which is never scored
+    def back(y):
+        at_token = nn.functional.pad(y, (1, 0)).flatten()     # entry t of y is about token t+1
+        return at_token[b['where']][:, 1:]       # padding looks at place 0, which is never scored
+    return tuple(map(back, y)) if isinstance(y, tuple) else back(y)
 
 # %% ../../nbs/4_training/415_packing.ipynb #a6910f91
-def _by_unpacked(batch: dict, expect: Callable) -> Callable:
+def by_unpacked(batch: dict, expect: Callable) -> Callable:
     "`expect` by places in the unpacked rows as one by places in a batch of `packed_batch`."
     where = batch['where']
     real = where > 0                             # all but place 0, which stands before place 1
@@ -166,5 +168,5 @@ def packed_logprobs(model: nn.Module,       # causal, attention only
         raise ValueError(f"packed: an example has {longest} tokens, the model's context holds {limit}; "
                          "shorten it")
     check_packing(model, longest)
-    lp = lambda b: answer_token_logprobs(model, b, fused, chunk, expect=expect and _by_unpacked(b, expect))
+    lp = lambda b: answer_token_logprobs(model, b, fused, chunk, expect=expect and by_unpacked(b, expect))
     return on_packed(packed, lp, model)

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from ..losses.fsft import (
     asft_loss, dft_loss, dual_weight, fsft_loss, fsft_stats, implicit_reward, iw_sft_loss, nll_loss, psft_loss,
-    q_values, state_values, token_kl)
+    q_values, state_values)
 from ..mathematics.checks import at_least, between, one_of, positive
 from ..models.loading import load_lm
 from ..models.encode import check_tokenizer, pad_token_id, scored_ids
+from ..models.heads import Beside, logprobs_beside
 from ..models.logprobs import (bare_model, build_batch, is_encoder_decoder, label_mask, score,
                                      token_logprobs)
 from .base import check_output, check_trainer_call, default_args
@@ -27,6 +28,7 @@ from .batches import encode_rows
 from .data import read_rows
 from .offline import OfflineConfig, OfflineTrainer
 from .options import option, take_alias
+from .packing import by_unpacked, check_packing, on_packed
 from .shards import refuse_sharded
 
 # %% auto #0
@@ -75,10 +77,9 @@ def __post_init__(self: FSFTConfig):
 @patch
 def check_combinations(self: FSFTConfig) -> None:
     "ValueError for packing where whole rows are read, and for a value head on several processes."
-    if self.packing and (self.values != 'zero' or self.loss == 'asft'):
-        what = 'asft' if self.loss == 'asft' else f'v={self.v}'
-        raise ValueError(f"packing: {what} reads whole rows of logits or states; leave packing at 0, or use "
-                         "v='zero'")
+    if self.packing and self.values != 'zero':
+        raise ValueError(f"packing: v={self.v} reads whole rows of logits or states; leave packing at 0, or "
+                         "use v='zero'")
     if self.values == 'head' and self.world_size > 1:
         raise ValueError(f"v: 'head' trains a head that is not shared between {self.world_size} processes; "
                          "use one process, or v='zero'")
@@ -93,7 +94,12 @@ def values(self: FSFTConfig) -> str:
 @patch(as_prop=True)
 def reads_logits(self: FSFTConfig) -> bool:
     "Whether the loss needs the reference's logits, not only its log-probabilities."
-    return self.values == 'lse' or self.loss == 'asft'
+    return self.values == 'lse'
+
+@patch(as_prop=True)
+def runs_reference(self: FSFTConfig) -> bool:
+    "Whether the reference runs beside the policy: log-probabilities kept on disk would not do."
+    return self.reads_logits or self.loss == 'asft'
 
 # %% ../../nbs/4_training/470_sft.ipynb #d2c877fe
 class FSFTTrainer(OfflineTrainer):
@@ -118,10 +124,13 @@ class FSFTTrainer(OfflineTrainer):
         if args.values == 'head':
             refuse_sharded(args, 'v', "the value head is trained beside the model", "use zero or lse")
         super().__init__(model, args, train_dataset, eval_dataset, processing_class,
-                         needs_ref=args.loss not in ('nll', 'dft'), live_ref=args.reads_logits,
+                         needs_ref=args.loss not in ('nll', 'dft'), live_ref=args.runs_reference,
                          divergence=divergence, ref_model=ref_model, **kw)
         self._seen: dict = {}
         self.value_head = _new_head(self.model) if args.values == 'head' else None
+        if args.packing and args.runs_reference and self.ref_model is not None:
+            lengths = (self.row_length(r) for d in self.sets() for r in d)
+            check_packing(self.ref_model, max(lengths, default=0))
 
 # %% ../../nbs/4_training/470_sft.ipynb #26f0ca9f
 def _new_head(model: nn.Module) -> nn.Linear:
@@ -141,9 +150,12 @@ def aligned_logits(self: FSFTTrainer, model, batch: dict) -> Tensor:
 # %% ../../nbs/4_training/470_sft.ipynb #b6162885
 @patch
 def answer_logps(self: FSFTTrainer, model, batch: dict) -> Tensor:
-    "As in the base; of the policy in training, keep the logits and hidden states if the loss needs them."
-    plain = self.args.values == 'zero' and not self.args.reads_logits
+    "As in the base; of the policy in training, keep what else the loss needs."
+    plain = self.args.values == 'zero' and not self.args.runs_reference
     if plain or not torch.is_grad_enabled(): return super(FSFTTrainer, self).answer_logps(model, batch)
+    if self.args.loss == 'asft':
+        self._seen['beside'] = found = self.beside_reference(model, batch)
+        return found.logps
     def keep(module, inputs): self._seen['hidden'] = inputs[0].detach()
     hook = bare_model(model).get_output_embeddings().register_forward_pre_hook(keep)
     try: z = score(model, batch)
@@ -170,6 +182,28 @@ def reference_logps(self: FSFTTrainer, batch: dict, like: Tensor) -> tuple[Tenso
     labels = batch['labels'] if self.encoder_decoder else batch['labels'][:, 1:]
     return token_logprobs(z, labels, False), z
 
+# %% ../../nbs/4_training/470_sft.ipynb #7a0e45de
+@patch
+def beside_reference(self: FSFTTrainer, model, batch: dict) -> Beside:
+    "log π, log π_ref and KL(π‖π_ref) of each token, [B, T']."
+    of_token = self.token_weights(self.row_weights(batch), batch)
+    known = self._expect, lambda values, at: of_token(at)
+    def of(b, of_logps, of_kl):
+        expect = of_logps, lambda at: of_kl(None, at)
+        return logprobs_beside('reverse_kl', model, self.reference, b, self.args.fused, expect=expect)
+    if 'packed' not in batch: return of(batch, *known)
+    packed = lambda b: of(b, *(x and by_unpacked(b, x) for x in known))
+    return Beside(*on_packed(batch['packed'], packed, model, self.ref_model or model))
+
+# %% ../../nbs/4_training/470_sft.ipynb #5351f2a3
+@patch
+def asft_losses(self: FSFTTrainer, lp: Tensor, mask: Tensor) -> tuple[Tensor, dict]:
+    "(`asft_loss` of each token [B, T'], numbers for the log)."
+    found = self._seen['beside']
+    log = dict(log_ratio=(lp.detach() - found.other)[mask].mean().item(),
+               kl=found.divergence.detach()[mask].mean().item())
+    return asft_loss(lp, found.divergence, mask, 'none', self.args.kl_weight), log
+
 # %% ../../nbs/4_training/470_sft.ipynb #c41c759b
 @patch
 def token_losses(self: FSFTTrainer, lp: Tensor, mask: Tensor, batch: dict) -> tuple[Tensor, dict]:
@@ -177,13 +211,11 @@ def token_losses(self: FSFTTrainer, lp: Tensor, mask: Tensor, batch: dict) -> tu
     a = self.args
     if a.loss == 'nll': return nll_loss(lp, mask, 'none'), {}
     if a.loss == 'dft': return dft_loss(lp, mask, 'none'), {}
+    if a.loss == 'asft': return self.asft_losses(lp, mask)
     ref, ref_logits = self.reference_logps(batch, lp)
     log = dict(log_ratio=(lp.detach() - ref)[mask].mean().item())
     if a.loss == 'psft': return psft_loss(lp, ref, mask, 'none', a.clip), log
     if a.loss == 'iw-sft': return iw_sft_loss(lp, ref, mask, 'none', clip=1 + a.clip), log
-    if a.loss == 'asft':
-        kl = token_kl(self._seen['logits'], ref_logits)
-        return asft_loss(lp, kl, mask, 'none', a.kl_weight), log | dict(kl=kl.detach()[mask].mean().item())
     rows, stats = self.fsft_losses(lp, ref, ref_logits, mask)
     return rows, log | stats
 
@@ -219,11 +251,11 @@ def _kept_ratio(log_ratio: Tensor, clip: float) -> Tensor:
 
 @patch
 def weight_of(self: FSFTTrainer, batch: dict) -> Callable | None:
-    """(log π [n], flat places in `labels` [n]) -> what multiplies -∇log π of each token: of nll 1, of dft π, of psft
-    the ratio where it is not clipped, of f-SFT the dual weight. None if that takes more than these."""
+    """(log π [n], flat places in `labels` [n]) -> what multiplies -∇log π of each token: of nll 1, of dft and
+    asft π, of psft the ratio where it is not clipped, of f-SFT the dual weight. None if that takes more than these."""
     a, width = self.args, batch['labels'].shape[1]
     if a.loss == 'nll': return lambda values, at: torch.ones_like(values)
-    if a.loss == 'dft': return lambda values, at: values.exp()
+    if a.loss in ('dft', 'asft'): return lambda values, at: values.exp()
     if a.loss not in ('f-sft', 'psft') or a.values != 'zero' or 'ref_logps' not in batch: return None
     known = batch['ref_logps']
     ref = nn.functional.pad(known, (0, width - known.shape[1])).flatten()
@@ -234,10 +266,15 @@ def weight_of(self: FSFTTrainer, batch: dict) -> Callable | None:
 @patch
 def expected_gradient(self: FSFTTrainer, weights: Tensor, batch: dict):
     "-w/n times `weight_of`: w the row's weight, n its tokens."
-    width, of = batch['labels'].shape[1], self.weight_of(batch)
-    n = label_mask(batch['labels'], not self.encoder_decoder).sum(-1).clamp(min=1)
-    each = -weights/n.to(weights)
-    return of and (lambda values, at: each[at//width]*of(values, at))
+    of, each = self.weight_of(batch), self.token_weights(weights, batch)
+    return of and (lambda values, at: -each(at)*of(values, at))
+
+@patch
+def token_weights(self: FSFTTrainer, weights: Tensor, batch: dict) -> Callable:
+    "(flat places in `labels` [n]) -> what a token counts in the mean of a step, w/n."
+    width, n = batch['labels'].shape[1], label_mask(batch['labels'], not self.encoder_decoder).sum(-1)
+    each = weights.double()/n.clamp(min=1)
+    return lambda at: each[at//width]
 
 @patch
 def row_weights(self: FSFTTrainer, batch: dict) -> Tensor:

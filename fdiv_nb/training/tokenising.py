@@ -17,7 +17,8 @@ __all__ = []
 def _as_read(m: dict):
     "What tells a message from others: cheap for texts, whose hash Python keeps."
     texts = type(m) is dict and type(m.get('role')) is type(m.get('content')) is str
-    return tuple(m.items()) if texts and (len(m) == 2 or all([type(x) is str for x in m.values()])) else repr(m)
+    if not texts or len(m) > 2 and not all([type(x) is str for x in m.values()]): return repr(m)
+    return tuple(m.items())
 
 class Talk:
     "A conversation that will be rendered: messages, whether with the header of an answer, the template's arguments."
@@ -115,7 +116,7 @@ def _texts_of(tokenizer, talks: list[Talk], ways: _Ways) -> list[str | None]:
 def _ids_of(tokenizer, texts: list[str], special: bool, ways: _Ways) -> list[list[int]]:
     "The ids of some texts, with special tokens or without. Raises what the tokenizer raises."
     if not ways.rust: return _called(tokenizer, texts, special)
-    known = _called(tokenizer, [texts[i] for i in _some(texts)], special)   # and no truncation, no padding from here on
+    known = _called(tokenizer, [texts[i] for i in _some(texts)], special)   # which also ends truncation, padding
     cut = ways.marks and not special
     ids = _joined_ids(tokenizer, texts, ways.marks) if cut else _whole_ids(tokenizer, texts, special)
     return ids if [ids[i] for i in _some(texts)] == known else _called(tokenizer, texts, special)
