@@ -361,6 +361,13 @@ def check_policy(model: nn.Module, tokenizer) -> None:
         raise ValueError(f"processing_class: the tokenizer has {n} tokens, the model {v} embeddings; they do "
                          f"not belong together, or call model.resize_token_embeddings({n})")
 
+# %% ../../nbs/4_training/440_base.ipynb #e06ed19f
+def check_same_rows(model: nn.Module, same: bool) -> None:
+    "ValueError for a tensor-parallel model, whose processes need the same rows, unless all have them."
+    if same or (getattr(model, 'tp_size', None) or 1) == 1: return
+    raise ValueError("model: is tensor-parallel, but each process would sample, or score by the reference, rows of its "
+                     "own; use FSDP, or SFT or distillation from rows without a reference")
+
 # %% ../../nbs/4_training/440_base.ipynb #54e9c8cb
 @contextmanager
 def hub_errors(args: TrainingArguments):
@@ -380,6 +387,7 @@ class FDivTrainer(CheckpointMixin, StepMixin, ScheduledDivergence, Trainer):
     why_same = 'resume with what the run began with, begin anew in another folder, or set resume_anyway'
     fixed: tuple[str, ...] = ()   # options of the loss, which a resumed run must share
     may_stop = False     # a signal may ask for a checkpoint that no strategy does
+    tensor_parallel = False      # whether all processes may have the same rows, as such a model needs
     _key = None
     changed: frozenset = frozenset()     # what differs from the run that is continued, with resume_anyway
 
@@ -394,6 +402,7 @@ class FDivTrainer(CheckpointMixin, StepMixin, ScheduledDivergence, Trainer):
             ref_model = load_reference(ref_model, model, 'ref_model', processing_class, args.dtype,
                                        beside_kwargs(args))
         check_policy(model, processing_class)
+        check_same_rows(model, self.tensor_parallel and not needs_ref)
         self.divergence = read_divergence(divergence or args.divergence)
         if args.disable_dropout: without_dropout(model)
         self.start_weights = start_weights(model, ref_model, args.reference, needs_ref)

@@ -190,7 +190,7 @@ class DistillTrainer(StringsMixin, EntriesMixin, OfflineTrainer):
         tok = tokenizer_of(processing_class, model, args.base_model, args.model_init_kwargs)
         model = load_policy(model, args, kw.get('peft_config') is None)
         self.take_teacher(model, teacher, tok, args, teacher_tokenizer)
-        self.sampler = sampler
+        self.sampler, self.tensor_parallel = sampler, not args.lmbda
         self.check_sampler(model)
         super().__init__(model, args, train_dataset, eval_dataset, tok, needs_ref=False, divergence=d, **kw)
         if self.teacher is not None:

@@ -116,6 +116,7 @@ class FSFTTrainer(OfflineTrainer):
         trainer.train()
     """
     fixed = ('loss', 'average', 'beta', 'v', 'max_weight', 'box', 'clip', 'kl_weight')
+    tensor_parallel = True
 
     def __init__(self, model, args: FSFTConfig | None = None, train_dataset=None, eval_dataset=None,
                  processing_class=None, *, divergence=None, ref_model=None, **kw):
