@@ -18,13 +18,13 @@ __all__ = ['pack', 'pack_batch', 'block_mask', 'packed_batch', 'on_packed', 'by_
 def pack(lengths: list[int],   # tokens of each example
          max_tokens: int       # of a packed row
         ) -> list[list[int]]:  # examples of each packed row
-    "First fit, longest first. Raises ValueError for an example that does not fit alone."
+    "Best fit, longest first: each into the fullest row that has room. Raises ValueError for one that fits into none."
     rows, left = [], []
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
         if lengths[i] > max_tokens:
             raise ValueError(f"max_tokens: {max_tokens}, but example {i} has {lengths[i]} tokens; raise it, "
                              "or shorten the example")
-        k = next((k for k, room in enumerate(left) if room >= lengths[i]), len(left))
+        k = min((k for k, room in enumerate(left) if room >= lengths[i]), key=left.__getitem__, default=len(left))
         if k == len(left):
             rows.append([])
             left.append(max_tokens)
