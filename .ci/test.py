@@ -179,6 +179,24 @@ def finish_notebooks(start, process):
     code = process.wait()
     check(f'{len(notebook_paths())} notebooks ({time.time() - start:.0f} s)', code == 0)
 
+ESSAYS = {'855_exp_flat_tuned': 'exp_flat', '860_exp_bridge': 'exp_bridge'}     # essay -> its results
+
+def numbers_in(text):
+    "The numbers of a text, as floats; those of links, code and names (f_1, x2) are none."
+    text = re.sub(r'`[^`]*`|\]\([^)]*\)|https?://\S+', ' ', text)
+    return {float(x.replace(',', '')) for x in re.findall(r'(?<![\w.])\d+(?:,\d{3})*(?:\.\d+)?(?:e-?\d+)?(?![\w])', text)}
+
+def essays():
+    "A number in the prose of an experiment was computed there: it stands in a code cell, in what one printed, or in the stored settings."
+    for name, results in ESSAYS.items():
+        cells = cells_of(root/f'nbs/8_evidence/{name}.ipynb')
+        code = [c for c in cells if c['cell_type'] == 'code']
+        printed = ' '.join(''.join(o.get('text') or o.get('data', {}).get('text/plain', '')) for c in code for o in c['outputs'])
+        kept = {k: v for k, v in json.loads((root/f'nbs/results/{results}.json').read_text(encoding='utf-8')).items() if k != 'cells'}
+        known = set().union(*map(numbers_in, (printed, json.dumps(kept))), *(numbers_in(re.sub(r'(?<![\w])\.(?=\d)', '0.', source(c))) for c in code))
+        lost = sorted(x for c in cells if c['cell_type'] == 'markdown' for x in numbers_in(source(c)) if x not in known)
+        check(f'{name}: numbers of the prose are computed', not lost, f'{lost[:12]} stand in no cell, output or setting')
+
 def wrong():
     "Wrong inputs get their line, and 300 by chance no traceback; `make faults` does what takes longer."
     r = subprocess.run([sys.executable, root/'.ci'/'faults'/'run.py', '--slice'], env=env, capture_output=True, text=True)
@@ -198,7 +216,7 @@ def readme():
             check(f'README {name}', r.returncode == 0, (r.stdout + r.stderr)[-1500:])
 
 if __name__ == '__main__':
-    steps = sys.argv[1:] or ['api', 'house', 'links', 'maths', 'site', 'clean', 'drift', 'wrong', 'readme', 'notebooks']
+    steps = sys.argv[1:] or ['api', 'house', 'links', 'maths', 'essays', 'site', 'clean', 'drift', 'wrong', 'readme', 'notebooks']
     running = notebooks() if 'notebooks' in steps else None         # the other steps run meanwhile
     try:
         for s in steps:

@@ -32,8 +32,8 @@ NEEDED = 'commit', 'versions', 'device', 'command', 'seed'
 
 
 def has_errors(x) -> bool:
-    "Whether a standard error stands anywhere in a record, or `exact`."
-    if isinstance(x, dict): return any(k == 'exact' or k.endswith(('stderr', '_se')) or has_errors(v) for k, v in x.items())
+    "Whether a standard error stands anywhere in a record, or `exact`, or `errors`, which says what else they are taken from."
+    if isinstance(x, dict): return any(k in ('exact', 'errors') or k.endswith(('stderr', '_se')) or has_errors(v) for k, v in x.items())
     return isinstance(x, list) and any(map(has_errors, x))
 
 
@@ -46,8 +46,8 @@ def lacking(record: dict) -> list[str]:
 
 
 def made(record: dict, seconds: float, packages, command: str, seed: int, machine: str = '') -> dict:
-    """A record with its provenance. Raises ValueError if it has no standard errors: keys that end in `_stderr`, or `exact=True`
-    for numbers that were computed by listing."""
+    """A record with its provenance. Raises ValueError if it has no standard errors: keys that end in `_stderr`, `exact=True` for
+    numbers that were computed by listing, or `errors`, a sentence."""
     out = record | provenance(seconds, packages, machine, command=command, seed=seed)
     if gone := lacking(out): raise ValueError(f"record: {record.get('cell')} lacks {', '.join(gone)}")
     return out
@@ -62,7 +62,7 @@ def records_of(data, above: dict | None = None) -> Iterator[dict]:
     if {'seed', 'after', 'cell', 'stop'} & set(data) and not isinstance(data.get('cells'), list):
         yield {**above, **data}
         return
-    here = above | {k: v for k, v in data.items() if k in NEEDED}
+    here = above | {k: v for k, v in data.items() if k in (*NEEDED, 'errors')}
     for v in data.values(): yield from records_of(v, here)
 
 
@@ -104,13 +104,15 @@ class Cells:
         if other: sys.exit(f'{results} was made with other {", ".join(other)}; give another file')
         files = {c: self.file_of(c, work) for c in self.order}
         here = {c: json.loads(f.read_text(encoding='utf-8')) for c, f in files.items() if f.is_file()}
-        return {self.cell_of(x): x for x in known.get('cells', [])} | here
+        return {self.cell_of(x): x for x in records_of(known) if 'cell' in x} | here
 
     def collect(self, work: Path, results: Path) -> None:
-        "All finished cells in one file, a line each."
+        "All finished cells in one file, a line each; what they all say alike of where they come from stands above them."
         done = self.finished(work, results)
-        lines = [json.dumps(done[c], separators=(',', ':')) for c in self.order if c in done]
-        replace_text(results, json.dumps(self.head)[:-1] + ',"cells":[\n' + ',\n'.join(lines) + '\n]}\n')
+        mine = [done[c] for c in self.order if c in done]
+        alike = {k: mine[0][k] for k in ('commit', 'versions', 'device', 'command') if mine and all(x.get(k) == mine[0].get(k) for x in mine)}
+        lines = [json.dumps({k: v for k, v in x.items() if k not in alike}, separators=(',', ':')) for x in mine]
+        replace_text(results, json.dumps(self.head | alike)[:-1] + ',"cells":[\n' + ',\n'.join(lines) + '\n]}\n')
 
 
 # --- statements

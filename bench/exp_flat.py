@@ -238,6 +238,7 @@ def run_cell(w: World, cell: tuple, done: dict) -> dict:
 HEAD = dict(model='stories260K', data='TOFU: 60 rows of forget10, 100 of retain_perturbed', rule=RULE,
             statements={k: list(v) for k, v in STATEMENTS.items()}, fine_tuning=TUNE, rates=list(RATES), steps=STEPS, batch=BATCH,
             relearning=dict(RELEARN, steps=list(RELEARN['steps'])), methods=SPECS, seeds=list(SEEDS),
+            errors='over the seeds, each of which draws everything anew; a record has means over all rows of its seed',
             command='OMP_NUM_THREADS=1 nice -n 5 python bench/exp_flat.py --model DIR --tofu DIR --work DIR --results FILE')
 name_of = '/'.join
 
@@ -256,7 +257,7 @@ def one(w: World, cell: tuple, results: Path, again: bool = False) -> dict:
     if cell in done and not again: return done[cell]
     began = time.process_time()
     out = dict(cell=list(cell), **run_cell(w, cell, done))
-    out |= provenance(time.process_time() - began, (torch, transformers, fdiv_nb))
+    out |= provenance(time.process_time() - began, (torch, transformers, fdiv_nb), seed=int(cell[2]) if cell[1] == 'seed' else 0)
     if again: return out
     (w.work/'cells').mkdir(exist_ok=True)
     replace_text(file_of(cell, w.work), json.dumps(out))
