@@ -110,7 +110,7 @@ class Cells:
         "All finished cells in one file, a line each; what they all say alike of where they come from stands above them."
         done = self.finished(work, results)
         mine = [done[c] for c in self.order if c in done]
-        alike = {k: mine[0][k] for k in ('commit', 'versions', 'device', 'command') if mine and all(x.get(k) == mine[0].get(k) for x in mine)}
+        alike = {k: mine[0][k] for k in NEEDED if k != 'seed' and mine and all(x.get(k) == mine[0].get(k) for x in mine)}
         lines = [json.dumps({k: v for k, v in x.items() if k not in alike}, separators=(',', ':')) for x in mine]
         replace_text(results, json.dumps(self.head | alike)[:-1] + ',"cells":[\n' + ',\n'.join(lines) + '\n]}\n')
 

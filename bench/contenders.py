@@ -64,6 +64,15 @@ def quiet(trainer):
     for c in (PrinterCallback, ProgressCallback): trainer.remove_callback(c)
     return trainer
 
+def note_losses(trainer, losses):
+    "Keep the loss of every step, unrounded."
+    step = trainer.training_step
+    def noted(*a, **kw):
+        y = step(*a, **kw)
+        losses.append(y.item())
+        return y
+    trainer.training_step = noted
+
 # ---- preferences ------------------------------------------------------------------------------------------------------------
 def dpo(s, folder, callbacks, steps):
     from fdiv_nb.training.dpo import FDPOConfig, FDPOTrainer

@@ -180,15 +180,6 @@ def clock(device):
         on_train_begin = on_step_end = now
     return Clock()
 
-def note_losses(trainer, kept):
-    "Keep the loss of every step, unrounded."
-    step = trainer.training_step
-    def noted(*a, **kw):
-        y = step(*a, **kw)
-        kept.append(y.item())
-        return y
-    trainer.training_step = noted
-
 def step(name, who, device, quick, out):
     "What one contender takes: seconds of its steps, the largest allocation, losses, tokens a second."
     row, steps, s = ROWS[name], 3 if quick else STEPS if name != 'on-policy' else 6, sized(name, device, quick)
@@ -198,7 +189,7 @@ def step(name, who, device, quick, out):
     k = clock(device)
     with tempfile.TemporaryDirectory() as folder:
         trainer = row.who[who](s, folder, [k], steps)
-        note_losses(c.quiet(trainer), k.losses)
+        c.note_losses(c.quiet(trainer), k.losses)
         trainer.train()
     took = [b - a for a, b in zip(k.at, k.at[1:])][1 if quick else min(LEFT_OUT, steps//2):]
     peak = torch.cuda.max_memory_allocated()/2**30 if device == 'cuda' else prefix.kilobytes('VmHWM')/1024

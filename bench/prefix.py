@@ -87,16 +87,25 @@ def load(with_trl):
     torch.set_num_threads(1)
     assert not any(m.split('.')[0] == 'fdiv_nb' for m in sys.modules), 'a fork has to import its own'
 
-def ask(name, length, prompts, steps, against):
-    "What a fresh fork measured."
+def forked(child, what, *args):
+    "What `child(*args, a pipe to send it into)` measured in a fresh fork. Exits with what went wrong there."
     here, there = multiprocessing.get_context('fork').Pipe(False)
-    p = multiprocessing.get_context('fork').Process(target=child, args=(name, length, prompts, steps, against if name == 'before' else HERE.parent, there))
+    p = multiprocessing.get_context('fork').Process(target=child, args=(*args, there))
     p.start(); there.close()
     try: got = here.recv()
     except EOFError: got = 'ended without a result'
     p.join()
-    if isinstance(got, str): sys.exit(f'{name}, prompts of {length} tokens: {got}')
+    if isinstance(got, str): sys.exit(f'{what}: {got}')
     return got
+
+def ask(name, length, prompts, steps, against):
+    "What a fresh fork measured."
+    code = against if name == 'before' else HERE.parent
+    return forked(child, f'{name}, prompts of {length} tokens', name, length, prompts, steps, code)
+
+def commit_of(folder):
+    "The commit of a checkout."
+    return subprocess.run(['git', '-C', str(folder), 'rev-parse', '--short', 'HEAD'], capture_output=True, text=True).stdout.strip()
 
 def main(a):
     load(a.trl)
@@ -131,9 +140,8 @@ def keep(a, cases, found, ratios):
     "Write the file."
     import torch, transformers
     from losses import device_name, write
-    commit = lambda folder: subprocess.run(['git', '-C', str(folder), 'rev-parse', '--short', 'HEAD'], capture_output=True, text=True).stdout.strip()
     write(a.out, dict(device=device_name(False), threads=1, clock='process_time', torch=torch.__version__, transformers=transformers.__version__, size=SIZE,
-          prompts={str(p): n for p, n in cases.items()}, before=commit(a.against) if a.against else None, load_average=os.getloadavg()[0], ratios=ratios, measured=found))
+          prompts={str(p): n for p, n in cases.items()}, before=commit_of(a.against) if a.against else None, load_average=os.getloadavg()[0], ratios=ratios, measured=found))
 
 if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

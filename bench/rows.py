@@ -6,8 +6,9 @@
     python bench/rows.py --quick                a glance at whether everything runs; nothing is written
 """
 from __future__ import annotations
-import argparse, hashlib, json, logging, multiprocessing, os, random, statistics, subprocess, sys, time
+import argparse, hashlib, json, logging, os, random, statistics, sys, time
 from pathlib import Path
+from prefix import commit_of, forked
 HERE = Path(__file__).resolve().parent
 KINDS = ('chat', 'messages', 'text')      # conversations of 2, 4 or 6 messages; one question and one answer; two texts
 WORDS = 'the a model learns from rows of text each answer is scored once why does it vanish explain tokens sum seven rivers light travels fast'.split()
@@ -45,17 +46,6 @@ def child(code, folder, kind, n, out):
                       ids=hashlib.sha256(json.dumps(got).encode()).hexdigest()[:16]))
     except BaseException as e: out.send(repr(e))
 
-def ask(*args):
-    "What a fresh fork measured."
-    here, there = multiprocessing.get_context('fork').Pipe(False)
-    p = multiprocessing.get_context('fork').Process(target=child, args=(*args, there))
-    p.start(); there.close()
-    try: got = here.recv()
-    except EOFError: got = 'ended without a result'
-    p.join()
-    if isinstance(got, str): sys.exit(f'{args[0]}, {args[2]}: {got}')
-    return got
-
 def main(a):
     os.environ |= dict(OMP_NUM_THREADS='1', HF_HUB_OFFLINE='1', TOKENIZERS_PARALLELISM='false', RAYON_NUM_THREADS='1')
     import torch, transformers, datasets                                   # noqa: F401
@@ -65,7 +55,7 @@ def main(a):
     n, found = 600 if a.quick else a.rows, {k: {c: [] for c in codes} for k in KINDS}
     for r in range(1 if a.quick else a.rounds):
         for k in KINDS:
-            for c in sorted(codes, reverse=r % 2): found[k][c].append(ask(codes[c], a.tokenizer, k, n))
+            for c in sorted(codes, reverse=r % 2): found[k][c].append(forked(child, f'{c}, {k}', codes[c], a.tokenizer, k, n))
     result = report(found, n)
     if not a.quick: keep(a, n, codes, result, found)
 
@@ -84,9 +74,8 @@ def keep(a, n, codes, result, found):
     "Write the file."
     import tokenizers, transformers
     from losses import device_name, write
-    commit = lambda folder: subprocess.run(['git', '-C', str(folder), 'rev-parse', '--short', 'HEAD'], capture_output=True, text=True).stdout.strip()
     write(a.out, dict(device=device_name(False), threads=1, clock='process_time', rows=n, rounds=a.rounds, transformers=transformers.__version__, tokenizers=tokenizers.__version__,
-          tokenizer=Path(a.tokenizer).name if a.tokenizer else 'chatml, 420 tokens', commits={c: commit(f) for c, f in codes.items()}, load_average=os.getloadavg()[0], result=result, measured=found))
+          tokenizer=Path(a.tokenizer).name if a.tokenizer else 'chatml, 420 tokens', commits={c: commit_of(f) for c, f in codes.items()}, load_average=os.getloadavg()[0], result=result, measured=found))
 
 if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

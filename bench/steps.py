@@ -75,15 +75,6 @@ def clock():
         def on_step_end(self, *a, **kw): self.at.append(time.process_time())
     return Clock()
 
-def note_losses(trainer, losses):
-    "Keep the loss of every step, unrounded."
-    step = trainer.training_step
-    def noted(*a, **kw):
-        y = step(*a, **kw)
-        losses.append(y.item())
-        return y
-    trainer.training_step = noted
-
 def run_one(row, name, steps, size, folder):
     "What one contender took: seconds of its steps, seconds before them, MB above what was resident before it was made, losses."
     s = dict(size)
@@ -94,7 +85,7 @@ def run_one(row, name, steps, size, folder):
     open('/proc/self/clear_refs', 'w').write('5')
     trainer = row.who[name](s, folder, [k], steps)
     if isinstance(trainer, c.Loop): trainer.clock = k
-    elif not isinstance(trainer, Given): note_losses(c.quiet(trainer), k.losses)
+    elif not isinstance(trainer, Given): c.note_losses(c.quiet(trainer), k.losses)
     trainer.train()
     if isinstance(trainer, Given): k, before = trainer.clock, trainer.clock.before
     took = [b - a for a, b in zip(k.at, k.at[1:])]
