@@ -12,12 +12,12 @@ from fastcore.basics import patch
 import torch
 from torch import Tensor, nn
 from .draw import draw, kept_logits
-from .fused import onednn_linear, onednn_packed, onednn_pays, onednn_pointwise
+from .fused import onednn_large, onednn_linear, onednn_packed, onednn_pays, onednn_pointwise
 from .logprobs import (
     bare_model, forward_accepts, is_encoder_decoder, left_pad, position_ids, right_pad, score)
 
 # %% auto #0
-__all__ = []
+__all__ = ['has_compiled']
 
 # %% ../../nbs/2_models/280_decode.ipynb #b8eba427
 @contextmanager
@@ -338,8 +338,11 @@ class _Packed:
 # %% ../../nbs/2_models/280_decode.ipynb #280b10c7
 def _quick(layer: nn.Module, plain: Callable, packed: _Packed) -> Callable:
     "The forward of a Linear or Conv1D layer, by oneDNN where that is the same and faster."
+    linear = isinstance(layer, nn.Linear)
+    width = layer.weight.shape[0 if linear else 1]
     def forward(x):
-        w = layer.weight if isinstance(layer, nn.Linear) else layer.weight.t()
+        if not onednn_large(x, width): return plain(x)   # before anything that takes time: there are many layers
+        w = layer.weight if linear else layer.weight.t()
         same = type(layer.weight) in (Tensor, nn.Parameter) and not (
             torch.is_grad_enabled() or torch.is_autocast_enabled('cpu'))
         if not same or not onednn_pays(x, w): return plain(x)
@@ -347,12 +350,15 @@ def _quick(layer: nn.Module, plain: Callable, packed: _Packed) -> Callable:
     return forward
 
 # %% ../../nbs/2_models/280_decode.ipynb #0cb0771f
+def has_compiled(model: nn.Module) -> bool:
+    "Whether a module in it runs a compiled forward."
+    return any(getattr(m, '_compiled_call_impl', None) for m in model.modules())
+
 def _plain_products(model: nn.Module) -> list[nn.Module]:
     "Linear and Conv1D layers on the CPU, without subclasses and replaced forwards; none of a compiled model."
     from transformers.pytorch_utils import Conv1D
-    layers = list(model.modules())
-    if not onednn_pointwise or any(getattr(m, '_compiled_call_impl', None) for m in layers): return []
-    return [m for m in layers if type(m) in (nn.Linear, Conv1D) and m.weight.device.type == 'cpu'
+    if not onednn_pointwise or has_compiled(model): return []
+    return [m for m in model.modules() if type(m) in (nn.Linear, Conv1D) and m.weight.device.type == 'cpu'
             and 'forward' not in vars(m)]
 
 # %% ../../nbs/2_models/280_decode.ipynb #64391fe6
@@ -365,6 +371,35 @@ def onednn_layers(model: nn.Module):  # any module
     try: yield model
     finally:
         for m in mine: del m.forward
+
+# %% ../../nbs/2_models/280_decode.ipynb #e3e26160
+# settings that say nothing to a step without a mask
+_NO_MATTER = {'dropout', 'is_causal', 'position_ids', 'sliding_window', 'cache_position', 'use_cache'}
+
+def _attend(module, query, key, value, attention_mask, *args, plain: Callable, scaling: float | None = None, **kw):
+    "One query a head [R,H,1,d] against shared keys [R,K,S,d], packed; anything else is left to `plain`."
+    R, H, n, d = query.shape
+    K = key.shape[1]
+    usual = not args and {k for k, v in kw.items() if v is not None} <= _NO_MATTER
+    packs = n == 1 and K < H and H % K == 0 and attention_mask is None and query.device.type == 'cpu'
+    if not (usual and packs and not kw.get('dropout')):
+        return plain(module, query, key, value, attention_mask, *args, scaling=scaling, **kw)
+    q = query.reshape(R, K, H//K, d)
+    return nn.functional.scaled_dot_product_attention(q, key, value, scale=scaling).reshape(R, 1, H, -1), None
+
+# %% ../../nbs/2_models/280_decode.ipynb #4427d762
+@contextmanager
+def packed_queries(model: nn.Module):
+    "Context manager: transformers' attention `sdpa` reads keys that heads share once for all of them, on a CPU."
+    if has_compiled(model):
+        yield
+        return
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, AttentionInterface
+    plain = ALL_ATTENTION_FUNCTIONS['sdpa']
+    plain = getattr(plain, 'keywords', {}).get('plain', plain)     # another thread samples too
+    AttentionInterface.register('sdpa', functools.partial(_attend, plain=plain))
+    try: yield
+    finally: AttentionInterface.register('sdpa', plain)
 
 # %% ../../nbs/2_models/280_decode.ipynb #ecadc8f6
 @dataclass
@@ -427,14 +462,25 @@ class _Rows:
 @patch
 def write(self: _Rows, t: int, z: Tensor, stop: Tensor) -> Tensor:   # step, logits [R',V], end tokens
     "Draw a token for each row and write it down; returns [R'] tokens that the rows read next."
+    if self.steps.ahead is None: return self.write_all(t, z, stop)
     col = t - self.ahead[self.at]   # < 0: the row still reads its prompt
     x, l = draw(kept_logits(z, **self.how), self.u[self.at, col.clamp(0, self.n - 1)])
     to = torch.where(self.alive & (col >= 0), col, self.n)
     self.tokens[self.at, to], self.logq[self.at, to] = x, l.float()
     self.alive = self.alive & (col < self.n - 1) & ~(torch.isin(x, stop) & (col >= 0))
-    if self.steps.ahead is None: return x
     rest = self.steps.rest
     return torch.where(col < 0, rest[self.at, min(t, rest.shape[1] - 1)], x)
+
+# %% ../../nbs/2_models/280_decode.ipynb #ca8fd22d
+@patch
+def write_all(self: _Rows, t: int, z: Tensor, stop: Tensor) -> Tensor:
+    "`write` where no row has still to read its prompt: the same, in fewer operations."
+    u = self.u[:, t] if len(self.at) == len(self.u) else self.u[self.at, t]
+    x, l = draw(kept_logits(z, **self.how), u)
+    to = torch.where(self.alive, t, self.n)
+    self.tokens[self.at, to], self.logq[self.at, to] = x, l.float()
+    self.alive = self.alive & ~torch.isin(x, stop) if t < self.n - 1 else torch.zeros_like(self.alive)
+    return x
 
 # %% ../../nbs/2_models/280_decode.ipynb #2f87a6d1
 @patch

@@ -75,10 +75,14 @@ _has_onednn = torch.backends.mkldnn.is_available()
 onednn_pointwise = getattr(torch.ops.mkldnn, '_linear_pointwise', None) if _has_onednn else None
 
 # %% ../../nbs/2_models/240_fused.ipynb #22339772
+def onednn_large(x: Tensor, width: int) -> bool:
+    "Whether x wᵀ, [..., n] by [width, n], has enough multiplications for oneDNN."
+    return x.numel()*width >= _LARGE
+
 def onednn_pays(x: Tensor, w: Tensor) -> bool:
     "Whether x wᵀ, [..., n] by [m, n], is a product for oneDNN: single precision on a CPU, and large."
     return (onednn_pointwise is not None and x.device.type == 'cpu' and x.dtype == w.dtype == torch.float32
-            and x.shape[:-1].numel()*w.numel() >= _LARGE)
+            and onednn_large(x, len(w)))
 
 def onednn_packed(w: Tensor, rows: int) -> Tensor:
     "A copy of a weight [m, n], arranged for products with so many rows, that `onednn_linear` takes."

@@ -13,8 +13,8 @@ from fdiv_nb.mathematics.checks import check_fields, is_whole
 from fdiv_nb.models.branch import branching_pays
 from fdiv_nb.models.completions import Rollout, encode_prompts, end_tokens, eos_ids, make_rollout
 from fdiv_nb.models.decode import (
-    Ranks, StaticSteps, Steps, UnpaddedSteps, by_length, can_be_static, forget, onednn_layers, ranks_of, runnable,
-    sample_tokens, sampling_mode)
+    Ranks, StaticSteps, Steps, UnpaddedSteps, by_length, can_be_static, forget, onednn_layers, packed_queries, ranks_of,
+    runnable, sample_tokens, sampling_mode)
 from fdiv_nb.models.draw import RowGenerator, check_draw, drawn_logprobs, row_numbers
 from fdiv_nb.models.logprobs import bare_model, context_length, is_encoder_decoder
 from fdiv_nb.models.ways import (
@@ -270,5 +270,5 @@ def rollout(model: nn.Module,      # causal or encoder-decoder language model
     stop = eos_ids(model, tokenizer) if eos_token_ids is None else end_tokens(eos_token_ids)
     how = dict(temperature=temperature, top_k=top_k, top_p=top_p)
     job, way = _job(model, ids, n, max_new_tokens, stop, how, batch_size, generator, static)
-    with sampling_mode(job.model), onednn_layers(job.model): toks, logq = job.sound_rows(way)
+    with sampling_mode(job.model), onednn_layers(job.model), packed_queries(job.model): toks, logq = job.sound_rows(way)
     return make_rollout(model, tokenizer, prompts, toks, logq, n, stop)
