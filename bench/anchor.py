@@ -7,11 +7,11 @@ chosen answer. The process may be stopped at any time: finished runs are in `--r
 `--seeds 0 1` runs some seeds, `--list` shows the runs. Nothing is downloaded.
 """
 from __future__ import annotations
-import argparse, contextlib, io, json, random, tempfile
+import argparse, contextlib, io, random, tempfile, time
 from pathlib import Path
 import torch, transformers
 import fdiv_nb
-from fdiv_nb.models.files import replace_text
+from cells import made, read_results, write_results
 from fdiv_nb.models.tiny import ADVERBS, GOOD, LIKED, THINGS, load_tiny
 from fdiv_nb.training.dpo import FDPOConfig, FDPOTrainer
 
@@ -19,6 +19,8 @@ BETAS = dict(reverse_kl=0.1, js=0.2, forward_kl=0.1)        # β/f''(1), so that
 WEIGHTS = 0., 0.2, 1.
 SEEDS = 0, 1, 2, 3, 4
 TRAIN, STEPS, BATCH, RATE = 112, 42, 16, 1e-4
+COMMAND = 'OMP_NUM_THREADS=1 nice -n 5 python bench/anchor.py --results nbs/results/anchor.json'
+ERRORS = 'one run is a mean over 48 pairs without an error of its own; errors are taken over the seeds'
 KEYS = ('logratio/chosen', 'logratio/rejected', 'rewards/accuracies', 'chosen_below_ref', 'both_below_ref')
 
 
@@ -48,7 +50,15 @@ def run(divergence: str, weight: float, seed: int) -> dict:
     log = t.state.log_history
     of = lambda k: [round(h[k], 4) for h in log if k in h]
     numbers = {k: round(held[f'eval_{k}'], 4) for k in KEYS}
-    return dict(divergence=divergence, weight=weight, seed=seed, **numbers, curve=of('logratio/chosen'), share=of('sft_share'))
+    return dict(cell=[divergence, f'{weight:g}', 'seed', str(seed)], divergence=divergence, weight=weight, **numbers,
+                curve=of('logratio/chosen'), share=of('sft_share'), errors=ERRORS)
+
+
+def one(divergence: str, weight: float, seed: int) -> dict:
+    "A run with where it comes from."
+    began = time.process_time()
+    found = run(divergence, weight, seed)
+    return made(found, time.process_time() - began, (torch, transformers, fdiv_nb), COMMAND, seed)
 
 
 def main() -> None:
@@ -58,17 +68,16 @@ def main() -> None:
     p.add_argument('--list', action='store_true')
     a = p.parse_args()
     cells = [(d, w, s) for s in a.seeds for d in BETAS for w in WEIGHTS]
-    found = json.loads(a.results.read_text(encoding='utf-8')) if a.results.is_file() else dict(runs=[])
-    done = {(r['divergence'], r['weight'], r['seed']) for r in found['runs']}
-    found['settings'] = dict(train=TRAIN, held_out=len(pairs(0)) - TRAIN, steps=STEPS, batch=BATCH, learning_rate=RATE, beta=BETAS,
-                             torch=torch.__version__, transformers=transformers.__version__, fdiv_nb=fdiv_nb.__version__)
+    found = read_results(a.results) if a.results.is_file() else []
+    done = {(r['divergence'], r['weight'], r['seed']) for r in found}
+    settings = dict(train=TRAIN, held_out=len(pairs(0)) - TRAIN, steps=STEPS, batch=BATCH, learning_rate=RATE, beta=BETAS)
     for c in cells:
         if a.list or c in done:
             if a.list: print(*c, 'done' if c in done else '')
             continue
-        found['runs'].append(run(*c))
-        replace_text(a.results, json.dumps(found, indent=0) + '\n')
-        print(*c, {k: v for k, v in found['runs'][-1].items() if k in KEYS[:3]}, flush=True)
+        found.append(one(*c))
+        write_results(a.results, found, dict(settings=settings))
+        print(*c, {k: v for k, v in found[-1].items() if k in KEYS[:3]}, flush=True)
 
 
 if __name__ == '__main__': main()

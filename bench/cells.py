@@ -68,11 +68,20 @@ def records_of(data, above: dict | None = None) -> Iterator[dict]:
 
 def read_results(file: Path) -> list[dict]:
     "The records of a file. Raises ValueError, naming the file, where one does not say how it was made."
-    found = list(records_of(json.loads(Path(file).read_text(encoding='utf-8'))))
+    data = json.loads(Path(file).read_text(encoding='utf-8'))
+    found = list(records_of(data)) or [data]
     for i, r in enumerate(found):
         if gone := lacking(r):
             raise ValueError(f"{Path(file).name}: record {r.get('cell', i)} lacks {', '.join(gone)}; run it again")
     return found
+
+
+def write_results(file: Path, records: list[dict], head: dict | None = None) -> None:
+    "Records in one file, a line each, behind `head`; what they all say alike of where they come from stands above them."
+    keys = [k for k in NEEDED if k != 'seed' and records]
+    alike = {k: records[0][k] for k in keys if all(x.get(k) == records[0].get(k) for x in records)}
+    lines = [json.dumps({k: v for k, v in x.items() if k not in alike}, separators=(',', ':')) for x in records]
+    replace_text(Path(file), json.dumps((head or {}) | alike)[:-1] + ',"cells":[\n' + ',\n'.join(lines) + '\n]}\n')
 
 
 def listed(files: list[str]) -> None:
@@ -109,10 +118,7 @@ class Cells:
     def collect(self, work: Path, results: Path) -> None:
         "All finished cells in one file, a line each; what they all say alike of where they come from stands above them."
         done = self.finished(work, results)
-        mine = [done[c] for c in self.order if c in done]
-        alike = {k: mine[0][k] for k in NEEDED if k != 'seed' and mine and all(x.get(k) == mine[0].get(k) for x in mine)}
-        lines = [json.dumps({k: v for k, v in x.items() if k not in alike}, separators=(',', ':')) for x in mine]
-        replace_text(results, json.dumps(self.head | alike)[:-1] + ',"cells":[\n' + ',\n'.join(lines) + '\n]}\n')
+        write_results(results, [done[c] for c in self.order if c in done], self.head)
 
 
 # --- statements
