@@ -182,7 +182,7 @@ RARE = ('return_to_go', 'epsilon_high', 'trust_delta', 'trust_divergence', 'rehe
         'model_init_kwargs', 'ref_model_init_kwargs', 'robust', 'max_weight', 'base_model', 'fused', 'drift_samples',
         'alpha_convention', 'target', 'label_smoothing', 'head_learning_rate', 'box', 'teacher_model',
         'rehearsal', 'rescale', 'score_term', 'sample_temperature', 'chunk_tokens', 'compose', 'turns', 'average',
-        'chat_template_kwargs', 'merge', 'stop_pf', 'eval_num_generations', 'reward_weights')
+        'chat_template_kwargs', 'merge', 'stop_pf', 'eval_num_generations', 'reward_weights', 'dataset_num_proc')
 RARE_OWNERS = ('OnlineFDPOConfig', 'FUnpairedConfig')      # of `fdiv dpo` beside pairs
 _TEXTS = dict(
     output_dir="folder of the model, of run.json and of report.html",

@@ -8,13 +8,14 @@ import functools, json, math
 from dataclasses import dataclass
 from typing import NamedTuple
 import torch
-from ..mathematics.checks import one_of
+from ..mathematics.checks import check_fields, is_whole, one_of
 from ..models.encode import (
     check_ids, encode_answer, encode_prompt, given_template, is_chat, is_scored, scored_ids)
 from ..models.logprobs import build_batch
 from .columns import one_line
 from .packing import pack_batch
 from .tokenising import Talk, tokenised_ahead
+from .workers import by_workers, spans
 
 # %% auto #0
 __all__ = ['encode_rows', 'PairCollator']
@@ -215,6 +216,31 @@ def _check_left(out: list, n: dict, name: str) -> None:
     raise ValueError(f"{name}: none of {n['rows']} rows is left ({dropped}); raise max_length or look at the "
                      "rows")
 
+# %% ../../nbs/4_training/417_batches.ipynb #1174f32e
+class _How(NamedTuple):
+    "What `encode_rows` was told, under its own names."
+    answers: tuple
+    add_eos: bool
+    limits: _Limits
+    on_bad: str
+    name: str
+
+# %% ../../nbs/4_training/417_batches.ipynb #e9a2a9b7
+def _encode_part(tokenizer, rows: list, how: _How, start: int, stop: int) -> tuple[list[dict], dict]:
+    "The encoded rows from start to stop, and counts. Raises ValueError naming the first that is refused."
+    out, n = [], dict.fromkeys(_COUNTS, 0) | dict(rows=stop - start)
+    asked = functools.partial(_asked, answers=how.answers, encoder_decoder=how.limits.encoder_decoder)
+    for i, (ready, r) in enumerate(tokenised_ahead(tokenizer, rows[start:stop], asked), start):
+        try: e, columns = _kept_row(ready, r, how.answers, how.add_eos, how.limits, how.on_bad)
+        except _LeftOut as left:
+            if left.refused: raise ValueError(f"{how.name}: row {i}{left}") from left.__cause__
+            n[f'dropped_{left.reason}'] += 1
+            continue
+        _count(n, e)
+        numbers = {k: v for k, v in r.items() if isinstance(v, (bool, int, float)) and k not in how.answers}
+        out.append(numbers | dict(index=i, prompt_ids=e.prompt) | columns)
+    return out, n
+
 # %% ../../nbs/4_training/417_batches.ipynb #af60abc7
 def encode_rows(tokenizer,   # transformers interface
                 rows: list,  # from `read_rows`; ids under 'prompt_ids', '<answer>_ids' are taken as they are
@@ -224,25 +250,20 @@ def encode_rows(tokenizer,   # transformers interface
                 max_prompt_length: int | None = None,   # tokens of the prompt
                 add_eos: bool = True, encoder_decoder: bool = False,   # as in `encode_pair`
                 name: str = 'train_dataset',     # of the argument, for error messages
-                on_bad: str = 'refuse'           # a row that cannot be encoded: 'refuse' or 'drop'
+                on_bad: str = 'refuse',          # a row that cannot be encoded: 'refuse' or 'drop'
+                num_proc: int | None = None      # worker processes; None: this process
                ) -> tuple[list[dict], dict]:     # encoded rows; counts of rows and tokens
     """Rows of prompt_ids, <answer>, <answer>_mask (unless all is scored), numeric columns and 'index' (of the source).
 
     Raises ValueError naming the first row that cannot be encoded or, under 'refuse', is too long, is empty or has
     equal answers."""
     _check_options(on_long, on_bad, max_length=max_length, max_prompt_length=max_prompt_length)
+    check_fields(('num_proc', num_proc, num_proc is None or is_whole(num_proc, 1), 'give a number of processes'))
     limits = _Limits(max_length, max_prompt_length, on_long, encoder_decoder)
-    out, n = [], dict.fromkeys(_COUNTS, 0) | dict(rows=len(rows))
-    asked = functools.partial(_asked, answers=answers, encoder_decoder=encoder_decoder)
-    for i, (ready, r) in enumerate(tokenised_ahead(tokenizer, rows, asked)):
-        try: e, columns = _kept_row(ready, r, answers, add_eos, limits, on_bad)
-        except _LeftOut as left:
-            if left.refused: raise ValueError(f"{name}: row {i}{left}") from left.__cause__
-            n[f'dropped_{left.reason}'] += 1
-            continue
-        _count(n, e)
-        numbers = {k: v for k, v in r.items() if isinstance(v, (bool, int, float)) and k not in answers}
-        out.append(numbers | dict(index=i, prompt_ids=e.prompt) | columns)
+    given = tokenizer, rows, _How(tuple(answers), add_eos, limits, on_bad, name)
+    parts = by_workers(_encode_part, given, spans(len(rows), num_proc or 1), num_proc or 1)
+    out = [r for encoded, _ in parts for r in encoded]
+    n = {k: sum(counts[k] for _, counts in parts) for k in _COUNTS}
     _check_left(out, n, name)
     return out, n
 

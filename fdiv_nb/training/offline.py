@@ -21,11 +21,12 @@ from fdiv_nb.models.loading import load_reference
 from fdiv_nb.models.logprobs import context_length, is_encoder_decoder, label_mask
 from fdiv_nb.training.base import (
     FDivConfig, FDivTrainer, beside_kwargs, check_output, check_trainer_call, default_args, load_policy, tokenizer_of)
-from fdiv_nb.training.batches import PairCollator, encode_rows
+from fdiv_nb.training.batches import PairCollator
 from fdiv_nb.training.data import read_rows
 from fdiv_nb.training.options import option
 from fdiv_nb.training.packing import check_packing, packed_logprobs
 from fdiv_nb.training.reference import rows_name
+from fdiv_nb.training.rowcache import cached_rows
 from fdiv_nb.training.shards import let_go
 from fdiv_nb.training.refstore import DUMMY, ReferenceCache, RowCollator
 
@@ -57,6 +58,8 @@ class OfflineConfig(FDivConfig):
                              "another; 0 = one example to a row")
     ref_cache: str = option('', "folder of the reference's log-probabilities; default: reference/ in "
                                 "output_dir; 'memory' = not on disk")
+    dataset_num_proc: int | None = option(None, "processes that tokenise rows; default: this one alone (rows "
+                                                "tokenised before are read from the cache of datasets)")
     save_strategy: str = option('no', "no, steps or epoch: checkpoints during training")
 
 # %% ../../nbs/4_training/460_offline.ipynb #f4f84ce7
@@ -65,6 +68,8 @@ def __post_init__(self: OfflineConfig):
     for k in ('max_length', 'max_prompt_length', 'packing'):
         if getattr(self, k) is None: setattr(self, k, 0)
         whole(k, getattr(self, k), remedy='a number of tokens; 0 sets no limit')
+    if self.dataset_num_proc is not None:
+        whole('dataset_num_proc', self.dataset_num_proc, 1, remedy='None: this process tokenises')
     one_of('on_long', self.on_long, ('refuse', 'drop', 'truncate'))
     one_of('on_bad', self.on_bad, ('refuse', 'drop'))
     one_of('turns', self.turns, ('all', 'last'))
@@ -162,9 +167,10 @@ def encode(self: OfflineTrainer, dataset, name: str) -> list[dict]:
 def encode_read(self: OfflineTrainer, rows: list, answers: tuple, name: str) -> list[dict]:
     "Rows of `read_rows` as ids; counts, and lists in one line of the log what was left out."
     a = self.args
-    out, self.counts[name] = encode_rows(
-        self.processing_class, rows, answers, self.limit, a.on_long, a.max_prompt_length or None,
-        encoder_decoder=self.encoder_decoder, name=name, on_bad=self.on_bad)
+    out, self.counts[name] = cached_rows(
+        self.processing_class, rows, answers, a.dataset_num_proc, max_length=self.limit, on_long=a.on_long,
+        max_prompt_length=a.max_prompt_length or None, encoder_decoder=self.encoder_decoder, name=name,
+        on_bad=self.on_bad)
     kept = {r['index'] for r in out}
     lost = self.dropped[name] = [i for i in range(len(rows)) if i not in kept]
     if lost:
