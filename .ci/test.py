@@ -196,6 +196,19 @@ def essays():
         known = set().union(*map(numbers_in, (printed, json.dumps(kept))), *(numbers_in(re.sub(r'(?<![\w])\.(?=\d)', '0.', source(c))) for c in code))
         lost = sorted(x for c in cells if c['cell_type'] == 'markdown' for x in numbers_in(source(c)) if x not in known)
         check(f'{name}: numbers of the prose are computed', not lost, f'{lost[:12]} stand in no cell, output or setting')
+    claims()
+
+def claims():
+    "The tables of docs/claims.md and the README's sentence are what the results say."
+    run = lambda *words: subprocess.run([sys.executable, *words], cwd=root, env=env, capture_output=True, text=True)
+    page = (root/'docs'/'claims.md').read_text(encoding='utf-8')
+    found = re.findall(r'<!-- python (.*?) -->\n((?:\|.*\n)+)', page)
+    check('docs/claims.md has three tables', len(found) == 3)
+    for command, table in found:
+        r = run(*command.split())
+        check(f'docs/claims.md is the output of {command.split()[0]}', r.stdout == table, r.stderr[-600:] or f'run {command} and put it there')
+    r = run('bench/cells.py', '--summary')
+    check('the README says what was decided', r.returncode == 0 and r.stdout.strip() in (root/'README.md').read_text(encoding='utf-8'), r.stderr[-600:] or r.stdout)
 
 def wrong():
     "Wrong inputs get their line, and 300 by chance no traceback; `make faults` does what takes longer."

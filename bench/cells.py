@@ -2,6 +2,7 @@
 where a record comes from (`made`), who refuses records that do not say (`read_results`), and statements fixed before the runs.
 
     python bench/cells.py nbs/results/*.json      # which records lack what
+    python bench/cells.py --summary               # README's sentence on what was decided, from nbs/results
 """
 from __future__ import annotations
 import argparse, json, math, platform, shutil, signal, statistics, subprocess, sys, time
@@ -203,6 +204,25 @@ def decide(contrasts: dict[str, Contrast], value: Callable) -> dict[str, dict]: 
     return rows
 
 
+def summary(folder: Path) -> str:
+    "README's sentence on the statements of the three experiments."
+    load = lambda name: json.loads((folder/f'{name}.json').read_text(encoding='utf-8'))
+    verdicts: list[str] = []
+    for data in map(load, ('exp_fdpg', 'exp_bridge')):
+        done = {tuple(c['cell']): c['after'] for c in data['cells'] if 'after' in c}
+        contrasts = {k: Contrast(**c) for k, c in data['contrasts'].items()}
+        rows = decide(contrasts, lambda c, arm, s, done=done: done.get((c.part, arm, 'seed', str(s)), {}).get(c.metric))
+        verdicts += [rows.get(k, {}).get('verdict', 'unfinished') for k in contrasts]
+    flat = load('exp_flat')
+    at = {tuple(c['cell']): c['after'] for c in flat['cells'] if 'after' in c}
+    mean = lambda methods, k, metric: statistics.fmean(at[m, 'seed', str(k)][metric] for m in methods)
+    ps = [tested([mean(a, k, metric) - mean(b, k, metric) for k in flat['seeds']])['p'] for metric, a, b in flat['statements'].values()]
+    n = verdicts.count
+    return (f"Of {len(verdicts)} statements of the papers (and of ours) on f-DPG and on SFT before DPO {n('confirmed')} are confirmed at the scale of small models, "
+            f"{n('contradicted')} contradicted, {n('not decided')} not decided by their seeds and {n('unfinished')} not run yet; of {len(ps)} differences between "
+            f"methods of unlearning {sum(p < .05 for p in holm(ps))} are decided.")
+
+
 # --- running
 
 def compare(old: dict, new: dict) -> dict[str, dict]:
@@ -363,4 +383,6 @@ def needed(a: argparse.Namespace, *names: str) -> list[Path]:
     return [getattr(a, k) for k in names]
 
 
-if __name__ == '__main__': listed(sys.argv[1:])
+if __name__ == '__main__':
+    if sys.argv[1:] == ['--summary']: print(summary(Path(__file__).resolve().parent.parent/'nbs'/'results'))
+    else: listed(sys.argv[1:])
