@@ -15,7 +15,7 @@ from ..models.logprobs import build_batch
 from .columns import one_line
 from .packing import pack_batch
 from .tokenising import Talk, tokenised_ahead
-from .workers import by_workers, spans
+from .workers import by_workers, rarely_collected, spans
 
 # %% auto #0
 __all__ = ['encode_rows', 'PairCollator']
@@ -149,7 +149,7 @@ def _check_row(e: RowIds, fitted: RowIds | None, row: dict, answers, limits: _Li
     "Raise _LeftOut for a row with an empty answer, that is too long, or with equal answers."
     kept = fitted or e
     empty = kept.empty or any(m is not None and not any(m) for m in kept.masks)
-    same = len({tuple(scored_ids(row, a)) for a in answers}) < len(answers)
+    same = len(answers) > 1 and len({tuple(scored_ids(row, a)) for a in answers}) < len(answers)
     reason = 'empty' if empty else 'long' if fitted is None else 'same' if same else ''
     if reason: raise _LeftOut(reason, ' ' + _why(reason, e, answers, limits), limits.on_long == 'refuse')
 
@@ -226,6 +226,7 @@ class _How(NamedTuple):
     name: str
 
 # %% ../../nbs/4_training/417_batches.ipynb #e9a2a9b7
+@rarely_collected()
 def _encode_part(tokenizer, rows: list, how: _How, start: int, stop: int) -> tuple[list[dict], dict]:
     "The encoded rows from start to stop, and counts. Raises ValueError naming the first that is refused."
     out, n = [], dict.fromkeys(_COUNTS, 0) | dict(rows=stop - start)

@@ -13,6 +13,7 @@ from ..models import encode
 from ..models.files import replacing
 from . import batches, tokenising
 from .batches import encode_rows
+from .workers import rarely_collected
 _log = logging.getLogger('fdiv_nb')
 
 # %% auto #0
@@ -112,6 +113,7 @@ def _write(path: Path, rows: list[dict], counts: dict) -> None:
         f.write(json.dumps(dict(counts=counts, digest=h.hexdigest())).encode())
 
 # %% ../../nbs/4_training/419_rowcache.ipynb #1bac1a5a
+@rarely_collected()
 def _parsed(lines) -> tuple[list[dict], dict]:   # lines: of a file
     "(rows, counts) of a file. Raises ValueError for one that is damaged."
     h, rows, last = hashlib.blake2b(digest_size=20), [], b''

@@ -17,6 +17,7 @@ __all__ = []
 def _as_read(m: dict):
     "What tells a message from others: cheap for texts, whose hash Python keeps."
     texts = type(m) is dict and type(m.get('role')) is type(m.get('content')) is str
+    if texts and [*m] == ['role', 'content']: return m['role'], m['content']
     if not texts or len(m) > 2 and not all([type(x) is str for x in m.values()]): return repr(m)
     return tuple(m.items())
 

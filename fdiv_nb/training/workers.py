@@ -68,3 +68,12 @@ def by_workers(function: Callable,   # (*given, *part) -> result; of a module
             raise RuntimeError(f"dataset_num_proc: one of {workers} worker processes was killed, perhaps for "
                                "want of memory; use fewer") from None
         finally: pool.shutdown(cancel_futures=True)
+
+# %% ../../nbs/4_training/411_workers.ipynb #44bd288c
+@contextmanager
+def rarely_collected():
+    "Let the garbage collector run less often in the block; not at all where it is switched off."
+    was = gc.get_threshold()
+    gc.set_threshold(was[0] and max(was[0], 100_000), *was[1:])
+    try: yield
+    finally: gc.set_threshold(*was)
