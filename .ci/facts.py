@@ -57,8 +57,8 @@ def _literal(node):
 
 def evaluated():
     "The metrics of the runs kept under nbs/results."
-    runs = json.loads((root/'nbs'/'results'/'fdpg.json').read_text(encoding='utf-8'))['runs']
-    yield from (k for by_f in runs.values() for seeds in by_f.values() for r in seeds for k in r['before'])
+    cells = json.loads((root/'nbs'/'results'/'exp_fdpg.json').read_text(encoding='utf-8'))['cells']
+    yield from (k for c in cells if c['cell'][:1] == ['sentiment'] for k in c.get('before', {}))
     yield from constant('training/scored.py', 'FOUR')
     yield from constant('evaluation/muse.py', 'MUSE')[:3]
     yield from (f'{task}_{k}' for task in ('forget', 'retain', 'authors', 'facts') for k in ('probability', 'rouge', 'truth'))

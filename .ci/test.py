@@ -179,7 +179,7 @@ def finish_notebooks(start, process):
     code = process.wait()
     check(f'{len(notebook_paths())} notebooks ({time.time() - start:.0f} s)', code == 0)
 
-ESSAYS = {'855_exp_flat_tuned': 'exp_flat', '860_exp_bridge': 'exp_bridge'}     # essay -> its results
+ESSAYS = {'840_exp_fdpg': 'exp_fdpg', '855_exp_flat_tuned': 'exp_flat', '860_exp_bridge': 'exp_bridge'}     # essay -> its results
 
 def numbers_in(text):
     "The numbers of a text, as floats; those of links, code and names (f_1, x2) are none."
@@ -210,7 +210,7 @@ def claims():
     r = run('bench/cells.py', '--summary')
     check('the README says what was decided', r.returncode == 0 and r.stdout.strip() in (root/'README.md').read_text(encoding='utf-8'), r.stderr[-600:] or r.stdout)
 
-TO_REPEAT = 'demo.json', 'fdpg.json', 'unlearn_demo.json'    # their runs do not say enough yet; take names off, add none
+TO_REPEAT = 'demo.json', 'unlearn_demo.json'    # their runs do not say enough yet; take names off, add none
 
 def results():
     "Each record of nbs/results says with which commit, versions, device, command and seed it was made, and how sure it is."
