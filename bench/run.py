@@ -2,7 +2,7 @@
 import subprocess, sys, time
 from pathlib import Path
 here, t, bad = Path(__file__).resolve().parent, time.time(), []
-for name in 'losses.py', 'rollout.py', 'prefix.py', 'steps.py':
+for name in 'losses.py', 'rollout.py', 'prefix.py', 'steps.py', 'growth.py':
     if not (here/name).is_file(): continue
     print(f'== {name}', flush=True)
     if subprocess.run([sys.executable, here/name]).returncode: bad.append(name)
