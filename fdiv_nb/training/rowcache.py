@@ -6,12 +6,11 @@
 from __future__ import annotations
 import datetime, functools, hashlib, io, json, logging, pickle, re
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 import jinja2, tokenizers, transformers
 from transformers import PreTrainedTokenizerFast
-from ..models import encode
 from ..models.files import replacing
-from . import batches, tokenising
 from .batches import encode_rows
 from .workers import rarely_collected
 _log = logging.getLogger('fdiv_nb')
@@ -68,7 +67,8 @@ def _tokenizer_state(tokenizer) -> list | None:
 @functools.cache
 def _code_state() -> tuple:
     "What names the code that makes ids of texts."
-    files = [Path(m.__file__).read_bytes() for m in (encode, tokenising, batches)]
+    names = 'models.encode', 'training.tokenising', 'training.batches'
+    files = [Path(find_spec(f'fdiv_nb.{m}').origin).read_bytes() for m in names]
     libraries = [m.__version__ for m in (transformers, tokenizers, jinja2)]
     return (*(hashlib.blake2b(f).hexdigest() for f in files), *libraries)
 
