@@ -196,7 +196,6 @@ def essays():
         known = set().union(*map(numbers_in, (printed, json.dumps(kept))), *(numbers_in(re.sub(r'(?<![\w])\.(?=\d)', '0.', source(c))) for c in code))
         lost = sorted(x for c in cells if c['cell_type'] == 'markdown' for x in numbers_in(source(c)) if x not in known)
         check(f'{name}: numbers of the prose are computed', not lost, f'{lost[:12]} stand in no cell, output or setting')
-    claims()
 
 def claims():
     "The tables of docs/claims.md and the README's sentence are what the results say."
@@ -215,10 +214,9 @@ TO_REPEAT = 'demo.json', 'unlearn_demo.json'    # their runs do not say enough y
 def results():
     "Each record of nbs/results says with which commit, versions, device, command and seed it was made, and how sure it is."
     sys.path.insert(0, str(root/'bench'))
-    from cells import lacking, records_of
+    from cells import lacking, records_in
     for f in sorted((root/'nbs/results').glob('*.json')):
-        data = json.loads(f.read_text(encoding='utf-8'))
-        gone = {x for r in list(records_of(data)) or [data] for x in lacking(r)}
+        gone = {x for r in records_in(f) for x in lacking(r)}
         if f.name in TO_REPEAT: check(f'nbs/results/{f.name} is to be repeated', gone, 'it lacks nothing; take it off TO_REPEAT')
         else: check(f'nbs/results/{f.name} says how it was made', not gone, f"it lacks {', '.join(sorted(gone))}; run it again")
 
@@ -241,7 +239,7 @@ def readme():
             check(f'README {name}', r.returncode == 0, (r.stdout + r.stderr)[-1500:])
 
 if __name__ == '__main__':
-    steps = sys.argv[1:] or ['api', 'house', 'links', 'maths', 'essays', 'results', 'site', 'clean', 'drift', 'wrong', 'readme', 'notebooks']
+    steps = sys.argv[1:] or ['api', 'house', 'links', 'maths', 'essays', 'claims', 'results', 'site', 'clean', 'drift', 'wrong', 'readme', 'notebooks']
     running = notebooks() if 'notebooks' in steps else None         # the other steps run meanwhile
     try:
         for s in steps:

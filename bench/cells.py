@@ -7,6 +7,7 @@ where a record comes from (`made`), who refuses records that do not say (`read_r
 from __future__ import annotations
 import argparse, json, math, platform, shutil, signal, statistics, subprocess, sys, time
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from collections.abc import Callable, Iterator
 import torch
@@ -67,10 +68,15 @@ def records_of(data, above: dict | None = None) -> Iterator[dict]:
     for v in data.values(): yield from records_of(v, here)
 
 
+def records_in(file: Path) -> list[dict]:
+    "The records of a file; the whole of it where there are none."
+    data = json.loads(Path(file).read_text(encoding='utf-8'))
+    return list(records_of(data)) or [data]
+
+
 def read_results(file: Path) -> list[dict]:
     "The records of a file. Raises ValueError, naming the file, where one does not say how it was made."
-    data = json.loads(Path(file).read_text(encoding='utf-8'))
-    found = list(records_of(data)) or [data]
+    found = records_in(file)
     for i, r in enumerate(found):
         if gone := lacking(r):
             raise ValueError(f"{Path(file).name}: record {r.get('cell', i)} lacks {', '.join(gone)}; run it again")
@@ -88,8 +94,7 @@ def write_results(file: Path, records: list[dict], head: dict | None = None) -> 
 def listed(files: list[str]) -> None:
     "Print, for each file of results, how many records lack what."
     for f in map(Path, files):
-        data = json.loads(f.read_text(encoding='utf-8'))
-        found = list(records_of(data)) or [data]
+        found = records_in(f)
         gone: dict[str, int] = {}
         for r in found:
             for k in lacking(r): gone[k] = gone.get(k, 0) + 1
@@ -204,23 +209,38 @@ def decide(contrasts: dict[str, Contrast], value: Callable) -> dict[str, dict]: 
     return rows
 
 
+def number_of(done: dict, c: Contrast, arm: str, seed: int) -> float | None:   # done: cell -> its record
+    "The number of a contrast, of one arm and seed; None if that cell is not finished."
+    x = done.get((c.part, arm, 'seed', str(seed)))
+    return None if x is None else x['after'][c.metric]
+
+
+def differences(statements: dict, seeds, done: dict) -> dict[str, dict]:   # name -> (metric, methods of A, methods of B)
+    "Each statement without a direction: mean difference A - B over the finished seeds, its interval, and Holm's p-value."
+    mean = lambda methods, k, metric: statistics.fmean(done[m, 'seed', str(k)]['after'][metric] for m in methods)
+    rows = {}
+    for text, (metric, a, b) in statements.items():
+        whole = [k for k in seeds if all((m, 'seed', str(k)) in done for m in (*a, *b))]
+        if len(whole) > 1: rows[text] = tested([mean(a, k, metric) - mean(b, k, metric) for k in whole])
+    for r, p in zip(rows.values(), holm([r['p'] for r in rows.values()])): r['holm'] = p
+    return rows
+
+
 def summary(folder: Path) -> str:
     "README's sentence on the statements of the three experiments."
     load = lambda name: json.loads((folder/f'{name}.json').read_text(encoding='utf-8'))
+    by_cell = lambda data: {tuple(c['cell']): c for c in data['cells']}
     verdicts: list[str] = []
     for data in map(load, ('exp_fdpg', 'exp_bridge')):
-        done = {tuple(c['cell']): c['after'] for c in data['cells'] if 'after' in c}
         contrasts = {k: Contrast(**c) for k, c in data['contrasts'].items()}
-        rows = decide(contrasts, lambda c, arm, s, done=done: done.get((c.part, arm, 'seed', str(s)), {}).get(c.metric))
+        rows = decide(contrasts, partial(number_of, by_cell(data)))
         verdicts += [rows.get(k, {}).get('verdict', 'unfinished') for k in contrasts]
     flat = load('exp_flat')
-    at = {tuple(c['cell']): c['after'] for c in flat['cells'] if 'after' in c}
-    mean = lambda methods, k, metric: statistics.fmean(at[m, 'seed', str(k)][metric] for m in methods)
-    ps = [tested([mean(a, k, metric) - mean(b, k, metric) for k in flat['seeds']])['p'] for metric, a, b in flat['statements'].values()]
+    unlearning = differences(flat['statements'], flat['seeds'], by_cell(flat)).values()
     n = verdicts.count
     return (f"Of {len(verdicts)} statements of the papers (and of ours) on f-DPG and on SFT before DPO {n('confirmed')} are confirmed at the scale of small models, "
-            f"{n('contradicted')} contradicted, {n('not decided')} not decided by their seeds and {n('unfinished')} not run yet; of {len(ps)} differences between "
-            f"methods of unlearning {sum(p < .05 for p in holm(ps))} are decided.")
+            f"{n('contradicted')} contradicted, {n('not decided')} not decided by their seeds and {n('unfinished')} not run yet; of {len(unlearning)} differences between "
+            f"methods of unlearning {sum(r['holm'] < .05 for r in unlearning)} are decided.")
 
 
 # --- running
@@ -253,17 +273,10 @@ class Experiment:
     inputs: tuple[str, ...]                       # options that name files and folders
     command: str
     seconds: dict[str, float] = field(default_factory=dict)      # part -> measured CPU seconds of a cell
-    value: Callable | None = None                 # (done, contrast, arm, seed) -> float | None
 
     def __post_init__(self):
         head = self.head | dict(contrasts={k: without_nan(asdict(c)) for k, c in self.contrasts.items()}, command=self.command)
         self.store = Cells(json.loads(json.dumps(head)), self.cells, file_of, lambda x: tuple(x['cell']))
-
-    def numbers(self, done: dict, c: Contrast, arm: str, seed: int) -> float | None:
-        "The number of a contrast, of one arm and seed; None if that cell is not finished."
-        if self.value: return self.value(done, c, arm, seed)
-        x = done.get((c.part, arm, 'seed', str(seed)))
-        return None if x is None else x['after'][c.metric]
 
     def one(self, cell: tuple, a: argparse.Namespace, again: bool = False) -> dict:
         "Run a cell unless it is finished; CPU seconds are those of every process that worked on it."
@@ -312,11 +325,11 @@ class Experiment:
                 keys = [k for k, v in got[0].items() if isinstance(v, (int, float)) and not k.endswith('stderr')][:12] if got else []
                 if got: rows[arm] = {k: statistics.fmean(g[k] for g in got) for k in keys} | dict(seeds=len(got))
             if rows: print(f'\n{part}\n' + text_table(rows))
-        if rows := decide(self.contrasts, lambda c, arm, s: self.numbers(done, c, arm, s)): print('\n' + text_table(rows))
+        if rows := decide(self.contrasts, partial(number_of, done)): print('\n' + text_table(rows))
 
     def page(self, done: dict) -> None:
         "Print the statements as a table of docs/claims.md: what was planned, and what was found where all seeds are there."
-        rows, m = decide(self.contrasts, lambda c, arm, s: self.numbers(done, c, arm, s)), len(self.contrasts)
+        rows, m = decide(self.contrasts, partial(number_of, done)), len(self.contrasts)
         print('| claim | statement that tests it | seeds | power, alone and as the first under Holm | found |\n|---|---|---|---|---|')
         for text, c in self.contrasts.items():
             r = rows.get(text, dict(verdict='unfinished'))

@@ -40,7 +40,7 @@ from fdiv_nb.models.rollout import rollout
 from fdiv_nb.models.tiny import REFUSALS
 from fdiv_nb.training.data import load_tofu
 from fdiv_nb.training.flat import FLATConfig, FLATTrainer
-from cells import Cells, holm, provenance
+from cells import Cells, differences, provenance
 
 SEEDS, RATES, STEPS, BATCH = (0, 1, 2, 3, 4), (3e-4, 1e-3, 3e-3), 40, 8
 FORGET, RETAIN, REFUSED, HELD = 60, 100, 20, 40
@@ -268,22 +268,6 @@ def one(w: World, cell: tuple, results: Path, again: bool = False) -> dict:
     return out
 
 
-def statements(done: dict) -> dict[str, dict]:
-    "Each statement: mean difference A - B over the seeds, its 95 % interval, and Holm's p-value."
-    from scipy import stats
-    value = lambda s, k, metric: done[s, 'seed', str(k)]['after'][metric]
-    rows = {}
-    for text, (metric, a, b) in STATEMENTS.items():
-        seeds = [k for k in SEEDS if all((s, 'seed', str(k)) in done for s in (*a, *b))]
-        if len(seeds) < 2: continue
-        x = [statistics.fmean(value(s, k, metric) for s in a) - statistics.fmean(value(s, k, metric) for s in b) for k in seeds]
-        t = stats.ttest_1samp(x, 0.)
-        low, high = t.confidence_interval(.95)
-        rows[text] = dict(difference=statistics.fmean(x), low=float(low), high=float(high), p=float(t.pvalue), seeds=len(seeds))
-    for r, p in zip(rows.values(), holm([r['p'] for r in rows.values()])): r['holm'] = p
-    return rows
-
-
 SHOWN = ('total', 'distance_forget', 'distance_retain', 'p_forget', 'p_retain', 'forget_quality', 'utility', 'story_kl',
          'extraction_strength', 'mia_loss_auc', 'p_int4', 'p_relearn_1', 'p_relearn_5', 'p_relearn_20')
 
@@ -297,13 +281,13 @@ def report(done: dict) -> None:
         if got: table[s] = {k: statistics.fmean(g['after'][k] for g in got) for k in SHOWN} | dict(
             rate=got[0].get('rate', math.nan), steps=statistics.fmean(g.get('steps', 0) for g in got), seeds=len(got))
     print(text_table(dict(sorted(table.items(), key=lambda x: x[1]['total']))))
-    if rows := statements(done): print(text_table(rows))
+    if rows := differences(STATEMENTS, SEEDS, done): print(text_table(rows))
 
 
 def page(done: dict) -> None:
     "Print the statements as a table of docs/claims.md."
     print('| difference | of | seeds | found |\n|---|---|---|---|')
-    found = statements(done)
+    found = differences(STATEMENTS, SEEDS, done)
     for text, (metric, *_) in STATEMENTS.items():
         r, said = found.get(text), 'not run yet'
         if r: said = f"**{verdict(r)}**: {r['difference']:+.3f} ({r['low']:+.3f} to {r['high']:+.3f}), Holm p {r['holm']:.2g}"

@@ -93,17 +93,17 @@ def draw(axes):
     fig.savefig(RESULTS.with_suffix('.png'), dpi=90)
 
 def main(a):
-    if a.draw: axes = json.loads(RESULTS.read_text())['axes']
-    else:
+    data = json.loads(RESULTS.read_text()) if RESULTS.is_file() else dict(axes={})
+    if not a.draw:
         steps.preload()
-        data = json.loads(RESULTS.read_text()) if RESULTS.is_file() else dict(axes={})
         for axis in a.axis or AXES:
             by = {who: curve(axis, who, a) for who in WHO}
             if a.quick: continue
-            data = steps.provenance() | dict(command=' '.join(['bench/growth.py', *sys.argv[1:]]), rounds=a.rounds, base=BASE, axes={k: v for k, v in (data['axes'] | {axis: by}).items()})
+            made = steps.provenance() | dict(command=' '.join(['bench/growth.py', *sys.argv[1:]]), rounds=a.rounds)
+            data = dict(base=BASE, axes=data['axes'] | {axis: made | dict(steps=by)})
             write(RESULTS, data)
         if a.quick: return
-        axes = {k: data['axes'][k] for k in AXES if k in data['axes']}
+    axes = {k: data['axes'][k]['steps'] for k in AXES if k in data['axes']}
     table(axes)
     draw(axes)
 

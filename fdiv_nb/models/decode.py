@@ -17,7 +17,7 @@ from .logprobs import (
     bare_model, forward_accepts, is_encoder_decoder, left_pad, position_ids, right_pad, score)
 
 # %% auto #0
-__all__ = ['has_compiled']
+__all__ = []
 
 # %% ../../nbs/2_models/280_decode.ipynb #b8eba427
 @contextmanager
@@ -456,17 +456,22 @@ class _Rows:
         self.tokens, self.logq = torch.full((R, n + 1), -1, device=dev), torch.zeros(R, n + 1, device=dev)
         self.at = torch.arange(R, device=dev)
         self.alive = torch.ones_like(self.at, dtype=torch.bool)
-        self.ahead = torch.zeros_like(self.at) if steps.ahead is None else steps.ahead
+        self.ahead = steps.ahead
 
 # %% ../../nbs/2_models/280_decode.ipynb #8d647f84
 @patch
+def put(self: _Rows, z: Tensor, u: Tensor, to: Tensor) -> Tensor:   # [R',V], [R'], [R'] columns
+    "Draw a token for each row from its number and write it into its column; returns [R'] tokens."
+    x, l = draw(kept_logits(z, **self.how), u)
+    self.tokens[self.at, to], self.logq[self.at, to] = x, l.float()
+    return x
+
+@patch
 def write(self: _Rows, t: int, z: Tensor, stop: Tensor) -> Tensor:   # step, logits [R',V], end tokens
     "Draw a token for each row and write it down; returns [R'] tokens that the rows read next."
-    if self.steps.ahead is None: return self.write_all(t, z, stop)
+    if self.ahead is None: return self.write_all(t, z, stop)
     col = t - self.ahead[self.at]   # < 0: the row still reads its prompt
-    x, l = draw(kept_logits(z, **self.how), self.u[self.at, col.clamp(0, self.n - 1)])
-    to = torch.where(self.alive & (col >= 0), col, self.n)
-    self.tokens[self.at, to], self.logq[self.at, to] = x, l.float()
+    x = self.put(z, self.u[self.at, col.clamp(0, self.n - 1)], torch.where(self.alive & (col >= 0), col, self.n))
     self.alive = self.alive & (col < self.n - 1) & ~(torch.isin(x, stop) & (col >= 0))
     rest = self.steps.rest
     return torch.where(col < 0, rest[self.at, min(t, rest.shape[1] - 1)], x)
@@ -476,9 +481,7 @@ def write(self: _Rows, t: int, z: Tensor, stop: Tensor) -> Tensor:   # step, log
 def write_all(self: _Rows, t: int, z: Tensor, stop: Tensor) -> Tensor:
     "`write` where no row has still to read its prompt: the same, in fewer operations."
     u = self.u[:, t] if len(self.at) == len(self.u) else self.u[self.at, t]
-    x, l = draw(kept_logits(z, **self.how), u)
-    to = torch.where(self.alive, t, self.n)
-    self.tokens[self.at, to], self.logq[self.at, to] = x, l.float()
+    x = self.put(z, u, torch.where(self.alive, t, self.n))
     self.alive = self.alive & ~torch.isin(x, stop) if t < self.n - 1 else torch.zeros_like(self.alive)
     return x
 
