@@ -6,11 +6,13 @@ where a record comes from (`made`), who refuses records that do not say (`read_r
 """
 from __future__ import annotations
 import argparse, json, math, platform, shutil, signal, statistics, subprocess, sys, time
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from collections.abc import Callable, Iterator
 import torch
+from filelock import FileLock, Timeout
 from fdiv_nb.models.files import replace_text
 
 
@@ -260,6 +262,15 @@ def compare(old: dict, new: dict) -> dict[str, dict]:
     return rows
 
 
+class Unfinished(KeyError):
+    "The cell that another one rests on."
+
+
+class Finished(dict):
+    "Cell -> its record."
+    def __missing__(self, cell): raise Unfinished(cell)
+
+
 @dataclass
 class Experiment:
     """A script of cells (part, arm, kind, what), kind 'seed', 'tune' or 'once'. `run(cell, given, done)` gives the numbers of one;
@@ -280,7 +291,7 @@ class Experiment:
 
     def one(self, cell: tuple, a: argparse.Namespace, again: bool = False) -> dict:
         "Run a cell unless it is finished; CPU seconds are those of every process that worked on it."
-        done = self.store.finished(a.work, a.results)
+        done = Finished(self.store.finished(a.work, a.results))
         if cell in done and not again: return done[cell]
         began, spent = time.process_time(), a.work/'seconds'/(file_of(cell, a.work).name)
         before = 0. if again or not spent.is_file() else json.loads(spent.read_text())
@@ -301,6 +312,29 @@ class Experiment:
         shown = {k: v for k, v in (out.get('after') or {}).items() if isinstance(v, float) and not k.endswith('stderr')}
         print(time.strftime('%H:%M:%S'), name_of(cell), f"{out['cpu_seconds']} s", dict(list(shown.items())[:7]), flush=True)
         return out
+
+    def work_off(self, mine: list[tuple], a: argparse.Namespace, pause: float = 20.) -> None:
+        """Run cells in their order, leaving those that another process of the same --work is running. What runs once comes before the
+        tuning of its part and that before its seeds, so these wait until it is finished, by whoever runs it."""
+        left, kinds = mine, ('once', 'tune', 'seed')
+        while left := self.unfinished(left, a):
+            first = {part: min(kinds.index(c[2]) for c in left if c[0] == part) for part, *_ in left}
+            ready = (c for c in left if kinds.index(c[2]) == first[c[0]])
+            if not any(self.ours(c, left, a) for c in ready): time.sleep(pause)
+        self.store.collect(a.work, a.results)       # two that ended together may each have missed the other
+
+    def ours(self, cell: tuple, left: list[tuple], a: argparse.Namespace) -> bool:
+        "Run a cell, unless another process does or will do so first with one that it rests on; whether it ran."
+        with claimed(cell, a.work) as mine:
+            try: return mine and bool(self.one(cell, a))
+            except Unfinished as e: gone = e.args[0]
+        with claimed(gone, a.work) as free:
+            if free and gone not in left and self.unfinished([gone], a): sys.exit(f'{name_of(cell)} needs {name_of(gone)} first')
+        return False
+
+    def unfinished(self, cells: list[tuple], a: argparse.Namespace) -> list[tuple]:
+        done = self.store.finished(a.work, a.results)
+        return [c for c in cells if c not in done]
 
     def plan(self, done: dict) -> None:
         "Print the cells of each part, the CPU seconds of one (measured before, or of what is finished), and what is left."
@@ -363,8 +397,7 @@ class Experiment:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         a.work.mkdir(parents=True, exist_ok=True)
         if a.rerun: return self.rerun(tuple(a.rerun.split('/')), a)
-        if done: self.store.collect(a.work, a.results)
-        for c in mine: self.one(c, a)
+        self.work_off(mine, a)
 
 
 name_of = '/'.join
@@ -377,6 +410,19 @@ def file_of(cell: tuple, work: Path) -> Path:
 def running(cell: tuple, work: Path) -> Path:
     "The folder of a cell that can go on within: removed when the cell is finished."
     return work/'running'/file_of(cell, work).stem
+
+
+@contextmanager
+def claimed(cell: tuple, work: Path) -> Iterator[bool]:
+    "Whether this process may run a cell; no other may until it ends, in whatever way."
+    lock = FileLock(work/'claims'/file_of(cell, work).with_suffix('.lock').name)
+    (work/'claims').mkdir(parents=True, exist_ok=True)
+    try: lock.acquire(blocking=False)
+    except Timeout:
+        yield False
+        return
+    try: yield True
+    finally: lock.release()
 
 
 def without_nan(x: dict) -> dict:
