@@ -209,7 +209,7 @@ def claims():
     r = run('bench/cells.py', '--summary')
     check('the README says what was decided', r.returncode == 0 and r.stdout.strip() in (root/'README.md').read_text(encoding='utf-8'), r.stderr[-600:] or r.stdout)
 
-TO_REPEAT = 'demo.json', 'unlearn_demo.json'    # their runs do not say enough yet; take names off, add none
+TO_REPEAT = 'unlearn_demo.json',    # their runs do not say enough yet; take names off, add none
 
 def results():
     "Each record of nbs/results says with which commit, versions, device, command and seed it was made, and how sure it is."
