@@ -179,7 +179,8 @@ def finish_notebooks(start, process):
     code = process.wait()
     check(f'{len(notebook_paths())} notebooks ({time.time() - start:.0f} s)', code == 0)
 
-ESSAYS = {'840_exp_fdpg': 'exp_fdpg', '855_exp_flat_tuned': 'exp_flat', '860_exp_bridge': 'exp_bridge'}     # essay -> its results
+ESSAYS = {'8_evidence/840_exp_fdpg': 'exp_fdpg', '8_evidence/855_exp_flat_tuned': 'exp_flat', '8_evidence/860_exp_bridge': 'exp_bridge',
+          '7_commands/725_demo': 'demo', '7_commands/738_unlearn_demo': 'unlearn_demo'}     # notebook -> its results
 
 def numbers_in(text):
     "The numbers of a text, as floats; those of links, code and names (f_1, x2) are none."
@@ -187,9 +188,9 @@ def numbers_in(text):
     return {float(x.replace(',', '')) for x in re.findall(r'(?<![\w.])\d+(?:,\d{3})*(?:\.\d+)?(?:e-?\d+)?(?![\w])', text)}
 
 def essays():
-    "A number in the prose of an experiment was computed there: it stands in a code cell, in what one printed, or in the stored settings."
+    "A number in the prose about stored results was computed there: it stands in a code cell, in what one printed, or in the stored settings."
     for name, results in ESSAYS.items():
-        cells = cells_of(root/f'nbs/8_evidence/{name}.ipynb')
+        cells = cells_of(root/f'nbs/{name}.ipynb')
         code = [c for c in cells if c['cell_type'] == 'code']
         printed = ' '.join(''.join(o.get('text') or o.get('data', {}).get('text/plain', '')) for c in code for o in c['outputs'])
         kept = {k: v for k, v in json.loads((root/f'nbs/results/{results}.json').read_text(encoding='utf-8')).items() if k != 'cells'}
@@ -209,16 +210,13 @@ def claims():
     r = run('bench/cells.py', '--summary')
     check('the README says what was decided', r.returncode == 0 and r.stdout.strip() in (root/'README.md').read_text(encoding='utf-8'), r.stderr[-600:] or r.stdout)
 
-TO_REPEAT = 'unlearn_demo.json',    # their runs do not say enough yet; take names off, add none
-
 def results():
     "Each record of nbs/results says with which commit, versions, device, command and seed it was made, and how sure it is."
     sys.path.insert(0, str(root/'bench'))
     from cells import lacking, records_in
     for f in sorted((root/'nbs/results').glob('*.json')):
         gone = {x for r in records_in(f) for x in lacking(r)}
-        if f.name in TO_REPEAT: check(f'nbs/results/{f.name} is to be repeated', gone, 'it lacks nothing; take it off TO_REPEAT')
-        else: check(f'nbs/results/{f.name} says how it was made', not gone, f"it lacks {', '.join(sorted(gone))}; run it again")
+        check(f'nbs/results/{f.name} says how it was made', not gone, f"it lacks {', '.join(sorted(gone))}; run it again")
 
 def wrong():
     "Wrong inputs get their line, and 300 by chance no traceback; `make faults` does what takes longer."
