@@ -36,7 +36,7 @@ from fdiv_nb.training.step import StepMixin
 log = logging.getLogger('fdiv_nb')
 
 # %% auto #0
-__all__ = ['FDivConfig', 'FDivTrainer']
+__all__ = ['FDivConfig', 'FDivTrainer', 'optimizer_key']
 
 # %% ../../nbs/4_training/440_base.ipynb #1499f59e
 _INTERVALS = 'save', 'logging', 'eval'
@@ -513,6 +513,13 @@ def log(self: FDivTrainer, logs: dict, *args, **kw) -> None:
     Trainer.log(self, {**logs, **self.means(self._sums)}, *args, **kw)
 
 # %% ../../nbs/4_training/440_base.ipynb #e1c7a2d4
+_OPTIMIZER = 'optim_args', 'weight_decay', 'adam_beta1', 'adam_beta2', 'adam_epsilon'
+
+def optimizer_key(a: TrainingArguments) -> dict:
+    "What decides an optimiser, but for its rate; a checkpoint brings its own back."
+    kind = str(getattr(a.optim, 'value', a.optim))
+    return dict(optim=kind.removesuffix('_fused')) | {k: getattr(a, k) for k in _OPTIMIZER}
+
 @patch
 def reference_key(self: FDivTrainer) -> dict:
     "Fingerprint of the reference; with an adapter of the model below, for its start is in the checkpoint."
@@ -526,7 +533,8 @@ def reference_key(self: FDivTrainer) -> dict:
 def run_key(self: FDivTrainer) -> dict:
     "What a resumed run must have in common with the one that wrote the checkpoint, by name, in JSON's types."
     options = {k: identity(getattr(self.args, k)) for k in ('disable_dropout', *self.fixed)}
-    return dict(reference=self.reference_key(), divergence=plan_key(self.divergence_plan), options=options)
+    return dict(reference=self.reference_key(), divergence=plan_key(self.divergence_plan), options=options,
+                optimizer=optimizer_key(self.args))
 
 # %% ../../nbs/4_training/440_base.ipynb #b09fde22
 @patch
@@ -594,8 +602,9 @@ def warn_of_schedule(self: FDivTrainer, old: dict | None, where: str) -> None:
     found = [] if old is None else differences(json.loads(json.dumps(self.schedule())), old)
     if not found: return
     fields = '; '.join(f'{k} is {a} here and was {b}' for k, a, b in found)
-    log.warning('resume_from_checkpoint: %s was trained on another schedule: %s; the learning rate of a resumed '
-                'run goes on from the checkpoint', where, fields)
+    rate = 'learning_rate is that of now' if self.args.resume_anyway else (
+        'the learning rate of a resumed run goes on from the checkpoint, unless resume_anyway is set')
+    log.warning('resume_from_checkpoint: %s was trained on another schedule: %s; %s', where, fields, rate)
 
 # %% ../../nbs/4_training/440_base.ipynb #d8858827
 @patch
@@ -606,6 +615,10 @@ def check_continued(self: FDivTrainer, old: dict, where: str) -> None:
     found = differences(json.loads(json.dumps(new)), old)
     if not found: return
     lines = [f'{k} is {a} here and was {b}' for k, a, b in found]
+    if 'optimizer.optim' in {k for k, _, _ in found}:
+        mine, theirs = new['optimizer']['optim'], old['optimizer']['optim']
+        raise ValueError(f"optim: {mine} cannot go on from what {theirs} has left in {where}; name the same, or "
+                         f"begin anew from its weights (model='.../{where}')")
     log.warning('resume_from_checkpoint: going on from %s, although %s', where, '; '.join(lines))
     self.changed = frozenset(k.partition('.')[0] for k, _, _ in found)
     self.accepted = [*self.accepted, dict(checkpoint=where, differences=lines)]
@@ -632,6 +645,30 @@ def begin(self: FDivTrainer, where: Path | None) -> dict:
                     'checked', where.name)
     elif self.will_save: self.own_key()
     return state
+
+# %% ../../nbs/4_training/440_base.ipynb #b4447618
+def set_again(optimizer, scheduler, now: list[dict],   # now: settings of each group
+              learning_rate: float) -> None:
+    "Give a loaded optimiser and its scheduler the settings of now; rates keep their part of the schedule."
+    kept, bases = ('params', 'lr', 'initial_lr'), []
+    for group, mine in zip(optimizer.param_groups, now):
+        base, was = mine.get('initial_lr', learning_rate), group.get('initial_lr', 0)
+        group.update({k: v for k, v in mine.items() if k not in kept})
+        group['lr'] = group['lr']*base/was if was else base
+        if 'initial_lr' in group: group['initial_lr'] = base
+        bases.append(base)
+    inner = getattr(scheduler, 'scheduler', scheduler)
+    if hasattr(inner, 'base_lrs'): inner.base_lrs = bases
+    inner._last_lr = [g['lr'] for g in optimizer.param_groups]
+
+@patch
+def _load_optimizer_and_scheduler(self: FDivTrainer, checkpoint) -> None:
+    "As in the Trainer; with `resume_anyway` rate, weight decay and the like are those of now."
+    if checkpoint is None or not self.args.resume_anyway or self.is_deepspeed_enabled:
+        return super(FDivTrainer, self)._load_optimizer_and_scheduler(checkpoint)
+    now = [{k: v for k, v in g.items() if k != 'params'} for g in self.optimizer.param_groups]
+    super(FDivTrainer, self)._load_optimizer_and_scheduler(checkpoint)
+    set_again(self.optimizer, self.lr_scheduler, now, self.args.learning_rate)
 
 # %% ../../nbs/4_training/440_base.ipynb #6c578e35
 @patch

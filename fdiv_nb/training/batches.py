@@ -194,6 +194,9 @@ def _asked(r: dict, answers, encoder_decoder: bool) -> tuple[list, list]:
 _COUNTS = ('rows', 'kept', 'prompts_cut', 'answers_cut', 'dropped_long', 'dropped_empty', 'dropped_same',
            'dropped_bad', 'dropped_missing', 'prompt_tokens', 'answer_tokens')
 
+_ANSWERS = 'completion', 'chosen', 'rejected', 'forget', 'retain', 'template'
+_TAKEN = {f'{a}_{x}' for a in _ANSWERS for x in ('mask', 'prompt_ids')}    # names of encoded rows
+
 def _count(n: dict, e: RowIds) -> None:
     "Add a row that is kept to the counts."
     n['kept'] += 1
@@ -230,6 +233,7 @@ class _How(NamedTuple):
 def _encode_part(tokenizer, rows: list, how: _How, start: int, stop: int) -> tuple[list[dict], dict]:
     "The encoded rows from start to stop, and counts. Raises ValueError naming the first that is refused."
     out, n = [], dict.fromkeys(_COUNTS, 0) | dict(rows=stop - start)
+    taken = _TAKEN | {*how.answers}
     asked = functools.partial(_asked, answers=how.answers, encoder_decoder=how.limits.encoder_decoder)
     for i, (ready, r) in enumerate(tokenised_ahead(tokenizer, rows[start:stop], asked), start):
         try: e, columns = _kept_row(ready, r, how.answers, how.add_eos, how.limits, how.on_bad)
@@ -238,7 +242,7 @@ def _encode_part(tokenizer, rows: list, how: _How, start: int, stop: int) -> tup
             n[f'dropped_{left.reason}'] += 1
             continue
         _count(n, e)
-        numbers = {k: v for k, v in r.items() if isinstance(v, (bool, int, float)) and k not in how.answers}
+        numbers = {k: v for k, v in r.items() if isinstance(v, (bool, int, float)) and k not in taken}
         out.append(numbers | dict(index=i, prompt_ids=e.prompt) | columns)
     return out, n
 
@@ -269,7 +273,8 @@ def encode_rows(tokenizer,   # transformers interface
     return out, n
 
 # %% ../../nbs/4_training/417_batches.ipynb #f7078b02
-_OURS = ('packed', 'ref_logps', 'sampled')      # keys of a batch that no column may take
+_OURS = {'packed', 'ref_logps', 'sampled', 'position_ids', 'inputs_of', 'log_ratio', 'other', 'meets',
+         'same_outcome', 'top_ids', 'hidden_ref', 'teacher_ids', 'teacher_logps'}      # no column may take these
 
 def _fits(x) -> bool:
     "Whether a number can stand in a tensor."

@@ -361,7 +361,7 @@ def check_same_run(new: dict, old: dict, where: str, why: str) -> None:
     raise ValueError(f"resume_from_checkpoint: {where} belongs to another run: {fields}; {why}")
 
 # %% ../../nbs/4_training/435_reference.ipynb #a47a61b2
-_ADDED = ('divergence', 'options', 'batches', 'schedule')   # fields of a key that older checkpoints lack
+_ADDED = ('divergence', 'options', 'batches', 'schedule', 'optimizer')   # fields that older keys lack
 
 def said_by(old: dict, new: dict) -> dict:
     "The key `new` without what the checkpoint that wrote `old` could not say yet."
