@@ -47,6 +47,9 @@ def check_intervals(a: TrainingArguments) -> None:
         n, by_steps = getattr(a, f'{k}_steps'), getattr(a, f'{k}_strategy') == 'steps'
         if by_steps and n is not None and not 0 < n < math.inf:
             raise ValueError(f"{k}_steps: expected > 0, got {n}; {k}_strategy='no' switches it off")
+    usual = type(a).__dataclass_fields__['save_steps'].default
+    if a.save_strategy == 'no' and a.save_steps not in (0, usual):
+        log.warning("save_steps: %g writes no checkpoint while save_strategy is 'no'", a.save_steps)
 
 # %% ../../nbs/4_training/440_base.ipynb #55a26db9
 _AT_LEAST = dict(per_device_train_batch_size=1, per_device_eval_batch_size=1, max_grad_norm=0, warmup_steps=0,
@@ -62,6 +65,17 @@ def check_numbers(a: TrainingArguments) -> None:
         if getattr(a, k) is not None: between(k, getattr(a, k), 0, 2**32 - 1)
 
 # %% ../../nbs/4_training/440_base.ipynb #a4400005
+def check_rates(a: TrainingArguments) -> None:
+    "ValueError for lr_scheduler_kwargs that its schedule does not take, or lacks."
+    kind = str(getattr(a.lr_scheduler_type, 'value', a.lr_scheduler_type))
+    if not a.lr_scheduler_kwargs and kind in ('linear', 'cosine', 'constant', 'constant_with_warmup'): return
+    from transformers.optimization import get_scheduler
+    one, steps = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.), max(a.max_steps, 100)
+    try: get_scheduler(kind, one, a.get_warmup_steps(steps), steps, dict(a.lr_scheduler_kwargs or {}))
+    except (TypeError, ValueError) as e:
+        given = a.lr_scheduler_kwargs
+        raise ValueError(f'lr_scheduler_kwargs: {given} for the schedule {kind}: {error_line(e)}') from None
+
 def check_schedule(a: TrainingArguments) -> None:
     "ValueError for a learning rate that is not finite, steps that train nothing, what a CPU has no use for."
     between('learning_rate', a.learning_rate, 0, math.inf, '[)')
@@ -74,6 +88,7 @@ def check_schedule(a: TrainingArguments) -> None:
                          "num_train_epochs")
     check_intervals(a)
     check_numbers(a)
+    check_rates(a)
     if a.device.type != 'cpu': return
     if a.fp16: raise ValueError("fp16: has no effect on the CPU; leave it out, or use bf16")
     if getattr(a, 'activation_offloading', False):
@@ -369,6 +384,13 @@ def check_same_rows(model: nn.Module, same: bool) -> None:
                      "own; use FSDP, or SFT or distillation from rows without a reference")
 
 # %% ../../nbs/4_training/440_base.ipynb #54e9c8cb
+def check_optimizer(t: Trainer) -> None:
+    "ValueError for an optimiser whose package is not there, or that cannot train this model."
+    if t.optimizer is not None or t.optimizer_cls_and_kwargs is not None or t.is_deepspeed_enabled: return
+    name = str(getattr(t.args.optim, 'value', t.args.optim))
+    try: Trainer.get_optimizer_cls_and_kwargs(t.args, t.model)
+    except (ImportError, ValueError) as e: raise ValueError(f'optim: {name}: {error_line(e)}') from None
+
 @contextmanager
 def hub_errors(args: TrainingArguments):
     "With push_to_hub: ValueError for a hub that cannot be reached or does not let the run in."
@@ -416,6 +438,7 @@ class FDivTrainer(CheckpointMixin, StepMixin, ScheduledDivergence, Trainer):
         self.accepted: list[dict] = []      # differences that resume_anyway has let pass
         with hub_errors(args):
             super().__init__(model=model, args=args, processing_class=processing_class, **kw)
+        check_optimizer(self)
         self.model_accepts_loss_kwargs = False   # losses are means: the Trainer divides by accumulated steps
         if self.ref_model is not None: self.ref_model = prepare_beside(self.accelerator, self.ref_model, args.device)
         self.prepare_steps(args.oom_backoff)
@@ -688,8 +711,9 @@ def _save(self: FDivTrainer, output_dir=None, state_dict=None) -> None:
 @patch
 @contextmanager
 def own_folder(self: FDivTrainer, which=None):
-    """As in `CheckpointMixin`. A ValueError of weights that have diverged becomes Diverged, with the step and the
-    last sound checkpoint."""
+    """As in `CheckpointMixin`; None is what the configuration says. A ValueError of weights that have
+    diverged becomes Diverged, with the step and the last sound checkpoint."""
+    if which is None: which = self.args.resume_from_checkpoint
     try:
         with CheckpointMixin.own_folder(self, which) as where: yield where
     except ValueError as e:

@@ -431,7 +431,7 @@ def train(self: FLATTrainer, resume_from_checkpoint=None, **kw):
     "Train, as the base does; a task vector is reversed at the end."
     self.stopped = ''
     self.record(**{f'retain/{k}': v for k, v in self.counts.get('retain', {}).items() if v})
-    if not resume_from_checkpoint: self.check_learnt()
+    if not (resume_from_checkpoint or self.args.resume_from_checkpoint): self.check_learnt()
     if self.args.method == 'task_vector': return self.train_task_vector(resume_from_checkpoint, **kw)
     return super(FLATTrainer, self).train(resume_from_checkpoint, **kw)
 

@@ -385,6 +385,6 @@ def _load_callback_state(self: HeldOutTrainer) -> None:
 def train(self: HeldOutTrainer, resume_from_checkpoint=None, **kw):
     "As in `LogZTrainer`; a resumed run is not evaluated at its start."
     on_start = self.args.eval_on_start
-    if resume_from_checkpoint: self.args.eval_on_start = False
+    if resume_from_checkpoint or self.args.resume_from_checkpoint: self.args.eval_on_start = False
     try: return super(HeldOutTrainer, self).train(resume_from_checkpoint, **kw)
     finally: self.args.eval_on_start = on_start

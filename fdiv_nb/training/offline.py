@@ -33,7 +33,7 @@ from fdiv_nb.training.refstore import DUMMY, ReferenceCache, RowCollator
 log = logging.getLogger('fdiv_nb')
 
 # %% auto #0
-__all__ = ['OfflineConfig', 'OfflineTrainer']
+__all__ = ['OfflineConfig', 'OfflineTrainer', 'check_one_batch']
 
 # %% ../../nbs/4_training/460_offline.ipynb #0bfd2695
 @dataclass
@@ -73,6 +73,7 @@ def __post_init__(self: OfflineConfig):
     one_of('on_long', self.on_long, ('refuse', 'drop', 'truncate'))
     one_of('on_bad', self.on_bad, ('refuse', 'drop'))
     one_of('turns', self.turns, ('all', 'last'))
+    if self.eval_steps and self.eval_strategy == 'no': self.eval_strategy = 'steps'
     super(OfflineConfig, self).__post_init__()
 
 # %% ../../nbs/4_training/460_offline.ipynb #fd50f7b6
@@ -258,12 +259,20 @@ def record_evaluation(self: OfflineTrainer, loss: Tensor, weights: Tensor, stats
         self._eval_sums.setdefault(k, []).append((float(v), n))
 
 # %% ../../nbs/4_training/460_offline.ipynb #743b3641
+def check_one_batch(a: OfflineConfig, rows: int) -> None:
+    "ValueError for rows that dataloader_drop_last would leave out, all of them."
+    need = a.train_batch_size*a.world_size
+    if a.dataloader_drop_last and rows < need:
+        raise ValueError(f"dataloader_drop_last: {rows} rows make no batch of {need}, so nothing would be "
+                         "trained; leave it out, or lower per_device_train_batch_size")
+
 @patch
 def train(self: OfflineTrainer, resume_from_checkpoint=None, **kw):
     """Score the reference, then train as `transformers.Trainer` does. Raises ValueError without rows, or
     for a checkpoint of another run."""
     if self.train_dataset is None:
         raise ValueError("train_dataset: none given, nothing to train on; pass rows to the constructor")
+    check_one_batch(self.args, len(self.train_dataset))
     self.shard()
     with self.own_folder(resume_from_checkpoint) as where:
         if where is not None or self.will_save: self.note_reference()
