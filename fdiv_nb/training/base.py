@@ -693,6 +693,13 @@ def _load_optimizer_and_scheduler(self: FDivTrainer, checkpoint) -> None:
     super(FDivTrainer, self)._load_optimizer_and_scheduler(checkpoint)
     set_again(self.optimizer, self.lr_scheduler, now, self.args.learning_rate)
 
+# %% ../../nbs/4_training/440_base.ipynb #9cd38edb
+@patch
+def _run_epoch(self: FDivTrainer, *args, **kw) -> None:
+    "As in the Trainer; a run that is resumed after its last step takes no further one."
+    if self.state.global_step < self.state.max_steps: return super(FDivTrainer, self)._run_epoch(*args, **kw)
+    self.control.should_training_stop = True
+
 # %% ../../nbs/4_training/440_base.ipynb #6c578e35
 @patch
 def _save(self: FDivTrainer, output_dir=None, state_dict=None) -> None:
