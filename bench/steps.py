@@ -57,7 +57,7 @@ ROWS = {
     'sft': Row(dict(SMALL, batch=8, answers=(16, 96)), {US: c.sft(), 'TRL': c.trl_sft(), 'TRL, Liger': c.trl_sft(use_liger_kernel=True), 'Trainer': c.bare_trainer, 'loop': c.plain_loop},
                {'TRL': (.2, .2)}, same={'TRL': 1, 'Trainer': 1, 'loop': 1}),
     'sft, batch 2': Row(dict(SMALL, batch=2, answers=(16, 96)), {US: c.sft(), 'TRL': c.trl_sft(), 'Trainer': c.bare_trainer, 'loop': c.plain_loop},
-                        {'Trainer': (.85, .6)}, same={'TRL': 1, 'Trainer': 1, 'loop': 1}, steps=8),
+                        {'Trainer': (.85, .6)}, same={'TRL': 1, 'Trainer': 1, 'loop': 1}, steps=24),
     'packed, skewed': packed(32, SKEWED, (.75, 1.1)), 'packed, one long': packed(32, LONG, (.5, 1.1)),
     'packed 128k, skewed': packed(128, SKEWED, (.75, 1.1)), 'packed 128k, one long': packed(128, LONG, (.5, 1.1)),
     'distill': Row(dict(SMALL, batch=2, answers=(100, 200), teacher=(256, 4)), {US: c.distill(), 'GKD': c.gkd}, {'GKD': (.25, .2)}, same={'GKD': 2}),
