@@ -36,7 +36,7 @@ from fdiv_nb.training.step import StepMixin
 log = logging.getLogger('fdiv_nb')
 
 # %% auto #0
-__all__ = ['FDivConfig', 'FDivTrainer', 'optimizer_key']
+__all__ = ['FDivConfig', 'FDivTrainer']
 
 # %% ../../nbs/4_training/440_base.ipynb #1499f59e
 _INTERVALS = 'save', 'logging', 'eval'

@@ -33,7 +33,7 @@ from fdiv_nb.training.refstore import DUMMY, ReferenceCache, RowCollator
 log = logging.getLogger('fdiv_nb')
 
 # %% auto #0
-__all__ = ['OfflineConfig', 'OfflineTrainer', 'check_one_batch']
+__all__ = ['OfflineConfig', 'OfflineTrainer']
 
 # %% ../../nbs/4_training/460_offline.ipynb #0bfd2695
 @dataclass
