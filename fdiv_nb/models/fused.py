@@ -137,9 +137,9 @@ def _sweep(h: Tensor, head: Head, fn: Callable, chunk: int, coef: Tensor | Calla
     n, V = len(h), len(head.weight)
     wide = torch.promote_types(torch.promote_types(h.dtype, head.weight.dtype), torch.float32)
     new = functools.partial(torch.empty, dtype=wide, device=h.device)
+    g = _zeros(h, head, wide, need if coef is not None else (False,)*3)   # before buffers: they last
     out, room = new(n), new(min(chunk, n), V) if left is None else left.room
     bent = new(room.shape) if head.softcap and coef is not None else None
-    g = _zeros(h, head, wide, need if coef is not None else (False,)*3)
     for i in range(0, n, chunk)[::1 if left is None else -1]:
         s = slice(i, min(i + chunk, n))
         z, known = room[:s.stop - i], left is not None and s.stop == n
