@@ -12,6 +12,7 @@ from fastcore.basics import patch
 import torch
 from torch import Tensor, nn
 from .draw import draw, kept_logits
+from .fused import onednn_large, onednn_linear, onednn_packed, onednn_pays, onednn_pointwise
 from .logprobs import (
     bare_model, forward_accepts, is_encoder_decoder, left_pad, position_ids, right_pad, score)
 
@@ -318,29 +319,6 @@ def next(self: StaticSteps, tokens):   # [R]
     "Logits after one more token in each row."
     return self._run(self.kept.call, tokens[:, None], False)
 
-# %% ../../nbs/2_models/280_decode.ipynb #57c5218d
-_LARGE = 2**23    # multiplications from which oneDNN is used
-
-_has_onednn = torch.backends.mkldnn.is_available()
-_onednn_pointwise = getattr(torch.ops.mkldnn, '_linear_pointwise', None) if _has_onednn else None
-
-def _onednn_large(x: Tensor, width: int) -> bool:
-    "Whether x wᵀ, [..., n] by [width, n], has enough multiplications for oneDNN."
-    return x.numel()*width >= _LARGE
-
-def _onednn_pays(x: Tensor, w: Tensor) -> bool:
-    "Whether x wᵀ, [..., n] by [m, n], is a product for oneDNN: single precision on a CPU, and large."
-    return (_onednn_pointwise is not None and x.device.type == 'cpu' and x.dtype == w.dtype == torch.float32
-            and _onednn_large(x, len(w)))
-
-def _onednn_packed(w: Tensor, rows: int) -> Tensor:
-    "A copy of a weight [m, n], arranged for products with so many rows, that `_onednn_linear` takes."
-    return torch.ops.mkldnn._reorder_linear_weight(w.detach(), rows)
-
-def _onednn_linear(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
-    "x wᵀ + b, [..., m], in a tensor of its own; without gradient."
-    return _onednn_pointwise(x, w, b, 'none', [], '')
-
 # %% ../../nbs/2_models/280_decode.ipynb #313d4588
 _ROOM = 2**24    # numbers of all copies: 64 MiB
 
@@ -353,7 +331,7 @@ class _Packed:
     def __call__(self, w: Tensor, rows: int) -> Tensor:
         self.uses += 1
         if self.uses == 2 and w.numel() <= self.room[0]:
-            self.copy = _onednn_packed(w, rows)
+            self.copy = onednn_packed(w, rows)
             self.room[0] -= w.numel()
         return w if self.copy is None else self.copy
 
@@ -363,12 +341,12 @@ def _quick(layer: nn.Module, plain: Callable, packed: _Packed) -> Callable:
     linear = isinstance(layer, nn.Linear)
     width = layer.weight.shape[0 if linear else 1]
     def forward(x):
-        if not _onednn_large(x, width): return plain(x)   # before anything that takes time: there are many layers
+        if not onednn_large(x, width): return plain(x)   # before anything that takes time: there are many layers
         w = layer.weight if linear else layer.weight.t()
         same = type(layer.weight) in (Tensor, nn.Parameter) and not (
             torch.is_grad_enabled() or torch.is_autocast_enabled('cpu'))
-        if not same or not _onednn_pays(x, w): return plain(x)
-        return _onednn_linear(x, packed(w, x.shape[:-1].numel()), layer.bias)
+        if not same or not onednn_pays(x, w): return plain(x)
+        return onednn_linear(x, packed(w, x.shape[:-1].numel()), layer.bias)
     return forward
 
 # %% ../../nbs/2_models/280_decode.ipynb #0cb0771f
@@ -379,7 +357,7 @@ def has_compiled(model: nn.Module) -> bool:
 def _plain_products(model: nn.Module) -> list[nn.Module]:
     "Linear and Conv1D layers on the CPU, without subclasses and replaced forwards; none of a compiled model."
     from transformers.pytorch_utils import Conv1D
-    if not _onednn_pointwise or has_compiled(model): return []
+    if not onednn_pointwise or has_compiled(model): return []
     return [m for m in model.modules() if type(m) in (nn.Linear, Conv1D) and m.weight.device.type == 'cpu'
             and 'forward' not in vars(m)]
 

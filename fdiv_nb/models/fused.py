@@ -6,6 +6,7 @@
 from __future__ import annotations
 import functools, logging, math
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple
 from collections.abc import Callable
 from fastcore.basics import patch
@@ -66,11 +67,51 @@ def _mm(a: Tensor, b: Tensor, wide: torch.dtype) -> Tensor:
 
 def _blocks(V: int, size: int = _BLOCK): return (slice(i, min(i + size, V)) for i in range(0, V, size))
 
+# %% ../../nbs/2_models/240_fused.ipynb #cd468aba
+_PIECE = 2048     # tokens of the vocabulary at a time, where oneDNN returns a tensor of its own
+_LARGE = 2**23    # multiplications from which oneDNN is used
+_DEEP = 256       # numbers to a row, from which it is used where its result has to be copied
+_CPU = Path('/proc/cpuinfo')
+
+_has_onednn = torch.backends.mkldnn.is_available()
+onednn_pointwise = getattr(torch.ops.mkldnn, '_linear_pointwise', None) if _has_onednn else None
+
+# %% ../../nbs/2_models/240_fused.ipynb #22339772
+def onednn_large(x: Tensor, width: int) -> bool:
+    "Whether x wᵀ, [..., n] by [width, n], has enough multiplications for oneDNN."
+    return x.numel()*width >= _LARGE
+
+def onednn_pays(x: Tensor, w: Tensor) -> bool:
+    "Whether x wᵀ, [..., n] by [m, n], is a product for oneDNN: single precision on a CPU, and large."
+    return (onednn_pointwise is not None and x.device.type == 'cpu' and x.dtype == w.dtype == torch.float32
+            and onednn_large(x, len(w)))
+
+def onednn_packed(w: Tensor, rows: int) -> Tensor:
+    "A copy of a weight [m, n], arranged for products with so many rows, that `onednn_linear` takes."
+    return torch.ops.mkldnn._reorder_linear_weight(w.detach(), rows)
+
+def onednn_linear(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
+    "x wᵀ + b, [..., m], in a tensor of its own; without gradient."
+    return onednn_pointwise(x, w, b, 'none', [], '')
+
+# %% ../../nbs/2_models/240_fused.ipynb #5f2e9df7
+@functools.lru_cache(None)
+def _mkl_elsewhere() -> bool:
+    "Whether `torch.mm` calls MKL on a processor that is not Intel's; False where nothing tells."
+    try: return torch.backends.mkl.is_available() and 'GenuineIntel' not in _CPU.read_text()
+    except OSError: return False
+
+def _mm_t(a: Tensor, b: Tensor, out: Tensor) -> None:
+    "a bᵀ [n, m] of one type, written into `out`."
+    if not _mkl_elsewhere() or not onednn_pays(a, b) or b.shape[1] < _DEEP: torch.mm(a, b.t(), out=out)
+    else:
+        for v in _blocks(len(b), _PIECE): out[:, v] = onednn_linear(a, b[v])
+
 # %% ../../nbs/2_models/240_fused.ipynb #64e3966c
 def _logits(h: Tensor, head: Head, out: Tensor) -> Tensor:
     "[n, H] hidden states -> logits [n, V], written into `out` (float32 or wider)."
     w, b = head.weight, head.bias
-    if h.dtype == w.dtype == out.dtype: torch.mm(h, w.t(), out=out)
+    if h.dtype == w.dtype == out.dtype: _mm_t(h, w, out)
     else:
         for v in _blocks(len(w)): out[:, v] = _mm(h, w[v].t(), out.dtype)
     return head.bend(out if b is None else out.add_(b))
@@ -87,7 +128,7 @@ def _pull(dz: Tensor, h: Tensor, head: Head, dh: Tensor | None, dw: Tensor | Non
     w, wide = head.weight, dz.dtype
     if db is not None: db.add_(dz.sum(0))
     if h.dtype == w.dtype == wide:
-        if dh is not None: torch.mm(dz, w, out=dh)
+        if dh is not None: _mm_t(dz, w.t(), dh)
         if dw is not None: dw.addmm_(dz.t(), h)
         return
     for v in _blocks(len(w)):
