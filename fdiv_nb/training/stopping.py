@@ -39,9 +39,17 @@ class ForgetMonitor:
     def measured_rows(self) -> list[int]:
         "Numbers of the forget rows that a measurement between steps takes, spread evenly."
         a, n = self.args, len(self.train_dataset.rows)
-        passes = 3*a.train_batch_size*a.gradient_accumulation_steps*a.world_size*len(self.answers)
-        m = min(n, a.measure_rows or max(1, passes*a.measure_every//24))
+        passes = 3*a.train_batch_size*a.gradient_accumulation_steps*a.world_size*self.answers_cost
+        m = min(n, a.measure_rows or max(1, int(passes*a.measure_every/24)))
         return [i*n//m for i in range(m)]
+
+    @property
+    def answers_cost(self) -> float:
+        "Tokens of a training row, all its answers with their prompts, per token of its forget answer with its prompt."
+        rows = self.train_dataset.rows
+        def tokens(r, k): return len(r['prompt_ids']) + len(scored_ids(r, k if k in r else 'forget'))
+        some = rows[::max(1, len(rows)//64)]
+        return sum(tokens(r, k) for r in some for k in self.answers)/sum(tokens(r, 'forget') for r in some)
 
 # %% ../../nbs/4_training/488_stopping.ipynb #9343e7e7
 @patch
