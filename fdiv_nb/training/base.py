@@ -169,6 +169,7 @@ class FDivConfig(DtypeAlias, TrainingArguments):
     def __post_init__(self):
         check_base_options(self)
         set_quiet_defaults(self)
+        if self.eval_steps and self.eval_strategy == 'no': self.eval_strategy = 'steps'
         try: super().__post_init__()
         except (ValueError, TypeError, OSError) as e: raise ValueError(reworded(e, self)) from None
         check_schedule(self)
@@ -716,13 +717,17 @@ def _save(self: FDivTrainer, output_dir=None, state_dict=None) -> None:
 
 # %% ../../nbs/4_training/440_base.ipynb #9d04e6b3
 @patch
+def to_resume(self: FDivTrainer, which=None):
+    "What `train` is to go on from; None: what the configuration says."
+    return self.args.resume_from_checkpoint if which is None else which
+
+@patch
 @contextmanager
 def own_folder(self: FDivTrainer, which=None):
-    """As in `CheckpointMixin`; None is what the configuration says. A ValueError of weights that have
+    """As in `CheckpointMixin`, from `to_resume`. A ValueError of weights that have
     diverged becomes Diverged, with the step and the last sound checkpoint."""
-    if which is None: which = self.args.resume_from_checkpoint
     try:
-        with CheckpointMixin.own_folder(self, which) as where: yield where
+        with CheckpointMixin.own_folder(self, self.to_resume(which)) as where: yield where
     except ValueError as e:
         if (found := diverged(self, e)) is None: raise
         raise found from e

@@ -431,7 +431,7 @@ def train(self: FLATTrainer, resume_from_checkpoint=None, **kw):
     "Train, as the base does; a task vector is reversed at the end."
     self.stopped = ''
     self.record(**{f'retain/{k}': v for k, v in self.counts.get('retain', {}).items() if v})
-    if not (resume_from_checkpoint or self.args.resume_from_checkpoint): self.check_learnt()
+    if not self.to_resume(resume_from_checkpoint): self.check_learnt()
     if self.args.method == 'task_vector': return self.train_task_vector(resume_from_checkpoint, **kw)
     return super(FLATTrainer, self).train(resume_from_checkpoint, **kw)
 
@@ -448,7 +448,7 @@ def _check_fresh_lora(weights: dict[str, Tensor]) -> None:
 def train_task_vector(self: FLATTrainer, resume_from_checkpoint=None, **kw):
     """Learn the forget set, then go task_alpha times as far the other way. Raises ValueError for a resumed
     run."""
-    if resume_from_checkpoint:
+    if self.to_resume(resume_from_checkpoint):
         raise ValueError("resume_from_checkpoint: task_vector needs its initial weights; train it in one go")
     m, a = self.accelerator.unwrap_model(self.model), self.args.task_alpha
     weights = {k: p for k, p in m.named_parameters() if p.requires_grad}

@@ -69,9 +69,7 @@ def check_held_out_options(a: HeldOutConfig) -> None:
 _SMALLER = *FOUR, 'kl', 'drift', 'truncated', 'z_unknown', 'completions/mean_length'
 
 def set_best(a: HeldOutConfig) -> None:
-    """`metric_for_best_model` (the reward where one is needed) and `greater_is_better`, where they are not given;
-    `eval_steps` alone asks for evaluations."""
-    if a.eval_steps and a.eval_strategy == 'no': a.eval_strategy = 'steps'
+    "`metric_for_best_model` (the reward where one is needed) and `greater_is_better`, where they are not given."
     schedule = str(getattr(a.lr_scheduler_type, 'value', a.lr_scheduler_type))
     needed = a.load_best_model_at_end or a.save_strategy == 'best' or schedule in ('reduce_lr_on_plateau', 'greedy')
     if a.metric_for_best_model is None and needed: a.metric_for_best_model = 'reward'
@@ -385,6 +383,6 @@ def _load_callback_state(self: HeldOutTrainer) -> None:
 def train(self: HeldOutTrainer, resume_from_checkpoint=None, **kw):
     "As in `LogZTrainer`; a resumed run is not evaluated at its start."
     on_start = self.args.eval_on_start
-    if resume_from_checkpoint or self.args.resume_from_checkpoint: self.args.eval_on_start = False
+    if self.to_resume(resume_from_checkpoint): self.args.eval_on_start = False
     try: return super(HeldOutTrainer, self).train(resume_from_checkpoint, **kw)
     finally: self.args.eval_on_start = on_start

@@ -73,7 +73,6 @@ def __post_init__(self: OfflineConfig):
     one_of('on_long', self.on_long, ('refuse', 'drop', 'truncate'))
     one_of('on_bad', self.on_bad, ('refuse', 'drop'))
     one_of('turns', self.turns, ('all', 'last'))
-    if self.eval_steps and self.eval_strategy == 'no': self.eval_strategy = 'steps'
     super(OfflineConfig, self).__post_init__()
 
 # %% ../../nbs/4_training/460_offline.ipynb #fd50f7b6
