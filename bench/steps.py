@@ -31,7 +31,7 @@ class Row:
     aims: dict = field(default_factory=dict)     # name of another -> (seconds, peak)
     steps: int = 4                 # of which the first is left out
     same: dict = field(default_factory=dict)     # name -> factor: its losses times this are ours
-    whole: bool = False            # the mean of all steps instead of their median
+    whole: bool = False            # a whole run with its set-up, over its steps, instead of the median step
     setup: dict = field(default_factory=dict)    # name -> part of its seconds before the first step
 
 def packed(size, lengths, aim):
@@ -148,7 +148,7 @@ def measure(row, rounds, quick):
                 if n == next(iter(row.who)): sys.exit(r.get('trace') or r['failed'])
                 continue
             after = r['steps'][0 if row.whole else 1:]
-            found[n]['seconds'].append(statistics.mean(after) if row.whole else statistics.median(after))
+            found[n]['seconds'].append((r['setup'] + sum(after))/len(after) if row.whole else statistics.median(after))
             for k in 'setup', 'peak_mb': found[n][k].append(r[k])
             found[n]['losses'] = r['losses']
     return found

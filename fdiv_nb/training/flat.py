@@ -73,7 +73,7 @@ class FLATConfig(OfflineConfig):
                                         "without the forget set; 0 = unknown")
     measure_every: int = option(10, "steps between two measurements of the forget set; 0 = never")
     measure_rows: int = option(0, "forget rows of a measurement, spread evenly; 0 = as many as cost a "
-                                  "twentieth of the steps between; a stop is confirmed on all")
+                                  "fortieth of the steps between; a stop is confirmed on all")
     chunk_tokens: int = option(128, "forget set given as plain text: tokens of a chunk")
     chunk_prompt_tokens: int = option(32, "and of its beginning, which serves as prompt")
     ref_top: int = option(64, "kl, llmu, npo_kl, undial, whp, fsun, jensun: likeliest tokens that are kept of each "
