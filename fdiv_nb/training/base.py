@@ -4,7 +4,7 @@
 
 # %% ../../nbs/4_training/440_base.ipynb #ec5a0f7c
 from __future__ import annotations
-import json, logging, math, os
+import copy, json, logging, math, os
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -52,6 +52,13 @@ def check_intervals(a: TrainingArguments) -> None:
         log.warning("save_steps: %g writes no checkpoint while save_strategy is 'no'", a.save_steps)
 
 # %% ../../nbs/4_training/440_base.ipynb #55a26db9
+def check_best(a: TrainingArguments) -> None:
+    "ValueError for a best checkpoint that no evaluation finds."
+    if a.eval_strategy != 'no': return
+    for k, asked in ('load_best_model_at_end', True), ('save_strategy', 'best'):
+        if getattr(a, k) == asked:
+            raise ValueError(f"{k}: no evaluation finds the best checkpoint; set eval_strategy (and eval_steps)")
+
 _AT_LEAST = dict(per_device_train_batch_size=1, per_device_eval_batch_size=1, max_grad_norm=0, warmup_steps=0,
                  weight_decay=0, dataloader_num_workers=0, save_total_limit=0, adam_epsilon=0,
                  neftune_noise_alpha=0, eval_accumulation_steps=1, eval_delay=0, ddp_timeout=1, ddp_bucket_cap_mb=1)
@@ -66,9 +73,15 @@ def check_numbers(a: TrainingArguments) -> None:
 
 # %% ../../nbs/4_training/440_base.ipynb #a4400005
 def check_rates(a: TrainingArguments) -> None:
-    "ValueError for lr_scheduler_kwargs that its schedule does not take, or lacks."
+    "ValueError for lr_scheduler_kwargs that its schedule does not take, or lacks; warns of a warmup it has not."
     kind = str(getattr(a.lr_scheduler_type, 'value', a.lr_scheduler_type))
+    if kind == 'constant' and a.warmup_steps:
+        log.warning("warmup_steps: %g has no effect on the schedule constant; use constant_with_warmup",
+                    a.warmup_steps)
     if not a.lr_scheduler_kwargs and kind in ('linear', 'cosine', 'constant', 'constant_with_warmup'): return
+    if kind.startswith('constant'):
+        raise ValueError(f'lr_scheduler_kwargs: {a.lr_scheduler_kwargs}, but the schedule {kind} takes none; '
+                         'leave it out')
     from transformers.optimization import get_scheduler
     one, steps = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.), max(a.max_steps, 100)
     try: get_scheduler(kind, one, a.get_warmup_steps(steps), steps, dict(a.lr_scheduler_kwargs or {}))
@@ -87,6 +100,7 @@ def check_schedule(a: TrainingArguments) -> None:
         raise ValueError(f"{k}: {getattr(a, k)} trains nothing; max_steps > 0 counts steps, -1 leaves it to "
                          "num_train_epochs")
     check_intervals(a)
+    check_best(a)
     check_numbers(a)
     check_rates(a)
     if a.device.type != 'cpu': return
@@ -175,6 +189,11 @@ class FDivConfig(DtypeAlias, TrainingArguments):
         check_schedule(self)
         self._n_gpu = min(self._n_gpu, 1)  # one process per GPU: use `accelerate launch` for several
 
+    @property
+    def order_seed(self) -> int:
+        "The seed of the order of rows."
+        return self.seed if self.data_seed is None else self.data_seed
+
 # %% ../../nbs/4_training/440_base.ipynb #f3427213
 def init_kwargs(value, field: str) -> dict | None:
     "A dict, JSON text of one, or None. Raises ValueError for anything else, and for what is not open here."
@@ -197,8 +216,22 @@ def check_means(a: FDivConfig) -> None:
         raise ValueError("use_liger_kernel: its kernels need a GPU; leave it out: fused saves the memory here")
 
 # %% ../../nbs/4_training/440_base.ipynb #a4400008
+_NO_USE = dict(
+    label_smoothing_factor='no loss here uses it; FDPOConfig has label_smoothing',
+    remove_unused_columns='rewards and losses read columns that the model does not; leave it False',
+    label_names='labels are made of the rows here; leave it out',
+    include_for_metrics='evaluation has no compute_metrics here; leave it out',
+    batch_eval_metrics='evaluation has no compute_metrics here; leave it out')
+
+def check_useful(a: FDivConfig) -> None:
+    "ValueError for options of the Trainer that would say nothing here."
+    for k, why in _NO_USE.items():
+        if value := getattr(a, k): raise ValueError(f'{k}: {value}, but {why}')
+    if a.liger_kernel_config and not a.use_liger_kernel:
+        raise ValueError(f'liger_kernel_config: {a.liger_kernel_config} without use_liger_kernel; leave it out')
+
 def check_base_options(a: FDivConfig) -> None:
-    "ValueError for an unknown divergence or reference, or label_smoothing_factor, which no loss here uses."
+    "ValueError for an unknown divergence or reference, or an option without effect."
     read_divergence(a.divergence)
     for k in ('model_init_kwargs', 'ref_model_init_kwargs'): setattr(a, k, init_kwargs(getattr(a, k), k))
     if 'device_map' in (a.model_init_kwargs or {}):
@@ -208,9 +241,7 @@ def check_base_options(a: FDivConfig) -> None:
     check_before(a)
     read_dicts(a)
     check_means(a)
-    if a.label_smoothing_factor:
-        raise ValueError(f"label_smoothing_factor: {a.label_smoothing_factor}, but no loss here uses it; "
-                         "FDPOConfig has label_smoothing")
+    check_useful(a)
 
 # %% ../../nbs/4_training/440_base.ipynb #a4400009
 def set_quiet_defaults(a: FDivConfig) -> None:
@@ -385,12 +416,27 @@ def check_same_rows(model: nn.Module, same: bool) -> None:
                      "own; use FSDP, or SFT or distillation from rows without a reference")
 
 # %% ../../nbs/4_training/440_base.ipynb #54e9c8cb
+def _takes(t: Trainer, given: dict, key: str) -> bool:
+    "Whether one of the optim_args reaches the optimiser: its arguments differ without it, or with another value."
+    parts = [p for p in t.args.optim_args.replace(' ', '').split(',') if p.partition('=')[0] != key]
+    for other in parts, [*parts, f'{key}=nan']:
+        changed = copy.copy(t.args)
+        changed.optim_args = ','.join(other) or None
+        try: found = Trainer.get_optimizer_cls_and_kwargs(changed, t.model)[1]
+        except Exception: return True      # it was read
+        if repr(found) != repr(given): return True
+    return False
+
 def check_optimizer(t: Trainer) -> None:
-    "ValueError for an optimiser whose package is not there, or that cannot train this model."
+    "ValueError for an optimiser whose package is not there, that cannot train this model, or has no such arguments."
     if t.optimizer is not None or t.optimizer_cls_and_kwargs is not None or t.is_deepspeed_enabled: return
     name = str(getattr(t.args.optim, 'value', t.args.optim))
-    try: Trainer.get_optimizer_cls_and_kwargs(t.args, t.model)
+    try: kind, given = Trainer.get_optimizer_cls_and_kwargs(t.args, t.model)
     except (ImportError, ValueError) as e: raise ValueError(f'optim: {name}: {error_line(e)}') from None
+    for part in (t.args.optim_args or '').replace(' ', '').split(','):
+        key, _, value = part.partition('=')
+        if part and not _takes(t, given, key):
+            raise ValueError(f'optim_args: {key}={value} says nothing to {name}; leave it out')
 
 @contextmanager
 def hub_errors(args: TrainingArguments):

@@ -292,8 +292,7 @@ def batches_key(self: OfflineTrainer) -> dict:
     "What decides which rows a step takes; how they are cut into micro-batches and processes does not."
     a = self.args
     rows = a.train_batch_size*a.gradient_accumulation_steps*a.world_size
-    seed = a.seed if a.data_seed is None else a.data_seed
-    return dict(rows_per_step=rows, packing=a.packing, seed=seed, order=a.train_sampling_strategy)
+    return dict(rows_per_step=rows, packing=a.packing, seed=a.order_seed, order=a.train_sampling_strategy)
 
 @patch
 def run_key(self: OfflineTrainer) -> dict:
@@ -304,13 +303,22 @@ def run_key(self: OfflineTrainer) -> dict:
 
 # %% ../../nbs/4_training/460_offline.ipynb #865a0fed
 @patch
+def with_lengths(self: OfflineTrainer, d):
+    "Rows that the Trainer's samplers can measure, in the place of `d`, where the order asks for lengths."
+    if d is None or self.args.train_sampling_strategy not in ('group_by_length', 'batch_rebalance'): return d
+    name = (getattr(self.processing_class, 'model_input_names', None) or ['input_ids'])[0]
+    return [{name: range(self.row_length(d[i]))} for i in range(len(d))]
+
+@patch
 def _get_train_sampler(self: OfflineTrainer, train_dataset=None):
-    "As in the Trainer; by length, which is known here."
-    a, d = self.args, self.train_dataset if train_dataset is None else train_dataset
-    if a.train_sampling_strategy != 'group_by_length': return Trainer._get_train_sampler(self, train_dataset)
-    from transformers.trainer_pt_utils import LengthGroupedSampler
-    lengths = [self.row_length(d[i]) for i in range(len(d))]
-    return LengthGroupedSampler(a.train_batch_size*a.gradient_accumulation_steps, lengths=lengths)
+    "As in the Trainer; lengths are known here."
+    d = self.train_dataset if train_dataset is None else train_dataset
+    return Trainer._get_train_sampler(self, self.with_lengths(d))
+
+@patch
+def _get_eval_sampler(self: OfflineTrainer, eval_dataset):
+    "As in the Trainer; lengths are known here."
+    return Trainer._get_eval_sampler(self, self.with_lengths(eval_dataset))
 
 # %% ../../nbs/4_training/460_offline.ipynb #8d4eef69
 @patch

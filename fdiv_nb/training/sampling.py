@@ -11,7 +11,7 @@ from fastcore.basics import patch
 import torch
 from torch import Tensor, nn
 from transformers import default_data_collator
-from fdiv_nb.mathematics.checks import at_least, positive
+from fdiv_nb.mathematics.checks import at_least, one_of, positive
 from fdiv_nb.models.heads import answer_token_logprobs
 from fdiv_nb.models.completions import Rollout, Sampler, StoppingSampler, config_strings, encode_prompts
 from fdiv_nb.models.logprobs import is_encoder_decoder
@@ -81,6 +81,7 @@ def check_sampling_options(a: SamplingConfig) -> None:
     for k in ('samples_per_step', 'max_new_tokens', 'temperature', 'max_steps'):
         positive(k, getattr(a, k), 'leave it out for the default')
     at_least('max_prompts', a.max_prompts, 0, '0 reads all')
+    one_of('train_sampling_strategy', a.train_sampling_strategy, ('random', 'sequential'))
     for k in ('samples_per_prompt', 'sample_batch_size'): at_least(k, getattr(a, k), 0, '0 chooses it')
     a.chat_template_kwargs = template_kwargs(a.chat_template_kwargs)
     StoppingSampler(rollout, a.stop_token_ids, a.stop_strings)          # refuses what are no ids or texts
@@ -109,12 +110,14 @@ def plan_step(a: SamplingConfig, post_init) -> None:
 # %% ../../nbs/4_training/447_sampling.ipynb #447a0010
 class PromptRows(torch.utils.data.Dataset):
     "Row numbers of a whole run, and the number of the prompt that each stands for; some steps may have the same."
-    def __init__(self, prompts: int, rows_per_step: int, per_prompt: int, steps: int, seed: int, updates: int = 1):
+    def __init__(self, prompts: int, rows_per_step: int, per_prompt: int, steps: int,
+                 seed: int | None,      # of the order of prompts; None: as they stand
+                 updates: int = 1):
         self.n, self.per_prompt = rows_per_step*steps, per_prompt
         self.rows_per_step, self.updates = rows_per_step, updates             # steps on the same rows
-        g, k = torch.Generator().manual_seed(seed), -(-rows_per_step*-(-steps//updates)//per_prompt)
+        g, k = torch.Generator().manual_seed(seed or 0), -(-rows_per_step*-(-steps//updates)//per_prompt)
         rounds = -(-k//prompts)
-        if prompts == 1: self.order = torch.zeros(k, dtype=torch.long)
+        if prompts == 1 or seed is None: self.order = torch.arange(k) % prompts
         else: self.order = torch.cat([torch.randperm(prompts, generator=g) for _ in range(rounds)])
 
     def __len__(self): return self.n
@@ -142,7 +145,8 @@ class SamplingTrainer(FDivTrainer):
         n = args.samples_per_step
         self.per_prompt = args.samples_per_prompt or (n if len(prompts) == 1 else min(16, n))
         updates = getattr(args, 'updates_per_rollout', 1)
-        rows = PromptRows(len(prompts), n, self.per_prompt, args.max_steps, args.seed, updates)
+        seed = None if args.train_sampling_strategy == 'sequential' else args.order_seed
+        rows = PromptRows(len(prompts), n, self.per_prompt, args.max_steps, seed, updates)
         super().__init__(model, args, processing_class=processing_class, train_dataset=rows,
                          data_collator=default_data_collator, **kw)
         self.scoring = MicroBatch(args.per_device_train_batch_size, on=self.micro.on)

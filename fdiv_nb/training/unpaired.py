@@ -60,9 +60,9 @@ def __post_init__(self: FUnpairedConfig):
     anchor_of(self.sft_divergence)
     super(FUnpairedConfig, self).__post_init__()
     check_curved(self.divergence)
-    if self.train_sampling_strategy == 'group_by_length':
-        raise ValueError("train_sampling_strategy: 'group_by_length', but rows are drawn by their kind here; "
-                         "leave it out")
+    if self.train_sampling_strategy != 'random':
+        raise ValueError(f"train_sampling_strategy: {self.train_sampling_strategy!r}, but rows are drawn by their kind "
+                         "here; leave it out")
 
 # %% ../../nbs/4_training/477_unpaired.ipynb #693843a7
 _LABELS = {True: True, False: False, 'true': True, 'false': False, '1': True, '0': False}
@@ -190,7 +190,7 @@ def sampler_of(self: FUnpairedTrainer, rows) -> BothKinds:
     a = self.args
     per_step = a.train_batch_size*a.gradient_accumulation_steps*a.world_size
     good = torch.tensor([bool(rows[i]['good']) for i in range(len(rows))])
-    return BothKinds(good, per_step, a.good_share, a.seed if a.data_seed is None else a.data_seed)
+    return BothKinds(good, per_step, a.good_share, a.order_seed)
 
 @patch
 def _get_train_sampler(self: FUnpairedTrainer, train_dataset=None):
