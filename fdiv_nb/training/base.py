@@ -6,24 +6,21 @@
 from __future__ import annotations
 import copy, json, logging, math, os
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from fastcore.basics import patch
 import torch
 from torch import nn
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
-from fdiv_nb.mathematics.checks import at_least, between, one_of
 from fdiv_nb.mathematics.divergence import FDivergence
 from fdiv_nb.mathematics.schedule import DivergenceSchedule, read_divergence
 from fdiv_nb.models.decode import is_sharded
 from fdiv_nb.models.files import replace_text
-from fdiv_nb.models.folders import check_dtype, check_init_kwargs, error_line
+from fdiv_nb.models.folders import check_dtype, error_line
 from fdiv_nb.models.loading import (
     BASE_MARKS, base_marks, check_trainable, is_quantized, load_lm, load_reference, load_tokenizer, need_peft, place,
     ready_for_adapter)
 from fdiv_nb.training.checkpoint import CheckpointMixin, touch_lock
-from fdiv_nb.training.options import DtypeAlias, option
+from fdiv_nb.training.config import FDivConfig
 from fdiv_nb.training.reference import (
     StartWeights, check_same_run, differences, fingerprint, identity, is_adapter,
     said_by)
@@ -36,220 +33,7 @@ from fdiv_nb.training.step import StepMixin
 log = logging.getLogger('fdiv_nb')
 
 # %% auto #0
-__all__ = ['FDivConfig', 'FDivTrainer']
-
-# %% ../../nbs/4_training/440_base.ipynb #1499f59e
-_INTERVALS = 'save', 'logging', 'eval'
-
-def check_intervals(a: TrainingArguments) -> None:
-    "ValueError for save_steps, logging_steps or eval_steps that count nothing."
-    for k in _INTERVALS:
-        n, by_steps = getattr(a, f'{k}_steps'), getattr(a, f'{k}_strategy') == 'steps'
-        if by_steps and n is not None and not 0 < n < math.inf:
-            raise ValueError(f"{k}_steps: expected > 0, got {n}; {k}_strategy='no' switches it off")
-    usual = type(a).__dataclass_fields__['save_steps'].default
-    if a.save_strategy == 'no' and a.save_steps not in (0, usual):
-        log.warning("save_steps: %g writes no checkpoint while save_strategy is 'no'", a.save_steps)
-
-# %% ../../nbs/4_training/440_base.ipynb #55a26db9
-def check_best(a: TrainingArguments) -> None:
-    "ValueError for a best checkpoint that no evaluation finds."
-    if a.eval_strategy != 'no': return
-    for k, asked in ('load_best_model_at_end', True), ('save_strategy', 'best'):
-        if getattr(a, k) == asked:
-            raise ValueError(f"{k}: no evaluation finds the best checkpoint; set eval_strategy (and eval_steps)")
-
-_AT_LEAST = dict(per_device_train_batch_size=1, per_device_eval_batch_size=1, max_grad_norm=0, warmup_steps=0,
-                 weight_decay=0, dataloader_num_workers=0, save_total_limit=0, adam_epsilon=0,
-                 neftune_noise_alpha=0, eval_accumulation_steps=1, eval_delay=0, ddp_timeout=1, ddp_bucket_cap_mb=1)
-
-def check_numbers(a: TrainingArguments) -> None:
-    "ValueError for numbers of the Trainer out of range, a seed beyond 32 bits among them."
-    for k, low in _AT_LEAST.items():
-        if getattr(a, k) is not None: at_least(k, getattr(a, k), low)
-    for k in ('adam_beta1', 'adam_beta2'): between(k, getattr(a, k), 0, 1, '[)')
-    for k in ('seed', 'data_seed'):
-        if getattr(a, k) is not None: between(k, getattr(a, k), 0, 2**32 - 1)
-
-# %% ../../nbs/4_training/440_base.ipynb #a4400005
-def check_rates(a: TrainingArguments) -> None:
-    "ValueError for lr_scheduler_kwargs that its schedule does not take, or lacks; warns of a warmup it has not."
-    kind = str(getattr(a.lr_scheduler_type, 'value', a.lr_scheduler_type))
-    if kind == 'constant' and a.warmup_steps:
-        log.warning("warmup_steps: %g has no effect on the schedule constant; use constant_with_warmup",
-                    a.warmup_steps)
-    if not a.lr_scheduler_kwargs and kind in ('linear', 'cosine', 'constant', 'constant_with_warmup'): return
-    if kind.startswith('constant'):
-        raise ValueError(f'lr_scheduler_kwargs: {a.lr_scheduler_kwargs}, but the schedule {kind} takes none; '
-                         'leave it out')
-    from transformers.optimization import get_scheduler
-    one, steps = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.), max(a.max_steps, 100)
-    try: get_scheduler(kind, one, a.get_warmup_steps(steps), steps, dict(a.lr_scheduler_kwargs or {}))
-    except (TypeError, ValueError) as e:
-        given = a.lr_scheduler_kwargs
-        raise ValueError(f'lr_scheduler_kwargs: {given} for the schedule {kind}: {error_line(e)}') from None
-
-def check_schedule(a: TrainingArguments) -> None:
-    "ValueError for a learning rate that is not finite, steps that train nothing, what a CPU has no use for."
-    between('learning_rate', a.learning_rate, 0, math.inf, '[)')
-    if a.gradient_accumulation_steps < 1:
-        raise ValueError(f"gradient_accumulation_steps: expected >= 1, got {a.gradient_accumulation_steps}")
-    none = a.max_steps == -1 and not 0 < a.num_train_epochs < math.inf
-    if none or a.max_steps == 0 or a.max_steps < -1:
-        k = 'num_train_epochs' if none else 'max_steps'
-        raise ValueError(f"{k}: {getattr(a, k)} trains nothing; max_steps > 0 counts steps, -1 leaves it to "
-                         "num_train_epochs")
-    check_intervals(a)
-    check_best(a)
-    check_numbers(a)
-    check_rates(a)
-    if a.device.type != 'cpu': return
-    if a.fp16: raise ValueError("fp16: has no effect on the CPU; leave it out, or use bf16")
-    if getattr(a, 'activation_offloading', False):
-        raise ValueError("activation_offloading: has no effect on the CPU; leave it out")
-
-# %% ../../nbs/4_training/440_base.ipynb #b1c40a02
-def check_before(a: TrainingArguments) -> None:
-    "ValueError for what the Trainer's own configuration would turn into an error without a field."
-    for k in _INTERVALS:
-        n = getattr(a, f'{k}_steps')
-        if isinstance(n, (int, float)) and not math.isfinite(n):
-            raise ValueError(f"{k}_steps: expected a finite number, got {n}; "
-                             f"{k}_strategy='no' switches it off")
-    for part in (a.optim_args or '').split(','):
-        if part and part.count('=') != 1:
-            raise ValueError(f"optim_args: {part!r}; expected name=value, several with commas between")
-    when = getattr(a.save_strategy, 'value', a.save_strategy)
-    one_of('save_strategy', when, ('no', 'steps', 'epoch', 'best'))
-    if not a.torch_compile_backend: return
-    if a.torch_compile_backend not in torch.compiler.list_backends(exclude_tags=()):
-        one_of('torch_compile_backend', a.torch_compile_backend, torch.compiler.list_backends())
-
-# %% ../../nbs/4_training/440_base.ipynb #b1c40a03
-_DICTS = ('lr_scheduler_kwargs', 'gradient_checkpointing_kwargs', 'activation_checkpointing_kwargs',
-          'liger_kernel_config', 'accelerator_config', 'fsdp_config')
-
-def read_dicts(a: TrainingArguments) -> None:
-    "JSON texts of dictionaries as dictionaries, in place; ValueError for other texts that name no file."
-    for k in _DICTS:
-        value = getattr(a, k, None)
-        if not isinstance(value, str) or k in _DICTS[-2:] and os.path.isfile(value): continue
-        try: found = json.loads(value)
-        except ValueError: found = None
-        if not isinstance(found, dict):
-            what = 'a file or an object' if k in _DICTS[-2:] else 'an object'
-            raise ValueError(f'{k}: {value!r}; expected {what} of JSON such as {{"name": 1}}')
-        setattr(a, k, found)
-
-def reworded(e: Exception, a: TrainingArguments) -> str:
-    "An error of the Trainer's configuration in one line, with the field; theirs may be a list."
-    line = ' '.join(str(e).replace('AcceleratorConfig.__init__()', 'accelerator_config:').split())
-    if not isinstance(e, (OSError, json.JSONDecodeError, UnicodeDecodeError)): return line
-    field = next((k for k in _DICTS[-2:] if isinstance(getattr(a, k, None), str)), 'output_dir')
-    return f"{field}: {getattr(a, field)!r} cannot be read: {line}; give a file of JSON"
-
-# %% ../../nbs/4_training/440_base.ipynb #88a89241
-@dataclass
-class FDivConfig(DtypeAlias, TrainingArguments):
-    """`TrainingArguments` with a divergence: no reports by default, every column kept, every step logged.
-
-    Raises ValueError, naming the field, for an unknown divergence, or an option without effect."""
-    divergence: str = option('js', "a name (js, tv, alpha:0.3), FILE.py:name, or a schedule; all names: "
-                                   "fdiv divergences; a registered custom one too; "
-                                   "forward_kl..reverse_kl@0.3 is reverse_kl from 0.3 of the steps on")
-    overwrite: bool = option(False, "replace a finished run in output_dir")
-    resume_anyway: bool = option(False, "go on from a checkpoint of other settings, rows, rewards or models; "
-                                        "what differs is recorded")
-    model_dtype: str = option('float32', "float32 or bfloat16, of a model loaded from a folder; the spacing "
-                                         "of bfloat16 loses small steps")
-    model_init_kwargs: dict | str | None = option(
-        None, "arguments of from_pretrained for a model loaded from a folder, as JSON: attn_implementation, revision, "
-              "quantization_config, ...")
-    ref_model_init_kwargs: dict | str | None = option(
-        None, "the same for a reference or teacher; with device_map it may lie on other devices")
-    base_model: str = option('', "where the base of an adapter is, if not where the adapter says")
-    reference: str = option('start', "of a model with an adapter: start (the policy as it was given, a "
-                                     "trained adapter included) or base (the model below the adapter)")
-    fused: bool = option(True, "log-probabilities from hidden states, in chunks of tokens; memory does not "
-                               "grow with tokens × vocabulary")
-    oom_backoff: bool = option(True, "when memory runs out, a micro-batch is taken in halves, accumulated to "
-                                     "the same gradient (one process); False: the error is raised")
-    activation_offloading: bool = option(
-        False, "on a GPU: activations wait in CPU memory for the backward pass; less memory, more time")
-    disable_dropout: bool = option(True, "the policy that is scored must be the one that was sampled")
-    remove_unused_columns: bool = option(False, "keep every column of the dataset")
-    logging_steps: float = option(1, "log every so many optimiser steps")
-
-    def __post_init__(self):
-        check_base_options(self)
-        set_quiet_defaults(self)
-        if self.eval_steps and self.eval_strategy == 'no': self.eval_strategy = 'steps'
-        try: super().__post_init__()
-        except (ValueError, TypeError, OSError) as e: raise ValueError(reworded(e, self)) from None
-        check_schedule(self)
-        self._n_gpu = min(self._n_gpu, 1)  # one process per GPU: use `accelerate launch` for several
-
-    @property
-    def order_seed(self) -> int:
-        "The seed of the order of rows."
-        return self.seed if self.data_seed is None else self.data_seed
-
-# %% ../../nbs/4_training/440_base.ipynb #f3427213
-def init_kwargs(value, field: str) -> dict | None:
-    "A dict, JSON text of one, or None. Raises ValueError for anything else, and for what is not open here."
-    if isinstance(value, str):
-        try: value = json.loads(value)
-        except ValueError:
-            raise ValueError(f"{field}: expected JSON such as {{\"revision\": \"main\"}}, got {value!r}") from None
-    check_init_kwargs(value, field)
-    return value
-
-# %% ../../nbs/4_training/440_base.ipynb #f9f94929
-def check_means(a: FDivConfig) -> None:
-    "ValueError for an option of the Trainer whose package or device is not there."
-    if a.deepspeed and find_spec('deepspeed') is None:
-        raise ValueError("deepspeed: needs the package deepspeed; pip install deepspeed")
-    if not a.use_liger_kernel: return
-    if find_spec('liger_kernel') is None:
-        raise ValueError("use_liger_kernel: needs the package liger-kernel; pip install liger-kernel")
-    if a.use_cpu or not torch.cuda.is_available():
-        raise ValueError("use_liger_kernel: its kernels need a GPU; leave it out: fused saves the memory here")
-
-# %% ../../nbs/4_training/440_base.ipynb #a4400008
-_NO_USE = dict(
-    label_smoothing_factor='no loss here uses it; FDPOConfig has label_smoothing',
-    remove_unused_columns='rewards and losses read columns that the model does not; leave it False',
-    label_names='labels are made of the rows here; leave it out',
-    include_for_metrics='evaluation has no compute_metrics here; leave it out',
-    batch_eval_metrics='evaluation has no compute_metrics here; leave it out')
-
-def check_useful(a: FDivConfig) -> None:
-    "ValueError for options of the Trainer that would say nothing here."
-    for k, why in _NO_USE.items():
-        if value := getattr(a, k): raise ValueError(f'{k}: {value}, but {why}')
-    if a.liger_kernel_config and not a.use_liger_kernel:
-        raise ValueError(f'liger_kernel_config: {a.liger_kernel_config} without use_liger_kernel; leave it out')
-
-def check_base_options(a: FDivConfig) -> None:
-    "ValueError for an unknown divergence or reference, or an option without effect."
-    read_divergence(a.divergence)
-    for k in ('model_init_kwargs', 'ref_model_init_kwargs'): setattr(a, k, init_kwargs(getattr(a, k), k))
-    if 'device_map' in (a.model_init_kwargs or {}):
-        raise ValueError("model_init_kwargs: device_map, but the policy goes where the run is; use "
-                         "ref_model_init_kwargs, or FSDP through accelerate")
-    one_of('reference', a.reference, ('start', 'base'))
-    check_before(a)
-    read_dicts(a)
-    check_means(a)
-    check_useful(a)
-
-# %% ../../nbs/4_training/440_base.ipynb #a4400009
-def set_quiet_defaults(a: FDivConfig) -> None:
-    "No reports unless named, no pinned memory without CUDA, no search for unused weights (there are none)."
-    if a.report_to in (None, 'all'): a.report_to = 'none'
-    if isinstance(a.report_to, str) and ',' in a.report_to: a.report_to = [t for t in a.report_to.split(',') if t]
-    if not torch.cuda.is_available(): a.dataloader_pin_memory = False
-    if a.ddp_find_unused_parameters is None: a.ddp_find_unused_parameters = False
+__all__ = ['FDivTrainer']
 
 # %% ../../nbs/4_training/440_base.ipynb #a440000f
 def default_args(args, config: type[FDivConfig], model) -> FDivConfig:

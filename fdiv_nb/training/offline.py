@@ -20,8 +20,9 @@ from fdiv_nb.models.heads import answer_token_logprobs, router_loss
 from fdiv_nb.models.loading import load_reference
 from fdiv_nb.models.logprobs import context_length, is_encoder_decoder, label_mask
 from fdiv_nb.training.base import (
-    FDivConfig, FDivTrainer, beside_kwargs, check_output, check_trainer_call, default_args, load_policy, tokenizer_of)
+    FDivTrainer, beside_kwargs, check_output, check_trainer_call, default_args, load_policy, tokenizer_of)
 from fdiv_nb.training.batches import PairCollator
+from fdiv_nb.training.config import FDivConfig
 from fdiv_nb.training.data import read_rows
 from fdiv_nb.training.options import option
 from fdiv_nb.training.packing import check_packing, packed_logprobs

@@ -18,7 +18,8 @@ from fdiv_nb.models.logprobs import is_encoder_decoder
 from fdiv_nb.models.prefix import prompt_copies, shared_logprobs
 from fdiv_nb.models.rollout import check_context, rollout
 from fdiv_nb.losses.fdpg import surprise_norm
-from fdiv_nb.training.base import FDivConfig, FDivTrainer
+from fdiv_nb.training.base import FDivTrainer
+from fdiv_nb.training.config import FDivConfig
 from fdiv_nb.training.contexts import Contexts, contexts_of
 from fdiv_nb.training.drawing import draw_rows, engine_numbers, sync_sampler
 from fdiv_nb.training.options import option, take_alias
