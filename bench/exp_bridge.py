@@ -328,6 +328,13 @@ def chat_numbers(model, start_rewards: list | None, tok, seed: int) -> tuple[dic
     return rounded(out), x
 
 
+def start_numbers(model, tok, seed: int, work: Path) -> tuple[dict, list]:
+    "`chat_numbers` of the start, computed once for the arms of a seed."
+    file = work/f'smol-start-{seed}.json'
+    if not file.is_file(): replace_text(file, json.dumps(chat_numbers(model, None, tok, seed)))
+    return tuple(json.loads(file.read_text()))
+
+
 def run_smol(cell: tuple, a, done: dict) -> dict:
     folder, tok = chat_start(a)
     tuning, arm = cell[2] == 'tune', cell[1]
@@ -336,7 +343,7 @@ def run_smol(cell: tuple, a, done: dict) -> dict:
     rate = float(cell[3]) if tuning else best/5 if arm == 'low' else best
     data, s = own_data(folder, tok, seed, a.work), dict(SMOL, beta=1.)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    before, base = chat_numbers(model, None, tok, seed)
+    before, base = start_numbers(model, tok, seed, a.work)
     t = train(FSFTTrainer, FSFTConfig, model, tok, data['demos'], seed, dict(peft_config=peft.LoraConfig(task_type='CAUSAL_LM', **LORA)),
               loss='nll', learning_rate=rate, num_train_epochs=s['epochs'])
     model = t.accelerator.unwrap_model(t.model).merge_and_unload().eval()
