@@ -86,14 +86,18 @@ def _field(tokenizer, r: dict, name: str):
 def _encode_row(tokenizer, r: dict, answers, add_eos: bool, encoder_decoder: bool) -> RowIds:
     "A row's prompt and answers as token ids. Raises ValueError, or what a template or tokenizer raises."
     options = template_options(r)
-    prompt, ids, masks, empty = _field(tokenizer, r, 'prompt'), [], [], False
+    prompt, prompts, ids, masks, empty = _field(tokenizer, r, 'prompt'), [], [], [], False
     for a in answers:
         x = _field(tokenizer, r, a)
         empty |= _is_empty(x)
         if empty: p, c, mask = encode_prompt(tokenizer, prompt, encoder_decoder, **options), [], None
         else: p, c, mask = encode_answer(tokenizer, prompt, x, add_eos, encoder_decoder, **options)
+        prompts.append(p)
         ids.append(c)
         masks.append(mask)
+    if not empty and any(x != p for x in prompts):
+        raise ValueError(f"prompt: its tokens differ between {' and '.join(answers)}, one being messages and "
+                         "another none; give messages under all of them, or none")
     return RowIds(p, ids, masks, empty)
 
 # %% ../../nbs/4_training/417_batches.ipynb #68b58395

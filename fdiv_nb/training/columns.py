@@ -4,7 +4,7 @@
 
 # %% ../../nbs/4_training/407_columns.ipynb #8186b0fd
 from __future__ import annotations
-import json
+import json, re
 from difflib import get_close_matches
 from ..models.encode import is_chat
 
@@ -62,7 +62,11 @@ def _joined(parts: list) -> str:
 def _message(m: dict) -> dict:
     "A message in the form of the templates: role and content, without fields that are None."
     m = {k: v for k, v in _renamed(m).items() if v is not None or k == 'content'}
-    if isinstance(m.get('content'), (list, tuple)): m['content'] = _joined(m['content'])
+    content = m.get('content')
+    if isinstance(content, (list, tuple)): m['content'] = _joined(content)
+    elif not isinstance(content, (str, type(None))):
+        kind = type(content).__name__
+        raise ValueError(f"messages: the content of one of {m.get('role')!r} is of type {kind}; give a text")
     return m
 
 # %% ../../nbs/4_training/407_columns.ipynb #34f50d72
@@ -99,6 +103,23 @@ def _messages(v):
     if not all(isinstance(m, dict) and ('role' in m or 'from' in m) for m in v): return v
     return _known_roles([_message(m) for m in v])
 
+# %% ../../nbs/4_training/407_columns.ipynb #56989c54
+def _is_told(m) -> bool:
+    "Whether m is a message of a known role."
+    if not isinstance(m, dict): return False
+    if 'content' in m: return m.get('role') in _ROLE_NAMES
+    return 'value' in m and m.get('from') in (*_ROLES, *_ROLE_NAMES)
+
+def _field(row: dict, column: str):
+    "A column's messages, also out of JSON text; anything else as it is. ValueError for Python's notation."
+    v = row.get(column)
+    if not isinstance(v, str): return _messages(v)
+    if re.match(r"\[\s*\{'(role|content|from|value)':", v):
+        raise ValueError(f"{column}: the text of messages in Python's notation; write them as JSON "
+                         "(json.dumps), or a .jsonl or .parquet file")
+    m = _listed(v)
+    return _messages(m) if isinstance(m, list) and m and all(map(_is_told, m)) else v
+
 # %% ../../nbs/4_training/407_columns.ipynb #5d1e0c0a
 def _opens(x) -> bool:
     "Whether x is a conversation that somebody other than the assistant begins."
@@ -131,7 +152,7 @@ def _split_messages(row: dict, need: tuple, turns: str) -> dict:
     rest = {k: v for k, v in row.items() if k != name}
     if 'completion' in need: return rest | _split_at_answer(m, name, turns)
     if 'prompt' not in need or not is_chat(m) or any(k in row for k in ALIASES['prompt']): return row
-    if 'chosen' in need and _opens(_messages(row.get('chosen'))): return row   # the answers repeat it
+    if 'chosen' in need and _opens(_field(row, 'chosen')): return row   # the answers repeat it
     return rest | dict(prompt=m[:-1] if m[-1]['role'] == 'assistant' else m)
 
 # %% ../../nbs/4_training/407_columns.ipynb #634e9d40
@@ -153,7 +174,7 @@ def _pair_start(c, r, own, prompted: bool) -> int:
 # %% ../../nbs/4_training/407_columns.ipynb #31d04228
 def _split_pair(row: dict) -> dict:
     "A row whose two answers repeat the conversation, as prompt and answers."
-    c, r, own = (_messages(row.get(k)) for k in ('chosen', 'rejected', 'prompt'))
+    c, r, own = (_field(row, k) for k in ('chosen', 'rejected', 'prompt'))
     if not c or not r or is_chat(c) != is_chat(r): return row
     k = _pair_start(c, r, own, any(k in row for k in ALIASES['prompt']))
     return row | dict(prompt=c[:k], chosen=c[k:], rejected=r[k:]) if k else row
@@ -161,7 +182,7 @@ def _split_pair(row: dict) -> dict:
 # %% ../../nbs/4_training/407_columns.ipynb #ba93a9d6
 def _split_completion(row: dict) -> dict:
     "A completion that repeats the conversation, without it."
-    c, own = (_messages(row.get(k)) for k in ('completion', 'prompt'))
+    c, own = (_field(row, k) for k in ('completion', 'prompt'))
     if not is_chat(c) or own is None: return row
     if is_chat(own): at = len(own) if c[:len(own)] == own else 0
     else: at = _first_answer(c) if _opens(c) else 0
@@ -225,7 +246,7 @@ def _column_for(field: str, row: dict, used: set) -> str:
 # %% ../../nbs/4_training/407_columns.ipynb #d6f93afa
 def _value(row: dict, column: str, need: tuple) -> tuple:
     "(text or messages of a column, the columns that went into it). Raises ValueError for any other type."
-    v = row[column] if isinstance(row[column], str) else _messages(row[column])
+    v = _field(row, column)
     used = {column}
     if column == 'instruction' and isinstance(row.get('input'), str) and 'input' not in need:
         used.add('input')
@@ -253,6 +274,8 @@ def named_row(row: dict,           # from `columns_of`
             v, more = _whole_prompt(v, row)
             used |= more
         out[k] = v
+    if isinstance(out.get('prompt'), str) and any(map(is_chat, out.values())):    # one prompt for all answers
+        out['prompt'] = [dict(role='user', content=out['prompt'])]
     return {**{k: v for k, v in row.items() if k not in used}, **out}
 
 # %% ../../nbs/4_training/407_columns.ipynb #5d1e0c0d
@@ -261,8 +284,9 @@ _READ = {'tools', 'chat_template_kwargs', 'template', 'paraphrase', 'paraphrased
 _SEEN = ('images', 'image', 'videos', 'video', 'audio', 'audios')
 
 def _texts(v) -> list[str]:
-    "The texts of a column's value; [] if it has none."
-    v = _messages(v)
+    "The texts of a column's value; [] if it has none that can be read."
+    try: v = _messages(v)
+    except (ValueError, TypeError, KeyError, AttributeError): return []
     if isinstance(v, str): return [v]
     if is_chat(v): return [m['content'] for m in v if isinstance(m.get('content'), str)]
     return [x for x in v if isinstance(x, str)] if isinstance(v, (list, tuple)) else []

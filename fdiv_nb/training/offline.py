@@ -29,6 +29,7 @@ from fdiv_nb.training.packing import check_packing, packed_logprobs
 from fdiv_nb.training.reference import rows_name
 from fdiv_nb.training.rowcache import cached_rows
 from fdiv_nb.training.shards import let_go
+from fdiv_nb.training.sources import load_rows
 from fdiv_nb.training.refstore import DUMMY, ReferenceCache, RowCollator
 
 log = logging.getLogger('fdiv_nb')
@@ -133,8 +134,10 @@ def prepare_collator(self: OfflineTrainer, cached: bool, ref_source: nn.Module |
 # %% ../../nbs/4_training/460_offline.ipynb #94b4b954
 def is_named_sets(dataset) -> bool:
     "Whether a dict holds several datasets by name, rather than the columns of one."
-    if not isinstance(dataset, dict): return False
-    is_column = lambda v: isinstance(v, (list, tuple)) and v and not isinstance(v[0], dict)
+    if not isinstance(dataset, dict) or not dataset: return False
+    def is_column(v):
+        table = isinstance(v, (str, dict)) or hasattr(v, 'column_names') or hasattr(v, 'columns')
+        return not table and hasattr(v, '__len__') and len(v) > 0 and not isinstance(next(iter(v)), dict)
     return not any(is_column(v) for v in dataset.values())
 
 # %% ../../nbs/4_training/460_offline.ipynb #3d5d4632
@@ -342,11 +345,13 @@ def evaluation_loop(self: OfflineTrainer, *args, metric_key_prefix: str = 'eval'
 
 # %% ../../nbs/4_training/460_offline.ipynb #bd9f79c3
 @patch
-def evaluate(self: OfflineTrainer, *args, **kw) -> dict[str, float]:
+def evaluate(self: OfflineTrainer, eval_dataset=None, *args, **kw) -> dict[str, float]:
     "As in the Trainer; also on rows that were not given to the constructor."
     self.shard()
     self._evaluating = True
-    try: return super(OfflineTrainer, self).evaluate(*args, **kw)
+    if isinstance(eval_dataset, dict) and not is_named_sets(eval_dataset):
+        eval_dataset = load_rows(eval_dataset, (), 'eval_dataset')    # columns, no sets as the Trainer thinks
+    try: return super(OfflineTrainer, self).evaluate(eval_dataset, *args, **kw)
     finally:
         self._evaluating = False
         let_go(self.model)
@@ -371,7 +376,8 @@ def eval_rows(self: OfflineTrainer, rows, name: str):
     """Encoded rows for evaluation (None: `eval_dataset`, a name: one of several), padded with dummy rows to
     full batches on all processes."""
     if rows is None: rows = self.eval_dataset
-    elif isinstance(rows, str) and isinstance(self.eval_dataset, dict): rows = self.eval_dataset[rows]
+    elif isinstance(rows, str) and isinstance(self.eval_dataset, dict):
+        rows = self.eval_dataset.get(rows, rows)
     if rows is None: return None
     if not any(rows is d for d in self.sets()):
         if not self.is_encoded(rows): rows = self.encode(rows, name)

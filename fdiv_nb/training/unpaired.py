@@ -70,6 +70,7 @@ _LABELS = {True: True, False: False, 'true': True, 'false': False, '1': True, '0
 def _label_of(row) -> bool:
     "The label of a row. Raises ValueError without one that can be read."
     v = row.get('label')
+    if hasattr(v, 'item'): v = v.item()      # of NumPy
     if isinstance(v, str): v = v.strip().lower()
     if isinstance(v, (str, int, float)) and v in _LABELS: return _LABELS[v]
     if v is None and 'rejected' in row:
