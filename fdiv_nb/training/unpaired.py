@@ -4,7 +4,9 @@
 
 # %% ../../nbs/4_training/477_unpaired.ipynb #eaf1bb66
 from __future__ import annotations
+import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 import torch
 from fastcore.basics import patch
@@ -20,6 +22,7 @@ from .offline import OfflineConfig, OfflineTrainer
 from .options import option, take_alias
 from .refstore import DUMMY
 from .sources import load_rows
+_log = logging.getLogger('fdiv_nb')
 
 # %% auto #0
 __all__ = ['FUnpairedConfig', 'FUnpairedTrainer']
@@ -94,6 +97,16 @@ def _halves(row: dict | None) -> list:
     rest = {k: v for k, v in row.items() if k not in ('chosen', 'rejected')}
     half = lambda k: rest | dict(completion=row[k], good=k == 'chosen')
     return [half('chosen'), half('rejected')]
+
+_NUMBERS = 'from_pairs counts two rows to a pair, 2i and 2i + 1 of pair i'
+
+@contextmanager
+def numbered_halves(from_pairs: bool):
+    "Say in a ValueError of the block how rows are counted, if they are halves of pairs."
+    try: yield
+    except ValueError as e:
+        if not from_pairs: raise
+        raise ValueError(f"{e} ({_NUMBERS})") from None
 
 # %% ../../nbs/4_training/477_unpaired.ipynb #94100489
 def _is_read(source) -> bool:
@@ -176,7 +189,8 @@ def encode(self: FUnpairedTrainer, dataset, name: str) -> list[dict]:
     "Rows of ids with `good`. Raises ValueError naming the row without label, and for rows of one kind."
     a = self.args
     read = read_labelled(dataset, name, a.turns, self.on_bad, a.from_pairs)
-    rows = self.encode_read(read, self.answers, name)
+    with numbered_halves(a.from_pairs): rows = self.encode_read(read, self.answers, name)
+    if a.from_pairs and self.dropped[name]: _log.warning(f"{name}: {_NUMBERS}")
     n = sum(r['good'] for r in rows)
     if n in (0, len(rows)):
         kind = 'good' if n else 'bad'
