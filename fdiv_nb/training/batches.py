@@ -107,6 +107,7 @@ class _Limits(NamedTuple):
     max_prompt_length: int | None
     on_long: str
     encoder_decoder: bool
+    remedy: str = ''
 
 # %% ../../nbs/4_training/417_batches.ipynb #b4e173ad
 def _fit(e: RowIds, bos: int | None, limits: _Limits) -> RowIds | None:
@@ -134,13 +135,13 @@ class _LeftOut(Exception):
 def _why(reason: str, e: RowIds, answers, limits: _Limits) -> str:
     """The end of an error message about a row that is empty, too long or without a difference between its
     answers."""
-    drop = "remove it, or pass on_long='drop'"
+    drop = limits.remedy or "remove it, or pass on_long='drop'"
     if reason == 'empty': return f"has an empty answer among {', '.join(answers)}; {drop}"
     if reason == 'same': return f"has the same tokens under {' and '.join(answers)}, so no preference; {drop}"
     given = dict(max_length=limits.max_length, max_prompt_length=limits.max_prompt_length)
     limit = ', '.join(f'{k} {v}' for k, v in given.items() if v is not None)
     return (f"has a prompt of {len(e.prompt)} and an answer of {max(map(len, e.answers))} tokens, beyond "
-            f"{limit}; raise it, or choose on_long: drop or truncate")
+            f"{limit}; {limits.remedy or 'raise it, or choose on_long: drop or truncate'}")
 
 # %% ../../nbs/4_training/417_batches.ipynb #82cd92b0
 def _answer_columns(e: RowIds, answers) -> dict:
@@ -260,7 +261,8 @@ def encode_rows(tokenizer,   # transformers interface
                 add_eos: bool = True, encoder_decoder: bool = False,   # as in `encode_pair`
                 name: str = 'train_dataset',     # of the argument, for error messages
                 on_bad: str = 'refuse',          # a row that cannot be encoded: 'refuse' or 'drop'
-                num_proc: int | None = None      # worker processes; None: this process
+                num_proc: int | None = None,     # worker processes; None: this process
+                remedy: str = ''                 # said of a row that is left out, where the caller has no `on_long`
                ) -> tuple[list[dict], dict]:     # encoded rows; counts of rows and tokens
     """Rows of prompt_ids, <answer>, <answer>_mask (unless all is scored), numeric columns and 'index' (of the source).
 
@@ -268,7 +270,7 @@ def encode_rows(tokenizer,   # transformers interface
     equal answers."""
     _check_options(on_long, on_bad, max_length=max_length, max_prompt_length=max_prompt_length)
     check_fields(('num_proc', num_proc, num_proc is None or is_whole(num_proc, 1), 'give a number of processes'))
-    limits = _Limits(max_length, max_prompt_length, on_long, encoder_decoder)
+    limits = _Limits(max_length, max_prompt_length, on_long, encoder_decoder, remedy)
     given = tokenizer, rows, _How(tuple(answers), add_eos, limits, on_bad, name)
     parts = by_workers(_encode_part, given, spans(len(rows), num_proc or 1), num_proc or 1)
     out = [r for encoded, _ in parts for r in encoded]

@@ -59,6 +59,8 @@ def _joined(parts: list) -> str:
     return ''.join(p['text'] if isinstance(p, dict) else p for p in parts)
 
 # %% ../../nbs/4_training/407_columns.ipynb #5d1e0c08
+_SAYS_NOTHING = {'role', 'content', 'name', 'weight', 'train', 'id', 'tool_call_id'}     # without a text
+
 def _message(m: dict) -> dict:
     "A message in the form of the templates: role and content, without fields that are None."
     m = {k: v for k, v in _renamed(m).items() if v is not None or k == 'content'}
@@ -67,6 +69,8 @@ def _message(m: dict) -> dict:
     elif not isinstance(content, (str, type(None))):
         kind = type(content).__name__
         raise ValueError(f"messages: the content of one of {m.get('role')!r} is of type {kind}; give a text")
+    elif content is None and 'content' in m and not any(v for k, v in m.items() if k not in _SAYS_NOTHING):
+        raise ValueError(f"messages: the content of one of {m.get('role')!r} is None; give a text, '' if it is empty")
     return m
 
 # %% ../../nbs/4_training/407_columns.ipynb #34f50d72
@@ -164,7 +168,6 @@ def _shared(a, b) -> int:
 def _pair_start(c, r, own, prompted: bool) -> int:
     "How many leading entries of two answers belong to the prompt `own`; 0 if the answers stand alone."
     if is_chat(c):
-        if is_chat(own): return len(own) if c[:len(own)] == r[:len(own)] == own else 0
         if prompted and not (_opens(c) and _opens(r)): return 0
         return min(_shared(c, r), len(c) - 1, len(r) - 1)
     if prompted or type(c) is not type(r): return 0
@@ -172,9 +175,16 @@ def _pair_start(c, r, own, prompted: bool) -> int:
     return max((i for i in range(k) if c[i].isspace()), default=0) if isinstance(c, str) else k
 
 # %% ../../nbs/4_training/407_columns.ipynb #31d04228
+def _repeats(answer, own: list) -> bool:
+    "Whether an answer in messages begins with the prompt's."
+    return is_chat(answer) and len(answer) > len(own) and list(answer[:len(own)]) == list(own)
+
 def _split_pair(row: dict) -> dict:
-    "A row whose two answers repeat the conversation, as prompt and answers."
+    "A row whose answers, or one of them, repeat the conversation, as prompt and answers."
     c, r, own = (_field(row, k) for k in ('chosen', 'rejected', 'prompt'))
+    start = [dict(role='user', content=own)] if isinstance(own, str) else own or []
+    shorter = {k: x[len(start):] for k, x in dict(chosen=c, rejected=r).items() if start and _repeats(x, start)}
+    if is_chat(own) or len(shorter) == 1: return row | shorter
     if not c or not r or is_chat(c) != is_chat(r): return row
     k = _pair_start(c, r, own, any(k in row for k in ALIASES['prompt']))
     return row | dict(prompt=c[:k], chosen=c[k:], rejected=r[k:]) if k else row

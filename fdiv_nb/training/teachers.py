@@ -33,8 +33,9 @@ def _matrix(row: dict, field: str, kind: type, fill) -> tuple[Tensor, list[int]]
     "(a column of lists as [n, k], how many numbers each has). Raises ValueError for anything but numbers."
     v = row.get(field)
     try:
-        if isinstance(v, (str, dict)): raise TypeError
-        rows = [[] if x is None else list(x) for x in v]
+        rows = [[] if x is None else x for x in v]
+        if any(isinstance(x, (str, dict, set, frozenset)) for x in (v, *rows)): raise TypeError    # no order, or no numbers
+        rows = [list(x) for x in rows]
         sizes = [len(x) for x in rows]
         k = max(sizes, default=0)
         m = torch.tensor([[*x, *[fill]*(k - len(x))] for x in rows]).reshape(len(rows), k)

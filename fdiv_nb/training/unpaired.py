@@ -91,6 +91,14 @@ def _marked(row, i: int, name: str, on_bad: str):
         return {}
     return {k: v for k, v in row.items() if k != 'label'} | dict(good=good)
 
+def _told_apart(row: dict | None, i: int, name: str, on_bad: str) -> dict | None:
+    "The pair; None to drop it. Raises ValueError naming a pair whose two answers are one."
+    if row is None or row['chosen'] != row['rejected']: return row
+    if on_bad == 'refuse':
+        raise ValueError(f"{name}: row {i} has one answer under chosen and rejected, which would be good and bad; "
+                         "remove it, or pass on_bad='drop'")
+    return None
+
 def _halves(row: dict | None) -> list:
     "A pair as a good and a bad row; None twice for None."
     if row is None: return [None, None]
@@ -122,7 +130,7 @@ def read_labelled(source,                  # whatever `read_rows` reads
     if _is_read(source): return list(source)
     if from_pairs:
         pairs = read_rows(source, ('prompt', 'chosen', 'rejected'), name, turns, on_bad)
-        return [half for r in pairs for half in _halves(r)]
+        return [half for i, r in enumerate(pairs) for half in _halves(_told_apart(r, i, name, on_bad))]
     rows = load_rows(source, ('prompt', 'completion'), name)
     rows = [_marked(r, i, name, on_bad) for i, r in enumerate(rows)]
     return read_rows(rows, ('prompt', 'completion'), name, turns, on_bad)
