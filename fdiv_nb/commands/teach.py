@@ -158,7 +158,8 @@ def taught_rows(a: TeachArguments, tokenizer) -> tuple[list[dict], list[dict], d
     ed = shape is not None and is_encoder_decoder(shape)
     limit = None if shape is None or ed else context_length(shape)
     encoded, counts = encode_rows(tokenizer, rows, max_length=limit, on_long=a.on_bad, encoder_decoder=ed,
-                                  name='data', on_bad=a.on_bad, remedy='shorten or remove it, or pass --on_bad drop')
+                                  name='data', on_bad=a.on_bad,
+                                  remedy='shorten or remove it, or pass --on_bad drop')
     return rows, encoded, counts
 
 # %% ../../nbs/7_commands/732_teach.ipynb #fede3e06

@@ -262,7 +262,7 @@ def encode_rows(tokenizer,   # transformers interface
                 name: str = 'train_dataset',     # of the argument, for error messages
                 on_bad: str = 'refuse',          # a row that cannot be encoded: 'refuse' or 'drop'
                 num_proc: int | None = None,     # worker processes; None: this process
-                remedy: str = ''                 # said of a row that is left out, where the caller has no `on_long`
+                remedy: str = ''                 # for a row left out, where `on_long` is not at hand
                ) -> tuple[list[dict], dict]:     # encoded rows; counts of rows and tokens
     """Rows of prompt_ids, <answer>, <answer>_mask (unless all is scored), numeric columns and 'index' (of the source).
 

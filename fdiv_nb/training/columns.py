@@ -70,7 +70,8 @@ def _message(m: dict) -> dict:
         kind = type(content).__name__
         raise ValueError(f"messages: the content of one of {m.get('role')!r} is of type {kind}; give a text")
     elif content is None and 'content' in m and not any(v for k, v in m.items() if k not in _SAYS_NOTHING):
-        raise ValueError(f"messages: the content of one of {m.get('role')!r} is None; give a text, '' if it is empty")
+        raise ValueError(f"messages: the content of one of {m.get('role')!r} is None; give a text, '' for "
+                         "an empty one")
     return m
 
 # %% ../../nbs/4_training/407_columns.ipynb #34f50d72
@@ -183,7 +184,8 @@ def _split_pair(row: dict) -> dict:
     "A row whose answers, or one of them, repeat the conversation, as prompt and answers."
     c, r, own = (_field(row, k) for k in ('chosen', 'rejected', 'prompt'))
     start = [dict(role='user', content=own)] if isinstance(own, str) else own or []
-    shorter = {k: x[len(start):] for k, x in dict(chosen=c, rejected=r).items() if start and _repeats(x, start)}
+    answers = dict(chosen=c, rejected=r)
+    shorter = {k: x[len(start):] for k, x in answers.items() if start and _repeats(x, start)}
     if is_chat(own) or len(shorter) == 1: return row | shorter
     if not c or not r or is_chat(c) != is_chat(r): return row
     k = _pair_start(c, r, own, any(k in row for k in ALIASES['prompt']))

@@ -34,7 +34,7 @@ def _matrix(row: dict, field: str, kind: type, fill) -> tuple[Tensor, list[int]]
     v = row.get(field)
     try:
         rows = [[] if x is None else x for x in v]
-        if any(isinstance(x, (str, dict, set, frozenset)) for x in (v, *rows)): raise TypeError    # no order, or no numbers
+        if any(isinstance(x, (str, dict, set, frozenset)) for x in (v, *rows)): raise TypeError
         rows = [list(x) for x in rows]
         sizes = [len(x) for x in rows]
         k = max(sizes, default=0)

@@ -95,7 +95,7 @@ def _told_apart(row: dict | None, i: int, name: str, on_bad: str) -> dict | None
     "The pair; None to drop it. Raises ValueError naming a pair whose two answers are one."
     if row is None or row['chosen'] != row['rejected']: return row
     if on_bad == 'refuse':
-        raise ValueError(f"{name}: row {i} has one answer under chosen and rejected, which would be good and bad; "
+        raise ValueError(f"{name}: row {i} has one answer under chosen and rejected, so good and bad; "
                          "remove it, or pass on_bad='drop'")
     return None
 
