@@ -240,8 +240,9 @@ def summary(folder: Path) -> str:
     flat = load('exp_flat')
     unlearning = differences(flat['statements'], flat['seeds'], by_cell(flat)).values()
     n = verdicts.count
+    left = f" and {n('unfinished')} not run yet" if n('unfinished') else ''
     return (f"Of {len(verdicts)} statements of the papers (and of ours) on f-DPG and on SFT before DPO {n('confirmed')} are confirmed at the scale of small models, "
-            f"{n('contradicted')} contradicted, {n('not decided')} not decided by their seeds and {n('unfinished')} not run yet; of {len(unlearning)} differences between "
+            f"{n('contradicted')} contradicted{',' if left else ' and'} {n('not decided')} not decided by their seeds{left}; of {len(unlearning)} differences between "
             f"methods of unlearning {sum(r['holm'] < .05 for r in unlearning)} are decided.")
 
 
