@@ -4,7 +4,7 @@
 
 # %% ../../nbs/4_training/450_fdpg.ipynb #2035c9aa
 from __future__ import annotations
-import math
+import logging, math
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -281,12 +281,25 @@ def weigh(self: FDPGTrainer, own: ScoredRollout, old: ScoredRollout | None = Non
     t, *rest = self.with_stale(s, z, known, norm, ended, old=old)
     w, stats = self.row_weights(t, *rest)
     if self.args.mask_truncated_completions: self.record(masked=(~rest[-1]).float().mean().item())
+    self.notice_idle(w)
     self.update_estimates(s, z, known, stats)
     self.record_weights(s, z, known, stats)
     m = 0 if old is None else len(old.norm)
     return torch.cat([w[rank*n:][:n], w[len(s.logp) + rank*m:][:m]])
 
 # %% ../../nbs/4_training/450_fdpg.ipynb #450a0010
+_log = logging.getLogger('fdiv_nb')
+_IDLE = 10      # steps
+
+@patch
+def notice_idle(self: FDPGTrainer, w: Tensor) -> None:
+    "Warn, once in a run, when no completion [n] of so many steps in a row had a weight."
+    idle = getattr(self, 'idle', 0)
+    if idle < _IDLE: self.idle = 0 if w.abs().max() > 1e-6 else idle + 1
+    if idle == _IDLE - 1 and self.idle == _IDLE and self.is_world_process_zero():
+        _log.warning("%d steps in a row taught nothing: all completions of a step were alike to the target; raise "
+                     "samples_per_step, or begin with a reward that some completions meet and others do not", _IDLE)
+
 @patch
 def update_estimates(self: FDPGTrainer, s: Samples, z: Tensor, known: Tensor, stats: dict) -> None:
     "Add the step to the average reward, taken out of `stats`, and to the distances of the lagging copy."
