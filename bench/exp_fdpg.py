@@ -62,7 +62,8 @@ SIZE = dict(STEP, max_new_tokens=28, beta=0.25, seeds=quick(5, 1), most=quick(10
 RARE = dict(STEP, max_new_tokens=48, word='amazing', beta=0.1, samples_per_step=quick(256, 64), max_steps=quick(80, 2),
             z_samples=quick(8192, 1024), seeds=quick(10, 1), rates=(1.5e-4, 3e-4, 6e-4), eval=quick(4096, 256),
             bank=quick(200, 4), bank_batch=quick(8192, 2048))
-SMOL = dict(beta=0.2, soft=0.1, word='water', seeds=quick(2, 1), max_steps=quick(60, 1), samples_per_step=quick(32, 8),
+# no sample of a first run met `word`; about one text in sixty has `second`
+SMOL = dict(beta=0.2, soft=0.1, word='water', second='example', seeds=quick(2, 1), max_steps=quick(60, 1), samples_per_step=quick(32, 8),
             z_samples=quick(512, 16), max_new_tokens=20, learning_rate=3e-4, warmup_steps=5, eval=quick(512, 8), save_steps=5)
 LORA = dict(r=16, lora_alpha=32, lora_dropout=0., layers_to_transform=list(range(15, 30)),
             target_modules='q_proj k_proj v_proj o_proj gate_proj up_proj down_proj'.split())
@@ -393,7 +394,7 @@ def run_smol(cell: tuple, a, done: dict) -> dict:
     source, lexicon = needed(a, 'smol', 'lexicon')
     tok = AutoTokenizer.from_pretrained(source)
     tok.bos_token = '<|endoftext|>'                   # what stands between texts in pretraining
-    test = contains_reward(SMOL['word'])
+    test = contains_reward(SMOL['second' if task == 'second' else 'word'])
     target = RewardTarget(lexicon_reward(str(lexicon)), SMOL['beta']) if task == 'sentiment' else \
         RewardTarget(test, SMOL['soft']) if f == 'reverse_kl' else BinaryTarget(test)
     settings = {k: v for k, v in fixed(SMOL).items() if k not in ('beta', 'save_steps')}
@@ -416,7 +417,8 @@ def cells() -> list[tuple]:
     return (part('ladder', [f'{k}+{f}' for k in CAPACITY for f in SIX], LADDER) + part('collapse', COLLAPSE['divergences'], COLLAPSE)
             + part('sentiment', FOUR, SENTIMENT) + [('rare', 'bank', 'once', '0')] + part('rare', FOUR, RARE)
             + part('size', sizes, SIZE, ('3M+forward_kl', '3M+js'))
-            + part('smol', [f'{t}+{f}' for t in ('sentiment', 'word') for f in FOUR], SMOL))
+            + part('smol', [f'sentiment+{f}' for f in FOUR], SMOL) + part('smol', [f'word+{f}' for f in FOUR], dict(SMOL, seeds=1))
+            + part('smol', [f'second+{f}' for f in FOUR], SMOL))
 
 
 if QUICK:
